@@ -1,0 +1,62 @@
+# `make` alone lists the targets. Each makes .venv first if it is not there.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup run test check check-lint check-walls check-types check-tidy bench clean
+
+# The first that is there, runs and is new enough.
+PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+BIN := .venv/bin
+READY := .venv/.ready
+
+# `value` takes what was typed as it stands; make would otherwise expand a $ in a question.
+export ASKED_DOCS := $(value DOCS)
+export ASKED_TEXT := $(value ASK)
+
+help:
+	@echo 'make setup   make .venv with everything installed'
+	@echo 'make run     the research desk on these docs; DOCS=folder ASK="question" for others; ARGS=--json'
+	@echo 'make test    all tests; ARGS="-k mailbox" for some'
+	@echo 'make check   lint and format, walls between the rooms, types, tidiness; or one of check-lint, -walls, -types, -tidy'
+	@echo 'make bench   measure, and write docs/BENCHMARKS.md'
+	@echo 'make clean   remove .venv, caches and builds; .regrow, where apps keep their data, stays'
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	@test -n '$(PYTHON)' || \
+		{ echo 'Regrow needs Python 3.11 or newer. Name one: make setup PYTHON=/path/to/python3.11' >&2; exit 1; }
+	@echo 'setting up .venv, which takes a few minutes the first time' >&2
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,pdf]'
+	@touch $@
+
+run: $(READY)
+	@$(BIN)/python examples/desk.py $${ASKED_DOCS:+--docs "$$ASKED_DOCS"} $${ASKED_TEXT:+--ask "$$ASKED_TEXT"} $(ARGS)
+
+test: $(READY)
+	@$(BIN)/pytest --quiet --ignore=tests/tidy $(ARGS)
+
+check: check-lint check-walls check-types check-tidy
+
+check-lint: $(READY)
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet || { echo 'to format: $(BIN)/ruff format' >&2; exit 1; }
+
+check-walls: $(READY)
+	@PYTHONPATH=.types $(BIN)/lint-imports --no-logo
+
+check-types: $(READY)
+	@$(BIN)/mypy
+	@$(BIN)/pyright --project .types
+
+check-tidy: $(READY)
+	@$(BIN)/pytest --quiet tests/tidy $(ARGS)
+
+bench: $(READY)
+	@$(BIN)/python benchmarks/all.py $(ARGS)
+
+clean:
+	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

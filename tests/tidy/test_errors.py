@@ -1,0 +1,72 @@
+"""The unexpected is not caught: it ends the actor, and the supervisor decides."""
+
+from __future__ import annotations
+
+import ast
+from fnmatch import fnmatch
+from typing import TYPE_CHECKING
+
+from tests.tidy.conftest import refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.tidy.conftest import House, Source
+
+MAY_CATCH_EVERYTHING = (
+    "runtime/cell.py",  # user code ends here, and becomes an exit reason
+    "runtime/turn.py",  # the same, while it handles a message
+    "runtime/runtime.py",  # an actor's constructor is user code too: a failed start
+    "runtime/wire_forms.py",  # validators are user code; what came from elsewhere must not end a link
+    "cluster/code.py",  # importing a module runs user code
+    "cluster/cli.py",  # a person gets one sentence, not a traceback
+    "cluster/observer*.py",  # who watches must not break what is watched
+    "*/*_transport.py",  # a broken peer must not end the others' links
+)
+
+EVERYTHING = {"Exception", "BaseException"}
+
+
+def catch_alls(source: Source) -> Iterator[ast.expr | ast.ExceptHandler]:
+    """Where the file catches Exception or more: `except:`, `except Exception`, `suppress(Exception)`.
+
+    What only tidies up and then raises the same error again catches nothing.
+    """
+    for handler in source.nodes(ast.ExceptHandler):
+        passed_on = isinstance(handler.body[-1], ast.Raise) and handler.body[-1].exc is None
+        if (handler.type is None or names(handler.type) & EVERYTHING) and not passed_on:
+            yield handler
+    for call in source.nodes(ast.Call):
+        if ast.unparse(call.func).endswith("suppress") and any(names(caught) & EVERYTHING for caught in call.args):
+            yield call
+
+
+def names(caught: ast.expr) -> set[str]:
+    each = caught.elts if isinstance(caught, ast.Tuple) else [caught]
+    return {ast.unparse(name).removeprefix("builtins.") for name in each}
+
+
+def test_nothing_catches_everything_but_the_cell_and_the_edges(house: House) -> None:
+    refuse(
+        (
+            f"{source.name}:{place.lineno}"
+            for source in house.programs
+            for place in catch_alls(source)
+            if not source.name.startswith("benchmarks/")
+            and not any(fnmatch(source.name, allowed) for allowed in MAY_CATCH_EVERYTHING)
+        ),
+        "Catch by name what you expect and let the rest end the actor; a new edge joins the list in this test:",
+    )
+
+
+def test_whoever_catches_everything_says_why(house: House) -> None:
+    offences: list[str] = []
+    for source in house.programs:
+        commented = {line for line, _ in source.comments()}
+        offences += [
+            f"{source.name}:{place.lineno}"
+            for place in catch_alls(source)
+            if not commented & {place.lineno - 1, place.lineno, place.lineno + 1}
+        ]
+
+    refuse(offences, "Beside each `except Exception` stands a comment that says why it must not fail here:")
