@@ -1,0 +1,103 @@
+"""The kernel: typed messages, mailboxes, cells, refs, exits; no Ray, no Redis.
+
+Reading order: errors, address, message, lifecycle, envelope → mailbox, cell, context, ref →
+delivery, runtime → link, codec, peers (between processes) → testing.
+"""
+
+if __name__ != "regrow.runtime":
+    raise ImportError(f"this is regrow.runtime; import it under that name, not as {__name__!r}")
+
+from regrow.runtime.address import ActorId, Address, HostId, Incarnation, child_id
+from regrow.runtime.behavior import Behavior
+from regrow.runtime.context import CellContext, Timer
+from regrow.runtime.errors import (
+    AskCycle,
+    AskFailed,
+    AskTimeout,
+    Bug,
+    CallingSelf,
+    Closed,
+    CodeNotImportable,
+    InvalidDefinition,
+    InvalidMessage,
+    MailboxFull,
+    Misuse,
+    NotAllowed,
+    OutOfBudget,
+    Refused,
+    RegrowError,
+    TooLate,
+    WorldBroke,
+)
+from regrow.runtime.lifecycle import (
+    Crashed,
+    Down,
+    Escalated,
+    Exited,
+    ExitReason,
+    ExitSignal,
+    Fenced,
+    Killed,
+    NoProc,
+    Normal,
+    Shutdown,
+)
+from regrow.runtime.mailbox import MailboxSettings, Overflow
+from regrow.runtime.message import Message, Request
+from regrow.runtime.placement import Dedicated, Packed, Placement
+from regrow.runtime.ref import ActorRef
+from regrow.runtime.runtime import Runtime
+from regrow.runtime.starter import KillOutcome, Started, Starter, StartFailed, StartRequest
+
+__all__ = [
+    "ActorId",
+    "ActorRef",
+    "Address",
+    "AskCycle",
+    "AskFailed",
+    "AskTimeout",
+    "Behavior",
+    "Bug",
+    "CallingSelf",
+    "CellContext",
+    "Closed",
+    "CodeNotImportable",
+    "Crashed",
+    "Dedicated",
+    "Down",
+    "Escalated",
+    "ExitReason",
+    "ExitSignal",
+    "Exited",
+    "Fenced",
+    "HostId",
+    "Incarnation",
+    "InvalidDefinition",
+    "InvalidMessage",
+    "KillOutcome",
+    "Killed",
+    "MailboxFull",
+    "MailboxSettings",
+    "Message",
+    "Misuse",
+    "NoProc",
+    "Normal",
+    "NotAllowed",
+    "OutOfBudget",
+    "Overflow",
+    "Packed",
+    "Placement",
+    "Refused",
+    "RegrowError",
+    "Request",
+    "Runtime",
+    "Shutdown",
+    "StartFailed",
+    "StartRequest",
+    "Started",
+    "Starter",
+    "Timer",
+    "TooLate",
+    "WorldBroke",
+    "child_id",
+]

@@ -1,0 +1,400 @@
+"""One running actor: takes an envelope, guards, handles, replies; and its life from start to exit.
+
+The cell is the slot of a logical id in one host: the mailbox stays in it from one incarnation to
+the next, the behavior does not. One message at a time, unless the behavior says that a message may
+run concurrently. An idle cell holds no task: the first envelope that finds it idle makes one, and
+it ends when the mailbox is empty.
+
+Whatever leaves an actor's code ends that actor and nothing else: here in start and stop, in
+`turn` while it handles.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from regrow.runtime.address import ActorId, Incarnation
+from regrow.runtime.bonds import Bonds
+from regrow.runtime.context import CellContext, current
+from regrow.runtime.debts import Debts
+from regrow.runtime.envelope import Envelope, Kind
+from regrow.runtime.errors import MailboxFull
+from regrow.runtime.lifecycle import Crashed, Down, ExitReason, ExitSignal, Killed, crashed
+from regrow.runtime.mailbox import Mailbox
+from regrow.runtime.outcome import Outcome
+from regrow.runtime.signals import failure_of
+from regrow.runtime.turn import MAX_CONCURRENT_TURNS, run_turn, runs_beside, start_turn_beside, would_deadlock
+
+if TYPE_CHECKING:
+    from regrow.runtime.behavior import Behavior
+    from regrow.runtime.runtime import Runtime
+    from regrow.runtime.starter import StartRequest
+
+
+class State(enum.Enum):
+    """Where a cell is in its life."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    EXITING = "exiting"
+    RESTARTING = "restarting"
+    ENDED = "ended"
+
+
+class Cell:
+    """The slot of one actor in this host."""
+
+    __slots__ = (
+        "_exiting",
+        "_in_serial_turn",
+        "_may_run_beside",
+        "_on_ended",
+        "_survives_exit",
+        "_task",
+        "_told_to_stop",
+        "_watchdog",
+        "actor",
+        "behavior",
+        "bonds",
+        "children",
+        "debts",
+        "in_turn",
+        "incarnation",
+        "is_over",
+        "mailbox",
+        "parent",
+        "request",
+        "runtime",
+        "state",
+        "stop_reason",
+        "timers",
+        "turns",
+    )
+
+    def __init__(self, runtime: Runtime, request: StartRequest) -> None:
+        self.runtime = runtime
+        self.actor = request.actor
+        self.mailbox = Mailbox(request.mailbox, self._dropped)
+        self.children: dict[ActorId, Incarnation] = {}
+        self.timers: set[asyncio.TimerHandle] = set()
+        self._task: asyncio.Task[None] | None = None
+        self.turns: dict[asyncio.Task[None], None] = {}
+        self.in_turn: dict[Envelope, None] = {}
+        self._on_ended: asyncio.Future[None] = runtime.loop.create_future()
+        self.debts = Debts(runtime, request.actor)
+        self._begin(request)
+
+    def _begin(self, request: StartRequest) -> None:
+        self.request = request
+        self.parent = request.parent
+        self.incarnation = request.incarnation
+        self.behavior: Behavior | None = None
+        self.is_over = False
+        self._survives_exit = request.survives_exit
+        self._may_run_beside = False
+        self._in_serial_turn = False
+        self.bonds = Bonds()
+        self._exiting: asyncio.Task[None] | None = None
+        self.state = State.STARTING
+        self.stop_reason: ExitReason | None = None
+        self._told_to_stop = False
+        self._watchdog: asyncio.TimerHandle | None = None
+
+    # ---- start ---------------------------------------------------------------------------------
+
+    async def start(self, request: StartRequest, behavior: Behavior) -> Crashed | None:
+        """Begins a life. Returns why it failed, or None once it has initialised."""
+        if self.state is State.RESTARTING:
+            self._begin(request)
+        self.behavior = behavior
+        self._may_run_beside = hasattr(behavior, "runs_concurrently")
+        initialising = self._initialise(behavior)
+        try:
+            await asyncio.wait([initialising])
+            if self.behavior is behavior and not self.is_over and self.stop_reason is not None:
+                if _succeeded(initialising):
+                    self.state = State.RUNNING  # what it has begun must not outlive it: it stops like any other
+                    self._task = self.spawn_task(self._stop_in_order(self.stop_reason, quiet=True))
+                    await asyncio.wait([self._task])
+        except asyncio.CancelledError:
+            await self._cancel_start(behavior)
+            raise
+        if self.behavior is not behavior or self.is_over or self.stop_reason is not None or initialising.cancelled():
+            if self.behavior is behavior:  # else its end has been announced, and another life may run here
+                self._exit(self.stop_reason or Killed(), quiet=True)
+            await self.wait_exited()
+            return Crashed(type_name="StoppedWhileStarting", message=f"{self.actor} was stopped before it had started")
+        self._task = None
+        error = initialising.exception()
+        if error is not None:
+            cause = crashed(error)
+            self._exit(cause, quiet=True)
+            await self.wait_exited()
+            return cause
+        self.state = State.RUNNING
+        self.debts.pay_restarted()
+        if self.mailbox.user or self.mailbox.system:
+            self._wake()
+        return None
+
+    async def _cancel_start(self, behavior: Behavior) -> None:
+        """Lets `started` tidy up what it had begun; a kill, or a second cancellation, cuts that short."""
+        try:
+            if self.behavior is behavior and self._task is not None:
+                self._task.cancel()
+                await asyncio.wait([self._task])
+        finally:
+            if self.behavior is behavior:
+                self._exit(Killed(detail="start was cancelled"), quiet=True)
+        await self.wait_exited()
+
+    def _initialise(self, behavior: Behavior) -> asyncio.Task[None]:
+        """Runs `started` in a task of its own, so that a kill ends it and not whoever waits for the start."""
+        ctx = self.context(None)
+        token = current.set(ctx)
+        try:
+            self._task = asyncio.Task(behavior.started(ctx), loop=self.runtime.loop, name=self.actor)
+        finally:
+            current.reset(token)
+        return self._task
+
+    # ---- arrival -------------------------------------------------------------------------------
+
+    def offer(self, envelope: Envelope) -> Outcome:
+        """Takes an envelope into the mailbox if there is room for it."""
+        if envelope.kind <= Kind.ASK:
+            if self.state is State.ENDED:
+                return Outcome.NOT_HERE
+            if envelope.origin.chain and envelope.kind == Kind.ASK and would_deadlock(self, envelope):
+                return Outcome.TAKEN
+            if self._in_serial_turn and self._may_run_beside and runs_beside(self, envelope):
+                return Outcome.TAKEN
+            outcome = self.mailbox.offer(envelope)
+            if outcome is not Outcome.TAKEN:
+                return outcome
+        elif isinstance(envelope.message, Down | ExitSignal):
+            if isinstance(envelope.message, Down) and not self.bonds.down_is_awaited(envelope.message):
+                return Outcome.TAKEN
+            self.mailbox.put_in_turn(envelope, self.accept)
+        else:
+            self.mailbox.put(envelope)
+        if self._task is None and self.state is State.RUNNING:
+            self._wake()
+        return Outcome.TAKEN
+
+    def _dropped(self, envelope: Envelope, reason: str) -> None:
+        if envelope.kind == Kind.ASK:  # else its asker would wait until the deadline
+            self.runtime.fail(envelope, failure_of(MailboxFull(self.actor, self.mailbox.capacity, 0.0)))
+        self.runtime.dead_letters.add(envelope, reason)
+
+    def may_run_beside(self, message: object) -> bool:
+        """True when the message's handler may run while another does."""
+        runs_concurrently = getattr(self.behavior, "runs_concurrently", None)
+        return runs_concurrently is not None and runs_concurrently(message)
+
+    def accept(self, envelope: Envelope) -> None:
+        """Takes an envelope for which room was found."""
+        self.mailbox.put(envelope)
+        self._wake()
+
+    def accept_ahead(self, envelope: Envelope) -> None:
+        """Takes what overtakes."""
+        self.mailbox.put_system(envelope)
+        self._wake()
+
+    # ---- turns ---------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        if self._task is None and self.state is State.RUNNING:
+            self._task = self.spawn_task(self._run())
+
+    def spawn_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Runs code of this actor, without what the sender who happens to wake it has set in its own context."""
+        # Made directly, since the loop's create_task costs half as much again; the name helps in a debugger.
+        return asyncio.Task(coroutine, loop=self.runtime.loop, name=self.actor, context=Context())
+
+    async def _run(self) -> None:
+        mailbox, behavior = self.mailbox, self.behavior
+        while self.state is State.RUNNING and self.stop_reason is None:
+            envelope = mailbox.take()
+            if envelope is None:
+                self._task = None
+                return
+            if self._may_run_beside and self.may_run_beside(envelope.message):
+                start_turn_beside(self, envelope)
+                while len(self.turns) >= MAX_CONCURRENT_TURNS:  # before the next is taken, or a kill would lose it
+                    await asyncio.wait(self.turns, return_when=asyncio.FIRST_COMPLETED)
+            else:
+                self._in_serial_turn = True
+                await run_turn(self, envelope)
+                if self.behavior is not behavior:
+                    return  # it was killed and did not let go; by now another life may run here
+                self._in_serial_turn = False
+        if self.stop_reason is not None:
+            await self._stop_in_order(self.stop_reason)
+
+    # ---- stop, kill, exit ----------------------------------------------------------------------
+
+    def stop(self, reason: ExitReason, grace_s: float | None) -> None:
+        """Ends in order: a handler that waits is cancelled, `stopping` runs, then the grace is over.
+
+        Told again, it ends no later than the earliest of all limits.
+        """
+        if self.is_over:
+            return
+        if grace_s == 0:
+            self.kill("brutal kill")
+            return
+        if grace_s is not None:
+            self._limit(grace_s)
+        if self._told_to_stop:
+            return
+        self._told_to_stop = True
+        if self.stop_reason is None:
+            self.stop_reason = reason
+        if self.state is State.STARTING:
+            return  # `start` sees the reason when the behavior has initialised, or the watchdog kills
+        for task in self.turns:
+            task.cancel()
+        if self._in_serial_turn and self._task is not None and self._task is not _running_task():
+            self._task.cancel()  # between turns the task needs no push: it looks at `stop_reason` itself
+        elif self._task is None:
+            self._task = self.spawn_task(self._stop_in_order(self.stop_reason))
+
+    def _limit(self, grace_s: float) -> None:
+        loop = self.runtime.loop
+        if self._watchdog is not None:
+            if self._watchdog.when() <= loop.time() + grace_s:
+                return
+            self._watchdog.cancel()
+        self._watchdog = loop.call_later(grace_s, self.kill, f"did not stop within {grace_s:g} s")
+
+    def finish(self, reason: ExitReason) -> None:
+        """Ends after the turn that runs, as when the actor itself asks for it."""
+        if self.stop_reason is None:
+            self.stop_reason = reason
+            if self._task is None and self.state is State.RUNNING:
+                self._task = self.spawn_task(self._stop_in_order(reason))
+
+    def kill(self, detail: str | None = None) -> None:
+        """Ends without asking. Code that will not be cancelled is left to its host's keeper."""
+        self.end(Killed(detail=detail))
+
+    def end(self, reason: ExitReason) -> None:
+        """Ends now, for a reason that leaves nothing to be asked: a crash, a kill, a link."""
+        self._exit(reason, quiet=self.state is State.STARTING)
+
+    async def _stop_in_order(self, reason: ExitReason, *, quiet: bool = False) -> None:
+        if self.state is not State.RUNNING:
+            return
+        self.state = State.STOPPING
+        behavior = self.behavior
+        assert behavior is not None
+        ctx = self.context(None)
+        token = current.set(ctx)
+        try:
+            if self.turns:
+                await asyncio.wait(self.turns)  # cancelled by a stop; left to finish where the actor ends itself
+            await behavior.stopping(reason, ctx)
+        except asyncio.CancelledError as error:
+            if self.is_over:
+                return  # killed while stopping: the kill does the exit
+            reason = crashed(error)
+        except Exception as error:  # a failing clean-up is a crash like any other
+            reason = crashed(error)
+        finally:
+            current.reset(token)
+        if self.behavior is behavior:  # else it was killed and did not let go; by now another life may run here
+            self._exit(reason, quiet=quiet)
+
+    def _exit(self, reason: ExitReason, *, quiet: bool = False) -> None:
+        """The one way out of a life: nothing of it runs or speaks after this.
+
+        `quiet`: the start failed, so the starter answers and the parent gets no Exited.
+        """
+        if self.is_over:
+            return
+        self.is_over = True
+        self.state = State.EXITING
+        for envelope in self.in_turn:
+            if envelope.kind == Kind.ASK:
+                self.debts.owe(envelope, self.incarnation, reason)
+            elif envelope.kind == Kind.TELL:
+                self.runtime.dead_letters.add(envelope, "crashed")
+        self.in_turn.clear()
+        self._end_tasks()
+        if self.children or hasattr(self.behavior, "ended"):
+            self._exiting = self.runtime.spawn_task(self._exit_after_children(reason, quiet))
+        else:
+            self._announce(reason, quiet)
+
+    async def _exit_after_children(self, reason: ExitReason, quiet: bool) -> None:
+        """What an actor spawned does not outlive it (SEMANTICS 2): its children end first."""
+        await self.runtime.end_children(self)
+        ended = getattr(self.behavior, "ended", None)
+        if ended is not None:
+            await ended(reason)
+        self._announce(reason, quiet)
+
+    async def wait_exited(self) -> None:
+        """Waits until an exit that has begun is announced."""
+        if self._exiting is not None:
+            await asyncio.wait([self._exiting])
+
+    def _announce(self, reason: ExitReason, quiet: bool) -> None:
+        self.state = State.RESTARTING if self._survives_exit else State.ENDED
+        self.behavior = None
+        self.runtime.registry.free(self.actor)
+        self.runtime.announce_exit(self, reason, quiet=quiet)
+        if self.state is State.ENDED:
+            self.runtime.drop(self, reason)
+
+    def _end_tasks(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        for timer in self.timers:
+            timer.cancel()
+        self.timers.clear()
+        me = _running_task()
+        for task in (self._task, *self.turns):
+            if task is not None and task is not me:
+                task.cancel()
+        self._task = None
+
+    def forget(self) -> bool:
+        """No further life will come; True when none is left here that must end first."""
+        self._survives_exit = False
+        return self.behavior is None
+
+    def ended(self) -> None:
+        """Tells those who wait for it that no life will follow."""
+        self.state = State.ENDED
+        if not self._on_ended.done():
+            self._on_ended.set_result(None)
+
+    async def wait_ended(self) -> None:
+        """Waits until this actor has ended for good."""
+        await asyncio.shield(self._on_ended)
+
+    # ---- what contexts use ---------------------------------------------------------------------
+
+    def context(self, envelope: Envelope | None) -> CellContext:
+        cls: Any = getattr(self.behavior, "context_class", None) or CellContext
+        context: CellContext = cls(self, envelope)
+        return context
+
+
+def _succeeded(task: asyncio.Task[None]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
+
+
+def _running_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None

@@ -1,0 +1,244 @@
+"""What a behavior gets with each message: who it is, who asked, and how to reach others.
+
+`CellContext` is the kernel's; an agent's `Context` adds memory and models. A context belongs to one
+turn of one incarnation: used after its actor has ended it raises Closed, so that nothing of a dead
+life is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+
+from regrow.runtime import telemetry
+from regrow.runtime.address import ActorId, Address, Incarnation, child_id
+from regrow.runtime.envelope import Envelope, Kind, Origin
+from regrow.runtime.errors import Closed, Misuse
+from regrow.runtime.lifecycle import ExitReason, Normal
+from regrow.runtime.message import Message, Request
+from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, ActorRef
+from regrow.runtime.signals import Untie, Unwatch, Watch
+
+if TYPE_CHECKING:
+    from regrow.runtime.cell import Cell
+    from regrow.runtime.runtime import Runtime
+
+R = TypeVar("R")
+
+current: ContextVar[CellContext | None] = ContextVar("regrow_current", default=None)
+"""The context of the turn that runs, so that a bare ref knows on whose behalf it is used."""
+
+
+class Timer:
+    """A message to oneself that waits for its time. Ends with the incarnation that set it."""
+
+    __slots__ = ("_cell", "_handle")
+
+    def __init__(self, cell: Cell, handle: asyncio.TimerHandle) -> None:
+        self._cell = cell
+        self._handle = handle
+
+    def cancel(self) -> None:
+        """The message will not come, unless it is in the mailbox already."""
+        self._handle.cancel()
+        self._cell.timers.discard(self._handle)
+
+
+class CellContext:
+    """One turn of one actor."""
+
+    __slots__ = ("_cell", "_envelope", "_origin", "incarnation")
+
+    def __init__(self, cell: Cell, envelope: Envelope | None) -> None:
+        self._cell = cell
+        self._envelope = envelope
+        self._origin: Origin | None = None
+        self.incarnation: Incarnation = cell.incarnation
+
+    # ---- identity ------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> ActorId:
+        """The logical id of this actor, such as `desk/analyst`."""
+        return self._cell.actor
+
+    @property
+    def app(self) -> str:
+        """The name of the app, the first part of the id."""
+        return self._cell.actor.partition("/")[0].partition(":")[0]
+
+    @property
+    def runtime(self) -> Runtime:
+        """The runtime of this process, for rooms that build on the kernel."""
+        return self._cell.runtime
+
+    @property
+    def self_ref(self) -> ActorRef:
+        """A ref to this actor, to hand on to others."""
+        return ActorRef(Address(self._cell.actor), self._cell.runtime)
+
+    @property
+    def sender(self) -> ActorRef | None:
+        """Who sent this message; None when it came from outside the tree or is a timer's."""
+        sender = self._envelope.origin.sender if self._envelope is not None else None
+        return None if sender is None else ActorRef(Address(sender.actor), self._cell.runtime)
+
+    @property
+    def principal(self) -> str:
+        """On whose behalf this message was sent in the first place."""
+        return self._envelope.origin.principal if self._envelope is not None else self._cell.runtime.origin.principal
+
+    @property
+    def command_id(self) -> str | None:
+        """The id under which the asker may ask again."""
+        return self._envelope.command_id if self._envelope is not None else None
+
+    @property
+    def deadline(self) -> float | None:
+        """How many seconds are left until the reply is worth nothing; None without a deadline."""
+        if self._envelope is None or self._envelope.deadline is None:
+            return None
+        return self._envelope.deadline - self._cell.runtime.loop.time()
+
+    @property
+    def log(self) -> Any:
+        """A structlog logger that names this agent, its incarnation and the trace on every line."""
+        trace = self._envelope.origin.trace if self._envelope is not None else ""
+        bound = structlog.get_logger("regrow.agent").bind(agent=self._cell.actor, incarnation=self.incarnation)
+        return bound.bind(trace=telemetry.trace_id(trace)) if trace else bound
+
+    @contextmanager
+    def span(self, name: str, **attributes: str | int | float | bool) -> Iterator[None]:
+        """An OpenTelemetry span around a part of this turn, below the one that caused it."""
+        with telemetry.span(name, self.origin().trace, attributes):
+            yield
+
+    def origin(self) -> Origin:
+        """What this turn hands on to everything it sends."""
+        if self._origin is None or self._cell.is_over or self._cell.incarnation != self.incarnation:
+            self.live()
+            cell, envelope = self._cell, self._envelope
+            cause = envelope.origin if envelope is not None else cell.runtime.origin
+            waits = cause.chain if envelope is not None and envelope.kind == Kind.ASK else ()
+            if envelope is None or not cell.may_run_beside(envelope.message):
+                waits = (*waits, cell.actor)  # else others of its messages are served while this turn waits
+            self._origin = Origin(
+                sender=Address(cell.actor, self.incarnation),
+                principal=cause.principal,
+                capability=cause.capability,
+                trace=cause.trace,
+                hops=cause.hops + 1,
+                chain=waits,
+            )
+        return self._origin
+
+    def live(self) -> None:
+        """Raises Closed when this incarnation has ended."""
+        if self._cell.is_over or self._cell.incarnation != self.incarnation:
+            raise Closed(f"{self._cell.actor}#{self.incarnation} has ended; what is left of it can send nothing")
+
+    # ---- messages ------------------------------------------------------------------------------
+
+    def ref(self, target: ActorRef | str | object) -> ActorRef:
+        """A ref to an agent, by id, by class or agent function (where the app has one of it), or the ref itself."""
+        return self._cell.runtime.ref(target, near=self._cell.actor)
+
+    async def tell(self, target: ActorRef | str | object, message: Message) -> None:
+        """Sends without a reply. See ActorRef.tell."""
+        await self.ref(target).tell(message)
+
+    def tell_nowait(self, target: ActorRef | str | object, message: Message) -> None:
+        """Sends now or raises MailboxFull. See ActorRef.tell_nowait."""
+        self._on_own_thread()
+        self.ref(target).tell_nowait(message)
+
+    async def ask(
+        self, target: ActorRef | str | object, request: Request[R], *, timeout_s: float = DEFAULT_ASK_TIMEOUT_S
+    ) -> R:
+        """Sends and waits for the reply. See ActorRef.ask."""
+        return await self.ref(target).ask(request, timeout_s=timeout_s)
+
+    def after(self, delay_s: float, message: Message) -> Timer:
+        """Sends `message` to this actor in `delay_s` seconds, if this incarnation is still the one that runs."""
+        self._on_own_thread()
+        cell = self._cell
+        self.live()
+        notice = Envelope(Kind.NOTICE, cell.actor, message, self.origin(), incarnation=self.incarnation)
+
+        def tick() -> None:
+            cell.timers.discard(handle)
+            if cell.incarnation == self.incarnation:
+                cell.offer(notice)
+
+        handle = cell.runtime.loop.call_later(delay_s, tick)
+        cell.timers.add(handle)
+        return Timer(cell, handle)
+
+    # ---- other actors --------------------------------------------------------------------------
+
+    async def spawn(self, target: object, name: str | None = None, *, config: object | None = None) -> ActorRef:
+        """Starts a linked, temporary child in this host; it ends when this actor ends.
+
+        Raises AskFailed when its start fails. Without a name the child gets a number.
+        """
+        self.live()
+        cell = self._cell
+        actor = child_id(cell.actor, name if name is not None else str(cell.runtime.fresh_number()))
+        return await cell.runtime.spawn(cell, actor, target, config)
+
+    def monitor(self, target: ActorRef | str | object) -> int:
+        """Asks for one Down message when the target ends; returns the number it will carry."""
+        self._on_own_thread()
+        self.live()
+        ref = self.ref(target)
+        monitor = self._cell.runtime.fresh_number()
+        self._cell.bonds.watching[monitor] = ref.address.actor
+        watch = Watch(monitor=monitor, watcher=self._cell.actor, watcher_incarnation=self.incarnation)
+        self._signal(ref, watch)
+        return monitor
+
+    def demonitor(self, monitor: int) -> None:
+        """Takes a monitor back; a Down of it that is already queued is removed."""
+        self._on_own_thread()
+        watched = self._cell.bonds.unwatch(monitor)
+        if watched is None:
+            self._cell.mailbox.remove_down(monitor)
+        else:
+            self._signal(self.ref(watched), Unwatch(monitor=monitor, watcher=self._cell.actor))
+
+    def link(self, target: ActorRef | str | object) -> None:
+        """Ties two lives together: when one ends abnormally, so does the other, unless it traps exits."""
+        self._on_own_thread()
+        self.live()
+        ref = self.ref(target)
+        self._cell.runtime.tie(self._cell, ref)
+
+    def unlink(self, target: ActorRef | str | object) -> None:
+        """Undoes a link."""
+        ref = self.ref(target)
+        self._on_own_thread()
+        self._cell.bonds.unlinked(ref.address.actor)
+        self._signal(ref, Untie(actor=self._cell.actor))
+
+    def trap_exits(self, on: bool = True) -> None:
+        """From now on the ends of linked actors arrive as ExitSignal messages instead of ending this one."""
+        self._cell.bonds.traps_exits = on
+
+    def stop(self, reason: ExitReason | None = None) -> None:
+        """Ends this actor after the current turn."""
+        self.live()
+        self._cell.finish(reason if reason is not None else Normal())
+
+    def _on_own_thread(self) -> None:
+        if threading.get_ident() != self._cell.runtime.thread_id:
+            raise Misuse("a `def` handler runs in a thread and can not send; make it `async def`, or return the value")
+
+    def _signal(self, ref: ActorRef, message: Message) -> None:
+        envelope = Envelope(Kind.SIGNAL, ref.address.actor, message, self.origin(), incarnation=ref.address.incarnation)
+        self._cell.runtime.delivery.send(envelope)

@@ -1,0 +1,318 @@
+"""Finds the receiver of an envelope and hands it over: to a cell here, or to the link of a host.
+
+Whatever the way, the envelope is settled exactly once: `on_settled` is told the outcome, or where
+nobody listens a failed delivery becomes a dead letter. Identity is checked here, before anything
+else happens (design decision 11).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from regrow.runtime.address import ActorId, HostId, Incarnation
+from regrow.runtime.cell import Cell
+from regrow.runtime.dead_letters import DeadLetters
+from regrow.runtime.envelope import Envelope, Kind, Origin
+from regrow.runtime.errors import NotAllowed, RegrowError
+from regrow.runtime.lifecycle import Down, NoProc
+from regrow.runtime.mailbox import Waiting
+from regrow.runtime.outcome import Outcome
+from regrow.runtime.signals import LinkedExit, Tie, Unwatch, Watch, act_on
+from regrow.runtime.wire_forms import check as check_travels
+
+MAX_REROUTES = 3
+"""How often one envelope is sent after an actor that moved before it counts as not found."""
+LOCATE_AGAIN_S = 0.02
+"""Between two looks for an actor that is said to be in a host which is known here to be dead."""
+MAX_STALE_ANSWERS = 250
+"""How many such answers are waited out, five seconds in all, before they count."""
+MAX_RESOLVING = 10_000
+"""How many envelopes may wait for one receiver to be found; later ones are refused."""
+
+
+class Directory(Protocol):
+    """Knows on which host an actor lives."""
+
+    def host_of(self, actor: ActorId) -> HostId | None:
+        """What is known now, without asking anybody."""
+        ...
+
+    async def locate(self, actor: ActorId) -> HostId | None:
+        """Finds the host; waits while the actor restarts, starts it if it starts on demand. None: no such actor."""
+        ...
+
+    def forget(self, actor: ActorId) -> None:
+        """What was known of this actor proved wrong."""
+        ...
+
+    def host_died(self, host: HostId) -> list[ActorId]:
+        """A host is gone; returns the actors that were known to be there."""
+        ...
+
+
+class Carrier(Protocol):
+    """Carries envelopes to other hosts. `runtime.peers` is the one implementation; links do the work."""
+
+    def send(self, host: HostId, envelope: Envelope) -> None:
+        """Sends without waiting; the outcome is told to `Delivery.settle`."""
+        ...
+
+    def send_nowait(self, host: HostId, envelope: Envelope) -> bool:
+        """Sends, unless as much is on its way to that host, or to that actor there, as may be."""
+        ...
+
+    def is_dead(self, host: HostId) -> bool:
+        """True when that host is known here to have died."""
+        ...
+
+
+class Delivery:
+    """Routes envelopes for one process."""
+
+    def __init__(
+        self,
+        host: HostId,
+        cells: dict[ActorId, Cell],
+        directory: Directory,
+        dead: DeadLetters,
+        refused: Callable[[Envelope, RegrowError], None],
+    ) -> None:
+        self.host = host
+        self.directory = directory
+        self.carrier: Carrier | None = None
+        self._cells = cells
+        self._dead = dead
+        self._refused = refused
+        self.resolving: dict[ActorId, list[Envelope]] = {}
+        """What waits for its receiver to be found; what is sent there later waits behind it."""
+        self._bounced: dict[ActorId, list[Envelope]] = {}
+        self._closed = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def check(self, envelope: Envelope) -> None:
+        """Raises NotAllowed when the sender's capability does not reach the receiver, and InvalidMessage
+        when the message holds a value that can not leave this process and the receiver is elsewhere."""
+        if envelope.receiver not in self._cells:
+            check_travels(envelope.message)
+        origin = envelope.origin
+        if origin.capability is not None and not origin.permits(envelope.receiver):
+            raise NotAllowed(
+                f"{origin.principal or 'the caller'} may address {', '.join(origin.capability) or 'nothing'}, "
+                f"and {envelope.receiver} is outside of that"
+            )
+
+    def permits(self, envelope: Envelope) -> bool:
+        """Checks an envelope that came from another process; what may not come is counted and refused."""
+        try:
+            self.check(envelope)
+        except NotAllowed as refusal:
+            self._refused(envelope, refusal)
+            return False
+        return True
+
+    def send(self, envelope: Envelope) -> None:
+        """Routes one envelope; never waits."""
+        if self.resolving and envelope.receiver in self.resolving:
+            self._resolve(envelope)
+            return
+        cell = self._cells.get(envelope.receiver)
+        if cell is not None:
+            outcome = self.arrive(cell, envelope)
+            if outcome is Outcome.FULL:
+                self._wait_for_room(cell, envelope)
+            else:
+                self.settle(envelope, outcome)
+            return
+        host = self.directory.host_of(envelope.receiver)
+        if host is None or host == self.host or self.carrier is None:
+            self._resolve(envelope)
+        else:
+            self.carrier.send(host, envelope)
+
+    def send_nowait(self, envelope: Envelope) -> bool:
+        """Routes one envelope to an actor elsewhere; False when as much as may be is on its way to it."""
+        host = self.directory.host_of(envelope.receiver)
+        if host is None or host == self.host or self.carrier is None or envelope.receiver in self.resolving:
+            self._resolve(envelope)
+            return True
+        return self.carrier.send_nowait(host, envelope)
+
+    def arrive(self, cell: Cell, envelope: Envelope) -> Outcome:
+        """Hands an envelope to a cell of this host."""
+        if envelope.incarnation is not None and envelope.incarnation != cell.incarnation:
+            return Outcome.NOT_HERE
+        if envelope.kind == Kind.SIGNAL:
+            if cell.behavior is None:
+                self._not_found(envelope)  # between two lives there is nobody to watch, link with or stop
+            else:
+                act_on(cell, envelope.message)
+            return Outcome.TAKEN
+        return cell.offer(envelope)
+
+    def settle(self, envelope: Envelope, outcome: Outcome) -> None:
+        """Tells the sender's side what became of the envelope; tries elsewhere if the actor moved."""
+        if outcome is Outcome.NOT_HERE and self._try_elsewhere(envelope):
+            return
+        envelope.holder = None
+        if envelope.on_settled is not None:
+            settled, envelope.on_settled = envelope.on_settled, None
+            settled(outcome)
+        elif outcome is Outcome.NOT_HERE:
+            self._not_found(envelope)
+        elif outcome is not Outcome.TAKEN:
+            self.dead(envelope, outcome)
+
+    def dead(self, envelope: Envelope, outcome: Outcome) -> None:
+        """Counts an envelope that nobody took; signals and notices are no letters."""
+        if envelope.kind <= Kind.FAILURE:
+            self._dead.add(envelope, _DEAD_LETTER_REASONS[outcome])
+
+    def moved_here(self, actor: ActorId) -> None:
+        """An actor starts here that was known elsewhere: what was sent there and comes back goes first."""
+        host = self.directory.host_of(actor)
+        if host is None or host == self.host or self.carrier is None or actor in self.resolving:
+            return
+        self.resolving[actor], self._bounced[actor] = [], []
+        # It comes back last of all that is on its way there, or is settled with them when that host is found dead.
+        last = Envelope(Kind.SIGNAL, actor, Unwatch(monitor=0, watcher=""), Origin())
+        last.reroutes = MAX_REROUTES
+        last.on_settled = partial(self._all_came_back, actor)
+        self.carrier.send(host, last)
+
+    def _all_came_back(self, actor: ActorId, _: Outcome) -> None:
+        # Soon and not now: a link that is closed settles this one among the others.
+        asyncio.get_running_loop().call_soon(self._release, actor)
+
+    def _release(self, actor: ActorId) -> None:
+        self.directory.forget(actor)
+        for envelope in (*self._bounced.pop(actor, ()), *self.resolving.pop(actor, ())):
+            self.send(envelope)
+
+    def withdraw(self, envelope: Envelope) -> bool:
+        """Takes back an envelope whose receiver is still being looked for."""
+        for waiting in (self.resolving.get(envelope.receiver), self._bounced.get(envelope.receiver)):
+            if waiting is not None and envelope in waiting:
+                waiting.remove(envelope)
+                return True
+        return False
+
+    def close(self) -> None:
+        """Stops looking for receivers; what waited becomes dead letters."""
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        waiting = [*self._bounced.values(), *self.resolving.values()]
+        self._bounced, self.resolving = {}, {}
+        for envelopes in waiting:
+            for envelope in envelopes:
+                self.settle_final(envelope, Outcome.LOST)
+
+    def settle_final(self, envelope: Envelope, outcome: Outcome) -> None:
+        """Settles without trying elsewhere."""
+        envelope.reroutes = MAX_REROUTES
+        self.settle(envelope, outcome)
+
+    def _wait_for_room(self, cell: Cell, envelope: Envelope) -> None:
+        envelope.holder = cell.mailbox
+        cell.mailbox.wait_room(Waiting(envelope, cell.accept, lambda: self.settle(envelope, Outcome.TAKEN)))
+
+    def _try_elsewhere(self, envelope: Envelope) -> bool:
+        """Looks the receiver up again; False when that has been tried often enough."""
+        if envelope.incarnation is not None:
+            return False  # that life is over; a ref of an earlier incarnation fails at once
+        if envelope.kind in (Kind.REPLY, Kind.FAILURE):
+            return False  # it belongs to one ask in one process
+        bounced = self._bounced.get(envelope.receiver)
+        if bounced is not None:
+            envelope.holder = self
+            bounced.append(envelope)
+            return True
+        if envelope.reroutes >= MAX_REROUTES:
+            return False
+        envelope.reroutes += 1
+        self.directory.forget(envelope.receiver)
+        self._resolve(envelope)
+        return True
+
+    def _resolve(self, envelope: Envelope) -> None:
+        if self._closed:
+            self.settle_final(envelope, Outcome.NOT_HERE)
+            return
+        envelope.holder = self
+        waiting = self.resolving.get(envelope.receiver)
+        if waiting is not None:
+            if len(waiting) >= MAX_RESOLVING and envelope.kind <= Kind.ASK:
+                self.settle_final(envelope, Outcome.REJECTED)
+            else:
+                waiting.append(envelope)
+            return
+        self.resolving[envelope.receiver] = [envelope]
+        task = asyncio.get_running_loop().create_task(self._locate(envelope.receiver))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _locate(self, actor: ActorId) -> None:
+        send: Callable[[Envelope], None] = self.send
+        host: HostId | None = None
+        refusal: RegrowError | None = None
+        try:
+            host = await self._located(actor)
+        except RegrowError as error:  # it could not be started: who waits for it hears why
+            refusal = error
+        if refusal is not None:
+            send = partial(self._unavailable, refusal)
+        elif actor in self._cells:
+            pass  # it started here meanwhile
+        elif host is None:
+            send = lambda envelope: self.settle_final(envelope, Outcome.NOT_HERE)  # noqa: E731
+        elif host == self.host:
+            send = lambda envelope: self.settle(envelope, Outcome.NOT_HERE)  # noqa: E731
+        for envelope in self.resolving.pop(actor, []):
+            send(envelope)
+
+    async def _located(self, actor: ActorId) -> HostId | None:
+        """Where the actor is, when whoever knows has heard of the deaths that are known here."""
+        host = await self.directory.locate(actor)
+        for _ in range(MAX_STALE_ANSWERS):
+            if host is None or self.carrier is None or not self.carrier.is_dead(host):
+                break
+            self.directory.forget(actor)
+            await asyncio.sleep(LOCATE_AGAIN_S)
+            host = await self.directory.locate(actor)
+        return host
+
+    def _unavailable(self, refusal: RegrowError, envelope: Envelope) -> None:
+        """Answers for an actor that starts on demand and could not."""
+        if envelope.kind == Kind.ASK:
+            self._refused(envelope, refusal)
+        else:
+            self.settle_final(envelope, Outcome.NOT_HERE)
+
+    def _not_found(self, envelope: Envelope) -> None:
+        """Answers for an actor that is not there: Down and linked exits say NoProc, messages are dead letters."""
+        life = envelope.incarnation or 0
+        match envelope.message:
+            case Watch() as watch:
+                down = Down(monitor=watch.monitor, actor=envelope.receiver, incarnation=life, reason=NoProc())
+                watcher, its_life = ActorId(watch.watcher), Incarnation(watch.watcher_incarnation)
+                self.send(Envelope(Kind.NOTICE, watcher, down, envelope.origin, incarnation=its_life))
+            case Tie() as tie:
+                ended = LinkedExit(actor=envelope.receiver, incarnation=life, reason=NoProc())
+                linked, its_life = ActorId(tie.actor), Incarnation(tie.incarnation)
+                self.send(Envelope(Kind.SIGNAL, linked, ended, envelope.origin, incarnation=its_life))
+            case _ if envelope.kind <= Kind.ASK:
+                self.dead(envelope, Outcome.NOT_HERE)
+            case _:
+                pass  # a stop or an unwatch of somebody who is gone has come true; a Down for nobody tells nothing
+
+
+_DEAD_LETTER_REASONS = {
+    Outcome.FULL: "mailbox_full",
+    Outcome.REJECTED: "mailbox_full",
+    Outcome.NOT_HERE: "no_such_agent",
+    Outcome.LOST: "host_lost",
+    Outcome.TOO_LATE: "expired",
+}

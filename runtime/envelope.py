@@ -1,0 +1,148 @@
+"""A message on its way: who sent it to whom, until when it matters, and what caused it.
+
+What all messages of one turn have in common stands once, in their `Origin`; the codec sends an
+origin once a frame, and in one host it costs one pointer.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from regrow.runtime.address import ActorId, Address, HostId, Incarnation
+from regrow.runtime.lifecycle import Down
+
+if TYPE_CHECKING:
+    from regrow.runtime.outcome import Outcome
+
+
+class Kind(enum.IntEnum):
+    """What an envelope is. The numbers are part of the wire format."""
+
+    TELL = 0
+    ASK = 1
+    REPLY = 2
+    FAILURE = 3
+    SIGNAL = 4
+    NOTICE = 5
+    """A Down, a trapped exit or a timer's tick: into the user lane, without needing room."""
+
+
+class Holder(Protocol):
+    """Where an envelope waits: for room, for its receiver to be found, or for a link."""
+
+    def withdraw(self, envelope: Envelope) -> bool:
+        """Takes the envelope back; False when it is under way or already there."""
+        ...
+
+
+class Origin:
+    """Where the messages of one turn come from.
+
+    `chain` lists the agents that serve nothing else while this turn runs, in the order in which they
+    ask each other; it counts only for asks. `capability` lists the id prefixes that may be addressed; None means all.
+    `trace` is a W3C traceparent, empty where nothing is traced.
+    """
+
+    __slots__ = ("capability", "chain", "hops", "principal", "sender", "trace")
+
+    def __init__(
+        self,
+        *,
+        sender: Address | None = None,
+        principal: str = "",
+        capability: tuple[str, ...] | None = None,
+        trace: str = "",
+        hops: int = 0,
+        chain: tuple[ActorId, ...] = (),
+    ) -> None:
+        self.sender = sender
+        self.principal = principal
+        self.capability = capability
+        self.trace = trace
+        self.hops = hops
+        self.chain = chain
+
+    def permits(self, receiver: ActorId) -> bool:
+        """True when the capability reaches `receiver`: its id, or a prefix that ends at a `/`."""
+        if self.capability is None:
+            return True
+        return any(receiver == prefix or receiver.startswith(prefix + "/") for prefix in self.capability)
+
+
+class Envelope:
+    """One message under way. `deadline` is in the running process's monotonic seconds.
+
+    `ask_id` and `reply_host` say where a reply belongs; in a REPLY or FAILURE `ask_id` names the
+    ask and `reply_host` the host that waits. `on_settled` is told once what the receiver's host did
+    with it, `mark` once when it has been handled; both are None where nobody wants to know.
+    `holder` is where it waits, while it does.
+    """
+
+    __slots__ = (
+        "ask_id",
+        "command_id",
+        "deadline",
+        "holder",
+        "incarnation",
+        "kind",
+        "mark",
+        "message",
+        "on_settled",
+        "origin",
+        "receiver",
+        "reply_host",
+        "reroutes",
+    )
+
+    def __init__(
+        self,
+        kind: Kind,
+        receiver: ActorId,
+        message: object,
+        origin: Origin,
+        deadline: float | None = None,
+        ask_id: int = 0,
+        reply_host: HostId | None = None,
+        incarnation: Incarnation | None = None,
+        command_id: str | None = None,
+    ) -> None:
+        self.kind = kind
+        self.receiver = receiver
+        self.message = message
+        self.origin = origin
+        self.deadline = deadline
+        self.ask_id = ask_id
+        self.reply_host = reply_host
+        self.incarnation = incarnation
+        self.command_id = command_id
+        self.on_settled: Callable[[Outcome], None] | None = None
+        self.mark: Callable[[], None] | None = None
+        self.holder: Holder | None = None
+        self.reroutes = 0
+
+    @property
+    def needs_room(self) -> bool:
+        """True for what waits its turn at a full receiver: tells, asks, and a Down, which must not overtake them."""
+        return self.kind <= Kind.ASK or (self.kind == Kind.NOTICE and isinstance(self.message, Down))
+
+    @property
+    def wants_settled(self) -> bool:
+        """True when its sender waits to hear that it was taken; an asker waits for the reply instead."""
+        return self.kind == Kind.TELL and self.on_settled is not None
+
+    @property
+    def is_ask(self) -> bool:
+        """True when somebody waits for the reply."""
+        return self.kind == Kind.ASK
+
+    def __repr__(self) -> str:
+        return f"<{self.kind.name.lower()} {type(self.message).__name__} to {self.receiver}>"
+
+
+def mark_handled(envelope: Envelope) -> None:
+    """Tells the link that brought it, once, that this envelope needs no more care."""
+    if envelope.mark is not None:
+        mark, envelope.mark = envelope.mark, None
+        mark()

@@ -1,0 +1,167 @@
+"""Every error Regrow raises, sorted by whose fault it is and what to do now.
+
+RegrowError
+├── Misuse              the caller's mistake: mend the call
+│   ├── InvalidMessage      a message class or value that cannot travel
+│   ├── InvalidDefinition   an agent, a spec or an app that is defined wrongly
+│   ├── CodeNotImportable   a host could not import this code
+│   ├── CallingSelf         an agent asked itself
+│   └── AskCycle            the call chain came back to an agent that is blocked in it
+├── Closed              it has stopped: start it again
+├── MailboxFull         it is full: wait, or send less
+├── Refused             an agent or a gate said no; the agent lives
+│   ├── NotAllowed          the capability does not reach this far
+│   └── OutOfBudget         the money or tokens set aside do not suffice
+├── TooLate             the deadline passed
+│   └── AskTimeout          no reply in time; the callee may still be running
+├── AskFailed           the other side ended while it owed a reply
+├── WorldBroke          something outside Regrow failed: Ray, Redis, a provider, a disk
+└── Bug                 our own mistake: please report it
+
+A room's own errors derive from these and live in that room's `errors.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from regrow.runtime.lifecycle import ExitReason
+
+
+class RegrowError(Exception):
+    """The root of all errors that Regrow raises."""
+
+
+class Misuse(RegrowError):
+    """The caller made a mistake; the text says which and how to mend it."""
+
+
+class InvalidMessage(Misuse):
+    """A message class or value that cannot travel between agents."""
+
+
+class InvalidDefinition(Misuse):
+    """An agent, child spec or app that is defined wrongly; raised when it is defined."""
+
+
+class CodeNotImportable(Misuse):
+    """A host process could not import the code of an agent or message."""
+
+
+class CallingSelf(Misuse):
+    """An agent asked itself, which could never be answered."""
+
+    actor = ""
+
+    def __init__(self, actor: str) -> None:
+        super().__init__(
+            f"{actor} asked itself and would wait for itself for ever; "
+            "call the method directly, or use ctx.tell to do it in a later turn"
+        )
+        self.actor = actor
+
+
+class AskCycle(Misuse):
+    """The call chain came back to an agent that is waiting further up the same chain."""
+
+    actor = ""
+    chain: tuple[str, ...] = ()
+
+    def __init__(self, chain: tuple[str, ...], actor: str) -> None:
+        super().__init__(
+            f"{' → '.join((*chain, actor))}: {actor} already waits in this chain and can not answer; "
+            "make one of these asks a tell, or mark the handler @on(concurrent=True)"
+        )
+        self.chain = chain
+        self.actor = actor
+
+
+class Closed(RegrowError):
+    """The app or runtime has stopped."""
+
+
+class MailboxFull(RegrowError):
+    """The receiver's mailbox had no room in time. A `capacity` of 0 is one that is not known here."""
+
+    actor = ""
+    capacity = 0
+    waited_s = 0.0
+
+    def __init__(self, actor: str, capacity: int, waited_s: float) -> None:
+        size = f"{capacity} messages; " if capacity else ""
+        super().__init__(
+            f"the mailbox of {actor} is full ({size}waited {waited_s:g} s); "
+            "send less, wait longer (send_timeout_s) or give it a larger mailbox"
+        )
+        self.actor = actor
+        self.capacity = capacity
+        self.waited_s = waited_s
+
+
+class Refused(RegrowError):
+    """An agent or a gate declined the request; the agent lives and no restart is counted.
+
+    Raise it (or a subclass) in a handler to answer the asker with a considered no.
+    """
+
+
+class NotAllowed(Refused):
+    """The caller's capability does not reach this actor, memory scope or tool."""
+
+
+class OutOfBudget(Refused):
+    """What was set aside for this work does not suffice for the next call."""
+
+
+class TooLate(RegrowError):
+    """The deadline passed before the work was done."""
+
+
+class AskTimeout(TooLate):
+    """No reply came in time. The callee was not stopped and may still be running."""
+
+    def __init__(self, actor: str, message_type: str, timeout_s: float) -> None:
+        super().__init__(
+            f"{actor} did not answer {message_type} within {timeout_s:g} s; "
+            "it was not stopped and may have done the work"
+        )
+        self.actor = actor
+        self.message_type = message_type
+        self.timeout_s = timeout_s
+
+
+class AskFailed(RegrowError):
+    """The other side ended, crashed on the request or never existed; the same on every engine.
+
+    Attributes: `actor`, `reason` (an ExitReason), and for a crash `type_name`, `message`
+    and `traceback` of the exception there.
+    """
+
+    def __init__(self, actor: str, reason: ExitReason, text: str) -> None:
+        super().__init__(text)
+        self.actor = actor
+        self.reason = reason
+
+    @property
+    def type_name(self) -> str:
+        """The exception's class name where the reason is a crash, else the empty string."""
+        return getattr(self.reason, "type_name", "")
+
+    @property
+    def message(self) -> str:
+        """The exception's text where the reason is a crash, else the empty string."""
+        return getattr(self.reason, "message", "")
+
+    @property
+    def traceback(self) -> str:
+        """The exception's traceback where the reason is a crash, else the empty string."""
+        return getattr(self.reason, "traceback", "")
+
+
+class WorldBroke(RegrowError):
+    """Something outside Regrow failed: Ray, Redis, a model provider, a disk."""
+
+
+class Bug(RegrowError):
+    """A state that must not be; please report it with the text."""

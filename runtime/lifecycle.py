@@ -1,0 +1,162 @@
+"""How actors end, and how others learn of it (SEMANTICS 1 and 3).
+
+Exit reasons are values that travel, compare equal and can be matched. `Down` reaches whoever
+monitors, `Exited` the parent supervisor, `Started` is the answer to a start.
+"""
+
+from __future__ import annotations
+
+import traceback as traceback_module
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from regrow.runtime.message import Message
+
+TRACEBACK_LIMIT_CHARS = 8_000
+"""A traceback is kept up to this length, its end being what helps; reports stay of bounded size."""
+
+MESSAGE_LIMIT_CHARS = 2_000
+"""An exception's own text is kept up to this length."""
+
+
+class Normal(Message):
+    """The actor finished by itself."""
+
+    kind: Literal["normal"] = "normal"
+
+    abnormal = property(lambda self: False)
+
+    def __str__(self) -> str:
+        return "Normal"
+
+
+class Shutdown(Message):
+    """The end was ordered: by a supervisor, an auto-shutdown or a drain."""
+
+    kind: Literal["shutdown"] = "shutdown"
+    detail: str | None = None
+
+    abnormal = property(lambda self: False)
+
+    def __str__(self) -> str:
+        return f"Shutdown ({self.detail})" if self.detail else "Shutdown"
+
+
+class Killed(Message):
+    """The end was unconditional: a kill, a shutdown limit, out of memory, SIGKILL."""
+
+    kind: Literal["killed"] = "killed"
+    detail: str | None = None
+
+    abnormal = property(lambda self: True)
+
+    def __str__(self) -> str:
+        return f"Killed ({self.detail})" if self.detail else "Killed"
+
+
+class Crashed(Message):
+    """An exception left the actor's code."""
+
+    kind: Literal["crashed"] = "crashed"
+    type_name: str
+    message: str
+    traceback: str = ""
+    on_message: str | None = None
+
+    abnormal = property(lambda self: True)
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.message}" if self.message else self.type_name
+
+    @property
+    def place(self) -> str:
+        """`file:line` of the innermost frame of the traceback, empty when there is none."""
+        for line in reversed(self.traceback.splitlines()):
+            stripped = line.strip()
+            if stripped.startswith('File "'):
+                file, _, rest = stripped[6:].partition('", line ')
+                return f"{file.rsplit('/', 1)[-1]}:{rest.split(',', 1)[0]}"
+        return ""
+
+
+class Escalated(Message):
+    """A supervisor passed its restart intensity because of this child."""
+
+    kind: Literal["escalated"] = "escalated"
+    child: str
+    restarts: int
+    cause: str = ""
+
+    abnormal = property(lambda self: True)
+
+    def __str__(self) -> str:
+        return f"Escalated: {self.child} ended {self.restarts} times too often ({self.cause})"
+
+
+class Fenced(Message):
+    """A newer incarnation owns this actor's state."""
+
+    kind: Literal["fenced"] = "fenced"
+
+    abnormal = property(lambda self: True)
+
+    def __str__(self) -> str:
+        return "Fenced: a newer incarnation owns the state"
+
+
+class NoProc(Message):
+    """The target did not exist when it was linked, monitored or asked."""
+
+    kind: Literal["noproc"] = "noproc"
+
+    abnormal = property(lambda self: True)
+
+    def __str__(self) -> str:
+        return "NoProc: no such agent is running"
+
+
+ExitReason = Annotated[Normal | Shutdown | Killed | Crashed | Escalated | Fenced | NoProc, Field(discriminator="kind")]
+"""Why an actor ended. `reason.abnormal` says whether a transient child restarts and links die with it."""
+
+
+class Exited(Message):
+    """To the parent supervisor: this life of the child is over."""
+
+    actor: str
+    incarnation: int
+    reason: ExitReason
+    event: str = ""
+    """What several exits share when one cause ended them all, such as their host's death."""
+
+
+class FreeExited(Exited):
+    """One that costs no restart budget: the host had to die because another agent in it would not end."""
+
+
+class Down(Message):
+    """To a monitor: this life of the watched actor is over, and nothing of it comes after."""
+
+    monitor: int
+    actor: str
+    incarnation: int
+    reason: ExitReason
+
+
+class ExitSignal(Message):
+    """To a linked actor that traps exits: the other side of the link ended."""
+
+    actor: str
+    incarnation: int
+    reason: ExitReason
+
+
+def crashed(error: BaseException, on_message: str | None = None) -> Crashed:
+    """The exit reason for an exception, with its traceback cut to its telling end."""
+    text = "".join(traceback_module.format_exception(error))
+    if len(text) > TRACEBACK_LIMIT_CHARS:
+        text = "…" + text[-TRACEBACK_LIMIT_CHARS:]
+    message = str(error)
+    if len(message) > MESSAGE_LIMIT_CHARS:
+        message = message[:MESSAGE_LIMIT_CHARS] + "…"
+    return Crashed(type_name=type(error).__name__, message=message, traceback=text, on_message=on_message)

@@ -1,0 +1,142 @@
+"""Messages: frozen, deeply immutable pydantic models, known on the wire by a name.
+
+`Message` is checked when the class is defined, so that a value can go by reference inside a host
+without anyone changing it, and by bytes between hosts without surprise. A `Request[R]` names the
+type of its reply; `ask` returns it to the type checker as well.
+"""
+
+from __future__ import annotations
+
+import typing
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from regrow.runtime.errors import InvalidMessage
+from regrow.runtime.immutable import is_plain, mutable_part, shown, wire_name
+
+R = TypeVar("R")
+
+
+class Wire:
+    """How one message class travels: its name, its fields in declared order, and whether it is plain.
+
+    `runtime.wire_forms` writes and reads with it.
+    """
+
+    __slots__ = ("fields", "message_class", "name", "plain")
+
+    def __init__(self, message_class: type[Message]) -> None:
+        if not message_class.__pydantic_complete__:
+            message_class.model_rebuild()
+            message_class.check_immutable()
+        self.message_class = message_class
+        self.name = wire_name(message_class)
+        self.fields = tuple(message_class.model_fields)
+        self.plain = all(is_plain(field.annotation) for field in message_class.model_fields.values())
+
+
+_registry: dict[str, type[Message]] = {}
+
+
+class Message(BaseModel):
+    """The root of everything that agents send: frozen, deeply immutable, strict about its fields.
+
+    Raises InvalidMessage when a subclass has a field whose type could be changed after sending.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=False)
+
+    __regrow_immutable__: ClassVar[bool] = True  # each subclass is checked when it is defined
+
+    _wire: ClassVar[Wire | None] = None
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if cls.__pydantic_generic_metadata__["args"]:
+            return  # `Request[Answer]` itself is no message, only the base of one
+        _registry[wire_name(cls)] = cls
+        if cls.__pydantic_complete__:
+            cls.check_immutable()  # else on first use, when the classes that it names are defined
+
+    @classmethod
+    def check_immutable(cls) -> None:
+        """Raises InvalidMessage when a field could be changed after sending."""
+        for name, field in cls.model_fields.items():
+            problem = mutable_part(field.annotation)
+            if problem is not None:
+                raise InvalidMessage(
+                    f"{cls.__qualname__}.{name} is declared {shown(field.annotation)}, and {problem} can be changed "
+                    "after it was sent; use tuple[…], frozenset[…], a frozen dataclass or another Message"
+                )
+
+    @classmethod
+    def wire(cls) -> Wire:
+        """How this class travels; made on first use, since forward references may resolve late."""
+        own = cls.__dict__.get("_wire")
+        if own is None:
+            own = Wire(cls)
+            cls._wire = own
+        return typing.cast("Wire", own)
+
+
+class Request(Message, Generic[R]):
+    """A message that expects a reply of type R: `class Question(Request[Answer])`."""
+
+    _reply: ClassVar[Reply | None] = None
+
+    @classmethod
+    def reply(cls) -> Reply:
+        """What a reply to this request must be."""
+        own: Reply | None = cls.__dict__.get("_reply")
+        if own is None:
+            own = cls._reply = Reply(reply_type(cls))
+        return own
+
+
+class Reply:
+    """Checks that a value is a reply of the declared type, and rebuilds one that came as bytes."""
+
+    __slots__ = ("_adapter", "_exact", "annotation")
+
+    def __init__(self, annotation: Any) -> None:
+        self.annotation = annotation
+        self._exact = annotation if isinstance(annotation, type) and annotation is not Any else None
+        self._adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+
+    def accepts(self, value: object) -> bool:
+        """True when `value` is of the declared type, without conversion."""
+        if self._exact is not None:
+            return type(value) is self._exact or isinstance(value, self._exact)
+        try:
+            self._adapter.validate_python(value, strict=True)
+        except ValueError:
+            return False
+        return True
+
+    def read(self, value: object) -> object:
+        """The reply rebuilt from wire values. Raises pydantic.ValidationError."""
+        if self._exact is not None and isinstance(value, self._exact):
+            return value
+        return self._adapter.validate_python(value)
+
+    def __str__(self) -> str:
+        return shown(self.annotation)
+
+
+def reply_type(request: type[Request[Any]]) -> object:
+    """The R of a `Request[R]` subclass. Raises InvalidMessage when it was left open."""
+    for ancestor in request.__mro__:
+        metadata = getattr(ancestor, "__pydantic_generic_metadata__", None)
+        if metadata and metadata["origin"] is Request and metadata["args"]:
+            reply = metadata["args"][0]
+            return type(None) if reply is None else reply  # as typing.get_type_hints has it
+    raise InvalidMessage(
+        f"{request.__qualname__} does not name its reply; write class {request.__name__}(Request[Reply])"
+    )
+
+
+def registered(name: str) -> type[Message] | None:
+    """The message class of that wire name, when its module has been imported here."""
+    return _registry.get(name)

@@ -1,0 +1,22 @@
+"""What a receiver's host did with an envelope that was offered to a mailbox."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Outcome(enum.IntEnum):
+    """The verdict on one offered envelope. The numbers are part of the wire format."""
+
+    TAKEN = 0
+    """It is in the mailbox, or was dropped by the mailbox's own policy and counted."""
+    FULL = 1
+    """No room, and the policy is to wait."""
+    REJECTED = 2
+    """No room, and the policy is to refuse."""
+    NOT_HERE = 3
+    """No such actor in this host, or another life of it than was asked for."""
+    LOST = 4
+    """The receiver's host died; it may or may not have run."""
+    TOO_LATE = 5
+    """It waited for room until its time was over."""

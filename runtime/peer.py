@@ -1,0 +1,375 @@
+"""One other process: the link to it and what keeps that link going."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+import structlog
+
+from regrow.runtime.address import ActorId, HostId, Incarnation
+from regrow.runtime.codec import FrameCodec, Undecodable
+from regrow.runtime.envelope import Envelope, Kind
+from regrow.runtime.errors import InvalidMessage
+from regrow.runtime.lifecycle import ExitReason
+from regrow.runtime.link import Call, Link, LinkError, LinkPorts, LinkSettings, Receiver, RowState
+from regrow.runtime.outcome import Outcome
+from regrow.runtime.runtime import Runtime
+from regrow.runtime.signals import Failure, Tie, Watch, failure_of
+from regrow.runtime.transport import PeerDead, PeerLost, Transport
+
+log = structlog.get_logger("regrow.peer")
+
+HOLD_S = 0.001
+"""How long the return of a call with a single ask waits for the reply to ride on it."""
+
+EVERY_PROCESS = ActorId("~")
+"""The receiver of what concerns a process as a whole and not one actor."""
+
+_TURN_AWAY = 1_000_000
+"""Room offered for an actor that is gone, so that what waits for it comes and is turned away."""
+
+
+class Peer:
+    """The link to one other process and what keeps it going."""
+
+    def __init__(
+        self,
+        host: HostId,
+        runtime: Runtime,
+        codec: FrameCodec,
+        transport: Transport,
+        *,
+        died: Callable[[HostId, ExitReason], None],
+        announced: Callable[[object], None],
+        settings: LinkSettings | None,
+    ) -> None:
+        self.host = host
+        self.overflow: deque[Envelope] = deque()
+        self._died = died
+        self._announced = announced
+        self._runtime = runtime
+        self._transport = transport
+        self._timer: asyncio.TimerHandle | None = None
+        self._pumping = False
+        self._pump_soon: asyncio.Handle | None = None
+        self._handled: list[int] = []
+        self._held: asyncio.Future[None] | None = None
+        self._listener: asyncio.Event | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.link: Link[Envelope] = Link(
+            our_life=runtime.host,
+            peer_life=host,
+            ports=LinkPorts(
+                encode=codec.encode,
+                decode=codec.decode,
+                deliver=self._deliver,
+                settled=runtime.delivery.settle,
+                wants_room=self._wants_room,
+                relieved=self._relieved,
+                wake=self._wake,
+            ),
+            settings=settings,
+            can_call=transport.can_call(host),
+        )
+        if transport.listens:
+            self._spawn(self._listen())
+
+    # ---- out -----------------------------------------------------------------------------------
+
+    def send(self, envelope: Envelope) -> None:
+        """Sends, or keeps what must wait until the link has room."""
+        if (self.overflow and envelope.needs_room) or not self.link.send(envelope):
+            envelope.holder = self
+            self.overflow.append(envelope)
+            return
+        envelope.holder = self
+        if self._pump_soon is not None and envelope.kind == Kind.ASK:
+            self._pump()  # somebody waits for it: not even until the loop's next round
+
+    def send_nowait(self, envelope: Envelope) -> bool:
+        """Sends, unless it would have to wait here for room."""
+        return not self.overflow and self.link.send(envelope)
+
+    def withdraw(self, envelope: Envelope) -> bool:
+        """See envelope.Holder."""
+        if envelope in self.overflow:
+            self.overflow.remove(envelope)
+            return True
+        return self.link.withdraw(envelope)
+
+    def _relieved(self, _receiver: Receiver | None) -> None:
+        self._runtime.loop.call_soon(self._flush_overflow)
+
+    def _flush_overflow(self) -> None:
+        """Sends what waited. One full receiver must not hold up the others, so each is tried."""
+        waiting, self.overflow = self.overflow, deque()
+        for envelope in waiting:
+            if self.link.is_closed or not self.link.send(envelope):
+                self.overflow.append(envelope)
+
+    def _wake(self) -> None:
+        if self._held is not None and not self._held.done():
+            self._held.set_result(None)  # the reply rides on the return that waits for it
+        elif self._pump_soon is None and not self._pumping:
+            self._pump_soon = self._runtime.loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        """Lets out what may leave, and sets the timer for what must later."""
+        if self._pump_soon is not None:
+            self._pump_soon.cancel()
+            self._pump_soon = None
+        link, loop = self.link, self._runtime.loop
+        if link.is_closed:
+            return
+        self._pumping = True  # what wakes us from here on is seen by the poll below
+        handled, self._handled = self._handled, []
+        for mark in handled:
+            link.handled(mark)
+        self._pumping = False
+        if self._listener is not None:
+            self._listener.set()
+        while (call := link.poll(loop.time())) is not None:
+            self._spawn(self._call(call))
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due = link.next_due()
+        if due is not None:
+            self._timer = loop.call_at(max(due, loop.time()), self._pump)
+
+    async def _call(self, call: Call) -> None:
+        loop = self._runtime.loop
+        try:
+            reply = await self._transport.call(self.host, call.packet)
+        except PeerLost:
+            self.link.call_failed(loop.time(), call.number)
+        except PeerDead as dead:
+            self._died(self.host, dead.reason)
+            return
+        else:
+            self.link.call_returned(loop.time(), call.number, None)
+            if reply:
+                self._take_in(reply)
+        self._pump()
+
+    async def _listen(self) -> None:
+        """Where this process can not be called: keeps one call pending at the peer, which it ends to say something."""
+        while not self.link.is_closed:
+            try:
+                packet = await self._transport.listen(self.host)
+            except PeerLost:
+                await asyncio.sleep(HOLD_S)
+                continue
+            except PeerDead as dead:
+                self._died(self.host, dead.reason)
+                return
+            if packet and not self.link.is_closed:
+                self._take_in(packet)
+                self._pump()
+
+    # ---- in ------------------------------------------------------------------------------------
+
+    async def receive(self, packet: bytes) -> bytes:
+        """Takes a packet in; holds the return for a moment when it brought a single ask."""
+        loop = self._runtime.loop
+        if self._take_in(packet) and self._held is None:
+            self._held = loop.create_future()
+            timer = loop.call_later(HOLD_S, _release, self._held)
+            try:
+                await self._held
+            finally:
+                timer.cancel()
+                self._held = None
+        answer = self.link.answer(loop.time())
+        self._pump()
+        return answer
+
+    def _take_in(self, packet: bytes) -> bool:
+        """Hands a packet to the link; True if it brought a lone ask. A damaged one is logged and comes again."""
+        try:
+            return self.link.receive(self._runtime.loop.time(), packet)
+        except LinkError as error:
+            log.error("a packet could not be read", peer=self.host, reason=str(error))
+            return False
+
+    async def listened(self) -> bytes:
+        """Waits until there is something for a peer that listens."""
+        if self._listener is not None:
+            self._listener.set()  # the call that waited there has been lost on its way, or this one doubles it
+        listener = self._listener = asyncio.Event()
+        self.link.peer_listens()
+        while self._listener is listener and not self.link.is_closed:
+            packet = self.link.poll_answer(self._runtime.loop.time())
+            if packet is not None:
+                self._listener = None
+                return packet
+            self._pump()
+            listener.clear()
+            await listener.wait()
+        return b""
+
+    def _deliver(self, envelope: Envelope, mark: int) -> Outcome:
+        if envelope.kind <= Kind.ASK and type(envelope.message) is not Undecodable:
+            cell = self._runtime.cells.get(envelope.receiver)
+            if cell is None:
+                return Outcome.NOT_HERE
+            if envelope.origin.capability is not None and not self._runtime.delivery.permits(envelope):
+                # Checked by the sender already; a host that was tampered with may not have.
+                self._handled.append(mark)
+                return Outcome.TAKEN
+            envelope.mark = partial(self.link.handled, mark)
+            return self._runtime.delivery.arrive(cell, envelope)
+        outcome = self._deliver_rare(envelope)
+        if outcome is Outcome.TAKEN:
+            self._handled.append(mark)  # the pump that follows every delivery tells the link
+        return outcome
+
+    def _deliver_rare(self, envelope: Envelope) -> Outcome:
+        """Delivers all but tells and asks; whatever is taken is also handled."""
+        if envelope.kind in (Kind.REPLY, Kind.FAILURE):
+            self._replied(envelope)
+        elif isinstance(envelope.message, Undecodable):
+            self._undecodable(envelope)
+        elif envelope.origin.capability is not None and not self._runtime.delivery.permits(envelope):
+            pass  # counted there; signals stop and tie, so they need the capability as messages do
+        elif envelope.receiver == EVERY_PROCESS:
+            self._runtime.loop.call_soon(self._announced, envelope.message)
+        elif (cell := self._runtime.cells.get(envelope.receiver)) is not None:
+            outcome = self._runtime.delivery.arrive(cell, envelope)
+            if isinstance(envelope.message, Tie) and outcome is Outcome.TAKEN:
+                note_bond(self._runtime, envelope.message, self.host, envelope.receiver)
+            return outcome
+        else:
+            return Outcome.NOT_HERE
+        return Outcome.TAKEN
+
+    def _replied(self, envelope: Envelope) -> None:
+        asks = self._runtime.asks
+        ask = asks.get(envelope.ask_id)
+        if ask is None:
+            self._runtime.dead_letters.add(envelope, "late_reply")
+        elif isinstance(envelope.message, Undecodable):
+            asks.fail(ask.ask_id, _unreadable(ask.actor, envelope.message))
+        elif isinstance(envelope.message, Failure):
+            asks.fail(ask.ask_id, envelope.message.exception(ask.actor))
+        else:
+            try:
+                value = ask.request.reply().read(envelope.message)
+            except ValueError as error:
+                asks.fail(ask.ask_id, _unreadable(ask.actor, Undecodable("the reply", str(error))))
+            else:
+                asks.reply(ask.ask_id, value)
+
+    def _undecodable(self, envelope: Envelope) -> None:
+        assert isinstance(envelope.message, Undecodable)
+        if envelope.kind == Kind.ASK:
+            self._runtime.fail(envelope, failure_of(_unreadable(envelope.receiver, envelope.message)))
+        else:
+            self._runtime.dead_letters.add(envelope, "undecodable")
+
+    def _wants_room(self, receiver: Receiver) -> None:
+        # Not at once: the link is in the middle of delivering when it says so.
+        self._runtime.loop.call_soon(self._offer_room, ActorId(str(receiver)))
+
+    def _offer_room(self, actor: ActorId) -> None:
+        cell = self._runtime.cells.get(actor)
+        if cell is None:
+            self.link.room(actor, _TURN_AWAY)
+        else:
+            cell.mailbox.wait_room(_RemoteWaiter(self.link, actor))
+
+    # ---- the end -------------------------------------------------------------------------------
+
+    def close(self, reason: ExitReason) -> None:
+        """Settles everything that was on its way to a dead process."""
+        delivery = self._runtime.delivery
+        for envelope, state in self._close():
+            if state is RowState.TAKEN:
+                if envelope.kind == Kind.TELL:
+                    delivery.dead(envelope, Outcome.LOST)
+            elif state in (RowState.UNSENT, RowState.WAITING) and envelope.kind <= Kind.ASK:
+                self._runtime.asks.leaves_host(envelope.ask_id)
+                delivery.settle(envelope, Outcome.NOT_HERE)  # it never ran: wherever the actor is next may have it
+            elif envelope.kind != Kind.ASK:  # those fail with the reason, once all is settled
+                delivery.settle(envelope, Outcome.LOST)
+
+    def close_unfinished(self) -> None:
+        """Ends the link of a process that stops; what did not arrive is lost."""
+        for envelope, state in self._close():
+            if state is not RowState.TAKEN:
+                self._runtime.delivery.settle_final(envelope, Outcome.LOST)
+
+    def _close(self) -> list[tuple[Envelope, RowState]]:
+        """Ends the link; gives what was on its way to the peer, oldest first."""
+        remains = self.link.close()
+        self.end()
+        for envelope in remains.undelivered:
+            if envelope.kind <= Kind.ASK:
+                self._runtime.delivery.dead(envelope, Outcome.LOST)  # behind a gap that nobody will fill
+        waited, self.overflow = self.overflow, deque()
+        return [*remains.rows, *((envelope, RowState.UNSENT) for envelope in waited)]
+
+    def end(self) -> None:
+        """Stops everything that keeps the link going."""
+        self.link.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._listener is not None:
+            self._listener.set()
+        for task in self._tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self._runtime.loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class _RemoteWaiter:
+    """A peer whose messages wait for room in a mailbox here. Worth waking only for a good part of it,
+    since each wake costs a call there and one back."""
+
+    __slots__ = ("_actor", "_link")
+
+    share = 0.5
+
+    def __init__(self, link: Link[Envelope], actor: ActorId) -> None:
+        self._link = link
+        self._actor = actor
+
+    def offer_room(self, room: int) -> None:
+        self._link.room(self._actor, room)
+
+
+def note_bond(runtime: Runtime, signal: object, host: HostId, receiver: ActorId) -> None:
+    """Notes on which host the other side of a monitor or link is: should that die, nobody there will say so."""
+    match signal:
+        case Watch():
+            cell = runtime.life(ActorId(signal.watcher), Incarnation(signal.watcher_incarnation))
+            if cell is not None and signal.monitor in cell.bonds.watching:
+                cell.bonds.watched_at[signal.monitor] = host
+        case Tie():
+            here, there = ActorId(signal.actor), receiver
+            if here not in runtime.cells:
+                here, there = there, here
+            if here in runtime.cells:
+                runtime.cells[here].bonds.linked_at[there] = host
+        case _:
+            pass
+
+
+def _unreadable(actor: str, undecodable: Undecodable) -> InvalidMessage:
+    return InvalidMessage(
+        f"{undecodable.type_name} could not be read between {actor} and its asker ({undecodable.reason}); "
+        "run the same version of the code on both sides"
+    )
+
+
+def _release(held: asyncio.Future[None]) -> None:
+    if not held.done():
+        held.set_result(None)

@@ -1,0 +1,399 @@
+"""The runtime of one process: its actors, its asks, and the way in and out.
+
+One object for each process, on whichever engine: `inline` has one, on Ray every host, the guardian
+and the driver have their own. It starts and ends cells; everything that waits, sends or writes in
+the kernel happens through it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from regrow.runtime import telemetry
+from regrow.runtime.address import ActorId, Address, HostId, Incarnation
+from regrow.runtime.asks import Asks, PendingAsk
+from regrow.runtime.behavior import Behavior
+from regrow.runtime.bonds import ANY_LIFE
+from regrow.runtime.cell import Cell, State
+from regrow.runtime.context import current
+from regrow.runtime.dead_letters import DeadLetters
+from regrow.runtime.delivery import Delivery, Directory
+from regrow.runtime.envelope import Envelope, Kind, Origin, mark_handled
+from regrow.runtime.errors import AskFailed, Closed, InvalidMessage, MailboxFull, Misuse, RegrowError
+from regrow.runtime.lifecycle import Crashed, Down, Exited, ExitReason, Killed, NoProc, Shutdown, crashed
+from regrow.runtime.message import Message, Request
+from regrow.runtime.outcome import Outcome
+from regrow.runtime.ref import ActorRef
+from regrow.runtime.registry import Registry
+from regrow.runtime.signals import Failure, Stop, Tie, failure_of
+from regrow.runtime.starter import StartRequest
+from regrow.runtime.wire_forms import check as check_travels
+
+R = TypeVar("R")
+
+CHILD_GRACE_S = 5.0
+"""How long the spawned children of an actor that ends may take to end themselves."""
+
+BehaviorMaker = Callable[[StartRequest], Behavior]
+"""Makes the behavior of one life; runs user code and may raise anything."""
+
+
+class Runtime:
+    """The actors of one process and how they reach each other."""
+
+    def __init__(
+        self,
+        host: HostId,
+        *,
+        make_behavior: BehaviorMaker,
+        directory: Directory,
+        principal: str = "",
+        names: Callable[[object], ActorId | None] | None = None,
+        first_incarnation: int = 1,
+    ) -> None:
+        self.host = host
+        self.loop = asyncio.get_running_loop()
+        self.thread_id = threading.get_ident()
+        self.origin = Origin(principal=principal)
+        self.cells: dict[ActorId, Cell] = {}
+        self.dead_letters = DeadLetters(self.loop.time)
+        self.registry = Registry()
+        self.asks = Asks(self.loop)
+        self.delivery = Delivery(host, self.cells, directory, self.dead_letters, self._refused)
+        self.services: dict[str, ActorId] = {}
+        self.on_root_exit: Callable[[Cell, ExitReason], None] | None = None
+        self.closed = False
+        self._handled_by_gone = 0
+        self._sendable: dict[Kind, set[type]] = {Kind.TELL: set(), Kind.ASK: set()}
+        self._make_behavior = make_behavior
+        self._names = names
+        self._counter = itertools.count(1)
+        self._incarnations = itertools.count(first_incarnation)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # ---- sending -------------------------------------------------------------------------------
+
+    def ref(self, target: ActorRef | str | object, *, near: ActorId | None = None) -> ActorRef:
+        """A ref to `target`: an id, a name, a class or agent function of the app, or a ref.
+
+        A string without `/` is a sibling of `near` where there is one. Raises Misuse when a class
+        is unknown here or stands for several children.
+        """
+        if isinstance(target, ActorRef):
+            return target
+        if isinstance(target, str):
+            named = self.registry.whereis(target)
+            if named is None and near is not None and "/" in near and "/" not in target:
+                named = ActorId(f"{near.rpartition('/')[0]}/{target}")
+            return ActorRef(Address(named if named is not None else ActorId(target)), self)
+        found = self._names(target) if self._names is not None else None
+        if found is None:
+            raise Misuse(f"no child of this app is made from {target!r}; give its id instead, such as 'app/child'")
+        return ActorRef(Address(found), self)
+
+    def ref_to(self, address: Address) -> ActorRef:
+        """The ref to an address, such as one that came in a message."""
+        return ActorRef(address, self)
+
+    def life(self, actor: ActorId, incarnation: Incarnation) -> Cell | None:
+        """The cell of exactly this life of an actor, while it is the one here."""
+        cell = self.cells.get(actor)
+        return cell if cell is not None and cell.incarnation == incarnation else None
+
+    def current_origin(self) -> Origin:
+        """On whose behalf something is sent now: the turn that runs, or the process itself."""
+        ctx = current.get()
+        if ctx is not None:
+            return ctx.origin()
+        trace = telemetry.outgoing()
+        return Origin(principal=self.origin.principal, trace=trace) if trace else self.origin
+
+    async def tell(self, target: Address, message: Message, send_timeout_s: float) -> None:
+        """See ActorRef.tell."""
+        envelope = self._envelope(Kind.TELL, target, message)
+        cell = self._cell_now(target.actor)
+        if cell is not None and self.delivery.arrive(cell, envelope) is Outcome.TAKEN:
+            return
+        settled: asyncio.Future[Outcome] = self.loop.create_future()
+        envelope.on_settled = lambda outcome: None if settled.done() else settled.set_result(outcome)
+        self.delivery.send(envelope)
+        await self._taken(envelope, settled, send_timeout_s)
+
+    def tell_nowait(self, target: Address, message: Message) -> None:
+        """See ActorRef.tell_nowait."""
+        envelope = self._envelope(Kind.TELL, target, message)
+        cell = self._cell_now(target.actor)
+        if cell is None:
+            if not self.delivery.send_nowait(envelope):
+                raise MailboxFull(target.actor, 0, 0.0)
+            return
+        outcome = self.delivery.arrive(cell, envelope)
+        if outcome in (Outcome.FULL, Outcome.REJECTED):
+            raise MailboxFull(target.actor, cell.mailbox.capacity, 0.0)
+        self.delivery.settle(envelope, outcome)
+
+    def _cell_now(self, actor: ActorId) -> Cell | None:
+        """The cell of an actor here, unless earlier messages to it wait for it to be found."""
+        resolving = self.delivery.resolving
+        return None if resolving and actor in resolving else self.cells.get(actor)
+
+    async def _taken(self, envelope: Envelope, settled: asyncio.Future[Outcome], timeout_s: float) -> None:
+        """Waits until the envelope is taken; raises MailboxFull when there is no room in time."""
+        try:
+            outcome = await asyncio.wait_for(asyncio.shield(settled), timeout_s)
+        except asyncio.CancelledError:
+            if envelope.holder is not None:
+                envelope.holder.withdraw(envelope)  # its sender may be dead, and nothing comes after its Down
+            raise
+        except TimeoutError:
+            if envelope.holder is None or envelope.holder.withdraw(envelope):
+                raise MailboxFull(envelope.receiver, self._capacity(envelope.receiver), timeout_s) from None
+            outcome = await settled  # it is under way and no longer ours to take back
+        if outcome is Outcome.REJECTED:
+            raise MailboxFull(envelope.receiver, self._capacity(envelope.receiver), 0.0)
+        if outcome is not Outcome.TAKEN:
+            self.delivery.dead(envelope, outcome)
+
+    async def ask(self, target: Address, request: Request[R], timeout_s: float, command_id: str | None) -> R:
+        """See ActorRef.ask."""
+        envelope = self._envelope(Kind.ASK, target, request)
+        now = self.loop.time()
+        deadline = now + timeout_s
+        ctx = current.get()
+        if ctx is not None and (left := ctx.deadline) is not None and left < timeout_s:
+            timeout_s, deadline = left, now + left
+        ask = self.asks.open(target.actor, request, timeout_s, deadline)
+        envelope.deadline = deadline
+        envelope.ask_id = ask.ask_id
+        envelope.reply_host = self.host
+        envelope.command_id = command_id
+        try:
+            cell = self._cell_now(target.actor)
+            if cell is None or self.delivery.arrive(cell, envelope) is not Outcome.TAKEN:
+                envelope.on_settled = lambda outcome: self._ask_settled(ask, outcome)
+                self.delivery.send(envelope)
+            return await ask.future  # type: ignore[return-value]
+        except BaseException:
+            if envelope.holder is not None:
+                envelope.holder.withdraw(envelope)  # nobody waits for the answer: it need not run
+            raise
+        finally:
+            self.asks.close(ask)
+
+    def _ask_settled(self, ask: PendingAsk, outcome: Outcome) -> None:
+        match outcome:
+            case Outcome.TAKEN:
+                return
+            case Outcome.REJECTED | Outcome.FULL:
+                self.asks.fail(ask.ask_id, MailboxFull(ask.actor, self._capacity(ask.actor), 0.0))
+            case Outcome.LOST | Outcome.TOO_LATE:
+                text = f"the host of {ask.actor} was lost while it held {type(ask.request).__name__}; it may have run"
+                self.asks.fail(ask.ask_id, AskFailed(ask.actor, Killed(detail="host lost"), text))
+            case Outcome.NOT_HERE:
+                asked = type(ask.request).__name__
+                text = f"{ask.actor} does not exist or has ended for good, so nobody can answer {asked}"
+                self.asks.fail(ask.ask_id, AskFailed(ask.actor, NoProc(), text))
+
+    def _envelope(self, kind: Kind, target: Address, message: Message) -> Envelope:
+        if self.closed:
+            raise Closed("this app has stopped; start it again before sending")
+        if type(message) not in self._sendable[kind]:
+            self._admit(kind, target, message)
+        envelope = Envelope(kind, target.actor, message, self.current_origin(), incarnation=target.incarnation)
+        self.delivery.check(envelope)
+        return envelope
+
+    def _refused(self, envelope: Envelope, refusal: RegrowError) -> None:
+        self.fail(envelope, failure_of(refusal))
+
+    def _admit(self, kind: Kind, target: Address, message: object) -> None:
+        """Raises InvalidMessage for what is no message; pydantic's isinstance is too slow to be asked each time."""
+        expected = Request if kind == Kind.ASK else Message
+        if not isinstance(message, expected):
+            raise InvalidMessage(
+                f"{target.actor} was sent {message!r}; send an instance of a class derived from {expected.__name__}"
+            )
+        self._sendable[kind].add(type(message))
+
+    def _capacity(self, actor: ActorId) -> int:
+        cell = self.cells.get(actor)
+        return cell.mailbox.capacity if cell is not None else 0
+
+    # ---- replying ------------------------------------------------------------------------------
+
+    def reply(self, envelope: Envelope, value: object) -> None:
+        """Sends the reply of an ask to where it waits."""
+        if envelope.reply_host == self.host:
+            if not self.asks.reply(envelope.ask_id, value):
+                self.dead_letters.add(envelope, "late_reply")
+            return
+        self._send_back(Kind.REPLY, envelope, value)
+
+    def fail(self, envelope: Envelope, failure: Failure) -> None:
+        """Answers an ask with a failure; a tell that fails is a dead letter."""
+        if envelope.kind != Kind.ASK:
+            self.dead_letters.add(envelope, failure.error)
+        elif envelope.reply_host == self.host:
+            self.asks.fail(envelope.ask_id, failure.exception(envelope.receiver))
+        else:
+            self._send_back(Kind.FAILURE, envelope, failure)
+
+    def _send_back(self, kind: Kind, envelope: Envelope, value: object) -> None:
+        carrier = self.delivery.carrier
+        assert carrier is not None and envelope.reply_host is not None
+        check_travels(value)
+        back = Envelope(kind, envelope.receiver, value, self.origin, ask_id=envelope.ask_id)
+        carrier.send(envelope.reply_host, back)
+
+    # ---- starting and ending -------------------------------------------------------------------
+
+    async def start(self, request: StartRequest) -> Crashed | None:
+        """Starts one life of an actor in this process. Returns why it failed, or None."""
+        if self.closed:
+            return Crashed(type_name="Closed", message="this host is stopping")
+        cell = self.cells.get(request.actor)
+        if cell is not None and cell.state is not State.RESTARTING:
+            return Crashed(type_name="AlreadyStarted", message=f"{request.actor} runs already in this host")
+        try:
+            behavior = self._make_behavior(request)
+        except Exception as error:  # the constructor is user code; a failed start is its only consequence
+            return crashed(error)
+        if cell is None:
+            self.delivery.moved_here(request.actor)
+            cell = self.cells[request.actor] = Cell(self, request)
+        return await cell.start(request, behavior)
+
+    async def spawn(self, parent: Cell, actor: ActorId, target: object, config: object | None) -> ActorRef:
+        """Starts a linked temporary child beside its parent; see CellContext.spawn."""
+        request = StartRequest(
+            actor=actor,
+            incarnation=Incarnation(next(self._incarnations)),
+            target=target,
+            parent=parent.actor,
+            config=config,
+            survives_exit=False,
+        )
+        life = parent.incarnation
+        failed = await self.start(request)
+        if failed is not None:
+            raise AskFailed(actor, failed, f"{actor} did not start ({failed})")
+        cell = self.cells[actor]
+        if parent.incarnation != life or parent.behavior is None:
+            cell.kill("its parent ended")
+            raise Closed(f"{parent.actor} ended while it spawned {actor}")
+        parent.children[actor] = request.incarnation
+        parent.bonds.links[actor] = request.incarnation
+        cell.bonds.links[parent.actor] = life
+        return ActorRef(Address(actor, request.incarnation), self)
+
+    async def end_children(self, cell: Cell) -> None:
+        """Ends what an actor spawned, all at once, and waits for it."""
+        children = [self.cells[actor] for actor in cell.children if actor in self.cells]
+        cell.children.clear()
+        for child in children:
+            cell.bonds.links.pop(child.actor, None)
+            child.bonds.links.pop(cell.actor, None)
+            child.stop(Shutdown(detail=f"{cell.actor} ended"), CHILD_GRACE_S)
+        for child in children:
+            await child.wait_ended()
+
+    def stop_actor(self, target: Address, reason: ExitReason | None, grace_s: float | None) -> None:
+        """Tells an actor to end in order."""
+        stop = Stop(reason=reason if reason is not None else Shutdown(), grace_s=grace_s)
+        signal = Envelope(Kind.SIGNAL, target.actor, stop, self.current_origin(), incarnation=target.incarnation)
+        self.delivery.check(signal)
+        self.delivery.send(signal)
+
+    def announce_exit(self, cell: Cell, reason: ExitReason, *, quiet: bool) -> None:
+        """Tells links, monitors and the parent, in this order, that a life is over."""
+        for other, life, message in cell.bonds.farewells(cell.actor, cell.incarnation, reason):
+            kind = Kind.SIGNAL if not isinstance(message, _NOTICES) else Kind.NOTICE
+            self.delivery.send(Envelope(kind, other, message, self.origin, incarnation=life or None))
+        if cell.parent is not None and not quiet:
+            exited = Exited(actor=cell.actor, incarnation=cell.incarnation, reason=reason)
+            self.delivery.send(Envelope(Kind.SIGNAL, cell.parent, exited, self.origin))
+        elif cell.parent is None and self.on_root_exit is not None:
+            self.on_root_exit(cell, reason)
+
+    def forget(self, actor: ActorId) -> None:
+        """No further life of this actor will come here."""
+        cell = self.cells.get(actor)
+        if cell is not None and cell.forget():
+            cell.state = State.ENDED
+            self.drop(cell, NoProc())
+
+    def drop(self, cell: Cell, reason: ExitReason) -> None:
+        """Empties the mailbox of an actor that is gone for good: asks fail, the rest are dead letters."""
+        if self.cells.get(cell.actor) is cell:
+            del self.cells[cell.actor]
+            self._handled_by_gone += cell.mailbox.taken
+        cell.debts.pay("it is not started again")
+        text = f"{cell.actor} has ended for good ({reason}) before it came to this message"
+        for envelope in (*cell.mailbox.drain(), *cell.mailbox.give_up_waiters()):
+            if envelope.kind == Kind.ASK:
+                self.fail(envelope, Failure(error="AskFailed", text=text, reason=NoProc()))
+            elif envelope.kind == Kind.TELL:
+                self.delivery.settle_final(envelope, Outcome.NOT_HERE)
+            mark_handled(envelope)
+        cell.ended()
+
+    def tie(self, cell: Cell, ref: ActorRef) -> None:
+        """Links a cell with another actor, here or elsewhere."""
+        cell.bonds.links[ref.address.actor] = ref.address.incarnation or ANY_LIFE
+        tie = Tie(actor=cell.actor, incarnation=cell.incarnation)
+        self.delivery.send(
+            Envelope(Kind.SIGNAL, ref.address.actor, tie, self.origin, incarnation=ref.address.incarnation)
+        )
+
+    async def aclose(self) -> None:
+        """Ends everything that is left in this process; asks that wait get Closed."""
+        self.closed = True
+        self.delivery.close()
+        for cell in list(self.cells.values()):
+            cell.kill("the runtime closed")
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.asks.fail_all(self._closed_ask)
+        for cell in list(self.cells.values()):
+            self.drop(cell, Killed(detail="the runtime closed"))
+
+    def _closed_ask(self, ask: PendingAsk) -> RegrowError:
+        return Closed(f"the app stopped before {ask.actor} had answered {type(ask.request).__name__}")
+
+    # ---- small services ------------------------------------------------------------------------
+
+    def spawn_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Runs a coroutine of the kernel beside everything else, and keeps it alive until it is done."""
+        task = self.loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def fresh_number(self) -> int:
+        """A number that nothing else in this process has had: for children without a name, and monitors."""
+        return next(self._counter)
+
+    def stats(self) -> dict[ActorId, tuple[str, int]]:
+        """State and mailbox depth of every actor in this process."""
+        # A copy first: the control thread of a host asks while cells come and go.
+        return {actor: (cell.state.value, len(cell.mailbox)) for actor, cell in list(self.cells.items())}
+
+    @property
+    def handled(self) -> int:
+        """How many messages were taken out of mailboxes in this process."""
+        return self._handled_by_gone + sum(cell.mailbox.taken for cell in list(self.cells.values()))
+
+    @property
+    def pid(self) -> int:
+        """The operating system's number of this process."""
+        return os.getpid()
+
+
+_NOTICES = (Down,)
+"""What goes into the user lane of those who are told of an end; the rest acts at once."""

@@ -1,0 +1,158 @@
+"""What actors tell each other below the level of messages: watch, link, exit, stop.
+
+Signals travel like messages and in the order in which they were sent, but a cell acts on them when
+they arrive, ahead of its mailbox, and they need no room in it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from regrow.runtime import errors
+from regrow.runtime.address import ActorId
+from regrow.runtime.envelope import Envelope, Kind
+from regrow.runtime.errors import AskFailed, Bug, RegrowError
+from regrow.runtime.lifecycle import Crashed, Exited, ExitReason, ExitSignal
+from regrow.runtime.message import Message
+
+if TYPE_CHECKING:
+    from regrow.runtime.cell import Cell
+
+
+class Watch(Message):
+    """Start to monitor the receiver; the watcher gets one Down with this number."""
+
+    monitor: int
+    watcher: str
+    watcher_incarnation: int
+
+
+class Unwatch(Message):
+    """The watcher is no longer interested."""
+
+    monitor: int
+    watcher: str
+
+
+class Tie(Message):
+    """Link the receiver with this actor; symmetric and idempotent."""
+
+    actor: str
+    incarnation: int
+
+
+class Untie(Message):
+    """Undo a link."""
+
+    actor: str
+
+
+class LinkedExit(Message):
+    """A linked actor ended."""
+
+    actor: str
+    incarnation: int
+    reason: ExitReason
+
+
+class Stop(Message):
+    """End in order, within the grace; `grace_s` None means without limit."""
+
+    reason: ExitReason
+    grace_s: float | None
+
+
+class Failure(Message):
+    """What an asker gets instead of a reply.
+
+    With a `reason` it becomes AskFailed; else `error` names the class to raise and `text` says why.
+    """
+
+    error: str
+    text: str
+    reason: ExitReason | None = None
+
+    def exception(self, actor: str) -> RegrowError:
+        """The exception that the asker sees, the same on every engine."""
+        if self.reason is not None:
+            return AskFailed(actor, self.reason, self.text)
+        return _rebuilt(_refusals().get(self.error, errors.Refused), self.text, actor)
+
+
+def act_on(cell: Cell, signal: object) -> None:
+    """What a cell does about a signal, ahead of everything in its mailbox."""
+    match signal:
+        case Watch():
+            cell.bonds.watched(signal)
+        case Unwatch():
+            cell.bonds.unwatched(signal)
+        case Tie():
+            cell.bonds.tied(signal)
+        case Untie():
+            cell.bonds.untied(signal)
+        case LinkedExit():
+            if cell.bonds.parted(signal):
+                _end_or_tell(cell, signal)
+        case Stop():
+            cell.stop(signal.reason, signal.grace_s)
+        case Exited():
+            cell.children.pop(ActorId(signal.actor), None)
+            settles = getattr(cell.behavior, "on_exit_of_child", None)
+            if settles is not None and not settles(signal):
+                cell.accept_ahead(_notice(cell, signal))
+        case _:
+            raise Bug(f"{signal!r} is no signal")
+
+
+def _end_or_tell(cell: Cell, linked: LinkedExit) -> None:
+    if cell.bonds.traps_exits:
+        told = ExitSignal(actor=linked.actor, incarnation=linked.incarnation, reason=linked.reason)
+        cell.offer(_notice(cell, told))
+    elif linked.reason.abnormal:
+        cell.end(linked.reason)
+
+
+def _notice(cell: Cell, message: object) -> Envelope:
+    return Envelope(Kind.NOTICE, cell.actor, message, cell.runtime.origin, incarnation=cell.incarnation)
+
+
+def failure_of(error: RegrowError) -> Failure:
+    """A refusal or misuse as a value that travels."""
+    return Failure(error=type(error).__name__, text=str(error))
+
+
+def end_text(actor: str, incarnation: int, reason: ExitReason, message_type: str, what_next: str) -> str:
+    """One sentence on a death that cost an asker its reply: who, at what, why, and what happens now.
+
+    An `incarnation` of 0 is one that is not known here.
+    """
+    if isinstance(reason, Crashed):
+        place = f" at {reason.place}" if reason.place else ""
+        died = f"died handling {message_type} ({reason}{place})"
+    else:
+        died = f"ended while it owed a reply to {message_type} ({reason})"
+    life = f"#{incarnation}" if incarnation else ""
+    return f"{actor}{life} {died}; {what_next}; not retried, since Agent delivers at most once"
+
+
+def _refusals() -> dict[str, type[RegrowError]]:
+    """Every error class that a receiver may answer with, by name; users may derive from Refused."""
+    found: dict[str, type[RegrowError]] = {
+        cls.__name__: cls
+        for cls in (errors.InvalidMessage, errors.AskCycle, errors.CallingSelf, errors.Closed, errors.MailboxFull)
+    }
+    pending: list[type[errors.Refused]] = [errors.Refused]
+    while pending:
+        cls = pending.pop()
+        found.setdefault(cls.__name__, cls)
+        pending.extend(cls.__subclasses__())
+    return found
+
+
+def _rebuilt(cls: type[RegrowError], text: str, actor: str) -> RegrowError:
+    """The error without running its constructor, whose arguments are not known here; its text is."""
+    error = cls.__new__(cls)
+    Exception.__init__(error, text)
+    if isinstance(error, errors.AskCycle | errors.CallingSelf | errors.MailboxFull):
+        error.actor = actor
+    return error

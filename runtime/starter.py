@@ -1,0 +1,77 @@
+"""The port through which a supervisor starts, stops and ends children, wherever they run.
+
+`LocalStarter` in `runtime.local_starter` starts them in its own process; the cluster's starter asks
+the keeper of a host. What every starter keeps stands in `tests/conformance/test_starter.py`.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from regrow.runtime.address import ActorId, HostId, Incarnation
+from regrow.runtime.lifecycle import Crashed, ExitReason
+from regrow.runtime.mailbox import MailboxSettings
+from regrow.runtime.placement import Dedicated, Placement
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """All that a host must know to start one life of one actor.
+
+    `target` is what the actor is made of: a class or agent function where it starts in this
+    process, its wire name `module:qualname` where it crosses to another. `config` is handed to it.
+    """
+
+    actor: ActorId
+    incarnation: Incarnation
+    target: object
+    parent: ActorId | None = None
+    config: object | None = None
+    mailbox: MailboxSettings = field(default_factory=MailboxSettings)
+    placement: Placement = field(default_factory=Dedicated)
+    survives_exit: bool = True
+    """True when the mailbox waits for the next life; False for a child that is never restarted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The actor runs, in that host."""
+
+    host: HostId
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartFailed:
+    """The actor did not start and nothing of it is left."""
+
+    cause: Crashed
+
+
+class KillOutcome(enum.Enum):
+    """What is known after a kill."""
+
+    DEAD = "dead"
+    UNCONFIRMED = "unconfirmed"
+
+
+class Starter(Protocol):
+    """Starts and ends children. Exits are told to the parent as `Exited`, never by return value."""
+
+    async def start(self, request: StartRequest) -> Started | StartFailed:
+        """Starts one life and waits until it has initialised; cancelling it ends what had begun."""
+        ...
+
+    async def stop(self, actor: ActorId, incarnation: Incarnation, reason: ExitReason, grace_s: float | None) -> None:
+        """Asks one life to end; returns when the request is on its way, not when the actor is dead."""
+        ...
+
+    async def kill(self, actor: ActorId, incarnation: Incarnation) -> KillOutcome:
+        """Ends one life without asking it, and says whether its death is certain."""
+        ...
+
+    def forget(self, actor: ActorId) -> None:
+        """No further life of this actor will come: its mailbox becomes dead letters, its asks fail."""
+        ...

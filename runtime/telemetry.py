@@ -1,0 +1,46 @@
+"""Span names, and trace context in and out of envelopes (W3C traceparent).
+
+Only the OpenTelemetry API is used here; without an SDK every span is a no-op and `outgoing` is
+empty, so that a message pays nothing for it. Names follow the GenAI and messaging conventions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from opentelemetry import trace
+from opentelemetry.context import get_current
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+INVOKE_AGENT = "invoke_agent"
+CHAT = "chat"
+SEARCH_MEMORY = "search_memory"
+SEND = "send"
+PROCESS = "process"
+
+_tracer = trace.get_tracer("regrow")
+_propagator = TraceContextTextMapPropagator()
+
+
+def outgoing() -> str:
+    """The traceparent of the span that is current; empty when nothing is traced."""
+    if not get_current():
+        return ""  # no span, no baggage: what nearly every send finds
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return ""
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
+
+
+def trace_id(traceparent: str) -> str:
+    """The trace id inside a traceparent, as logs show it."""
+    return traceparent.split("-")[1] if traceparent.count("-") == 3 else ""
+
+
+@contextmanager
+def span(name: str, traceparent: str, attributes: Mapping[str, str | int | float | bool]) -> Iterator[None]:
+    """A span below the one that `traceparent` names, or below the current one when it is empty."""
+    parent = _propagator.extract({"traceparent": traceparent}) if traceparent else None
+    with _tracer.start_as_current_span(name, context=parent, attributes=dict(attributes)):
+        yield

@@ -1,0 +1,144 @@
+"""One turn: a cell handles one envelope, and whatever happens its asker is answered.
+
+With `cell` the one place of the kernel that catches Exception: what leaves an actor's code ends that
+actor, and the supervisor decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from regrow.runtime.context import current
+from regrow.runtime.envelope import Envelope, Kind, mark_handled
+from regrow.runtime.errors import AskCycle, CallingSelf, InvalidMessage, Refused
+from regrow.runtime.lifecycle import NoProc, crashed
+from regrow.runtime.message import Request
+from regrow.runtime.signals import Failure, failure_of
+
+if TYPE_CHECKING:
+    from regrow.runtime.cell import Cell
+
+
+MAX_CONCURRENT_TURNS = 256
+"""How many turns of one actor may run at once where its handlers are concurrent."""
+
+
+def would_deadlock(cell: Cell, envelope: Envelope) -> bool:
+    """Answers an ask that could never be served: of itself, or around a circle of waiting agents."""
+    if cell.actor not in envelope.origin.chain or cell.may_run_beside(envelope.message):
+        return False
+    sender = envelope.origin.sender
+    if sender is not None and sender.actor == cell.actor:
+        cell.runtime.fail(envelope, failure_of(CallingSelf(cell.actor)))
+    else:
+        cell.runtime.fail(envelope, failure_of(AskCycle(envelope.origin.chain, cell.actor)))
+    mark_handled(envelope)
+    return True
+
+
+def runs_beside(cell: Cell, envelope: Envelope) -> bool:
+    """Starts the turn of a message that may run beside the one that runs, unless others are ahead of it.
+
+    A call back from where that turn waits overtakes them, since they wait for that turn themselves.
+    """
+    if cell.is_over or cell.stop_reason is not None or len(cell.turns) >= MAX_CONCURRENT_TURNS:
+        return False
+    if not cell.may_run_beside(envelope.message):
+        return False
+    if cell.mailbox.user and cell.actor not in envelope.origin.chain:
+        return False
+    cell.mailbox.taken += 1
+    start_turn_beside(cell, envelope)
+    return True
+
+
+def start_turn_beside(cell: Cell, envelope: Envelope) -> None:
+    """Handles one envelope in a task of its own."""
+    cell.in_turn[envelope] = None  # at once: the life may end before the task's first step
+    task = cell.spawn_task(run_turn(cell, envelope))
+    cell.turns[task] = None
+    task.add_done_callback(lambda done: cell.turns.pop(done, None))
+
+
+async def run_turn(cell: Cell, envelope: Envelope) -> None:
+    """Guards, handles and replies."""
+    if _is_over(cell, envelope):
+        cell.in_turn.pop(envelope, None)
+        return
+    behavior = cell.behavior
+    assert behavior is not None
+    cell.in_turn[envelope] = None
+    ctx = cell.context(envelope)
+    token = current.set(ctx)
+    try:
+        reply = await behavior.handle(envelope.message, ctx)
+        if envelope.kind == Kind.ASK and envelope in cell.in_turn:
+            _answer(cell, envelope, reply)
+    except Refused as refusal:
+        _refuse(cell, envelope, refusal)
+    except asyncio.CancelledError as error:
+        _cancelled(cell, envelope, error)
+    except Exception as error:  # what leaves an actor's code ends the actor, whatever it is
+        _crash(cell, envelope, error)
+    finally:
+        current.reset(token)
+        cell.in_turn.pop(envelope, None)
+        if envelope.mark is not None:
+            mark_handled(envelope)
+
+
+def _is_over(cell: Cell, envelope: Envelope) -> bool:
+    """True for what must not run any more: past its deadline, or meant for an earlier life."""
+    if envelope.deadline is not None and envelope.deadline <= cell.runtime.loop.time():
+        cell.runtime.dead_letters.add(envelope, "expired")
+        return True
+    if envelope.incarnation is None or envelope.incarnation == cell.incarnation:
+        return False
+    if envelope.kind == Kind.ASK:
+        text = f"{cell.actor}#{envelope.incarnation} has ended; ask {cell.actor} for the life that runs now"
+        cell.runtime.fail(envelope, Failure(error="AskFailed", text=text, reason=NoProc()))
+        mark_handled(envelope)
+    elif envelope.kind == Kind.TELL:
+        cell.runtime.dead_letters.add(envelope, "earlier_life")
+    else:
+        mark_handled(envelope)  # ticks and Downs of an earlier life concern nobody
+    return True
+
+
+def _answer(cell: Cell, envelope: Envelope, reply: object) -> None:
+    request: Request[object] = cast("Request[object]", envelope.message)  # an ASK carries nothing else
+    expected = request.reply()
+    if not expected.accepts(reply):
+        raise InvalidMessage(f"the reply to {type(request).__name__} must be {expected}, not {type(reply).__name__}")
+    cell.runtime.reply(envelope, reply)
+
+
+def _refuse(cell: Cell, envelope: Envelope, refusal: Refused) -> None:
+    if envelope not in cell.in_turn:
+        return
+    if envelope.kind == Kind.ASK:
+        cell.runtime.fail(envelope, failure_of(refusal))
+    else:
+        cell.runtime.dead_letters.add(envelope, "refused")
+
+
+def _cancelled(cell: Cell, envelope: Envelope, error: asyncio.CancelledError) -> None:
+    """A stop or kill cut the turn short; without one, the handler let a cancellation escape."""
+    if envelope not in cell.in_turn:
+        return  # the exit has answered for this turn
+    if cell.stop_reason is None:
+        _crash(cell, envelope, error)
+        return
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()  # the stop has been heard; `stopping` may use timeouts and task groups
+    if envelope.kind == Kind.ASK:
+        cell.debts.owe(envelope, cell.incarnation, cell.stop_reason)
+    elif envelope.kind == Kind.TELL:
+        cell.runtime.dead_letters.add(envelope, "stopped")
+
+
+def _crash(cell: Cell, envelope: Envelope, error: BaseException) -> None:
+    if envelope in cell.in_turn:
+        cell.end(crashed(error, on_message=type(envelope.message).__name__))

@@ -1,0 +1,201 @@
+"""What the golden frames hold: every kind of row, every table, and every value that has a form of its own.
+
+The bytes beside this file are promises to programs that run already. A frame that is new gets a name here and its
+file by `WRITE_GOLDEN=1 pytest tests/runtime/test_codec.py -k golden`; one that exists is changed only together with
+`codec.VERSION`. Nothing may be renamed here, for wire names are part of the bytes.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import enum
+import pathlib
+import uuid
+import zoneinfo
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from regrow.runtime.address import ActorId, Address, HostId, Incarnation
+from regrow.runtime.envelope import Envelope, Kind, Origin
+from regrow.runtime.lifecycle import Crashed, Down, Escalated, Exited, Fenced, Killed, NoProc, Normal, Shutdown
+from regrow.runtime.message import Message, Request
+from regrow.runtime.ref import ActorRef
+from regrow.runtime.signals import Failure, LinkedExit, Stop, Tie, Untie, Unwatch, Watch
+
+NOW: Final = 1_000.0
+"""The time at which the golden frames are written and read."""
+
+
+class Color(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Size(enum.StrEnum):
+    SMALL = "small"
+    LARGE = "large"
+
+
+class Rights(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+@dataclass(frozen=True)
+class Point:
+    x: float
+    y: float
+    color: Color = Color.RED
+
+
+class Span(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    first: Point
+    last: Point
+
+
+class Note(Message):
+    text: str
+    n: int = 0
+
+
+class Memo(Message):
+    text: str
+    n: int = 0
+
+
+class Ping(Message):
+    pass
+
+
+class Answer(Message):
+    text: str
+    sources: tuple[str, ...] = ()
+
+
+class Question(Request[Answer]):
+    text: str
+
+
+class Renamed(Message):
+    from_: str = Field(alias="from")
+    to: str
+
+
+class Values(Message):
+    """A field of each type; where a union is ambiguous, the value decides."""
+
+    text: str = "é\ud83d"
+    number: int | float = 2.0
+    large: int = -(2**70)
+    content: bytes = b"\x00\xff"
+    nothing: int | None = None
+    span: complex = 1 - 2j
+    moment: datetime.datetime = datetime.datetime(2026, 8, 1, 10, 0, tzinfo=datetime.UTC)
+    zoned: datetime.datetime = datetime.datetime(
+        2026, 10, 25, 2, 30, 0, 1, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin"), fold=1
+    )
+    day: datetime.date | datetime.datetime = datetime.date(2026, 8, 1)
+    time: datetime.time = datetime.time(10, 30, fold=1)
+    delta: datetime.timedelta = datetime.timedelta(days=-1, microseconds=1)
+    price: decimal.Decimal = decimal.Decimal("1.20")
+    key: uuid.UUID | str = uuid.UUID(int=7)
+    path: pathlib.PurePath = pathlib.PurePosixPath("a/b")
+    windows: pathlib.PurePath = pathlib.PureWindowsPath("c:/a")
+    words: frozenset[str] = frozenset(("one", "two", "three", "four", "five"))
+    pairs: tuple[tuple[str, int], ...] = (("a", 1), ("b", 2))
+    color: Color | str = Color.BLUE
+    size: Size | str = Size.LARGE
+    rights: Rights = Rights.READ | Rights.WRITE
+    point: Point | None = Point(x=1.0, y=2.0, color=Color.BLUE)
+    points: frozenset[Point] = frozenset((Point(x=0.0, y=0.0), Point(x=1.0, y=0.0)))
+    line: Span = Span(first=Point(x=0.0, y=0.0), last=Point(x=1.0, y=1.0))
+    note: Note | Memo = Memo(text="not a Note", n=3)
+    any_message: Message = Question(text="of any class?")
+    messages: tuple[Message, ...] = (Ping(), Note(text="a"))
+
+
+class Handover(Message):
+    ref: ActorRef
+    refs: tuple[ActorRef, ...] = ()
+
+
+def ref_of(address: Address) -> ActorRef:
+    """A ref that can not send; equal to every other to that address."""
+    return ActorRef(address, cast("Any", None))
+
+
+ROOT: Final = Origin(principal="ops")
+TURN: Final = Origin(
+    sender=Address(ActorId("desk/clerk"), Incarnation(7)),
+    principal="ada",
+    capability=("desk", "memory/shared"),
+    trace="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    hops=2,
+    chain=(ActorId("desk/front"), ActorId("desk/clerk")),
+)
+A, B = ActorId("desk/a"), ActorId("desk/b")
+HOST = HostId("host-1")
+
+
+def tell(receiver: ActorId, message: object, origin: Origin = ROOT) -> Envelope:
+    return Envelope(Kind.TELL, receiver, message, origin)
+
+
+def reply(value: object, ask_id: int = 1) -> Envelope:
+    return Envelope(Kind.REPLY, A, value, ROOT, ask_id=ask_id)
+
+
+def signal(message: Message) -> Envelope:
+    return Envelope(Kind.SIGNAL, A, message, TURN, incarnation=Incarnation(3))
+
+
+FRAMES: Final[dict[str, list[Envelope]]] = {
+    "empty": [],
+    "tells": [tell(A, Note(text="x", n=1)), tell(B, Note(text="y", n=2)), tell(B, Note(text="z", n=3))],
+    "mixed": [
+        tell(A, Note(text="one", n=1)),
+        tell(A, Ping(), TURN),
+        tell(B, Note(text="two", n=-2), TURN),
+        Envelope(Kind.ASK, A, Question(text="?"), TURN, NOW + 30.5, 12, HOST, Incarnation(3), "command"),
+        Envelope(Kind.ASK, A, Question(text="??"), ROOT, NOW + 1.25, 2**40, HOST),
+        Envelope(Kind.ASK, A, Question(text="???"), ROOT, NOW, 14, HOST),
+        tell(A, Note(text="three"), Origin(principal="ops")),
+    ],
+    "replies": [
+        reply(Answer(text="42", sources=("a", "b")), 12),
+        reply("text", 13),
+        reply(None, 14),
+        reply((1, 2.5, True, b"bytes"), 15),
+        reply([1, [2]], 16),
+        reply({"a": {1, 2}, 3: {"b": [None]}}, 17),
+        reply(frozenset(("a", "b", "c")), 18),
+        reply((Note(text="in a tuple"), ref_of(Address(A))), 19),
+        Envelope(Kind.FAILURE, A, Failure(error="MailboxFull", text="full"), ROOT, ask_id=20),
+        Envelope(
+            Kind.FAILURE, A, Failure(error="", text="died", reason=Crashed(type_name="E", message="m")), ROOT, ask_id=21
+        ),
+    ],
+    "signals": [
+        signal(Watch(monitor=1, watcher="desk/w", watcher_incarnation=2)),
+        signal(Unwatch(monitor=1, watcher="desk/w")),
+        signal(Tie(actor="desk/b", incarnation=4)),
+        signal(Untie(actor="desk/b")),
+        signal(LinkedExit(actor="desk/b", incarnation=4, reason=Killed(detail="oom"))),
+        signal(Stop(reason=Shutdown(), grace_s=None)),
+        signal(Exited(actor="desk/b", incarnation=4, reason=Escalated(child="x", restarts=3), event="host-2")),
+        *(
+            Envelope(Kind.NOTICE, A, Down(monitor=1, actor="desk/b", incarnation=4, reason=reason), ROOT)
+            for reason in (Normal(), Fenced(), NoProc())
+        ),
+    ],
+    "values": [
+        tell(A, Values()),
+        tell(A, Handover(ref=ref_of(Address(A)), refs=(ref_of(Address(B, Incarnation(2))),))),
+        tell(A, Renamed.model_validate({"from": "a", "to": "b"})),
+    ],
+}

@@ -1,0 +1,99 @@
+"""Dead letters: counted exactly, logged at a bounded rate (SEMANTICS 5)."""
+
+from __future__ import annotations
+
+from structlog.testing import capture_logs
+
+from regrow.runtime.address import ActorId, Address, Incarnation
+from regrow.runtime.dead_letters import KEPT, LOGGED_PER_S, DeadLetters
+from regrow.runtime.envelope import Origin
+from tests.runtime.scripted import tell
+
+
+class Clock:
+    """Seconds that a test sets."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_every_dead_letter_is_counted_by_its_reason() -> None:
+    dead = DeadLetters(Clock())
+
+    with capture_logs():
+        for _ in range(KEPT * 2):
+            dead.add(tell(), "expired")
+        dead.add(tell(), "crashed")
+
+    assert dead.counts == {"expired": KEPT * 2, "crashed": 1}
+    assert dead.total == KEPT * 2 + 1
+
+
+def test_only_the_latest_are_kept_to_be_looked_at() -> None:
+    dead = DeadLetters(Clock())
+
+    with capture_logs():
+        for n in range(KEPT + 1):
+            dead.add(tell(receiver=f"desk/{n}"), "expired")
+
+    assert (len(dead.latest), dead.latest[0].receiver, dead.latest[-1].receiver) == (KEPT, "desk/1", f"desk/{KEPT}")
+
+
+def test_a_dead_letter_says_who_sent_what_to_whom_and_why() -> None:
+    dead = DeadLetters(Clock())
+    sender = Origin(sender=Address(ActorId("desk/analyst"), Incarnation(3)))
+
+    with capture_logs() as logs:
+        dead.add(tell(origin=sender), "no_such_agent")
+
+    assert logs == [
+        {
+            "event": "dead letter",
+            "log_level": "warning",
+            "message": "Note",
+            "reason": "no_such_agent",
+            "receiver": "desk/clerk",
+            "sender": "desk/analyst#3",
+        }
+    ]
+
+
+def test_a_sender_outside_the_tree_is_named_by_its_principal() -> None:
+    dead = DeadLetters(Clock())
+
+    with capture_logs():
+        dead.add(tell(origin=Origin(principal="ann")), "expired")
+        dead.add(tell(), "expired")
+
+    assert [letter.sender for letter in dead.latest] == ["ann", "outside"]
+
+
+def test_a_flood_is_logged_as_a_few_lines_and_one_with_the_number_of_the_rest() -> None:
+    clock = Clock()
+    dead = DeadLetters(clock)
+
+    with capture_logs() as logs:
+        for _ in range(LOGGED_PER_S + 7):
+            dead.add(tell(), "mailbox_full")
+        clock.now_s += 1.0
+        dead.add(tell(), "mailbox_full")
+
+    assert [line["event"] for line in logs[:LOGGED_PER_S]] == ["dead letter"] * LOGGED_PER_S
+    assert [(line["event"], line.get("count")) for line in logs[LOGGED_PER_S:]] == [
+        ("dead letters not logged one by one", 7),
+        ("dead letter", None),
+    ]
+
+
+def test_a_dead_letter_needs_no_more_care_of_the_link_that_brought_it() -> None:
+    marks: list[str] = []
+    envelope = tell()
+    envelope.mark = lambda: marks.append("handled")
+
+    with capture_logs():
+        DeadLetters(Clock()).add(envelope, "expired")
+
+    assert marks == ["handled"]
