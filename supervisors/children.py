@@ -1,0 +1,228 @@
+"""What a supervisor knows of each child, and how it tells others.
+
+`Child` is the supervisor's own record and changes as the child lives; `ChildRow` is the same as a
+message. `status` is what the supervisor means to do with the child, `life` what there is of it now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from regrow.runtime.address import ActorId, HostId, Incarnation, child_id
+from regrow.runtime.lifecycle import Exited, ExitReason
+from regrow.runtime.message import Message, Request
+from regrow.runtime.placement import Dedicated
+from regrow.runtime.starter import StartRequest
+from regrow.supervisors.errors import NoSuchChild
+from regrow.supervisors.spec import ChildSpec, Kind, Restart
+from regrow.supervisors.strategy import ChildState, Status
+
+REASON_LIMIT_CHARS = 500
+"""The end of a child is shown in a row with so much of its text; an exception may say anything."""
+
+
+NO_LIFE = Incarnation(0)
+"""The incarnation of a child that has had no life yet; real numbers start at 1."""
+
+
+class Life(Enum):
+    """What there is of a child."""
+
+    NONE = "none"
+    STARTING = "starting"
+    """It was asked for; it may exist, and no exit will tell of it until it is up."""
+    UP = "up"
+    UNCONFIRMED = "unconfirmed"
+    """It was killed and may still run; no second life may begin beside it."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Child:
+    """One child of a supervisor that runs."""
+
+    spec: ChildSpec
+    actor: ActorId
+    status: Status = Status.RESTARTING
+    life: Life = Life.NONE
+    incarnation: Incarnation = NO_LIFE
+    host: HostId | None = None
+    pid: int | None = None
+    restarts: int = 0
+    """How often its supervisor started it again."""
+    last_reason: ExitReason | None = None
+    exited: Exited | None = None
+    """An end on which the supervisor has not decided yet."""
+    awaited: bool = False
+    """An operation waits for its death and needs no decision on it."""
+    leaves: bool = False
+    """It is removed as soon as its death is confirmed."""
+    death: asyncio.Future[None] | None = None
+    """Done when the life that is or was last is over; None before the first."""
+
+    @property
+    def id(self) -> str:
+        """Its id among its siblings."""
+        return self.spec.id
+
+    @property
+    def unconfirmed(self) -> bool:
+        """True while an earlier life of it may still run."""
+        return self.life is Life.UNCONFIRMED
+
+    def next_life(self, incarnation: Incarnation) -> StartRequest:
+        """The request for a life of that number; from here on only exits of that life count."""
+        self.incarnation = incarnation
+        self.exited = None
+        spec = self.spec
+        return StartRequest(
+            actor=self.actor,
+            incarnation=incarnation,
+            target=spec.behavior,
+            parent=ActorId(self.actor.rpartition("/")[0]),
+            config=spec.config,
+            mailbox=spec.mailbox,
+            placement=spec.placement if spec.placement is not None else Dedicated(),
+            survives_exit=spec.restart is not Restart.TEMPORARY,
+        )
+
+    async def wait_dead(self) -> None:
+        """Waits until its last life is certainly over."""
+        if self.death is not None:
+            await asyncio.wait((self.death,))
+
+    def row(self) -> ChildRow:
+        """What others are told of it."""
+        shown = self.life.value if self.life in (Life.STARTING, Life.UNCONFIRMED) else self.status.value
+        return ChildRow(
+            id=self.id,
+            actor=self.actor,
+            kind=self.spec.kind,
+            restart=self.spec.restart,
+            state=shown,
+            restarts=self.restarts,
+            incarnation=self.incarnation,
+            host=self.host,
+            pid=self.pid,
+            last_reason="" if self.last_reason is None else str(self.last_reason)[:REASON_LIMIT_CHARS],
+        )
+
+
+class ChildList:
+    """The children of one supervisor in start order."""
+
+    def __init__(self) -> None:
+        self.supervisor = ActorId("")
+        self._by_id: dict[str, Child] = {}
+        self._by_actor: dict[str, Child] = {}
+
+    def begin(self, supervisor: ActorId, specs: tuple[ChildSpec, ...]) -> None:
+        """The supervisor learns who it is; these are its first children."""
+        self.supervisor = supervisor
+        for spec in specs:
+            self.add(spec)
+
+    def __iter__(self) -> Iterator[Child]:
+        return iter(tuple(self._by_id.values()))
+
+    def __reversed__(self) -> Iterator[Child]:
+        return reversed(tuple(self._by_id.values()))
+
+    def add(self, spec: ChildSpec) -> Child:
+        """A record for one more child, the last in start order."""
+        child = Child(spec=spec, actor=child_id(self.supervisor, spec.id))
+        self._by_id[spec.id] = self._by_actor[child.actor] = child
+        return child
+
+    def remove(self, child: Child) -> None:
+        """Nothing is known of it from here on."""
+        self._by_id.pop(child.id, None)
+        self._by_actor.pop(child.actor, None)
+
+    def get(self, id: str) -> Child | None:
+        """The child of that id."""
+        return self._by_id.get(id)
+
+    def named(self, id: str) -> Child:
+        """The child of that id. Raises NoSuchChild."""
+        child = self._by_id.get(id)
+        if child is None:
+            raise NoSuchChild(self.supervisor, id, known=self._by_id)
+        return child
+
+    def of_life(self, actor: str, incarnation: int) -> Child | None:
+        """The child whose present or last life this is; None for earlier lives and strangers."""
+        child = self._by_actor.get(actor)
+        return child if child is not None and child.incarnation == incarnation else None
+
+    def undecided(self, exited: Exited) -> list[Child]:
+        """The running children whose ends are known, undecided, and have the cause of this one."""
+        return [
+            child
+            for child in self
+            if child.status is Status.RUNNING
+            and child.exited is not None
+            and (child.exited is exited or (exited.event and child.exited.event == exited.event))
+        ]
+
+    def states(self) -> tuple[ChildState, ...]:
+        """The children as the deciders see them."""
+        return tuple(ChildState(c.id, c.spec.restart, c.status, c.spec.significant) for c in self)
+
+    def rows(self) -> tuple[ChildRow, ...]:
+        """The children as others see them."""
+        return tuple(child.row() for child in self)
+
+    def counts(self) -> ChildCounts:
+        """How many there are of each sort."""
+        supervisors = sum(child.spec.kind is Kind.SUPERVISOR for child in self)
+        return ChildCounts(
+            specs=len(self._by_id),
+            active=sum(child.status is Status.RUNNING for child in self),
+            supervisors=supervisors,
+            workers=len(self._by_id) - supervisors,
+        )
+
+
+class ChildRow(Message):
+    """One child as `which_children` tells it.
+
+    `state` is a Status, or `starting` or `unconfirmed` while that says more. `host` and `pid` are
+    those of the present or last life.
+    """
+
+    id: str
+    actor: str
+    kind: Kind
+    restart: Restart
+    state: str
+    restarts: int
+    incarnation: int
+    host: str | None = None
+    pid: int | None = None
+    last_reason: str = ""
+
+
+class ChildRows(Message):
+    """The reply to WhichChildren: the children in start order."""
+
+    children: tuple[ChildRow, ...]
+
+
+class ChildCounts(Message):
+    """The reply to CountChildren: as OTP counts them, `active` are those that run."""
+
+    specs: int
+    active: int
+    supervisors: int
+    workers: int
+
+
+class WhichChildren(Request[ChildRows]):
+    """Asks a supervisor for its children."""
+
+
+class CountChildren(Request[ChildCounts]):
+    """Asks a supervisor how many children it has."""

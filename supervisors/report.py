@@ -1,0 +1,45 @@
+"""What a supervisor tells of its work: one small value for each event, for the log and the observer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from regrow.runtime.lifecycle import Crashed, ExitReason
+
+MESSAGE_LIMIT_CHARS = 2_000
+"""An exception's text is cut to this in a report; its traceback has a limit of its own."""
+
+
+class ReportKind(StrEnum):
+    """What happened."""
+
+    CHILD_STARTED = "child_started"
+    CHILD_TERMINATED = "child_terminated"
+    RESTARTING = "restarting"
+    START_FAILED = "start_failed"
+    ESCALATED = "escalated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupervisorReport:
+    """One event at one supervisor; of bounded size."""
+
+    kind: ReportKind
+    supervisor: str
+    child: str
+    incarnation: int
+    """The life it is about: the new one, the one that ended, or the last one."""
+    reason: ExitReason | None = None
+    """Why it ended or failed; None where it started."""
+    restarts: int = 0
+    """How many restarts the supervisor's window holds, this one included."""
+    delay_s: float = 0.0
+    """How long back-off makes the restart wait."""
+
+
+def bounded(reason: ExitReason | None) -> ExitReason | None:
+    """The reason with no more of an exception's text than a log line should bear."""
+    if isinstance(reason, Crashed) and len(reason.message) > MESSAGE_LIMIT_CHARS:
+        return reason.model_copy(update={"message": reason.message[:MESSAGE_LIMIT_CHARS] + "…"})
+    return reason
