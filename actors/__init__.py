@@ -1,0 +1,14 @@
+"""What an actor can be: agents with typed handlers, and agent functions.
+
+Reading order: errors, context, handlers → agent → function.
+"""
+
+if __name__ != "regrow.actors":
+    raise ImportError(f"this is regrow.actors; import it under that name, not as {__name__!r}")
+
+from regrow.actors.agent import Agent, on
+from regrow.actors.context import Context
+from regrow.actors.errors import InvalidAgent, InvalidConfig, Unhandled
+from regrow.actors.function import FunctionAgent, agent
+
+__all__ = ["Agent", "Context", "FunctionAgent", "InvalidAgent", "InvalidConfig", "Unhandled", "agent", "on"]

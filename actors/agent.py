@@ -1,0 +1,165 @@
+"""Agents: classes with typed handlers, and plain functions.
+
+An agent is the behavior of a cell. Its handlers are found and checked when the class is defined;
+at run time a message costs one look-up in a dict.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
+from typing import Any, ClassVar, TypeVar, get_type_hints, overload
+
+from regrow.actors.context import Context
+from regrow.actors.errors import InvalidAgent, InvalidConfig, Unhandled
+from regrow.actors.handlers import Handler, read_handler, scope_of_caller
+from regrow.runtime.immutable import shown
+from regrow.runtime.lifecycle import ExitReason
+from regrow.runtime.message import Message
+
+HANDLER_THREADS = 16
+"""How many `def` handlers may run at once in one host; the next waits for a thread."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_MARK = "__regrow_on__"
+
+
+@overload
+def on(function: F) -> F: ...
+
+
+@overload
+def on(*, concurrent: bool = False) -> Callable[[F], F]: ...
+
+
+def on(function: F | None = None, *, concurrent: bool = False) -> F | Callable[[F], F]:
+    """Marks a method as the handler of the message that its first parameter is annotated with.
+
+    With `concurrent=True` its turns may run while others of the same agent do, so that it must not
+    rely on the agent's attributes standing still across an await.
+    """
+
+    def mark(marked: F) -> F:
+        setattr(marked, _MARK, concurrent)
+        return marked
+
+    return mark if function is None else mark(function)
+
+
+class Agent:
+    """The root of agents with typed handlers; everything about it is checked when the class is defined.
+
+    `config` holds what `child(…, config=…)` gave; annotate it in the subclass to have its type checked
+    before the agent starts. `__init__` takes no arguments and may read it.
+    """
+
+    context_class = Context
+    handlers: ClassVar[dict[type, Handler]] = {}
+    _own: ClassVar[dict[type, Handler]] = {}
+    _found: ClassVar[dict[type, Handler]] = {}  # `handlers`, and what `_inherited` has found for other messages
+
+    config: Any
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        namespace = {**scope_of_caller(1), cls.__name__: cls}
+        own: dict[type, Handler] = {}
+        for name, value in vars(cls).items():
+            if hasattr(value, _MARK):
+                handler = read_handler(cls.__name__, value, concurrent=getattr(value, _MARK), namespace=namespace)
+                for message in handler.messages:
+                    if message in own:
+                        raise InvalidAgent(
+                            f"{cls.__name__} has two handlers for {message.__name__}: {own[message].name} and {name}; "
+                            "keep one of them"
+                        )
+                    own[message] = handler
+        cls._own = own
+        cls.handlers = {}
+        for ancestor in reversed(cls.__mro__):  # so that every base counts, and the nearest wins
+            cls.handlers.update(vars(ancestor).get("_own", {}))
+        cls._found = dict(cls.handlers)
+        for handler in cls.handlers.values():
+            if not hasattr(getattr(cls, handler.name, handler.function), _MARK):
+                raise InvalidAgent(
+                    f"{cls.__name__}.{handler.name} overrides a handler of a base class and would never be called; "
+                    "mark it with @on as well, or give it another name"
+                )
+
+    @classmethod
+    def made(cls, config: object | None) -> Agent:
+        """A new agent with its config in place before `__init__` runs. Raises InvalidConfig."""
+        expected = _config_type(cls)
+        if expected is not Any and isinstance(expected, type) and not isinstance(config, expected):
+            raise InvalidConfig(
+                f"{cls.__name__} declares config: {shown(expected)}, and got {config!r}; "
+                f"give child({cls.__name__}, config={shown(expected)}(…))"
+            )
+        made = cls.__new__(cls)
+        made.config = config
+        made.__init__()  # type: ignore[misc] # the config stands before __init__ may read it
+        return made
+
+    async def started(self, ctx: Context) -> None:
+        """Called once before the first message; an exception here is a failed start."""
+
+    async def stopping(self, reason: ExitReason, ctx: Context) -> None:
+        """Called once when the agent ends in order, within its grace; not after a crash or kill."""
+
+    def runs_concurrently(self, message: object) -> bool:
+        """See BehaviorTraits; true for messages of an `@on(concurrent=True)` handler."""
+        handler = self._found.get(type(message)) or self._inherited(type(message))
+        return handler is not None and handler.concurrent
+
+    def handle(self, message: Any, ctx: Context) -> Awaitable[object]:
+        """Calls the handler of this message; a `def` handler runs in a thread."""
+        handler = self._found.get(type(message)) or self._inherited(type(message))
+        if handler is None:
+            return _unhandled(self, message, ctx)
+        arguments = (self, message, ctx) if handler.takes_context else (self, message)
+        if handler.is_async:
+            return handler.function(*arguments)  # type: ignore[no-any-return]
+        return _in_thread(handler.function, arguments)
+
+    def _inherited(self, message: type) -> Handler | None:
+        """The handler of a message's nearest ancestor, remembered for the next one."""
+        for ancestor in message.__mro__[1:]:
+            handler = self.handlers.get(ancestor)
+            if handler is not None:
+                self._found[message] = handler
+                return handler
+        return None
+
+
+def _config_type(cls: type[Agent]) -> Any:
+    """What the nearest class that says so declares `config` to be; other annotations may name what is not there."""
+    for ancestor in cls.__mro__:
+        annotation = vars(ancestor).get("__annotations__", {}).get("config")
+        if annotation is not None:
+            alone = type(
+                cls.__name__, (), {"__annotations__": {"config": annotation}, "__module__": ancestor.__module__}
+            )
+            return get_type_hints(alone)["config"]
+    return Any
+
+
+async def _unhandled(agent: Agent, message: Message, ctx: Context) -> object:
+    known = ", ".join(sorted({cls.__name__ for cls in agent.handlers})) or "nothing"
+    raise Unhandled(
+        f"{ctx.id} ({type(agent).__name__}) has no handler for {type(message).__name__}; it handles {known}"
+    )
+
+
+@lru_cache(maxsize=1)
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(HANDLER_THREADS, thread_name_prefix="regrow-handler")
+
+
+async def _in_thread(function: Callable[..., Any], arguments: tuple[Any, ...]) -> object:
+    context = contextvars.copy_context()
+    call = partial(context.run, function, *arguments)
+    return await asyncio.get_running_loop().run_in_executor(_threads(), call)

@@ -1,0 +1,121 @@
+"""`@agent`: a plain typed function is an agent; its request is made from its signature."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+
+from pydantic import create_model
+
+from regrow.actors.agent import Agent, on
+from regrow.actors.context import Context
+from regrow.actors.errors import InvalidAgent
+from regrow.actors.handlers import hints_of, is_context, scope_of_caller
+from regrow.runtime.message import Request
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class FunctionAgent(Generic[P, R]):
+    """An agent made from one function. Called, it is still that function, so that it can be tested alone."""
+
+    def __init__(self, function: Callable[P, Any], namespace: dict[str, Any]) -> None:
+        self.function = function
+        self.__name__ = function.__name__
+        self.__qualname__ = function.__qualname__
+        self.__module__ = function.__module__
+        self.__doc__ = function.__doc__
+        hints = hints_of(self.__name__, function, namespace)
+        if "return" not in hints:
+            raise InvalidAgent(f"{self.__name__}: annotate what it returns, such as -> str or -> None")
+        fields, self._context_name = _fields(self.__name__, function, hints)
+        self._names = tuple(fields)
+        self._required = frozenset(name for name, (_, default) in fields.items() if default is ...)
+        self.request_class: type[Request[R]] = create_model(
+            f"{self.__name__}.Request",
+            __base__=cast("type[Request[R]]", Request.__class_getitem__(hints["return"])),
+            __module__=function.__module__,
+            **fields,
+        )
+        self.agent_class = _agent_class(self, hints["return"])
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Calls the function itself, without any agent."""
+        return self.function(*args, **kwargs)
+
+    def request(self, *args: P.args, **kwargs: P.kwargs) -> Request[R]:
+        """The message that asks this agent with these arguments. Raises TypeError as the call would."""
+        given = dict(zip(self._names, args, strict=False))
+        twice = given.keys() & kwargs.keys()
+        given.update(kwargs)
+        unknown, missing = given.keys() - set(self._names), self._required - given.keys()
+        if len(args) > len(self._names) or twice or unknown or missing:
+            raise TypeError(f"{self.__name__}() takes ({', '.join(self._names)}); got {args!r} and {kwargs!r}")
+        return self.request_class(**given)
+
+    def call(self, request: Request[R], ctx: Any) -> Any:
+        """The function's result for a request."""
+        arguments = {name: getattr(request, name) for name in self._names}
+        if self._context_name is not None:
+            arguments[self._context_name] = ctx
+        return self.function(**arguments)  # type: ignore[call-arg]
+
+
+@overload
+def agent(function: Callable[Concatenate[Context, P], Awaitable[R]]) -> FunctionAgent[P, R]: ...
+
+
+@overload
+def agent(function: Callable[Concatenate[Context, P], R]) -> FunctionAgent[P, R]: ...
+
+
+@overload
+def agent(function: Callable[P, Awaitable[R]]) -> FunctionAgent[P, R]: ...
+
+
+@overload
+def agent(function: Callable[P, R]) -> FunctionAgent[P, R]: ...
+
+
+def agent(function: Callable[..., Any]) -> FunctionAgent[..., Any]:
+    """Makes an agent of a typed function; a parameter annotated Context gets the context.
+
+    Where the context comes first, type checkers know the arguments of `request` and `App.ask` without it.
+
+    Raises InvalidAgent when a parameter or the return has no type, and InvalidMessage when one
+    has a type that could be changed after sending.
+    """
+    if isinstance(function, FunctionAgent) or not inspect.isfunction(function):
+        raise InvalidAgent(f"@agent stands above a plain `def` or `async def`, not above {function!r}")
+    return FunctionAgent(function, dict(scope_of_caller(1)))
+
+
+def _fields(name: str, function: Callable[..., Any], hints: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+    fields: dict[str, Any] = {}
+    context_name = None
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+            raise InvalidAgent(f"{name}: a message has named fields, so *{parameter.name} can not be one; name each")
+        if parameter.name not in hints:
+            raise InvalidAgent(f"{name}: annotate {parameter.name!r}, since the message is made from it")
+        if is_context(hints[parameter.name]):
+            context_name = parameter.name
+            continue
+        default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+        fields[parameter.name] = (hints[parameter.name], default)
+    return fields, context_name
+
+
+def _agent_class(function: FunctionAgent[P, R], returns: Any) -> type[Agent]:
+    async def call(self: Agent, request: Any, ctx: Any) -> Any:
+        return await function.call(request, ctx)
+
+    def call_in_thread(self: Agent, request: Any, ctx: Any) -> Any:
+        return function.call(request, ctx)
+
+    handler: Callable[..., Any] = call if inspect.iscoroutinefunction(function.function) else call_in_thread
+    handler.__annotations__ = {"request": function.request_class, "return": returns}
+    body = {"call": on(handler), "__module__": function.__module__, "__doc__": function.__doc__}
+    return cast("type[Agent]", type(function.__name__, (Agent,), body))

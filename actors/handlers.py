@@ -1,0 +1,119 @@
+"""Reads what a handler takes and gives from its signature, and refuses what could not work.
+
+Everything is checked when the class or function is defined: a wrong agent never starts.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from regrow.actors.errors import InvalidAgent
+from regrow.runtime.context import CellContext
+from regrow.runtime.immutable import shown
+from regrow.runtime.message import Message, Request, reply_type
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """One handler method: which messages it takes and how it wants to be called."""
+
+    name: str
+    function: Callable[..., Any]
+    messages: tuple[type[Message], ...]
+    takes_context: bool
+    concurrent: bool
+    is_async: bool
+
+
+def read_handler(
+    owner: str, function: Callable[..., Any], *, concurrent: bool, namespace: Mapping[str, Any]
+) -> Handler:
+    """The handler that a method marked with `@on` is. Raises InvalidAgent with the mend in its text."""
+    where = f"{owner}.{function.__name__}"
+    hints = hints_of(where, function, namespace)
+    parameters = [p for p in inspect.signature(function).parameters.values() if p.name != "self"]
+    if not 1 <= len(parameters) <= 2 or any(p.kind not in _POSITIONAL for p in parameters):
+        raise InvalidAgent(f"{where} must take (self, message) or (self, message, ctx), and nothing else")
+    takes_context = len(parameters) == 2
+    if takes_context and not is_context(hints.get(parameters[1].name, CellContext)):
+        raise InvalidAgent(f"{where}: its second parameter {parameters[1].name!r} gets the Context; annotate it so")
+    messages = _messages(where, parameters[0].name, hints)
+    for message in messages:
+        _check_return(where, message, hints)
+    return Handler(
+        name=function.__name__,
+        function=function,
+        messages=messages,
+        takes_context=takes_context,
+        concurrent=concurrent,
+        is_async=inspect.iscoroutinefunction(function),
+    )
+
+
+def hints_of(where: str, function: Callable[..., Any], namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """The resolved annotations of a function; names may stand in the scope that defines it."""
+    try:
+        return typing.get_type_hints(function, localns=dict(namespace))
+    except NameError as error:
+        raise InvalidAgent(
+            f"{where}: its annotations name something that is not known yet ({error}); define it above the agent"
+        ) from error
+
+
+def is_context(annotation: object) -> bool:
+    """True for the type of a context parameter."""
+    return isinstance(annotation, type) and issubclass(annotation, CellContext)
+
+
+def scope_of_caller(depth: int) -> Mapping[str, Any]:
+    """The local names where a class or function is being defined, for annotations that use them."""
+    frame = inspect.currentframe()
+    for _ in range(depth + 1):
+        frame = frame.f_back if frame is not None else None
+    return frame.f_locals if frame is not None else {}
+
+
+def _messages(where: str, parameter: str, hints: dict[str, Any]) -> tuple[type[Message], ...]:
+    if parameter not in hints:
+        raise InvalidAgent(
+            f"{where}: annotate {parameter!r} with the message it handles, such as {parameter}: Question"
+        )
+    annotation = hints[parameter]
+    parts = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    for part in parts:
+        if not (isinstance(part, type) and issubclass(part, Message)):
+            raise InvalidAgent(
+                f"{where}: {parameter!r} is {shown(annotation)}; a handler takes a Message or Request class"
+            )
+    return parts
+
+
+def _check_return(where: str, message: type[Message], hints: dict[str, Any]) -> None:
+    given = hints.get("return", _MISSING)
+    if not issubclass(message, Request):
+        if given is not _MISSING and given is not type(None) and given is not None:
+            raise InvalidAgent(
+                f"{where} returns {shown(given)}, but {message.__name__} is a Message and expects no reply; "
+                f"derive it from Request[{shown(given)}], or return None"
+            )
+        return
+    expected = reply_type(message)
+    if given is _MISSING:
+        raise InvalidAgent(f"{where}: annotate its return; {message.__name__} expects -> {shown(expected)}")
+    if given != expected and not _is_narrower(given, expected):
+        raise InvalidAgent(
+            f"{where} returns {shown(given)}, but {message.__name__} expects {shown(expected)}; change one of them"
+        )
+
+
+def _is_narrower(given: object, expected: object) -> bool:
+    return isinstance(given, type) and isinstance(expected, type) and issubclass(given, expected)
+
+
+_MISSING = object()
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -1,0 +1,133 @@
+"""What an agent starts with, and the hooks around its messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from regrow.actors.agent import Agent, on
+from regrow.actors.context import Context
+from regrow.actors.errors import InvalidConfig
+from regrow.runtime.lifecycle import ExitReason
+from regrow.runtime.message import Message, Request
+from regrow.runtime.testing import virtual
+from tests.runtime.scripted import Process, settle
+
+
+class Question(Request[str]):
+    """Expects a text."""
+
+    text: str = ""
+
+
+class Note(Message):
+    """Expects nothing."""
+
+
+class Clerk(Agent):
+    """Declares no config."""
+
+
+# ---- config --------------------------------------------------------------------------------------
+
+
+class Desk(Message):
+    """What a keeper is told before it starts."""
+
+    city: str = "Bern"
+
+
+class Keeper(Agent):
+    """Reads its config in `__init__`."""
+
+    config: Desk
+
+    def __init__(self) -> None:
+        self.city = self.config.city
+
+    @on
+    async def answer(self, question: Question) -> str:
+        return self.city
+
+
+@virtual
+async def test_config_can_be_read_in_init() -> None:
+    keeper = await Process().start("keeper", lambda: Keeper.made(Desk(city="Basel")))
+
+    assert await keeper.ask(Question()) == "Basel"
+
+
+@pytest.mark.parametrize("config", [None, "Basel", Keeper])
+def test_a_config_of_another_type_than_declared_is_refused_with_the_mend(config: object) -> None:
+    with pytest.raises(InvalidConfig) as failure:
+        Keeper.made(config)
+
+    assert str(failure.value) == (
+        f"Keeper declares config: Desk, and got {config!r}; give child(Keeper, config=Desk(…))"
+    )
+
+
+@pytest.mark.parametrize("config", [None, 7, Desk()])
+def test_an_agent_that_declares_no_config_takes_any(config: object) -> None:
+    assert Clerk.made(config).config is config
+
+
+def test_an_annotation_that_only_type_checkers_can_read_is_no_reason_not_to_start() -> None:
+    class Typed(Agent):
+        helper: NotThere  # type: ignore[name-defined] # noqa: F821 # as if imported under TYPE_CHECKING
+
+    assert isinstance(Typed.made(None), Typed)
+
+
+def test_a_subclass_keeps_the_declared_config_of_its_base() -> None:
+    class Night(Keeper):
+        pass
+
+    with pytest.raises(InvalidConfig, match=r"^Night declares config: Desk, and got None"):
+        Night.made(None)
+
+
+# ---- hooks ---------------------------------------------------------------------------------------
+
+
+@virtual
+async def test_hooks_are_called_once_around_all_messages() -> None:
+    log: list[Any] = []
+
+    class Logged(Agent):
+        async def started(self, ctx: Context) -> None:
+            log.append(("started", ctx.id))
+
+        async def stopping(self, reason: ExitReason, ctx: Context) -> None:
+            log.append(("stopping", ctx.id))
+
+        @on
+        async def answer(self, question: Question, ctx: Context) -> str:
+            log.append(question.text)
+            return ""
+
+        @on
+        async def end(self, note: Note, ctx: Context) -> None:
+            ctx.stop()
+
+    process = Process()
+    logged = await process.start("logged", Logged)
+    await logged.ask(Question(text="one"))
+    await logged.ask(Question(text="two"))
+    await logged.tell(Note())
+    await settle()
+
+    assert log == [("started", "logged"), "one", "two", ("stopping", "logged")]
+
+
+@virtual
+async def test_an_exception_in_started_is_a_failed_start() -> None:
+    class Broken(Agent):
+        async def started(self, ctx: Context) -> None:
+            raise LookupError("no desk")
+
+    failed = await Process().try_start("broken", Broken)
+
+    assert failed is not None
+    assert "LookupError: no desk" in failed.traceback

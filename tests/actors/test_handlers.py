@@ -1,0 +1,218 @@
+"""Handlers that could not work are refused when their class is defined, with the mend in the text."""
+
+# pyright: reportUnusedClass=false
+# The classes of these tests are refused before anybody could use them.
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from regrow.actors.agent import Agent, on
+from regrow.actors.context import Context
+from regrow.actors.errors import InvalidAgent
+from regrow.runtime.context import CellContext
+from regrow.runtime.errors import InvalidDefinition
+from regrow.runtime.message import Message, Request
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+
+class Question(Request[str]):
+    """Expects a text."""
+
+
+class Count(Request[int]):
+    """Expects a number."""
+
+
+class Note(Message):
+    """Expects nothing."""
+
+
+class Paid(Message):
+    """Expects nothing either."""
+
+
+def refused(text: str) -> AbstractContextManager[Any]:
+    return pytest.raises(InvalidAgent, match=f"^{re.escape(text)}$")
+
+
+# ---- the message ---------------------------------------------------------------------------------
+
+
+def test_a_message_without_annotation_is_refused_with_an_example() -> None:
+    with refused("Clerk.answer: annotate 'question' with the message it handles, such as question: Question"):
+
+        class Clerk(Agent):
+            @on
+            async def answer(self, question) -> str:  # type: ignore[no-untyped-def]
+                return "yes"
+
+
+@pytest.mark.parametrize(("annotation", "text"), [(str, "str"), (Question | int, None), (Any, "Any"), (dict, "dict")])
+def test_a_parameter_that_is_no_message_is_refused(annotation: Any, text: str | None) -> None:
+    async def answer(self: Any, question: Any) -> str:
+        return "yes"
+
+    answer.__annotations__["question"] = annotation
+    declared = text if text is not None else str(annotation)
+
+    with refused(f"Clerk.answer: 'question' is {declared}; a handler takes a Message or Request class"):
+        type("Clerk", (Agent,), {"answer": on(answer)})
+
+
+def test_a_message_that_is_not_known_yet_is_refused_and_named() -> None:
+    with pytest.raises(InvalidAgent, match=r"Clerk\.answer: .*'Later'.*; define it above the agent"):
+
+        class Clerk(Agent):
+            @on
+            async def answer(self, question: Later) -> str:  # type: ignore[name-defined]  # noqa: F821
+                return "yes"
+
+
+def test_two_handlers_for_one_message_are_refused_and_both_are_named() -> None:
+    with refused("Clerk has two handlers for Note: file and burn; keep one of them"):
+
+        class Clerk(Agent):
+            @on
+            async def file(self, note: Note) -> None: ...
+
+            @on
+            async def burn(self, note: Note | Paid) -> None: ...
+
+
+def test_a_message_may_be_defined_in_the_function_that_defines_the_agent() -> None:
+    class Local(Message):
+        pass
+
+    class Clerk(Agent):
+        @on
+        async def file(self, note: Local) -> None: ...
+
+    assert set(Clerk.handlers) == {Local}
+
+
+# ---- the other parameters ------------------------------------------------------------------------
+
+
+def test_a_second_parameter_that_is_no_context_is_refused() -> None:
+    with refused("Clerk.answer: its second parameter 'number' gets the Context; annotate it so"):
+
+        class Clerk(Agent):
+            @on
+            async def answer(self, question: Question, number: int) -> str:
+                return "yes"
+
+
+@pytest.mark.parametrize("annotation", [Context, CellContext])
+def test_the_second_parameter_may_be_any_context(annotation: type) -> None:
+    async def answer(self: Any, question: Question, ctx: Any) -> str:
+        return "yes"
+
+    answer.__annotations__["ctx"] = annotation
+    clerk: type[Agent] = type("Clerk", (Agent,), {"answer": on(answer)})
+
+    assert clerk.handlers[Question].takes_context
+
+
+def test_a_second_parameter_without_annotation_is_the_context() -> None:
+    class Clerk(Agent):
+        @on
+        async def answer(self, question: Question, ctx) -> str:  # type: ignore[no-untyped-def]
+            return "yes"
+
+    assert Clerk.handlers[Question].takes_context
+
+
+async def _three(self: Any, question: Question, ctx: Context, more: int) -> str:
+    return "yes"
+
+
+async def _none(self: Any) -> str:
+    return "yes"
+
+
+async def _star(self: Any, *question: Question) -> str:
+    return "yes"
+
+
+async def _keyword(self: Any, question: Question, *, ctx: Context) -> str:
+    return "yes"
+
+
+async def _double_star(self: Any, question: Question, **more: int) -> str:
+    return "yes"
+
+
+@pytest.mark.parametrize("function", [_three, _none, _star, _keyword, _double_star])
+def test_other_than_a_message_and_a_context_is_refused(function: Any) -> None:
+    with refused(f"Clerk.{function.__name__} must take (self, message) or (self, message, ctx), and nothing else"):
+        type("Clerk", (Agent,), {function.__name__: on(function)})
+
+
+# ---- the return ----------------------------------------------------------------------------------
+
+
+def test_a_return_that_is_not_the_reply_is_refused_and_both_are_named() -> None:
+    with refused("Clerk.count returns str, but Count expects int; change one of them"):
+
+        class Clerk(Agent):
+            @on
+            async def count(self, count: Count) -> str:
+                return "seven"
+
+
+def test_a_handler_of_a_request_without_return_annotation_is_refused() -> None:
+    with refused("Clerk.answer: annotate its return; Question expects -> str"):
+
+        class Clerk(Agent):
+            @on
+            async def answer(self, question: Question):  # type: ignore[no-untyped-def]
+                return "yes"
+
+
+def test_a_handler_that_answers_a_message_without_reply_is_refused() -> None:
+    with refused(
+        "Clerk.file returns int, but Note is a Message and expects no reply; "
+        "derive it from Request[int], or return None"
+    ):
+
+        class Clerk(Agent):
+            @on
+            async def file(self, note: Note) -> int:
+                return 7
+
+
+def test_a_handler_of_a_message_needs_no_return_annotation() -> None:
+    class Clerk(Agent):
+        @on
+        async def file(self, note: Note):  # type: ignore[no-untyped-def]
+            pass
+
+    assert set(Clerk.handlers) == {Note}
+
+
+def test_every_request_of_a_union_must_expect_what_the_handler_returns() -> None:
+    with refused("Clerk.answer returns str, but Count expects int; change one of them"):
+
+        class Clerk(Agent):
+            @on
+            async def answer(self, question: Question | Count) -> str:
+                return "yes"
+
+
+def test_a_handler_may_return_a_subclass_of_the_reply() -> None:
+    class Clerk(Agent):
+        @on
+        async def count(self, count: Count) -> bool:
+            return True
+
+    assert set(Clerk.handlers) == {Count}
+
+
+def test_a_wrong_agent_is_a_wrong_definition_like_any_other() -> None:
+    assert issubclass(InvalidAgent, InvalidDefinition)
