@@ -1,0 +1,65 @@
+"""The memory fabric: what agents remember, found again by words and by likeness.
+
+Reading order: `record` (Scope, MemoryRecord, Query, Hits) · `store` ⧉ the truth, `redis_store` ·
+`index` ⧉ nearest vectors, `faiss_index` · `embedder` ⧉ texts to vectors · `lexical` BM25 · `ranking` †
+how both are fused · `rows` · `shard` owns one store with its indexes · `requests` and `service` make it
+an actor · `fabric` Memory, the only door · `errors`.
+
+Importing the room loads neither FAISS nor tantivy nor redis; opening a shard and making a
+RedisStore do.
+"""
+
+from __future__ import annotations
+
+if __name__ != "regrow.memory":
+    raise ImportError(f"this is regrow.memory; import it under that name, not as {__name__!r}")
+
+from regrow.memory.embedder import Embedder, HashingEmbedder
+from regrow.memory.errors import (
+    InvalidMemory,
+    InvalidQuery,
+    InvalidScope,
+    InvalidVectors,
+    OutOfScope,
+    RecordUnreadable,
+    ShardClosed,
+    StoreFailed,
+    StoreRefused,
+    StoreUnreachable,
+)
+from regrow.memory.fabric import Memory
+from regrow.memory.index import FlatIndex, Index
+from regrow.memory.record import Attribute, Hit, Hits, MemoryRecord, Provenance, Query, RecordId, Scope
+from regrow.memory.service import MemoryService
+from regrow.memory.shard import Shard
+from regrow.memory.store import MemoryStore, Store
+
+__all__ = [
+    "Attribute",
+    "Embedder",
+    "FlatIndex",
+    "HashingEmbedder",
+    "Hit",
+    "Hits",
+    "Index",
+    "InvalidMemory",
+    "InvalidQuery",
+    "InvalidScope",
+    "InvalidVectors",
+    "Memory",
+    "MemoryRecord",
+    "MemoryService",
+    "MemoryStore",
+    "OutOfScope",
+    "Provenance",
+    "Query",
+    "RecordId",
+    "RecordUnreadable",
+    "Scope",
+    "Shard",
+    "ShardClosed",
+    "Store",
+    "StoreFailed",
+    "StoreRefused",
+    "StoreUnreachable",
+]

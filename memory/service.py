@@ -1,0 +1,82 @@
+"""The memory service: the behavior that a cell drives, around one shard.
+
+It lives under a supervisor like any other actor. When it dies, the next incarnation opens the same
+store and builds the indexes again; nothing that was acknowledged is lost.
+"""
+
+from __future__ import annotations
+
+from regrow.memory.record import Scope, parsed_id
+from regrow.memory.requests import (
+    CountMemories,
+    Forget,
+    Forgotten,
+    MemoryCount,
+    Recall,
+    Recalled,
+    Remember,
+    Remembered,
+)
+from regrow.memory.shard import Shard
+from regrow.runtime.behavior import BehaviorTraits
+from regrow.runtime.errors import Refused
+from regrow.runtime.message import Message
+
+
+class MemoryService(BehaviorTraits):
+    """Answers Remember, Recall, Forget and CountMemories; refuses everything else and lives.
+
+    Recalls and counts may run beside each other and beside a write; a recall sees every write that
+    was taken from the mailbox before it.
+    """
+
+    def __init__(self, shard: Shard) -> None:
+        """`shard` is closed still; the service opens and closes it."""
+        self._shard = shard
+
+    async def started(self, ctx: object) -> None:
+        """Opens the shard, which reads the whole store. Raises StoreFailed, RecordUnreadable."""
+        await self._shard.open()
+
+    async def handle(self, message: object, ctx: object) -> Message:
+        """The reply to one request.
+
+        Raises:
+            OutOfScope: the request goes beyond its own reach, or beyond this shard.
+            StoreFailed: the store is away or refuses; the service lives on.
+            Refused: the message is none of the four.
+        """
+        match message:
+            case Remember(records=records, reach=reach):
+                self._admit({record.scope for record in records}, reach)
+                new = await self._shard.remember(records)
+                return Remembered(ids=tuple(record.id for record in records), new=len(new))
+            case Recall(query=query, reach=reach):
+                self._admit({query.scope}, reach)
+                return Recalled(hits=(await self._shard.recall(query)).found)
+            case Forget(ids=ids, reach=reach):
+                self._admit({parsed_id(id)[0] for id in ids}, reach)
+                gone = await self._shard.forget(ids)
+                return Forgotten(ids=tuple(id for id in dict.fromkeys(ids) if id in gone))
+            case CountMemories(scope=scope, reach=reach):
+                self._admit({scope}, reach)
+                return MemoryCount(records=await self._shard.count(scope))
+            case _:
+                raise Refused(
+                    f"the memory service does not understand {type(message).__name__}; use ctx.memory, or send one of "
+                    "Remember, Recall, Forget and CountMemories"
+                )
+
+    async def stopping(self, reason: object, ctx: object) -> None:
+        """Lets a running write end and closes the shard."""
+        await self._shard.aclose()
+
+    def runs_concurrently(self, message: object) -> bool:
+        """Reading does not wait for reading; writes come one after another."""
+        return isinstance(message, (Recall, CountMemories))
+
+    def _admit(self, wanted: set[Scope], reach: Scope) -> None:
+        """Raises OutOfScope unless all are within the reach of the door and of the shard."""
+        for scope in wanted:
+            reach.check_covers(scope)
+            self._shard.scope.check_covers(scope)
