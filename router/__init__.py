@@ -1,0 +1,92 @@
+"""The router: sends each piece of work to a small or a large model, inside a budget, and records it.
+
+Reading order: `errors`; `request` (what is asked and answered), `settings` (which models), `catalog` (cards
+and prices), `usage` (what calls came to); the ports `provider` and `ledger`, each with its twin; the
+adapters `openai_provider` (with `prompting`), `extractive_provider` (with `markup`, `sentences`, `terms`,
+`ranking`, `digest`) and `redis_ledger`; `policy`, which decides; `router`, which does; `service`, the
+behavior around it; `models`, what an agent holds.
+"""
+
+if __name__ != "regrow.router":
+    raise ImportError(f"this is regrow.router; import it under that name, not as {__name__!r}")
+
+from regrow.router.catalog import ModelCard, PriceBand
+from regrow.router.errors import (
+    BadAnswer,
+    BudgetExceeded,
+    InvalidSettings,
+    KeyRejected,
+    LedgerUnreachable,
+    ProviderBroke,
+    ProviderFailed,
+    ProviderTimedOut,
+    ProviderUnreachable,
+    RateLimited,
+    RequestRejected,
+    ToolsNotRun,
+)
+from regrow.router.ledger import Ledger, MemoryLedger
+from regrow.router.models import Ask, Citable, Models
+from regrow.router.provider import Provider, ProviderReply, ScriptedProvider
+from regrow.router.request import (
+    FinishReason,
+    ModelReply,
+    ModelRequest,
+    Passage,
+    Quote,
+    Tier,
+    Usage,
+    Work,
+)
+from regrow.router.router import RoutedModel, Router
+from regrow.router.service import RouterService, router_service
+from regrow.router.settings import ModelSettings, PriceSettings, ProviderName, RouterSettings, from_environment
+from regrow.router.usage import Call, CallId, CallRecord, Totals, UsageReport, UsageTotals
+
+__all__ = [
+    "Ask",
+    "BadAnswer",
+    "BudgetExceeded",
+    "Call",
+    "CallId",
+    "CallRecord",
+    "Citable",
+    "FinishReason",
+    "InvalidSettings",
+    "KeyRejected",
+    "Ledger",
+    "LedgerUnreachable",
+    "MemoryLedger",
+    "ModelCard",
+    "ModelReply",
+    "ModelRequest",
+    "ModelSettings",
+    "Models",
+    "Passage",
+    "PriceBand",
+    "PriceSettings",
+    "Provider",
+    "ProviderBroke",
+    "ProviderFailed",
+    "ProviderName",
+    "ProviderReply",
+    "ProviderTimedOut",
+    "ProviderUnreachable",
+    "Quote",
+    "RateLimited",
+    "RequestRejected",
+    "RoutedModel",
+    "Router",
+    "RouterService",
+    "RouterSettings",
+    "ScriptedProvider",
+    "Tier",
+    "ToolsNotRun",
+    "Totals",
+    "Usage",
+    "UsageReport",
+    "UsageTotals",
+    "Work",
+    "from_environment",
+    "router_service",
+]

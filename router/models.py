@@ -1,0 +1,114 @@
+"""What an agent holds as `ctx.models`: completions in one line, on whichever model the router chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar, runtime_checkable
+
+from regrow.router.errors import ToolsNotRun
+from regrow.router.request import (
+    DEFAULT_MAX_OUTPUT_TOKENS,
+    LIMIT_PASSAGES,
+    ModelReply,
+    ModelRequest,
+    Passage,
+    Tier,
+    Work,
+)
+from regrow.router.usage import UsageReport, UsageTotals
+from regrow.runtime.errors import Misuse
+from regrow.runtime.message import Request
+
+R = TypeVar("R")
+
+
+class Ask(Protocol):
+    """A way to ask the router: takes a request, gives its reply."""
+
+    async def __call__(self, request: Request[R], /) -> R:
+        """Give the reply."""
+        ...
+
+
+@runtime_checkable
+class Citable(Protocol):
+    """Something with a text and what to cite it by, such as a memory hit."""
+
+    @property
+    def text(self) -> str:
+        """The words."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Where they stand."""
+        ...
+
+
+class Models:
+    """The models as one agent sees them; `principal` and `agent` name it in the ledger."""
+
+    def __init__(self, ask: Ask, *, principal: str = "", agent: str = "") -> None:
+        self._ask = ask
+        self._principal = principal
+        self._agent = agent
+
+    async def complete(
+        self,
+        work: Work,
+        prompt: str,
+        *,
+        context: Iterable[Citable | str] = (),
+        labels: Sequence[str] = (),
+        tools: Sequence[object] = (),
+        max_output_tokens: int = DEFAULT_MAX_OUTPUT_TOKENS,
+        tier: Tier | None = None,
+    ) -> ModelReply:
+        """Give the completion of `prompt`, which may lean on `context` (best first).
+
+        `work` says what kind of work it is, which decides between small and large model unless `tier`
+        does. CLASSIFY and ROUTE choose one of `labels`.
+
+        Raises:
+            ToolsNotRun: `tools` is not empty.
+            Misuse: `context` has too many items, or one that is no text.
+            BudgetExceeded: the call could pass the budget; it was not made.
+            ProviderFailed: the model gave no usable answer; the text says why and what to do.
+        """
+        if tools:
+            raise ToolsNotRun(
+                f"{len(tools)} tools were given to complete(), and this version runs none; call them before, "
+                "and give what they return as context"
+            )
+        request = ModelRequest(
+            work=work,
+            prompt=prompt,
+            context=_passages(context),
+            labels=tuple(labels),
+            max_output_tokens=max_output_tokens,
+            tier=tier,
+            principal=self._principal,
+            agent=self._agent,
+        )
+        return await self._ask(request)
+
+    async def usage(self, history: int = 0) -> UsageTotals:
+        """Give what all calls of the app came to, and up to `history` of the last ones."""
+        return await self._ask(UsageReport(history=history))
+
+
+def _passages(context: Iterable[Citable | str]) -> tuple[Passage, ...]:
+    if isinstance(context, str):
+        # A lone string is iterable too, and would become one passage for each of its signs.
+        context = (context,)
+    passages: list[Passage] = []
+    for item in context:
+        if len(passages) == LIMIT_PASSAGES:
+            raise Misuse(f"context has more than {LIMIT_PASSAGES} items; give the best ones only")
+        if isinstance(item, str):
+            passages.append(Passage(text=item))
+        elif isinstance(item, Citable):
+            passages.append(Passage(text=item.text, source=item.source))
+        else:
+            raise Misuse(f"context holds a {type(item).__name__}; give strings, or objects with .text and .source")
+    return tuple(passages)

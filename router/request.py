@@ -1,0 +1,138 @@
+"""What is asked of a model and what comes back: Work, ModelRequest, ModelReply, Usage."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from pydantic import Field
+
+from regrow.runtime.message import Message, Request
+
+DEFAULT_MAX_OUTPUT_TOKENS = 2_048
+"""Room for a long answer; a reasoning model spends part of it before its first word."""
+
+LIMIT_OUTPUT_TOKENS = 200_000
+"""More than any model writes in one completion; a larger number is a slip of the keyboard."""
+
+LIMIT_PASSAGES = 1_000
+"""Passages of one request. Nobody reads more, and each one is validated on its way."""
+
+LIMIT_LABELS = 1_000
+
+
+class Tier(Enum):
+    """How large a model a piece of work is given to."""
+
+    SMALL = "small"
+    LARGE = "large"
+
+    @property
+    def other(self) -> Tier:
+        """The tier that stands in where this one has no model."""
+        return Tier.LARGE if self is Tier.SMALL else Tier.SMALL
+
+
+class Work(Enum):
+    """The kind of work that the caller declares; the best single predictor of the model it needs.
+
+    ROUTE to EXTRACT and COMPRESS say again what is there, which a small model does well; the others
+    have to add something.
+    """
+
+    ROUTE = "route"
+    SUMMARIZE = "summarize"
+    EXTRACT = "extract"
+    CLASSIFY = "classify"
+    COMPRESS = "compress"
+    PLAN = "plan"
+    SYNTHESIZE = "synthesize"
+    REASON = "reason"
+    GENERATE = "generate"
+
+    @property
+    def tier(self) -> Tier:
+        """The tier that does this kind of work unless the request says otherwise."""
+        return Tier.SMALL if self in _SMALL_WORK else Tier.LARGE
+
+
+_SMALL_WORK = frozenset((Work.ROUTE, Work.SUMMARIZE, Work.EXTRACT, Work.CLASSIFY, Work.COMPRESS))
+
+
+class FinishReason(Enum):
+    """Why the text ends where it ends."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    """`max_output_tokens` was reached; the text may end in the middle of a thought."""
+    FILTERED = "filtered"
+    """The provider withheld text by its content rules."""
+    NOTHING_FOUND = "nothing_found"
+    """The model says that what it was given holds no answer. Only the extractive model knows this surely."""
+
+
+class Passage(Message):
+    """A piece of text that a model may lean on, and `source`, what an answer cites it by."""
+
+    text: str
+    source: str = ""
+
+
+class Quote(Message):
+    """Words that stand in a passage as they are quoted (markup and line breaks aside), with its source."""
+
+    text: str
+    source: str = ""
+
+
+class Usage(Message):
+    """Tokens of one call. `cached_tokens` are part of `input_tokens`; `estimated` where nobody counted them."""
+
+    input_tokens: int = Field(ge=0)
+    output_tokens: int = Field(ge=0)
+    cached_tokens: int = Field(default=0, ge=0)
+    estimated: bool = False
+
+
+class ModelReply(Message):
+    """A completion, and everything that is known about how it came to be.
+
+    `text` is what the model wrote. `quotes` were checked to stand in the passages; `sources` are those
+    the text leans on, in the order of their first use. `cost_usd` is None where no price is known,
+    never 0 for that reason. `fell_back` is True where the tier that the work asks for has no model.
+    `latency_s` is the provider's time alone.
+    """
+
+    text: str
+    quotes: tuple[Quote, ...] = ()
+    sources: tuple[str, ...] = ()
+    tier: Tier
+    model: str
+    provider: str
+    usage: Usage
+    cost_usd: float | None
+    latency_s: float = Field(ge=0)
+    finish: FinishReason = FinishReason.STOP
+    fell_back: bool = False
+
+
+class ModelRequest(Request[ModelReply]):
+    """One completion to be made.
+
+    `prompt` is the question or instruction, `context` what the answer may lean on (best first),
+    `labels` the choices of CLASSIFY and ROUTE. `tier` overrides the one of the declared work.
+    `principal` and `agent` say in the ledger for whom it was.
+    """
+
+    work: Work
+    prompt: str
+    context: tuple[Passage, ...] = Field(default=(), max_length=LIMIT_PASSAGES)
+    labels: tuple[str, ...] = Field(default=(), max_length=LIMIT_LABELS)
+    max_output_tokens: int = Field(default=DEFAULT_MAX_OUTPUT_TOKENS, ge=1, le=LIMIT_OUTPUT_TOKENS)
+    tier: Tier | None = None
+    principal: str = ""
+    agent: str = ""
+
+    @property
+    def wanted_tier(self) -> Tier:
+        """The tier this request asks for: its own choice, else that of its kind of work."""
+        return self.tier if self.tier is not None else self.work.tier

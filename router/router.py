@@ -1,0 +1,154 @@
+"""The doer: decide which model, reserve, call, settle. One attempt; asking again is the caller's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from opentelemetry import trace
+
+from regrow.router.catalog import ModelCard, cost_nusd, most_cost_nusd
+from regrow.router.errors import InvalidSettings, ProviderFailed
+from regrow.router.ledger import Ledger
+from regrow.router.policy import Candidate, candidates
+from regrow.router.prompting import most_input_tokens
+from regrow.router.provider import Provider, ProviderReply, estimated_usage
+from regrow.router.request import ModelReply, ModelRequest, Usage
+from regrow.router.usage import Call, CallId, CallRecord, UsageTotals
+from regrow.runtime import telemetry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutedModel:
+    """A model that the router may choose, and the provider that runs it."""
+
+    card: ModelCard
+    provider: Provider
+
+
+class Router:
+    """Runs each request on one model, inside the budget, and records it.
+
+    It owns its providers and its ledger. `now_s` is a monotonic clock; `new_call_id` gives ids that no
+    other router and no earlier life of this one has given.
+
+    Raises InvalidSettings when there is no model, or when a budget cannot be kept because a model's
+    price is not known.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[RoutedModel],
+        ledger: Ledger,
+        *,
+        now_s: Callable[[], float],
+        new_call_id: Callable[[], CallId],
+    ) -> None:
+        if not models:
+            raise InvalidSettings("the router needs at least one model; leave the settings out for the extractive one")
+        unpriced = [model.card.name for model in models if not model.card.price_known]
+        if ledger.budget_usd is not None and unpriced:
+            raise InvalidSettings(
+                f"a budget is set, but no price is known for {', '.join(unpriced)}, so it could not be kept; "
+                "give the price in the settings (input_usd_per_mtok, output_usd_per_mtok), or take the budget out"
+            )
+        self._cards = tuple(model.card for model in models)
+        self._providers = {(model.card.tier, model.card.provider, model.card.name): model.provider for model in models}
+        self._ledger = ledger
+        self._now_s = now_s
+        self._new_call_id = new_call_id
+
+    async def complete(self, request: ModelRequest) -> ModelReply:
+        """Give the completion of `request` by the first candidate.
+
+        Raises:
+            BudgetExceeded: the call could pass the budget; it was not made.
+            ProviderFailed: it was made, or tried, and gave nothing.
+            LedgerUnreachable: the money cannot be counted.
+        """
+        chosen = candidates(request, self._cards)[0]
+        card = chosen.card
+        call = Call(
+            id=self._new_call_id(),
+            work=request.work,
+            wanted=request.wanted_tier,
+            tier=card.tier,
+            provider=card.provider,
+            model=card.name,
+            principal=request.principal,
+            agent=request.agent,
+        )
+        most = most_cost_nusd(
+            card, input_limit_tokens=most_input_tokens(request), output_limit_tokens=request.max_output_tokens
+        )
+        await self._ledger.reserve(call, most)
+        attributes: dict[str, str | int | float | bool] = {
+            "gen_ai.operation.name": telemetry.CHAT,
+            "gen_ai.provider.name": card.provider,
+            "gen_ai.request.model": card.name,
+            "gen_ai.request.max_tokens": request.max_output_tokens,
+        }
+        with telemetry.span(f"{telemetry.CHAT} {card.name}", "", attributes):
+            began_s = self._now_s()
+            reply = await self._called(call, request, card)
+            latency_s = self._now_s() - began_s
+            usage, record = await self._settled(call, request, card, reply)
+            span = trace.get_current_span()
+            span.set_attribute("gen_ai.usage.input_tokens", usage.input_tokens)
+            span.set_attribute("gen_ai.usage.output_tokens", usage.output_tokens)
+        return _reply(chosen, reply, usage, record, latency_s)
+
+    async def usage(self, history: int = 0) -> UsageTotals:
+        """Give what all calls came to, and up to `history` of the last ones."""
+        return await self._ledger.totals(history)
+
+    async def aclose(self) -> None:
+        """Close the providers and the ledger. Calls in flight are the caller's to end first."""
+        for provider in {id(provider): provider for provider in self._providers.values()}.values():
+            await provider.aclose()
+        await self._ledger.aclose()
+
+    async def _called(self, call: Call, request: ModelRequest, card: ModelCard) -> ProviderReply:
+        """The provider's answer. A failure closes the reserve before it leaves here.
+
+        Any other error is a bug, which ends the router; its next life settles what was left open.
+        """
+        provider = self._providers[card.tier, card.provider, card.name]
+        try:
+            return await provider.complete(request, card)
+        except ProviderFailed as error:
+            failure = type(error).__name__
+            if error.may_have_cost:
+                await self._ledger.settle_at_reserve(call.id, None, failure=failure)
+            else:
+                await self._ledger.void(call.id, failure=failure)
+            raise
+        except asyncio.CancelledError:
+            # The request may have been sent. Shielded, since a second cancellation must not lose the money.
+            await asyncio.shield(self._ledger.settle_at_reserve(call.id, None, failure="Cancelled"))
+            raise
+
+    async def _settled(
+        self, call: Call, request: ModelRequest, card: ModelCard, reply: ProviderReply
+    ) -> tuple[Usage, CallRecord]:
+        if reply.usage is None:
+            usage = estimated_usage(request, reply.text)
+            return usage, await self._ledger.settle_at_reserve(call.id, usage)
+        return reply.usage, await self._ledger.settle(call.id, reply.usage, cost_nusd(card, reply.usage))
+
+
+def _reply(chosen: Candidate, reply: ProviderReply, usage: Usage, record: CallRecord, latency_s: float) -> ModelReply:
+    return ModelReply(
+        text=reply.text,
+        quotes=reply.quotes,
+        sources=reply.sources,
+        tier=chosen.card.tier,
+        model=chosen.card.name,
+        provider=chosen.card.provider,
+        usage=usage,
+        cost_usd=record.cost_usd,
+        latency_s=latency_s,
+        finish=reply.finish,
+        fell_back=chosen.fell_back,
+    )

@@ -1,0 +1,144 @@
+"""The router as an actor: the behavior a cell drives, which makes providers and ledger from settings."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from regrow.router.catalog import card_of
+from regrow.router.errors import InvalidSettings
+from regrow.router.extractive_provider import ExtractiveProvider
+from regrow.router.ledger import Ledger, MemoryLedger
+from regrow.router.provider import Provider
+from regrow.router.request import ModelRequest
+from regrow.router.router import RoutedModel, Router
+from regrow.router.settings import OPENAI_BASE_URL, ModelSettings, ProviderName, RouterSettings
+from regrow.router.usage import CallId, UsageReport
+from regrow.runtime.behavior import BehaviorTraits
+from regrow.runtime.errors import Refused
+
+
+class RouterService(BehaviorTraits):
+    """Answers ModelRequest and UsageReport, many at once: a model takes seconds and the router must not wait.
+
+    `ledger` stands in for the one in memory, `provider` for those of the settings (all tiers; for tests).
+    A ledger that outlives the process is settled of abandoned calls when the service starts. `new_life`
+    gives a name that no other life of a router has; call ids begin with it.
+    """
+
+    def __init__(
+        self,
+        settings: RouterSettings | None = None,
+        *,
+        ledger: Ledger | None = None,
+        provider: Provider | None = None,
+        environment: Mapping[str, str] = os.environ,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        new_life: Callable[[], str] = lambda: uuid.uuid4().hex,
+    ) -> None:
+        self._settings = settings if settings is not None else RouterSettings()
+        self._ledger = ledger
+        self._provider = provider
+        self._environment = environment
+        self._now = now
+        self._new_life = new_life
+        self._router: Router | None = None
+
+    async def started(self, ctx: object) -> None:
+        """Make the providers and settle what an earlier life left open.
+
+        Raises:
+            InvalidSettings: a key is missing, or a budget cannot be kept.
+        """
+        settings = self._settings
+        models = models_of(settings, environment=self._environment, at=self._now(), provider=self._provider)
+        ledger = self._ledger if self._ledger is not None else MemoryLedger(budget_usd=settings.budget_usd)
+        life = self._new_life()
+        numbers = itertools.count(1)
+        self._router = Router(
+            models,
+            ledger,
+            now_s=asyncio.get_running_loop().time,
+            new_call_id=lambda: CallId(f"{life}-{next(numbers)}"),
+        )
+        await ledger.settle_abandoned()
+
+    async def handle(self, message: object, ctx: object) -> object:
+        """Answer one message.
+
+        Raises:
+            Refused: the budget, a provider or the ledger says no, or the message is of another kind.
+        """
+        if self._router is None:
+            raise Refused("the router has not started; ask again")
+        match message:
+            case ModelRequest():
+                return await self._router.complete(message)
+            case UsageReport():
+                return await self._router.usage(message.history)
+            case _:
+                raise Refused(f"the router takes ModelRequest and UsageReport, not {type(message).__name__}")
+
+    async def stopping(self, reason: object, ctx: object = None) -> None:
+        """Close providers and ledger."""
+        if self._router is not None:
+            router, self._router = self._router, None
+            await router.aclose()
+
+    def runs_concurrently(self, message: object) -> bool:
+        """Always: requests share nothing but the ledger, whose calls are atomic."""
+        return True
+
+
+def router_service(
+    settings: RouterSettings, *, app: str, redis_url: str = "", environment: Mapping[str, str] = os.environ
+) -> RouterService:
+    """Give the router of an app; with a Redis its ledger outlives the process, and is one for the whole app."""
+    if not redis_url:
+        return RouterService(settings, environment=environment)
+    # Imported late: redis takes 0.2 s to load, and the inline engine needs none.
+    from regrow.router.redis_ledger import RedisLedger
+
+    ledger = RedisLedger.from_url(redis_url, app=app, budget_usd=settings.budget_usd)
+    return RouterService(settings, ledger=ledger, environment=environment)
+
+
+def models_of(
+    settings: RouterSettings,
+    *,
+    environment: Mapping[str, str],
+    at: datetime,
+    provider: Provider | None = None,
+) -> tuple[RoutedModel, ...]:
+    """Give the models of `settings`, those at one address on one provider; prices are those at `at`.
+
+    Raises:
+        InvalidSettings: OpenAI itself is named and its key is not set.
+    """
+    made: dict[tuple[ProviderName, str, str], Provider] = {}
+    models: list[RoutedModel] = []
+    for tier, model in settings.tiers:
+        place = (model.provider, model.base_url, model.api_key_env)
+        if provider is None and place not in made:
+            made[place] = _provider_of(model, timeout_s=settings.timeout_s, environment=environment)
+        models.append(RoutedModel(card=card_of(model, tier, at=at), provider=provider or made[place]))
+    return tuple(models)
+
+
+def _provider_of(model: ModelSettings, *, timeout_s: float, environment: Mapping[str, str]) -> Provider:
+    if model.provider is ProviderName.EXTRACTIVE:
+        return ExtractiveProvider()
+    # Imported late: its SDK takes 0.5 s to load, and who runs extractive models needs none of it.
+    from regrow.router.openai_provider import OpenAIProvider
+
+    key = environment.get(model.api_key_env)
+    if not key and model.base_url.rstrip("/") == OPENAI_BASE_URL:
+        raise InvalidSettings(
+            f"{model.model} runs at {OPENAI_BASE_URL}, which wants a key, and {model.api_key_env} is not set; "
+            "set it, or name another base_url"
+        )
+    return OpenAIProvider(api_key=key, base_url=model.base_url, timeout_s=timeout_s, key_name=model.api_key_env)
