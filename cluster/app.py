@@ -1,0 +1,231 @@
+"""App: a supervision tree with memory and models, and the engine that runs it. The composition root.
+
+The same App runs on every engine without change. `start` is awaited, or entered with `async with`;
+`App.ask` and `App.run` are the blocking edges.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import signal
+from collections.abc import Awaitable, Generator, Mapping
+from types import TracebackType
+from typing import Any, Literal, ParamSpec, TypeVar, overload
+
+from regrow.actors import Agent, FunctionAgent
+from regrow.cluster import logs
+from regrow.cluster.code import agent_class, digest_of, not_an_agent
+from regrow.cluster.config import Settings
+from regrow.cluster.engine import Engine
+from regrow.cluster.tree import Counts, TreeNode
+from regrow.runtime import ActorId, ActorRef, ExitReason, InvalidDefinition, Misuse, Request
+from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S
+from regrow.supervisors import ChildSpec, Supervisor, SupervisorSpec, child
+
+P = ParamSpec("P")
+R = TypeVar("R")
+EngineName = Literal["inline", "ray"]
+ENGINES: tuple[EngineName, ...] = ("inline", "ray")
+RESERVED = frozenset("/#:$* ")
+
+
+class App:
+    """A named tree of agents. Raises InvalidDefinition for a name or child that could not run."""
+
+    def __init__(
+        self, name: str, root: SupervisorSpec | ChildSpec | FunctionAgent[Any, Any] | type[Agent], *more: object
+    ) -> None:
+        if not name or not name.isprintable() or RESERVED & set(name):
+            raise InvalidDefinition(f"an app's name is a short word without {' '.join(sorted(RESERVED))}; got {name!r}")
+        self.name = name
+        frame = inspect.currentframe()
+        caller = frame.f_back if frame is not None else None
+        self.module: str = caller.f_globals.get("__name__", "") if caller is not None else ""
+        self.digest = digest_of(self.module)
+        self.root = _as_root(root, more)
+        self._children = dict(_agents_of(ActorId(name), self.root))
+        for actor, target in self._children.items():
+            if agent_class(target) is None:
+                raise InvalidDefinition(f"{actor}: {not_an_agent(target)}")
+
+    def start(self, *, engine: EngineName | None = None, settings: Settings | None = None) -> Starting:
+        """Starts the tree: `running = await app.start()` or `async with app.start() as running`.
+
+        Raises (when awaited): FailedToStartChild, CodeNotImportable, ConfigError, RayUnavailable,
+        RedisUnavailable; whatever it raises, nothing is left running.
+        """
+        return Starting(self, engine, settings)
+
+    @overload
+    def ask(self, target: FunctionAgent[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    @overload
+    def ask(self, target: str | type[Agent], request: Request[R], *, timeout_s: float = DEFAULT_ASK_TIMEOUT_S) -> R: ...
+
+    def ask(self, target: Any, *args: Any, **kwargs: Any) -> Any:
+        """Starts the app inline, asks one question, stops it, and returns the answer. Blocks.
+
+        An agent function is asked with its own arguments, everything else with a Request.
+        """
+
+        async def main() -> Any:
+            async with self.start(engine="inline") as running:
+                if isinstance(target, FunctionAgent):
+                    return await running.ref(target).ask(target.request(*args, **kwargs))
+                return await running.ref(target).ask(*args, **kwargs)
+
+        return _blocking("ask", main())
+
+    def run(self, *, engine: EngineName | None = None, settings: Settings | None = None) -> ExitReason:
+        """Runs the app until its root ends or Ctrl-C stops it in order. Blocks; returns why it ended."""
+
+        async def main() -> ExitReason:
+            async with self.start(engine=engine, settings=settings) as running:
+                return await running.wait_ended(stop_on_signals=True)
+
+        return _blocking("run", main())
+
+    @property
+    def agents(self) -> Mapping[ActorId, object]:
+        """The agents of the tree as it was defined: the id of each, and what it is made from."""
+        return self._children
+
+    def id_of(self, target: object) -> ActorId | None:
+        """The id of the child made from a class or agent function; None when there is none.
+
+        Raises Misuse when several are.
+        """
+        found = [actor for actor, made_from in self._children.items() if made_from is target]
+        if not found:
+            found = [a for a, made_from in self._children.items() if _same_code(made_from, target)]
+        if len(found) > 1:
+            name = getattr(target, "__name__", target)
+            raise Misuse(f"{len(found)} children are made from {name}: {', '.join(found)}; give the id of one")
+        return found[0] if found else None
+
+    def __repr__(self) -> str:
+        return f"<App {self.name}: {len(self._children)} agents>"
+
+
+class Starting:
+    """An app that is about to start: await it, or enter it."""
+
+    def __init__(self, app: App, engine: EngineName | None, settings: Settings | None) -> None:
+        self._app = app
+        self._engine = engine
+        self._settings = settings
+        self._running: Running | None = None
+
+    def __await__(self) -> Generator[Any, None, Running]:
+        return self._start().__await__()
+
+    async def __aenter__(self) -> Running:
+        self._running = await self._start()
+        return self._running
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._running is not None
+        await self._running.stop()
+
+    async def _start(self) -> Running:
+        settings = self._settings if self._settings is not None else Settings.load()
+        logs.configure(settings.log)
+        name = self._engine or settings.engine
+        if name not in ENGINES:
+            raise Misuse(f"there is no engine {name!r}; use one of {', '.join(map(repr, ENGINES))}")
+        engine = _engine(name, self._app, settings)
+        try:
+            await engine.start()
+        except BaseException:
+            await asyncio.shield(engine.stop())
+            raise
+        return Running(self._app, engine)
+
+
+class Running:
+    """An app that runs."""
+
+    def __init__(self, app: App, engine: Engine) -> None:
+        self.app = app
+        self.engine = engine
+
+    def ref(self, target: ActorRef | str | FunctionAgent[Any, Any] | type[Agent]) -> ActorRef:
+        """A ref to an agent by class, agent function, id (`desk/analyst`) or the id below the root (`analyst`)."""
+        if isinstance(target, str) and not target.startswith(f"{self.app.name}/") and ":" not in target:
+            target = f"{self.app.name}/{target}"
+        return self.engine.runtime.ref(target)
+
+    async def tree(self) -> tuple[TreeNode, ...]:
+        """The supervision trees as they are now: the app's, and its services' once one is used."""
+        return (await self.engine.trees()).roots
+
+    async def counts(self) -> Counts:
+        """What the app has done so far."""
+        return (await self.engine.trees()).counts
+
+    async def stop(self) -> None:
+        """Stops the tree in order, within the shutdown limits of its children; leaves nothing. Idempotent."""
+        await asyncio.shield(self.engine.stop())
+
+    async def wait_ended(self, *, stop_on_signals: bool = False) -> ExitReason:
+        """Waits until the root of the tree has ended and says why; with `stop_on_signals` Ctrl-C and SIGTERM end it."""
+        loop = asyncio.get_running_loop()
+        if stop_on_signals:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, self.engine.request_stop)
+        try:
+            return await self.engine.wait_ended()
+        finally:
+            if stop_on_signals:
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    loop.remove_signal_handler(number)
+
+
+def _as_root(root: object, more: tuple[object, ...]) -> SupervisorSpec:
+    if isinstance(root, SupervisorSpec) and not more:
+        return root
+    if isinstance(root, SupervisorSpec):
+        raise InvalidDefinition("an app has one root: put the other children into the Supervisor as well")
+    children = [item if isinstance(item, ChildSpec) else child(item) for item in (root, *more)]  # type: ignore[arg-type]
+    return Supervisor(children=children)
+
+
+def _agents_of(parent: ActorId, spec: SupervisorSpec) -> list[tuple[ActorId, object]]:
+    found: list[tuple[ActorId, object]] = []
+    for item in spec.children:
+        actor = ActorId(f"{parent}/{item.id}")
+        if isinstance(item.behavior, SupervisorSpec):
+            found.extend(_agents_of(actor, item.behavior))
+        else:
+            found.append((actor, item.behavior))
+    return found
+
+
+def _same_code(one: object, other: object) -> bool:
+    """True for two imports of one definition, as `__main__` and by its file's name."""
+    names = [(getattr(x, "__qualname__", None), getattr(x, "__module__", None)) for x in (one, other)]
+    return names[0][0] is not None and names[0] == names[1]
+
+
+def _engine(name: EngineName, app: App, settings: Settings) -> Engine:
+    if name == "inline":
+        from regrow.cluster.inline import InlineEngine
+
+        return InlineEngine(app, settings)
+    from regrow.cluster.ray_engine import RayEngine
+
+    return RayEngine(app, settings)
+
+
+def _blocking(what: str, main: Awaitable[R]) -> R:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(main)  # type: ignore[arg-type]
+    main.close()  # type: ignore[attr-defined]
+    raise Misuse(
+        f"App.{what} blocks and an event loop runs here already; use `async with app.start() as running` instead"
+    )

@@ -1,0 +1,262 @@
+"""The `regrow` command: new, run, ps, ask, stop, doctor.
+
+Results go to stdout, with `--json` as exactly one JSON value; progress, logs and errors go to stderr.
+
+Exit codes: 0 it is done, which an app stopped by Ctrl-C, SIGTERM or `regrow stop` is; 1 the app ended
+abnormally, or doctor found something bad; 2 something you can mend, said in one sentence; 70 a bug of
+Regrow, with its traceback; 128 + the signal's number when interrupted before there was anything to stop.
+
+Everything heavy is imported where it is used, since whoever asks for the version should not wait for it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec
+
+import typer
+
+if TYPE_CHECKING:
+    from regrow.cluster.tree import TreeNode
+
+P = ParamSpec("P")
+
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+
+STOP_TIMEOUT_S = 60.0
+"""Enough for a tree of some agents that each take their default 10 s, services included."""
+
+_cli = typer.Typer(
+    name="regrow",
+    help="Run agents under supervision. What dies grows back.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # rich takes longer to import than everything else here
+    pretty_exceptions_enable=False,
+)
+
+
+class EngineChoice(StrEnum):
+    """The engines, as `--engine` takes them."""
+
+    INLINE = "inline"
+    RAY = "ray"
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout.")]
+Config = Annotated[Path | None, typer.Option(help="The config file; regrow.toml in this folder otherwise.")]
+
+
+def main() -> NoReturn:
+    """The entry point."""
+    try:
+        _cli()
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(0)
+
+
+def _verb(function: Callable[P, int]) -> Callable[P, None]:
+    """A verb that gives its exit code; errors become one sentence and a code."""
+
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            code = function(*args, **kwargs)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever reads our output has seen enough; the flush at exit must not complain about that.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            code = 0
+        except KeyboardInterrupt:
+            _say("interrupted")
+            code = EXIT_INTERRUPTED
+        except Exception as error:  # a person gets a sentence and a code, whatever happened
+            code = _told(error, as_json=bool(kwargs.get("as_json")))
+        raise typer.Exit(code)
+
+    return guarded
+
+
+@_cli.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as version_of
+
+        typer.echo(f"regrow {version_of('regrow')}")
+        raise typer.Exit
+
+
+@_cli.command()
+@_verb
+def new(
+    name: Annotated[str, typer.Argument(help="The name of the app and its folder.")], as_json: AsJson = False
+) -> int:
+    """Make a folder with an app that runs, its config and its test."""
+    from regrow.cluster.scaffold import make_app
+
+    files = make_app(name, Path())
+    if as_json:
+        _print_json({"app": name, "folder": str(files[0].parent), "files": [str(file) for file in files]})
+        return 0
+    for file in files:
+        typer.echo(str(file))
+    _say(f"now: cd {name} && python {name}.py, and then: regrow run {name}:app")
+    return 0
+
+
+@_cli.command()
+@_verb
+def run(
+    target: Annotated[str, typer.Argument(metavar="MODULE:APP", help="Such as hello:app for `app` in hello.py.")],
+    engine: Annotated[EngineChoice | None, typer.Option(help="What runs it; the config says otherwise.")] = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> int:
+    """Run an app until its root ends; Ctrl-C stops it in order."""
+    from contextlib import nullcontext, redirect_stdout
+
+    from regrow.cluster import cli_run, views
+
+    def show(app: str, engine_name: str, tree: tuple[TreeNode, ...]) -> None:
+        _say(f"{app} runs on {engine_name}, as process {os.getpid()}")
+        views.show_tree([node.model_dump(mode="json") for node in tree], to=sys.stderr)
+        _say(f"look at it with: regrow ps {app} — stop it with Ctrl-C or: regrow stop {app}")
+
+    # What agents print would spoil the one JSON value.
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        ended = cli_run.run(target, engine=engine.value if engine else None, config=config, say=_say, show=show)
+    _say(f"{ended.app} ended: {ended.reason}")
+    if as_json:
+        reason = ended.reason.model_dump(mode="json")
+        _print_json({"app": ended.app, "engine": ended.engine, "reason": reason, "text": str(ended.reason)})
+    cli_run.limit_exit(ended.exit_code)
+    return ended.exit_code
+
+
+@_cli.command()
+@_verb
+def ps(
+    app: Annotated[str | None, typer.Argument(help="The name of one app; all that run here otherwise.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Show the supervision trees of the apps that run here."""
+    from datetime import UTC, datetime
+
+    from regrow.cluster import cli_calls
+
+    found = [cli_calls.seen(app)] if app is not None else cli_calls.all_seen()
+    if as_json:
+        _print_json(found[0] if app is not None else found)
+        return 0
+    if not found:
+        _say("no app is running here; start one with: regrow run MODULE:APP")
+        return 0
+    from regrow.cluster import views
+
+    for entry in found:
+        views.show_app(entry, entry["tree"], to=sys.stdout, now=datetime.now(UTC))
+    return 0
+
+
+@_cli.command(context_settings={"ignore_unknown_options": True})
+@_verb
+def ask(
+    agent: Annotated[str, typer.Argument(metavar="APP/AGENT", help="Such as hello/greet; `regrow ps` shows them.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[MESSAGE]…", help="The message: one JSON object, or words, or FIELD=WORD."),
+    ] = None,
+    type_name: Annotated[str, typer.Option("--type", help="Which request, if the agent answers several.")] = "",
+    timeout_s: Annotated[float, typer.Option("--timeout", help="How many seconds to wait.")] = 30.0,
+    as_json: AsJson = False,
+) -> int:
+    """Ask an agent of a running app, and print its reply."""
+    from regrow.cluster import cli_calls, views
+
+    answer = cli_calls.asked(agent, words or [], type_name=type_name, timeout_s=timeout_s)
+    if as_json:
+        _print_json(answer)
+    else:
+        views.show_reply(answer["reply"], to=sys.stdout)
+    return 0
+
+
+@_cli.command()
+@_verb
+def stop(
+    app: Annotated[str, typer.Argument(help="The name of the app.")],
+    timeout_s: Annotated[float, typer.Option("--timeout", help="How many seconds to wait.")] = STOP_TIMEOUT_S,
+    as_json: AsJson = False,
+) -> int:
+    """Stop an app in order, and wait until it has stopped."""
+    from regrow.cluster import control_client
+
+    ended = control_client.call(app, "stop", wait_s=timeout_s)
+    if as_json:
+        _print_json(ended)
+    else:
+        typer.echo(f"{app} has stopped: {ended['text']}")
+    return 0
+
+
+@_cli.command()
+@_verb
+def doctor(config: Config = None, as_json: AsJson = False) -> int:
+    """Look at this machine and the config, and say what to mend."""
+    from regrow.cluster import logs, views
+    from regrow.cluster.config import LogSettings
+    from regrow.cluster.doctor import Verdict, examine
+
+    logs.configure(LogSettings(level="error"))  # what it would warn of is among the findings
+    findings = []
+    for finding in examine(config):
+        findings.append(finding)
+        if not as_json:
+            views.show_findings([finding], to=sys.stdout)
+    is_fit = all(finding.verdict is not Verdict.BAD for finding in findings)
+    if as_json:
+        told = [
+            {"subject": each.subject, "verdict": each.verdict.value, "text": each.text, "advice": each.advice}
+            for each in findings
+        ]
+        _print_json({"fit": is_fit, "findings": told})
+    return 0 if is_fit else 1
+
+
+def _told(error: Exception, *, as_json: bool) -> int:
+    """Tells what went wrong; the exit code for it."""
+    from regrow.cluster.control_client import EXIT_BUG, exit_code_of
+    from regrow.cluster.errors import AppNotStarted, ControlError
+
+    code = exit_code_of(error)
+    text = str(error)
+    if isinstance(error, AppNotStarted) and error.cause.place:
+        text += f" ({error.cause.place})"
+    if code == EXIT_BUG:
+        text = f"this is a bug of Regrow, please report it with what follows: {type(error).__name__}: {text}"
+    _say(text)
+    if code == EXIT_BUG:
+        traceback.print_exception(error)
+    if as_json:
+        name = error.type_name if isinstance(error, ControlError) else type(error).__name__
+        _print_json({"error": {"type": name, "text": text, "exit_code": code}})
+    return code
+
+
+def _say(text: str) -> None:
+    typer.echo(f"regrow: {text}", err=True)
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False))

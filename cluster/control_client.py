@@ -1,0 +1,234 @@
+"""Where the control sockets of this user's apps lie, and how to ask one of them something.
+
+The protocol is one JSON line each way. `{"v": 1, "do": "tree"}` is answered by `{"v": 1, "ok": …}` or
+by `{"v": 1, "error": {"type": …, "text": …, "exit_code": …}}`; what may be asked is in `control`. Only
+this user gets in: the folder and its sockets belong to one user and are closed to all others.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import stat
+import struct
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from regrow.cluster.errors import AppNotRunning, ControlError
+from regrow.runtime.errors import Bug, Misuse, RegrowError, TooLate, WorldBroke
+
+PROTOCOL_VERSION = 1
+
+REQUEST_LIMIT_BYTES = 1_048_576
+"""A question typed at a prompt is far below; a document belongs into a folder that an agent reads."""
+
+ANSWER_LIMIT_BYTES = 16_777_216
+"""The tree of some ten thousand agents."""
+
+PATH_LIMIT_BYTES = 107
+"""What the kernel takes for the path of a socket."""
+
+PROBE_TIMEOUT_S = 2.0
+"""For what an app answers at once, however busy its agents are."""
+
+TREE_TIMEOUT_S = 10.0
+"""For asking every host what its agents do."""
+
+READ_SIZE_BYTES = 65_536
+
+SUFFIX = ".sock"
+
+EXIT_REFUSED = 2
+"""The exit code of everything that the user can mend."""
+
+EXIT_BUG = 70
+"""The exit code of what the user can only report (EX_SOFTWARE of sysexits.h)."""
+
+
+def exit_code_of(error: BaseException) -> int:
+    """With which code a program ends because of this error."""
+    if isinstance(error, ControlError):
+        return error.exit_code
+    # Whether an agent said no, failed or was late: the command was in order, and somebody has to do something.
+    return EXIT_REFUSED if isinstance(error, RegrowError) and not isinstance(error, Bug) else EXIT_BUG
+
+
+def runtime_dir() -> Path:
+    """The folder of this user's sockets: in XDG_RUNTIME_DIR, else in the folder for temporary files."""
+    given = os.environ.get("XDG_RUNTIME_DIR", "")
+    # After `su` it may still name the folder of another user, which the specification says to ignore.
+    folder = Path(given)
+    if folder.is_absolute() and folder.is_dir() and folder.stat().st_uid == os.getuid():
+        return folder / "regrow"
+    return Path(tempfile.gettempdir()) / f"regrow-{os.getuid()}"
+
+
+def make_runtime_dir() -> Path:
+    """The folder, made if it is not there. Raises WorldBroke when it is not ours alone or can not be made."""
+    folder = runtime_dir()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorldBroke(
+            f"the folder for control sockets {folder} can not be made ({error.strerror}); "
+            "make it writable, or set XDG_RUNTIME_DIR to a folder of yours"
+        ) from error
+    _check_ours(folder, stat.S_ISDIR)
+    folder.chmod(0o700)
+    return folder
+
+
+def socket_path(app: str) -> Path:
+    """Where the socket of an app lies. Raises Misuse when the kernel would not take so long a path."""
+    path = runtime_dir() / f"{app}{SUFFIX}"
+    if len(os.fsencode(path)) > PATH_LIMIT_BYTES:
+        raise Misuse(
+            f"the control socket {path} has too long a path (the kernel takes {PATH_LIMIT_BYTES} bytes); "
+            "shorten the app's name, or set XDG_RUNTIME_DIR to a shorter folder"
+        )
+    return path
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Held for an instant by whoever makes or removes sockets, so that nobody removes one just being made."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def owner_of(path: Path) -> int | None:
+    """The process that listens at a socket, 0 where the system does not tell; None when nobody does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(PROBE_TIMEOUT_S)
+        try:
+            probe.connect(os.fspath(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        except (BlockingIOError, TimeoutError):
+            return 0  # somebody listens who is too busy to let us in
+        return _peer_pid(probe)
+
+
+def remove_stale(path: Path) -> int | None:
+    """Removes a socket at which nobody listens any more; else the listener's pid. Call it under the lock."""
+    owner = owner_of(path)
+    if owner is None:
+        path.unlink(missing_ok=True)
+    return owner
+
+
+def running_apps() -> list[str]:
+    """The names of the apps that run here as this user. Removes what killed processes left."""
+    folder = runtime_dir()
+    if not folder.is_dir():
+        return []
+    _check_ours(folder, stat.S_ISDIR)
+    with folder_lock(folder):
+        paths = sorted(folder.glob(f"*{SUFFIX}"))
+        return [path.name.removesuffix(SUFFIX) for path in paths if remove_stale(path) is not None]
+
+
+def call(app: str, do: str, *, wait_s: float, **fields: object) -> Any:
+    """What an app answers to one request, which has these fields.
+
+    Raises AppNotRunning, ControlError with the app's own error, TooLate when no answer came in time,
+    Misuse for a request over REQUEST_LIMIT_BYTES.
+    """
+    line = json.dumps({"v": PROTOCOL_VERSION, "do": do, **fields}, allow_nan=False).encode() + b"\n"
+    if len(line) > REQUEST_LIMIT_BYTES:
+        raise Misuse(f"the request has {len(line):,} bytes and at most {REQUEST_LIMIT_BYTES:,} are taken; send less")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        deadline_s = time.monotonic() + wait_s
+        _connect(connection, app, wait_s)
+        try:
+            answer = _exchanged(connection, line, deadline_s)
+        except TimeoutError:
+            pid = _peer_pid(connection)
+            raise TooLate(
+                f"{app} did not answer {do!r} within {wait_s:g} s; look at what its process{f' {pid}' if pid else ''} "
+                "does, or wait longer with --timeout"
+            ) from None
+    return _opened(app, answer)
+
+
+def _connect(connection: socket.socket, app: str, wait_s: float) -> None:
+    path = socket_path(app)
+    connection.settimeout(min(wait_s, PROBE_TIMEOUT_S))
+    try:
+        _check_ours(path.parent, stat.S_ISDIR)
+        _check_ours(path, stat.S_ISSOCK)
+        connection.connect(os.fspath(path))
+    except (FileNotFoundError, ConnectionRefusedError):
+        others = [name for name in running_apps() if name != app]
+        known = f", only {', '.join(others)}" if others else ""
+        text = f"no app {app!r} is running here{known}; start it with: regrow run MODULE:APP"
+        raise AppNotRunning(app, text) from None
+    except (BlockingIOError, TimeoutError):
+        raise TooLate(f"{app} lets nobody in: its process hangs, or too many ask at once; try again") from None
+    except PermissionError as error:
+        raise WorldBroke(f"the control socket {path} can not be used ({error.strerror}); check its owner") from error
+
+
+def _exchanged(connection: socket.socket, line: bytes, deadline_s: float) -> bytes:
+    """The answer; what came of it where the other side closed early. Raises TimeoutError."""
+    answer = bytearray()
+    try:
+        connection.sendall(line)
+    except ConnectionError:
+        pass  # it may have answered before it had read everything
+    try:
+        while not answer.endswith(b"\n") and len(answer) <= ANSWER_LIMIT_BYTES:
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError
+            connection.settimeout(left_s)
+            part = connection.recv(READ_SIZE_BYTES)
+            if not part:
+                break
+            answer += part
+    except ConnectionError:
+        pass  # it closed, which an answer without an end shows as well
+    return bytes(answer)
+
+
+def _opened(app: str, line: bytes) -> Any:
+    """What a whole answer says. Raises ControlError with the app's own error, AppNotRunning for half an answer."""
+    if not line.endswith(b"\n"):
+        raise AppNotRunning(app, f"{app} closed the connection without an answer: it ended or failed; see its log")
+    try:
+        answer = json.loads(line)
+        told = answer.get("error")
+        if told is None:
+            return answer["ok"]
+        raise ControlError(str(told["text"]), type_name=str(told["type"]), exit_code=int(told["exit_code"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Bug(f"{app} answered what is no answer: {line[:200]!r}") from error
+
+
+def _check_ours(path: Path, is_kind: Any) -> None:
+    """Raises FileNotFoundError, or WorldBroke for a path that another user may have planted."""
+    found = path.lstat()
+    if not is_kind(found.st_mode) or found.st_uid != os.getuid():
+        raise WorldBroke(
+            f"{path} is not what it should be, or belongs to another user; remove it, or set XDG_RUNTIME_DIR to a "
+            "folder of yours"
+        )
+
+
+def _peer_pid(connection: socket.socket) -> int:
+    """The process that listened at the other end when this connection was made; 0 where nobody tells."""
+    option = getattr(socket, "SO_PEERCRED", None)
+    if option is None:
+        return 0
+    pid: int = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i")))[0]
+    return pid

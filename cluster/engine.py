@@ -1,0 +1,37 @@
+"""The port between an App and what runs it: one process, or Ray."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from regrow.cluster.tree import Trees
+from regrow.runtime import ExitReason, Runtime
+
+
+class Engine(Protocol):
+    """Runs one app. `runtime` is the process's own, through which refs reach the tree."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """The runtime of this process; only after `start`."""
+        ...
+
+    async def start(self) -> None:
+        """Starts the tree and returns when every static child has initialised."""
+        ...
+
+    async def stop(self) -> None:
+        """Stops the tree in order and leaves nothing; also after a start that failed. Idempotent."""
+        ...
+
+    def request_stop(self) -> None:
+        """Makes `wait_ended` return, as Ctrl-C does."""
+        ...
+
+    async def wait_ended(self) -> ExitReason:
+        """Waits for the end of the root supervisor."""
+        ...
+
+    async def trees(self) -> Trees:
+        """The trees and counts of the app as they are now."""
+        ...

@@ -1,0 +1,135 @@
+"""Every error of the cluster room.
+
+Misuse (runtime)
+├── ConfigError             a setting that is unknown or wrong: mend the key it names
+├── AppNotFound             MODULE:APP leads to no app: mend the name
+└── AppAlreadyRunning       the name is taken: stop that app, or choose another name
+ControlError                the running app answered with an error of its own
+AppNotStarted               a child failed to start: mend the cause it names
+Closed (runtime)
+└── AppNotRunning           the app does not run: start it
+WorldBroke (runtime)
+├── RedisUnavailable        Redis can not be started or reached; the text says what to do
+│   └── FolderLocked            another process uses this data folder
+├── RayUnavailable          Ray can not be started or reached; the text says what to do
+└── PortInUse               another program listens on this port: choose another one
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from regrow.runtime.errors import Closed, Misuse, RegrowError, WorldBroke
+from regrow.runtime.lifecycle import Crashed
+
+
+class ConfigError(Misuse):
+    """A setting that is unknown, has a wrong value, or stands in a file that can not be read.
+
+    Attributes: `source`, the file or environment variable, and `key`, such as `redis.url`, or the
+    empty string where the source as a whole is wrong.
+    """
+
+    def __init__(self, text: str, *, source: str, key: str = "") -> None:
+        super().__init__(text)
+        self.source = source
+        self.key = key
+
+
+class AppNotFound(Misuse):
+    """`MODULE:APP` names no module, no attribute of it, or something that is no App.
+
+    Attributes: `target`, as it was given.
+    """
+
+    def __init__(self, target: str, text: str) -> None:
+        super().__init__(f"{target}: {text}")
+        self.target = target
+
+
+class AppNotRunning(Closed):
+    """No app of that name runs here.
+
+    Attributes: `app`.
+    """
+
+    def __init__(self, app: str, text: str = "") -> None:
+        super().__init__(text or f"no app {app!r} is running here; start it with: regrow run MODULE:APP")
+        self.app = app
+
+
+class AppAlreadyRunning(Misuse):
+    """An app of this name runs already as this user on this machine.
+
+    Attributes: `app`, and `pid` of its process, 0 where the system does not tell.
+    """
+
+    def __init__(self, app: str, pid: int) -> None:
+        who = f"process {pid}" if pid else "another process"
+        super().__init__(
+            f"an app {app!r} is already running here ({who}); look at it with: regrow ps {app} — "
+            f"or end it first with: regrow stop {app}"
+        )
+        self.app = app
+        self.pid = pid
+
+
+class ControlError(RegrowError):
+    """The app answered with an error of its own.
+
+    Attributes: `type_name` of the error there, and `exit_code` for a program that ends because of it.
+    """
+
+    def __init__(self, text: str, *, type_name: str, exit_code: int) -> None:
+        super().__init__(text)
+        self.type_name = type_name
+        self.exit_code = exit_code
+
+
+class AppNotStarted(RegrowError):
+    """A child of the app did not start, so nothing of it runs.
+
+    Attributes: `app`, and `cause`, the Crashed of the child's own start with its traceback.
+    """
+
+    def __init__(self, app: str, cause: Crashed) -> None:
+        super().__init__(f"{app} did not start: {cause.message}")
+        self.app = app
+        self.cause = cause
+
+
+class RedisUnavailable(WorldBroke):
+    """Redis can not be started, reached or used; the text says why and what to do."""
+
+
+class FolderLocked(RedisUnavailable):
+    """Another process keeps its Redis in this folder.
+
+    Attributes: `folder`, and `pid` of its owner, or None when it did not say.
+    """
+
+    def __init__(self, folder: Path, pid: int | None) -> None:
+        owner = f"process {pid}" if pid else "another process"
+        super().__init__(
+            f"the data folder {folder} is in use by {owner}; stop the app that runs there, or set another data_dir"
+        )
+        self.folder = folder
+        self.pid = pid
+
+
+class RayUnavailable(WorldBroke):
+    """Ray can not be started or reached; the text says why and what to do."""
+
+
+class PortInUse(WorldBroke):
+    """Another program listens on the port.
+
+    Attributes: `port`, and `purpose`, what it was wanted for.
+    """
+
+    def __init__(self, port: int, purpose: str) -> None:
+        super().__init__(
+            f"port {port} is taken, so {purpose} can not use it; stop what listens there or choose another"
+        )
+        self.port = port
+        self.purpose = purpose

@@ -1,0 +1,49 @@
+"""Which host an actor goes to: bookkeeping of hosts and a pure decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from regrow.runtime import ActorId, Dedicated, HostId, Packed, Placement
+
+
+@dataclass(slots=True)
+class HostRecord:
+    """One host of an app, as its keeper knows it. `pid` is 0 until it has joined."""
+
+    host: HostId
+    pool: str | None = None
+    pid: int = 0
+    node: str = ""
+    alive: bool = True
+    actors: set[ActorId] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Put the actor into a host that is there."""
+
+    host: HostId
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Make a new host for it, in that pool if one is named."""
+
+    pool: str | None
+
+
+def choose(actor: ActorId, placement: Placement, hosts: dict[HostId, HostRecord], spares: list[HostId]) -> Use | Create:
+    """Where an actor starts: where it was, else a warm spare or a pool host with few actors, else a new host."""
+    living = [record for record in hosts.values() if record.alive]
+    for record in living:
+        if actor in record.actors:
+            return Use(record.host)
+    match placement:
+        case Dedicated():
+            return Use(spares[0]) if spares else Create(None)
+        case Packed(pool=pool, hosts=wanted):
+            members = [record for record in living if record.pool == pool]
+            if len(members) < wanted:
+                return Use(spares[0]) if spares else Create(pool)
+            return Use(min(members, key=lambda record: len(record.actors)).host)

@@ -1,0 +1,107 @@
+"""The inline engine: a whole app in one process, without Ray. What is not used is not started."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+
+from regrow.cluster.app import App
+from regrow.cluster.config import Settings
+from regrow.cluster.making import BehaviorFactory
+from regrow.cluster.redis_owner import RedisOwner
+from regrow.cluster.roots import Roots
+from regrow.cluster.services import ServiceConfig, service_id
+from regrow.cluster.tree import Counts, Trees
+from regrow.runtime import ActorId, ExitReason, HostId, Runtime, Shutdown
+from regrow.runtime.local_starter import LocalStarter
+
+HOST = HostId("inline")
+
+
+class InlineEngine:
+    """Runs an app in the process that asked for it."""
+
+    def __init__(self, app: App, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self._runtime: Runtime | None = None
+        self._roots: Roots | None = None
+        self._redis = RedisOwner(app.name, settings)
+        self._stopped = False
+
+    @property
+    def runtime(self) -> Runtime:
+        """See Engine."""
+        assert self._runtime is not None, "the engine has not been started"
+        return self._runtime
+
+    async def start(self) -> None:
+        """See Engine."""
+        roots = self._roots = Roots(self._app.name, self._service_config)
+        runtime = self._runtime = Runtime(
+            HOST,
+            make_behavior=BehaviorFactory(roots.make_supervisor),
+            directory=_InlineDirectory(roots),
+            principal=f"app:{self._app.name}",
+            names=self._app.id_of,
+        )
+        runtime.services = {name: service_id(self._app.name, name) for name in ("memory", "models")}
+        roots.attach(runtime, LocalStarter(runtime))
+        await self._redis.check()
+        await roots.start(self._app.root)
+
+    async def stop(self) -> None:
+        """See Engine."""
+        if self._stopped or self._runtime is None or self._roots is None:
+            return
+        self._stopped = True
+        await self._roots.stop()
+        await self._runtime.aclose()
+        await self._redis.stop()
+
+    def request_stop(self) -> None:
+        """See Engine."""
+        assert self._roots is not None
+        if not self._roots.ended.done():
+            self._roots.ended.set_result(Shutdown(detail="interrupted"))
+
+    async def wait_ended(self) -> ExitReason:
+        """See Engine."""
+        assert self._roots is not None
+        return await asyncio.shield(self._roots.ended)
+
+    async def trees(self) -> Trees:
+        """See Engine."""
+        assert self._roots is not None
+        runtime = self.runtime
+        counts = Counts(messages=runtime.handled, dead_letters=tuple(sorted(runtime.dead_letters.counts.items())))
+        return Trees(roots=await self._roots.tree(self._stats), counts=counts)
+
+    async def _service_config(self) -> ServiceConfig:
+        return ServiceConfig(app=self._app.name, redis_url=await self._redis.url(), models=self._settings.models)
+
+    async def _stats(self, actor: ActorId, _host: HostId) -> tuple[str, int, str]:
+        cell = self.runtime.cells.get(actor)
+        return (cell.state.value, len(cell.mailbox), platform.node()) if cell is not None else ("", 0, "")
+
+
+class _InlineDirectory:
+    """Everything is in this process; services start when they are first looked for."""
+
+    def __init__(self, roots: Roots) -> None:
+        self._roots = roots
+
+    def host_of(self, actor: ActorId) -> HostId | None:
+        """See Directory."""
+        return None
+
+    async def locate(self, actor: ActorId) -> HostId | None:
+        """See Directory."""
+        return HOST if await self._roots.ensure_service(actor) else None
+
+    def forget(self, actor: ActorId) -> None:
+        """See Directory."""
+
+    def host_died(self, host: HostId) -> list[ActorId]:
+        """See Directory."""
+        return []

@@ -1,0 +1,78 @@
+"""How Regrow logs: set up once, where a program starts an app, and never by importing a library.
+
+Logs go to stderr, as results go to stdout. Whoever has configured structlog before keeps that.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from structlog.typing import Processor
+
+    from regrow.cluster.config import LogSettings
+
+QUIET_LOGGERS = ("ray", "openai", "httpx", "httpcore")
+"""Libraries that tell of each call or start at level info; their warnings are heard."""
+
+
+class _Stderr:
+    """The stderr of the moment: one kept from the start may be closed by then, as in a test or a notebook."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+class _StderrLoggers(structlog.WriteLoggerFactory):
+    """Tells our own configuration from one that the program has made."""
+
+    def __init__(self) -> None:
+        super().__init__(file=_Stderr())  # type: ignore[arg-type] # it writes and flushes, and nothing else
+
+
+def configure(settings: LogSettings) -> None:
+    """Sends the logs of this process to stderr, at the level and in the format that the settings name.
+
+    Does nothing when the program has configured structlog itself. Called again, the last settings hold.
+    """
+    if structlog.is_configured() and not isinstance(structlog.get_config()["logger_factory"], _StderrLoggers):
+        return
+    level = logging.getLevelNamesMapping()[settings.level.upper()]
+    structlog.configure(
+        processors=_processors(as_json=settings.format == "json"),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=_StderrLoggers(),
+        # Kept loggers would not learn of later settings, and the kernel logs nothing on its hot path.
+        cache_logger_on_first_use=False,
+    )
+    for name in QUIET_LOGGERS:
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(max(level, logging.WARNING))
+
+
+def _processors(*, as_json: bool) -> list[Processor]:
+    first: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.StackInfoRenderer(),
+    ]
+    if as_json:
+        return [
+            *first,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(default=str),
+        ]
+    return [
+        *first,
+        structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback),
+    ]

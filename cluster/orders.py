@@ -1,0 +1,331 @@
+"""What driver, guardian and hosts tell each other beside the links: values as bytes, never pickle.
+
+Everything is a Message and travels in the frame format of the links, so there is one codec and one
+versioning. The guardian runs no user code: targets travel as names, configs as bytes that only the
+host opens.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import is_dataclass
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from regrow.cluster.code import CodeBase, CodeName, name_of
+from regrow.cluster.config import LogSettings
+from regrow.runtime import (
+    ActorId,
+    ActorRef,
+    Address,
+    Bug,
+    CodeNotImportable,
+    Crashed,
+    Dedicated,
+    ExitReason,
+    Incarnation,
+    InvalidMessage,
+    MailboxSettings,
+    Message,
+    Overflow,
+    Packed,
+    Placement,
+    StartRequest,
+)
+from regrow.runtime.codec import FrameCodec, Undecodable
+from regrow.runtime.envelope import Envelope, Kind, Origin
+from regrow.runtime.wire_forms import check
+from regrow.supervisors import ChildSpec, SupervisorSpec
+from regrow.supervisors.intensity import Backoff
+from regrow.supervisors.spec import AutoShutdown, Restart, Strategy
+from regrow.supervisors.spec import Kind as ChildKind
+
+M = TypeVar("M", bound=Message)
+
+
+class HostOrder(Message):
+    """What a new host must know to join an app. What its agents spawn is numbered from `first_incarnation` on."""
+
+    app: str
+    host: str
+    guardian: str
+    guardian_life: str
+    first_incarnation: int
+    principal: str
+    module: str
+    attribute: str
+    import_root: str
+    digest: str
+    log: LogSettings = LogSettings()
+
+
+class HostJoined(Message):
+    """A host is ready for cells."""
+
+    pid: int
+    node: str
+
+
+class Refusal(Message):
+    """An order could not be carried out; `error` names the class that the asker raises."""
+
+    error: str
+    text: str
+    cause: Crashed | None = None
+
+
+class GuardianStarted(Message):
+    """The app runs under this life of its guardian."""
+
+    life: str
+    pid: int
+
+
+class HostStats(Message):
+    """What one host says of itself: its cells as (id, state, mailbox depth), dead letters by reason."""
+
+    node: str
+    messages: int
+    cells: tuple[tuple[str, str, int], ...]
+    dead_letters: tuple[tuple[str, int], ...]
+
+
+class StartOrder(Message):
+    """One life to be started in a host; `config` is packed."""
+
+    actor: str
+    incarnation: int
+    target: str
+    parent: str | None
+    config: bytes
+    capacity: int
+    overflow: str
+    survives_exit: bool
+
+
+class CellStarted(Message):
+    """The life runs."""
+
+
+class CellFailed(Message):
+    """The life did not start."""
+
+    cause: Crashed
+
+
+class Located(Message):
+    """Where an actor runs; empty when there is no such actor."""
+
+    host: str
+
+
+class HostDied(Message):
+    """To every process of the app: nothing of that host's life will come any more."""
+
+    host: str
+    reason: ExitReason
+
+
+class Ended(Message):
+    """The root of the app's tree is over."""
+
+    reason: ExitReason
+
+
+class ChildOrder(Message):
+    """A child spec as it crosses to the guardian."""
+
+    id: str
+    target: str
+    nested: SupervisorOrder | None
+    restart: str
+    shutdown_s: float | None
+    significant: bool
+    config: bytes
+    pool: str | None
+    pool_hosts: int
+    dedicated: bool
+    capacity: int
+    overflow: str
+
+
+class SupervisorOrder(Message):
+    """A supervisor spec as it crosses to the guardian."""
+
+    strategy: str
+    max_restarts: int
+    within_s: float
+    auto_shutdown: str
+    backoff: tuple[float, float] | None
+    children: tuple[ChildOrder, ...]
+
+
+class AppOrder(Message):
+    """All that a guardian needs to run an app; `settings` is JSON.
+
+    The app outlives a driver that says nothing by `owner_ttl_s`.
+    """
+
+    app: str
+    root: SupervisorOrder
+    settings: str
+    host: HostOrder
+    owner_ttl_s: float
+
+
+class Opaque(Message):
+    """A packed config, as the guardian holds it."""
+
+    packed: bytes
+
+
+def pack(value: object) -> bytes:
+    """Any codec value as bytes. Raises InvalidMessage when it is none."""
+    check(value)
+    return _codec.encode([Envelope(Kind.REPLY, ActorId("-"), value, Origin())])
+
+
+def unpack(packed: bytes) -> object:
+    """What `pack` packed. Raises CodeNotImportable for a class that is unknown here."""
+    [envelope] = _codec.decode(packed)
+    if isinstance(envelope.message, Undecodable):
+        raise CodeNotImportable(f"{envelope.message.type_name} could not be read here ({envelope.message.reason})")
+    return envelope.message
+
+
+def unpack_as(expected: type[M], packed: bytes) -> M:
+    """What `pack` packed, known to be of one class."""
+    value = unpack(packed)
+    if not isinstance(value, expected):
+        raise Bug(f"expected {expected.__name__}, and {value!r} came")
+    return value
+
+
+def host_order(app: str, guardian: str, code: CodeBase, log: LogSettings) -> HostOrder:
+    """The order for hosts of an app, still without the host's own id and the guardian's life."""
+    return HostOrder(
+        app=app,
+        host="",
+        guardian=guardian,
+        guardian_life="",
+        first_incarnation=1,
+        principal=f"app:{app}",
+        module=code.module,
+        attribute=code.attribute,
+        import_root=code.import_root,
+        digest=code.digest,
+        log=log,
+    )
+
+
+def code_base(order: HostOrder) -> CodeBase:
+    """Where the host finds the app's code."""
+    return CodeBase(order.module, order.attribute, order.import_root, order.digest)
+
+
+def supervisor_order(spec: SupervisorSpec) -> SupervisorOrder:
+    """A spec for the guardian. Raises CodeNotImportable, and InvalidMessage for a config that can not travel."""
+    return SupervisorOrder(
+        strategy=spec.strategy.value,
+        max_restarts=spec.max_restarts,
+        within_s=spec.within_s,
+        auto_shutdown=spec.auto_shutdown.value,
+        backoff=(spec.backoff.first_s, spec.backoff.max_s) if spec.backoff is not None else None,
+        children=tuple(_child_order(item) for item in spec.children),
+    )
+
+
+def supervisor_spec(order: SupervisorOrder) -> SupervisorSpec:
+    """The spec that an order stands for, with names where classes were."""
+    return SupervisorSpec(
+        strategy=Strategy(order.strategy),
+        max_restarts=order.max_restarts,
+        within_s=order.within_s,
+        auto_shutdown=AutoShutdown(order.auto_shutdown),
+        backoff=Backoff(first_s=order.backoff[0], max_s=order.backoff[1]) if order.backoff is not None else None,
+        children=tuple(_child_spec(item) for item in order.children),
+    )
+
+
+def start_order(request: StartRequest) -> StartOrder:
+    """A start request as a host gets it."""
+    config = request.config
+    return StartOrder(
+        actor=request.actor,
+        incarnation=request.incarnation,
+        target=request.target.name if isinstance(request.target, CodeName) else name_of(request.target),
+        parent=request.parent,
+        config=config.packed if isinstance(config, Opaque) else pack(config),
+        capacity=request.mailbox.capacity,
+        overflow=request.mailbox.overflow.value,
+        survives_exit=request.survives_exit,
+    )
+
+
+def start_request(order: StartOrder) -> StartRequest:
+    """The start request that an order stands for. Raises CodeNotImportable for a config unknown here."""
+    return StartRequest(
+        actor=ActorId(order.actor),
+        incarnation=Incarnation(order.incarnation),
+        target=CodeName(order.target),
+        parent=ActorId(order.parent) if order.parent is not None else None,
+        config=unpack(order.config),
+        mailbox=MailboxSettings(capacity=order.capacity, overflow=Overflow(order.overflow)),
+        survives_exit=order.survives_exit,
+    )
+
+
+def _child_order(spec: ChildSpec) -> ChildOrder:
+    nested = spec.behavior if isinstance(spec.behavior, SupervisorSpec) else None
+    packed = spec.placement if isinstance(spec.placement, Packed) else None
+    return ChildOrder(
+        id=spec.id,
+        target="" if nested is not None else name_of(spec.behavior),
+        nested=supervisor_order(nested) if nested is not None else None,
+        restart=spec.restart.value,
+        shutdown_s=spec.shutdown_s,
+        significant=spec.significant,
+        config=_packed_config(spec) if nested is None else b"",
+        pool=packed.pool if packed is not None else None,
+        pool_hosts=packed.hosts if packed is not None else 0,
+        dedicated=isinstance(spec.placement, Dedicated),
+        capacity=spec.mailbox.capacity,
+        overflow=spec.mailbox.overflow.value,
+    )
+
+
+def _packed_config(spec: ChildSpec) -> bytes:
+    """Raises InvalidMessage for a config that would be another value in the host."""
+    config = spec.config
+    if is_dataclass(config) or (isinstance(config, BaseModel) and not isinstance(config, Message)):
+        raise InvalidMessage(
+            f"child {spec.id!r}: its config {type(config).__name__} can not travel to a host; "
+            "derive the class from Message"
+        )
+    return pack(config)
+
+
+def _child_spec(order: ChildOrder) -> ChildSpec:
+    nested = order.nested
+    placement: Placement | None = Dedicated() if order.dedicated else None
+    if order.pool is not None:
+        placement = Packed(order.pool, order.pool_hosts)
+    return ChildSpec(
+        id=order.id,
+        behavior=supervisor_spec(nested) if nested is not None else CodeName(order.target),
+        kind=ChildKind.SUPERVISOR if nested is not None else ChildKind.WORKER,
+        restart=Restart(order.restart),
+        shutdown_s=order.shutdown_s,
+        significant=order.significant,
+        config=Opaque(packed=order.config) if nested is None else None,
+        placement=placement,
+        mailbox=MailboxSettings(capacity=order.capacity, overflow=Overflow(order.overflow)),
+    )
+
+
+def _no_ref(address: Address) -> ActorRef:
+    raise CodeNotImportable(f"a ref to {address} can not stand in a config or an order; pass the id as text")
+
+
+_codec = FrameCodec(_no_ref, time.monotonic)

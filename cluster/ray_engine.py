@@ -1,0 +1,289 @@
+"""The Ray engine, seen from the driver: a thin client of an app that runs in hosts under a guardian."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+import uuid
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from regrow.cluster import errors as cluster_errors
+from regrow.cluster.app import App
+from regrow.cluster.code import CodeBase
+from regrow.cluster.config import INTERNAL_PREFIX, Settings
+from regrow.cluster.directory import RememberingDirectory
+from regrow.cluster.errors import AppNotRunning, RayUnavailable
+from regrow.cluster.orders import (
+    AppOrder,
+    Ended,
+    GuardianStarted,
+    HostDied,
+    Refusal,
+    host_order,
+    pack,
+    supervisor_order,
+    unpack,
+    unpack_as,
+)
+from regrow.cluster.ray_connect import RaySession
+from regrow.cluster.ray_guardian import remote_guardian
+from regrow.cluster.ray_host import located
+from regrow.cluster.ray_transport import DRIVER_PREFIX, NAMESPACE, RayTransport, actor_name, contact_error, got_through
+from regrow.cluster.tree import Trees
+from regrow.runtime import (
+    Behavior,
+    Bug,
+    CodeNotImportable,
+    ExitReason,
+    HostId,
+    Killed,
+    RegrowError,
+    Runtime,
+    Shutdown,
+    StartRequest,
+)
+from regrow.runtime.codec import FrameCodec
+from regrow.runtime.peers import Peers
+from regrow.runtime.transport import PeerDead
+from regrow.supervisors import SupervisorSpec
+
+OWNER_TTL_S = 15.0
+"""How long the app outlives a driver that says nothing: longer than a pause, shorter than a coffee."""
+OWNER_TTL_VARIABLE = f"{INTERNAL_PREFIX}OWNER_TTL_S"
+"""Sets another time, for tests that can not wait so long."""
+RENEWALS = 10
+"""How often a driver says that it lives within that time, so that a few may come late."""
+GUARDIAN_WAIT_S = 30.0
+"""How long a look at the tree waits for a guardian that restarts."""
+STOP_MARGIN_S = 20.0
+"""How long a supervisor, the services, Redis and the hosts may take to end, beside what agents may take."""
+UNLIMITED_STOP_S = 3_600.0
+"""Stands for `shutdown_s=None`: an hour, since a stop must end some day."""
+RETRY_S = 0.1
+"""Between two tries to reach a guardian that restarts."""
+
+
+class RayEngine:
+    """Runs an app on Ray for as long as this process wants it."""
+
+    def __init__(self, app: App, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self._session = RaySession(settings.ray)
+        self._guardian: Any = None
+        self._life = HostId("")
+        self._runtime: Runtime | None = None
+        self._peers: Peers | None = None
+        self._ended: asyncio.Future[ExitReason] | None = None
+        self._minding: asyncio.Task[None] | None = None
+        self._owner_gone = threading.Event()
+        self._owner_ttl_s = float(os.environ.get(OWNER_TTL_VARIABLE, OWNER_TTL_S))
+        self._stopped = False
+
+    @property
+    def runtime(self) -> Runtime:
+        """See Engine."""
+        assert self._runtime is not None, "the engine has not been started"
+        return self._runtime
+
+    async def start(self) -> None:
+        """See Engine."""
+        order = self._order()  # first: wrong code is told before Ray takes its seconds to start
+        self._session.open()
+        self._ended = asyncio.get_running_loop().create_future()
+        name = actor_name(self._app.name)
+        try:
+            self._guardian = (
+                remote_guardian().options(name=name, namespace=NAMESPACE, lifetime="detached").remote(pack(order))
+            )
+        except ValueError as error:  # Ray's answer for a name that is taken
+            raise RayUnavailable(
+                f"an app {self._app.name!r} runs in this Ray already; stop it with: regrow stop {self._app.name}"
+            ) from error
+        threading.Thread(target=self._renew, name="regrow-owner", daemon=True).start()
+        started = await self._started()
+        self._life = HostId(started.life)
+        self._make_runtime()
+        self._minding = asyncio.get_running_loop().create_task(self._mind_guardian())
+
+    async def stop(self) -> None:
+        """See Engine."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self._owner_gone.set()  # first: the thread must not call Ray after it is shut down
+        if self._minding is not None:
+            self._minding.cancel()
+        if self._guardian is not None and ray.is_initialized():
+            try:
+                stopping = got_through(self._guardian.stop)
+                await asyncio.wait_for(stopping, _stop_limit_s(self._app.root))
+            except (PeerDead, RayError, TimeoutError):
+                pass  # it is dead, dying or stuck: ending it for good below is what is left to do
+        # Before the kill: a call that meets a dying actor can make Ray print pages of stack trace.
+        if self._peers is not None:
+            self._peers.close()
+        if self._guardian is not None and ray.is_initialized():
+            ray.kill(self._guardian, no_restart=True)
+        if self._runtime is not None:
+            await self._runtime.aclose()
+        self._session.close()
+
+    def request_stop(self) -> None:
+        """See Engine."""
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(Shutdown(detail="interrupted"))
+
+    async def wait_ended(self) -> ExitReason:
+        """See Engine."""
+        assert self._ended is not None
+        return await asyncio.shield(self._ended)
+
+    async def trees(self) -> Trees:
+        """See Engine."""
+        deadline = self.runtime.loop.time() + GUARDIAN_WAIT_S
+        while True:
+            try:
+                trees = unpack_as(Trees, await self._guardian.trees.remote())
+            except RayError as error:
+                gone = isinstance(contact_error(error), PeerDead) or self.runtime.loop.time() > deadline
+                if gone:
+                    raise AppNotRunning(self._app.name) from error
+                await asyncio.sleep(RETRY_S)
+            else:
+                # What came back too late, or found nobody, is known here alone.
+                return Trees(roots=trees.roots, counts=trees.counts.with_dead(self.runtime.dead_letters.counts))
+
+    # ---- inside --------------------------------------------------------------------------------
+
+    def _order(self) -> AppOrder:
+        settings = self._settings.model_dump(mode="json")
+        url = self._settings.redis.url
+        settings["redis"]["url"] = url.get_secret_value() if url is not None else None
+        # Hosts may run elsewhere than the driver: what is relative to its folder is made absolute here.
+        settings["data_dir"] = str(self._settings.data_dir_of(self._app.name))
+        return AppOrder(
+            app=self._app.name,
+            root=supervisor_order(self._app.root),
+            settings=json.dumps(settings),
+            host=host_order(self._app.name, self._app.name, CodeBase.of(self._app), self._settings.log),
+            owner_ttl_s=self._owner_ttl_s,
+        )
+
+    async def _started(self) -> GuardianStarted:
+        while True:
+            try:
+                answer = unpack(await self._guardian.start.remote())
+            except RayTaskError as error:
+                raise Bug(f"the guardian of {self._app.name} failed ({error})") from error
+            except RayError as error:
+                if isinstance(contact_error(error), PeerDead):
+                    raise RayUnavailable(f"the guardian of {self._app.name} died for good ({error})") from error
+                await asyncio.sleep(RETRY_S)
+                continue
+            if isinstance(answer, Refusal):
+                raise _raised(answer, self._app.name)
+            assert isinstance(answer, GuardianStarted)
+            return answer
+
+    def _make_runtime(self) -> None:
+        me = HostId(f"{DRIVER_PREFIX}{uuid.uuid4().hex[:12]}")
+        self._directory = RememberingDirectory(lambda actor: located(self._guardian, actor, after_start=True))
+        runtime = self._runtime = Runtime(
+            me,
+            make_behavior=_no_cells,
+            directory=self._directory,
+            principal=f"app:{self._app.name}",
+            names=self._app.id_of,
+        )
+        self._transport = RayTransport(me)
+        self._peers = Peers(runtime, FrameCodec(runtime.ref_to, runtime.loop.time), self._transport)
+        self._peers.on_announcement = self._announced
+        self._meet_guardian()
+
+    def _meet_guardian(self) -> None:
+        assert self._peers is not None
+        self._transport.know(self._life, self._guardian)
+        self._peers.meet(self._life)  # from now on it tells of dead hosts
+
+    async def _mind_guardian(self) -> None:
+        """Learns of the end of the app, and of a new life of its guardian."""
+        assert self._ended is not None and self._peers is not None
+        while not self._ended.done():
+            try:
+                ended = unpack_as(Ended, await self._guardian.wait_ended.remote())
+            except RayError as error:
+                verdict = contact_error(error)
+                if isinstance(verdict, PeerDead):
+                    self._end(verdict.reason)
+                    return
+                try:
+                    await self._follow()
+                except RegrowError as refused:
+                    self._end(Killed(detail=str(refused)))
+            else:
+                self._end(ended.reason)
+
+    async def _follow(self) -> None:
+        """Follows a guardian that Ray restarted: its hosts died with it, so everything is learnt anew."""
+        assert self._peers is not None
+        started = await self._started()
+        if started.life == self._life:
+            await asyncio.sleep(RETRY_S)  # contact was lost for a moment, and nothing has changed
+            return
+        gone, self._life = self._life, HostId(started.life)
+        self._directory.clear()
+        for host in self._peers.known():
+            if host == gone or host.startswith(f"{gone}."):
+                self._peers.died(host, Killed(detail="the guardian of the app died, and its hosts with it"))
+        self._meet_guardian()
+
+    def _announced(self, message: object) -> None:
+        if isinstance(message, HostDied) and self._peers is not None:
+            self._peers.died(HostId(message.host), message.reason)
+
+    def _end(self, reason: ExitReason) -> None:
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(reason)
+
+    def _renew(self) -> None:
+        """Tells the guardian that its owner lives, from a thread of its own: a blocked loop is no death."""
+        while not self._owner_gone.wait(self._owner_ttl_s / RENEWALS) and ray.is_initialized():
+            try:
+                self._guardian.renew.remote()  # not waited for: a lost call must not hold up the next one
+            except (RayError, RuntimeError, ConnectionError):
+                continue  # it restarts, or the app is stopping; the next round tells
+
+
+def _stop_limit_s(spec: SupervisorSpec) -> float:
+    """What the children of a tree may take to stop, one after the other, and something for the rest."""
+    limit_s = STOP_MARGIN_S
+    for child in spec.children:
+        if isinstance(child.behavior, SupervisorSpec):
+            limit_s += _stop_limit_s(child.behavior)
+        else:
+            limit_s += child.shutdown_s if child.shutdown_s is not None else UNLIMITED_STOP_S
+    return limit_s
+
+
+def _no_cells(request: StartRequest) -> Behavior:
+    raise Bug(f"{request.actor} was to start in the driver, which holds no cells")
+
+
+def _raised(refusal: Refusal, app: str) -> RegrowError:
+    """The error that a Refusal of the guardian stands for."""
+    if refusal.error == "CodeNotImportable" or "CodeNotImportable" in refusal.text:
+        return CodeNotImportable(refusal.text)
+    cls = getattr(cluster_errors, refusal.error, None)
+    if refusal.cause is not None:
+        return cluster_errors.AppNotStarted(app, refusal.cause)
+    if isinstance(cls, type) and issubclass(cls, RegrowError):
+        error = cls.__new__(cls)
+        Exception.__init__(error, refusal.text)
+        return error
+    return RayUnavailable(refusal.text)

@@ -1,0 +1,232 @@
+"""The guardian: the detached Ray actor that holds an app's supervisors, its hosts' keeper and its Redis.
+
+It runs no user code. Ray restarts its process when that dies; the hosts, which it owns, die with it,
+and the new life of the guardian grows the whole tree again. When the driver that owns the app has
+been silent for a while, the guardian stops the app in order and ends itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import time
+import uuid
+from typing import Any
+
+import ray
+import structlog
+from ray.exceptions import RayError
+
+from regrow.cluster import logs
+from regrow.cluster.config import Settings
+from regrow.cluster.directory import GuardianDirectory
+from regrow.cluster.hosts import HostRecord
+from regrow.cluster.making import BehaviorFactory
+from regrow.cluster.orders import (
+    AppOrder,
+    Ended,
+    GuardianStarted,
+    HostDied,
+    HostStats,
+    Located,
+    Refusal,
+    pack,
+    supervisor_spec,
+    unpack_as,
+)
+from regrow.cluster.ray_connect import earlier_lives
+from regrow.cluster.ray_keeper import Keeper
+from regrow.cluster.ray_starter import RayStarter
+from regrow.cluster.ray_transport import RayTransport, got_through, leave_terminal
+from regrow.cluster.redis_owner import RedisOwner
+from regrow.cluster.roots import Roots
+from regrow.cluster.services import ServiceConfig
+from regrow.cluster.tree import Counts, Trees
+from regrow.runtime import ActorId, ExitReason, HostId, RegrowError, Runtime
+from regrow.runtime.codec import FrameCodec
+from regrow.runtime.peers import Peers
+from regrow.runtime.transport import PeerDead
+
+log = structlog.get_logger("regrow.guardian")
+
+STATS_TIMEOUT_S = 2.0
+"""How long a look at the tree waits for a host that does not answer, such as a stopped one."""
+
+BLOCK_OF_GUARDIAN = 1_000_000_000
+"""Incarnations for one life of the guardian, so that those of the next are all later."""
+
+
+class Guardian:
+    """The actor's class. Every argument and result is bytes or plain text."""
+
+    def __init__(self, packed: bytes) -> None:
+        leave_terminal()
+        self._order = unpack_as(AppOrder, packed)
+        logs.configure(self._order.host.log)
+        self._life = HostId(f"{self._order.app}.{uuid.uuid4().hex[:8]}")
+        self._starting: asyncio.Task[bytes] | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        self._renewed_at = time.monotonic()
+        self._tasks: set[asyncio.Task[None]] = set()
+        if earlier_lives():
+            # Nobody else may be there to ask for it: the app grows back by itself.
+            ray.get_runtime_context().current_actor.start.remote()
+
+    # ---- the app -------------------------------------------------------------------------------
+
+    async def start(self) -> bytes:
+        """Starts the app, once for each life of the guardian; a Refusal says why it could not."""
+        if self._starting is None:
+            self._starting = asyncio.get_running_loop().create_task(self._start())
+        return await asyncio.shield(self._starting)
+
+    async def _start(self) -> bytes:
+        order = self._order
+        first = earlier_lives() * BLOCK_OF_GUARDIAN + 1
+        roots = self._roots = Roots(order.app, self._service_config, first_incarnation=first)
+        self._redis = RedisOwner(order.app, Settings(**json.loads(order.settings)))
+        directory = self._directory = GuardianDirectory(self._life, roots.ensure_service)
+        runtime = self._runtime = Runtime(
+            self._life,
+            make_behavior=BehaviorFactory(roots.make_supervisor),
+            directory=directory,
+            principal=order.host.principal,
+        )
+        directory.here = runtime.cells.__contains__
+        self._peers = Peers(runtime, FrameCodec(runtime.ref_to, runtime.loop.time), RayTransport(self._life))
+        host = order.host.model_copy(update={"first_incarnation": first})
+        self._keeper = Keeper(host, self._life, self._host_died)
+        self._starter = RayStarter(runtime, self._keeper, directory)
+        roots.attach(runtime, self._starter)
+        self._spawn(self._mind_owner())
+        try:
+            await self._redis.check()
+            await roots.start(supervisor_spec(order.root))
+        except RegrowError as error:
+            await self._stop()
+            return pack(Refusal(error=type(error).__name__, text=str(error), cause=getattr(error, "cause", None)))
+        self._keeper.keep_spare()
+        return pack(GuardianStarted(life=self._life, pid=os.getpid()))
+
+    async def stop(self) -> None:
+        """Stops the app in order; nothing is left but this actor, which the caller ends."""
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._stop())
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
+        if self._starting is not None and not self._starting.done() and self._starting is not asyncio.current_task():
+            self._starting.cancel()  # a start that hangs must not hold up the stop; it tidies up what it had begun
+            await asyncio.wait([self._starting])
+        await self._roots.stop()
+        await self._keeper.close()
+        self._peers.close()
+        await self._runtime.aclose()
+        await self._redis.stop()
+
+    async def wait_ended(self) -> bytes:
+        """Pends until the root of the app has ended, and says why."""
+        await self.start()
+        return pack(Ended(reason=await asyncio.shield(self._roots.ended)))
+
+    # ---- the links -----------------------------------------------------------------------------
+
+    async def receive(self, peer: str, packet: bytes) -> bytes:
+        """One packet of a link."""
+        return await self._peers.receive(HostId(peer), packet)
+
+    async def listened(self, peer: str) -> bytes:
+        """The pending call of a peer that can not be called."""
+        return await self._peers.listened(HostId(peer))
+
+    async def locate(self, actor: str, after_start: bool) -> bytes:
+        """The host of an actor, empty when there is no such actor; waits while it restarts.
+
+        `after_start`: waits for the app's start as well. Its hosts must not: that start may be waiting for them.
+        A Refusal comes back when the actor starts on demand and could not.
+        """
+        if after_start or self._starting is None:
+            await self.start()
+        try:
+            return pack(Located(host=await self._directory.locate(ActorId(actor)) or ""))
+        except RegrowError as error:
+            return pack(Refusal(error=type(error).__name__, text=str(error)))
+
+    # ---- looking -------------------------------------------------------------------------------
+
+    async def trees(self) -> bytes:
+        """The trees of the app with what every host says of its cells."""
+        await self.start()
+        joined = {host: handle for host, handle in self._keeper.handles.items() if self._keeper.hosts[host].pid}
+        stats = dict(zip(joined, await asyncio.gather(*map(self._stats_of, joined.values())), strict=True))
+
+        async def of(actor: ActorId, host: HostId) -> tuple[str, int, str]:
+            known = stats.get(host)
+            for name, state, depth in known.cells if known is not None else ():
+                if name == actor and known is not None:
+                    return state, depth, known.node
+            return "", 0, ""
+
+        counts = Counts(messages=sum(known.messages for known in stats.values()))
+        counts = counts.with_dead(self._runtime.dead_letters.counts)
+        for known in stats.values():
+            counts = counts.with_dead(dict(known.dead_letters))
+        return pack(Trees(roots=await self._roots.tree(of), counts=counts))
+
+    @ray.method(concurrency_group="control")
+    async def renew(self) -> None:
+        """The owner lives."""
+        self._renewed_at = time.monotonic()
+
+    # ---- inside --------------------------------------------------------------------------------
+
+    def _host_died(self, record: HostRecord, reason: ExitReason) -> None:
+        """Seals the dead host's links everywhere, then tells its agents' supervisors (SEMANTICS 3)."""
+        log.warning("host died", host=record.host, pid=record.pid, reason=str(reason), agents=sorted(record.actors))
+        self._peers.died(record.host, reason)
+        for host in self._keeper.handles:
+            self._peers.meet(host)  # a host that has had nothing to say to us must hear of it, too
+        self._peers.tell_all(HostDied(host=record.host, reason=reason))
+        self._starter.host_died(record, reason)
+
+    async def _service_config(self) -> ServiceConfig:
+        settings = Settings(**json.loads(self._order.settings))
+        return ServiceConfig(app=self._order.app, redis_url=await self._redis.url(), models=settings.models)
+
+    async def _stats_of(self, handle: Any) -> HostStats:
+        try:
+            stats = got_through(handle.stats)
+            return unpack_as(HostStats, await asyncio.wait_for(stats, STATS_TIMEOUT_S))
+        except (PeerDead, RayError, TimeoutError):
+            return HostStats(node=platform.node(), messages=0, cells=(), dead_letters=())
+
+    async def _mind_owner(self) -> None:
+        ttl_s = self._order.owner_ttl_s
+        while True:
+            left_s = self._renewed_at + ttl_s - time.monotonic()
+            if left_s <= 0:
+                break
+            await asyncio.sleep(left_s)
+        if self._stopping is not None:
+            return  # a driver that stops the app has nothing more to say
+        log.warning("the driver of the app is gone; stopping the app", silent_s=ttl_s)
+        await self.stop()
+        ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def remote_guardian() -> Any:
+    """The Ray actor class of guardians: Ray restarts it for ever, and retries no call."""
+    remote: Any = ray.remote  # its overloads do not know concurrency_groups
+    return remote(
+        max_restarts=-1,
+        max_task_retries=0,
+        num_cpus=0,
+        concurrency_groups={"control": 4},
+    )(Guardian)

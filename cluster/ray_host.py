@@ -1,0 +1,224 @@
+"""AgentHost: the Ray actor whose process holds cells.
+
+It has three concurrency groups, each with a thread and an event loop of its own: the default one
+runs the cells and the links; `control` acts on cells even while a handler blocks; `watch` holds the
+one pending call by which the keeper learns at once that this process died.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import platform
+from typing import Any
+
+import ray
+
+from regrow.cluster import logs
+from regrow.cluster.code import CodeBase
+from regrow.cluster.directory import RememberingDirectory
+from regrow.cluster.making import BehaviorFactory
+from regrow.cluster.orders import (
+    CellFailed,
+    CellStarted,
+    HostDied,
+    HostJoined,
+    HostOrder,
+    HostStats,
+    Located,
+    Refusal,
+    StartOrder,
+    code_base,
+    pack,
+    start_request,
+    unpack,
+    unpack_as,
+)
+from regrow.cluster.ray_transport import NAMESPACE, RayTransport, actor_name, got_through, leave_terminal
+from regrow.cluster.services import service_id
+from regrow.runtime import ActorId, Crashed, HostId, Incarnation, RegrowError, Runtime, WorldBroke
+from regrow.runtime.codec import FrameCodec
+from regrow.runtime.peers import Peers
+from regrow.runtime.transport import PeerDead
+
+CONTROL_CALLS = 8
+KILL_WAIT_S = 1.0
+"""How long a packed agent may take to let go before its whole host is killed."""
+
+
+class RayHost:
+    """The actor's class. Every argument and result is bytes or plain text: Ray pickles nothing of the user's."""
+
+    def __init__(self, host: str) -> None:
+        leave_terminal()
+        self._host = HostId(host)
+        self._runtime: Runtime | None = None
+        self._peers: Peers | None = None
+        self._joining: asyncio.Task[bytes] | None = None
+        self._starts: dict[str, tuple[int, asyncio.Task[bytes]]] = {}
+        """The last start of each actor, for a starter that did not get the answer and asks again."""
+        self._released: asyncio.Event | None = None
+        self._watch_loop: asyncio.AbstractEventLoop | None = None
+
+    # ---- the cells' loop -----------------------------------------------------------------------
+
+    async def join(self, packed: bytes) -> bytes:
+        """Imports the app's code and becomes ready for cells, once; a Refusal says why not."""
+        if self._joining is None:
+            self._joining = asyncio.get_running_loop().create_task(self._join(packed))
+        return await asyncio.shield(self._joining)
+
+    async def _join(self, packed: bytes) -> bytes:
+        order = unpack_as(HostOrder, packed)
+        logs.configure(order.log)
+        try:
+            app = await _loaded(code_base(order))
+        except RegrowError as error:
+            return pack(Refusal(error=type(error).__name__, text=str(error)))
+        guardian = await asyncio.to_thread(ray.get_actor, actor_name(order.guardian), NAMESPACE)
+        directory = RememberingDirectory(lambda actor: located(guardian, actor, after_start=False))
+        runtime = self._runtime = Runtime(
+            self._host,
+            make_behavior=BehaviorFactory(),
+            directory=directory,
+            principal=order.principal,
+            names=app.id_of,
+            first_incarnation=order.first_incarnation,
+        )
+        runtime.services = {name: service_id(order.app, name) for name in ("memory", "models")}
+        transport = RayTransport(self._host)
+        transport.know(HostId(order.guardian_life), guardian)
+        self._peers = Peers(runtime, FrameCodec(runtime.ref_to, runtime.loop.time), transport)
+        self._peers.on_announcement = self._announced
+        # What is loaded now lives as long as the process; not looking at it again makes each ask a tenth cheaper.
+        gc.collect()
+        gc.freeze()
+        return pack(HostJoined(pid=os.getpid(), node=platform.node()))
+
+    async def receive(self, peer: str, packet: bytes) -> bytes:
+        """One packet of a link."""
+        assert self._peers is not None
+        return await self._peers.receive(HostId(peer), packet)
+
+    async def listened(self, peer: str) -> bytes:
+        """The pending call of a peer that can not be called."""
+        assert self._peers is not None
+        return await self._peers.listened(HostId(peer))
+
+    async def start_cell(self, packed: bytes) -> bytes:
+        """Starts one life, once; returns when it has initialised or failed."""
+        order = unpack_as(StartOrder, packed)
+        incarnation, starting = self._starts.get(order.actor, (0, None))
+        if starting is None or incarnation != order.incarnation:
+            starting = asyncio.get_running_loop().create_task(self._start_cell(order))
+            self._starts[order.actor] = (order.incarnation, starting)
+        return await asyncio.shield(starting)
+
+    async def _start_cell(self, order: StartOrder) -> bytes:
+        assert self._runtime is not None
+        try:
+            request = start_request(order)
+        except RegrowError as error:
+            return pack(CellFailed(cause=Crashed(type_name=type(error).__name__, message=str(error))))
+        cause = await self._runtime.start(request)
+        return pack(CellStarted() if cause is None else CellFailed(cause=cause))
+
+    async def forget(self, actor: str) -> None:
+        """No further life of this actor will come here."""
+        self._starts.pop(actor, None)
+        if self._runtime is not None:
+            self._runtime.forget(ActorId(actor))
+
+    # ---- the control loop ----------------------------------------------------------------------
+
+    @ray.method(concurrency_group="control")
+    async def stop_cell(self, actor: str, incarnation: int, reason: bytes, grace_s: float | None) -> None:
+        """Tells one life to end in order, even while its handler blocks the other loop."""
+        if self._runtime is not None:
+            self._runtime.loop.call_soon_threadsafe(self._stop, actor, incarnation, reason, grace_s)
+
+    @ray.method(concurrency_group="control")
+    async def kill_cell(self, actor: str, incarnation: int) -> bool:
+        """Kills one life; False when its code does not let go of the loop, so that only the process can be killed."""
+        runtime = self._runtime
+        if runtime is None:
+            return True
+        done = asyncio.run_coroutine_threadsafe(self._kill(actor, incarnation), runtime.loop)
+        try:
+            await asyncio.wait_for(asyncio.wrap_future(done), KILL_WAIT_S)
+        except TimeoutError:
+            return False
+        return True
+
+    @ray.method(concurrency_group="control")
+    async def stats(self) -> bytes:
+        """State and mailbox depth of every cell, and the dead letters by reason."""
+        runtime = self._runtime
+        if runtime is None:
+            return pack(HostStats(node=platform.node(), messages=0, cells=(), dead_letters=()))
+        cells = tuple((actor, state, depth) for actor, (state, depth) in runtime.stats().items())
+        dead = tuple(runtime.dead_letters.counts.items())
+        return pack(HostStats(node=platform.node(), messages=runtime.handled, cells=cells, dead_letters=dead))
+
+    # ---- the watch loop ------------------------------------------------------------------------
+
+    @ray.method(concurrency_group="watch")
+    async def watch(self) -> None:
+        """Pends as long as this process lives, or until `release`."""
+        self._released = asyncio.Event()
+        self._watch_loop = asyncio.get_running_loop()
+        await self._released.wait()
+
+    @ray.method(concurrency_group="control")
+    async def release(self) -> None:
+        """Ends `watch`, so that Ray can end this actor in order."""
+        if self._released is not None and self._watch_loop is not None:
+            self._watch_loop.call_soon_threadsafe(self._released.set)
+
+    def _announced(self, message: object) -> None:
+        if isinstance(message, HostDied) and self._peers is not None:
+            self._peers.died(HostId(message.host), message.reason)
+
+    # ---- on the cells' loop, from the control loop ----------------------------------------------
+
+    def _stop(self, actor: str, incarnation: int, reason: bytes, grace_s: float | None) -> None:
+        cell = self._runtime.life(ActorId(actor), Incarnation(incarnation)) if self._runtime is not None else None
+        if cell is not None:
+            cell.stop(unpack(reason), grace_s)  # type: ignore[arg-type]
+
+    async def _kill(self, actor: str, incarnation: int) -> None:
+        cell = self._runtime.life(ActorId(actor), Incarnation(incarnation)) if self._runtime is not None else None
+        if cell is not None:
+            cell.kill("killed by its supervisor")
+
+
+def remote_host() -> Any:
+    """The Ray actor class of hosts: no restart and no retry by Ray, since our supervisors do both."""
+    remote: Any = ray.remote  # its overloads do not know concurrency_groups
+    return remote(
+        max_restarts=0,
+        max_task_retries=0,
+        num_cpus=0,
+        concurrency_groups={"control": CONTROL_CALLS, "watch": 2},
+    )(RayHost)
+
+
+async def located(guardian: Any, actor: ActorId, *, after_start: bool) -> HostId | None:
+    """Asks the guardian where an actor runs; None when there is no such actor, or no guardian.
+
+    Raises WorldBroke when the actor starts on demand and could not.
+    """
+    try:
+        answer = unpack(await got_through(guardian.locate, actor, after_start))
+    except PeerDead:
+        return None
+    if isinstance(answer, Refusal):
+        raise WorldBroke(answer.text)
+    assert isinstance(answer, Located)
+    return HostId(answer.host) if answer.host else None
+
+
+async def _loaded(code: CodeBase) -> Any:
+    """The app, imported on this loop's own thread: some libraries insist on the thread that uses them."""
+    return code.load()

@@ -1,0 +1,231 @@
+"""The keeper of one node: makes host processes, learns at once of their deaths, kills them by pid.
+
+It holds one pending `watch` call on each host; the failure of that call is the signal of death, some
+milliseconds after a SIGKILL. One warm spare host with the app's code imported stands by, so that a
+killed agent is back before anybody notices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+import ray
+import structlog
+from ray.exceptions import RayError
+
+from regrow.cluster.errors import RayUnavailable
+from regrow.cluster.hosts import HostRecord, Use, choose
+from regrow.cluster.orders import HostJoined, HostOrder, Refusal, pack, unpack
+from regrow.cluster.ray_host import remote_host
+from regrow.cluster.ray_transport import NAMESPACE, actor_name, contact_error, got_through
+from regrow.runtime import ActorId, CodeNotImportable, ExitReason, HostId, Killed, Misuse, Placement
+from regrow.runtime.transport import PeerDead
+
+log = structlog.get_logger("regrow.keeper")
+
+JOIN_TIMEOUT_S = 60.0
+"""From asking Ray for a host until it has imported the app; a cold worker on a busy machine takes seconds."""
+GONE_TIMEOUT_S = 10.0
+"""How long a killed process may take to vanish from the process list."""
+BLOCK_OF_HOST = 100_000
+"""Incarnations for what is spawned in one host, so that no later host gives a namesake the same number."""
+SPARE_DELAY_S = 0.25
+"""A new spare is made a little later, so that its start does not slow down the takeover that used the last one."""
+
+
+class Keeper:
+    """The hosts of one app on one node."""
+
+    def __init__(self, order: HostOrder, life: HostId, died: Callable[[HostRecord, ExitReason], None]) -> None:
+        self._order = order.model_copy(update={"guardian_life": life})
+        self._life = life
+        self._died = died
+        self._class = remote_host()
+        self._numbers = itertools.count(1)
+        self._incarnations = itertools.count(order.first_incarnation + BLOCK_OF_HOST, BLOCK_OF_HOST)
+        self.hosts: dict[HostId, HostRecord] = {}
+        self.handles: dict[HostId, Any] = {}
+        self._joining: dict[HostId, asyncio.Task[None]] = {}
+        self._spares: list[HostId] = []
+        self._spare_wanted = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def host_for(self, actor: ActorId, placement: Placement) -> HostId:
+        """A host for an actor, ready for cells. Raises CodeNotImportable, RayUnavailable."""
+        host = self._reserve(actor, placement)
+        await self._joined(host)
+        return host
+
+    def request(self, wanted: list[tuple[ActorId, Placement]]) -> None:
+        """Requests the hosts of several actors together, so that they start side by side."""
+        for actor, placement in wanted:
+            self._reserve(actor, placement)
+
+    def keep_spare(self) -> None:
+        """From now on one warm host stands by."""
+        self._spare_wanted = True
+        self._spawn(self._make_spare(0.0))
+
+    def leaves(self, actor: ActorId, host: HostId) -> None:
+        """An actor will not come back to its host; an empty host that was its own ends."""
+        record = self.hosts.get(host)
+        if record is None:
+            return
+        record.actors.discard(actor)
+        if not record.actors and record.pool is None and host not in self._spares:
+            self._spawn(self.end(host))
+
+    def kill(self, host: HostId) -> bool:
+        """Kills a host's process; False when it is not known to be on this machine. Its death is told like any."""
+        record = self.hosts.get(host)
+        if record is None or not record.alive or record.pid == 0:
+            return record is None or not record.alive
+        record.alive = False  # nothing new is started in it, however long its death takes
+        with suppress(ProcessLookupError):  # it died a moment ago, and `watch` is about to say so
+            os.kill(record.pid, signal.SIGKILL)
+        return True
+
+    async def end(self, host: HostId) -> None:
+        """Ends a host and waits until its process is gone; no death is told of it."""
+        record = self.hosts.pop(host, None)
+        handle = self.handles.pop(host, None)
+        if record is None or handle is None:
+            return
+        record.alive = False
+        ray.kill(handle)
+        if record.pid:
+            await _gone(record.pid)
+
+    async def close(self) -> None:
+        """Ends every host."""
+        self._closed = True
+        self._spare_wanted = False
+        self._spares.clear()
+        await asyncio.gather(*(self.end(host) for host in list(self.hosts)))
+        for task in (*self._tasks, *self._joining.values()):
+            task.cancel()
+
+    # ---- making hosts --------------------------------------------------------------------------
+
+    def _reserve(self, actor: ActorId, placement: Placement) -> HostId:
+        choice = choose(actor, placement, self.hosts, self._spares)
+        host = choice.host if isinstance(choice, Use) else self._create()
+        if host in self._spares:
+            self._spares.remove(host)
+            self._spawn(self._make_spare(SPARE_DELAY_S))
+        record = self.hosts[host]
+        record.actors.add(actor)
+        if record.pool is None:
+            record.pool = getattr(placement, "pool", None)
+        return host
+
+    def _create(self) -> HostId:
+        if self._closed:
+            raise RayUnavailable("the app is stopping, so no new host is started")
+        # A host's id names one life of it; the guardian's life in it keeps ids of earlier guardians apart.
+        host = HostId(f"{self._life}.h{next(self._numbers)}")
+        self.handles[host] = self._class.options(name=actor_name(host), namespace=NAMESPACE).remote(host)
+        self.hosts[host] = HostRecord(host)
+        self._joining[host] = asyncio.get_running_loop().create_task(self._join(host))
+        return host
+
+    async def _join(self, host: HostId) -> None:
+        handle = self.handles[host]
+        self._spawn(self._watch(host, handle))
+        order = self._order.model_copy(update={"host": host, "first_incarnation": next(self._incarnations)})
+        try:
+            packed = pack(order)
+            answer = unpack(await asyncio.wait_for(got_through(handle.join, packed), JOIN_TIMEOUT_S))
+        except (PeerDead, RayError, TimeoutError) as error:
+            text = (
+                f"Ray gave no host process within {JOIN_TIMEOUT_S:g} s"
+                if isinstance(error, TimeoutError)
+                else str(error)
+            )
+            await self.end(host)
+            raise RayUnavailable(f"{text}; look at `ray status`, and whether the machine has memory left") from error
+        finally:
+            self._joining.pop(host, None)
+        if isinstance(answer, Refusal):
+            await self.end(host)
+            raise (CodeNotImportable if answer.error == "CodeNotImportable" else Misuse)(answer.text)
+        assert isinstance(answer, HostJoined)
+        record = self.hosts.get(host)
+        if record is not None:
+            record.pid, record.node = answer.pid, answer.node
+
+    async def _joined(self, host: HostId) -> None:
+        task = self._joining.get(host)
+        if task is not None:
+            await asyncio.shield(task)
+
+    async def _make_spare(self, delay_s: float) -> None:
+        if delay_s:
+            await asyncio.sleep(delay_s)
+        if not self._spare_wanted or self._spares or self._closed:
+            return
+        host = self._create()
+        self._spares.append(host)  # taken while it still joins, it is waited for like any other
+        try:
+            await self._joined(host)
+        except (RayUnavailable, CodeNotImportable, Misuse) as error:
+            if host in self._spares:
+                self._spares.remove(host)
+            if not self._closed:
+                log.warning("no warm host stands by", reason=str(error).splitlines()[0])
+
+    # ---- deaths --------------------------------------------------------------------------------
+
+    async def _watch(self, host: HostId, handle: Any) -> None:
+        while True:
+            try:
+                await handle.watch.remote()
+            except RayError as error:
+                verdict = contact_error(error)
+                if isinstance(verdict, PeerDead):
+                    self._dead(host, verdict.reason)
+                    return
+                await asyncio.sleep(SPARE_DELAY_S)  # contact lost is not death: watch again
+            else:
+                return
+
+    def _dead(self, host: HostId, reason: ExitReason) -> None:
+        record = self.hosts.pop(host, None)
+        self.handles.pop(host, None)
+        if host in self._spares:
+            self._spares.remove(host)
+            self._spawn(self._make_spare(SPARE_DELAY_S))
+        if record is not None:
+            record.alive = False
+            said = reason.detail if isinstance(reason, Killed) else str(reason)
+            self._died(record, Killed(detail=f"{said} (pid {record.pid})") if record.pid else reason)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _gone(pid: int) -> None:
+    """Waits until a process of this machine has ended, so that «stopped» is true when it is said."""
+    try:
+        watched = os.pidfd_open(pid)  # readable as soon as the process has ended
+    except ProcessLookupError:
+        return
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(watched, ended.set)
+    try:
+        await asyncio.wait_for(ended.wait(), GONE_TIMEOUT_S)
+    except TimeoutError:
+        log.warning("a killed host process does not vanish", pid=pid, after_s=GONE_TIMEOUT_S)
+    finally:
+        loop.remove_reader(watched)
+        os.close(watched)

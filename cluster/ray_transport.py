@@ -1,0 +1,131 @@
+"""Carries a link's bytes as Ray actor calls, and decides nothing.
+
+One call carries one packet, and its return carries one back. Ray's exceptions are read here and
+nowhere else: what they mean for a peer is `PeerLost` (contact lost, the call may have run) or
+`PeerDead` (the process is gone for certain).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+import ray
+from ray.exceptions import (
+    ActorDiedError,
+    ActorPlacementGroupRemoved,
+    ActorUnschedulableError,
+    OutOfMemoryError,
+    RayError,
+    RayTaskError,
+    RuntimeEnvSetupError,
+)
+
+from regrow.runtime import HostId, Killed
+from regrow.runtime.transport import PeerDead, PeerLost
+
+NAMESPACE = "regrow"
+DRIVER_PREFIX = "driver-"
+"""Hosts that are drivers: no Ray actors, so nobody can call them and they listen instead."""
+
+AGAIN_S = 0.05
+"""Between two tries of a call that did not get through."""
+
+_DEATHS = (ActorDiedError, OutOfMemoryError, RuntimeEnvSetupError, ActorUnschedulableError, ActorPlacementGroupRemoved)
+
+
+class RayTransport:
+    """The Transport port over Ray actor handles."""
+
+    def __init__(self, me: HostId) -> None:
+        self.me = me
+        self._handles: dict[HostId, Any] = {}
+
+    @property
+    def listens(self) -> bool:
+        """See Transport."""
+        return self.me.startswith(DRIVER_PREFIX)
+
+    def can_call(self, host: HostId) -> bool:
+        """See Transport."""
+        return not host.startswith(DRIVER_PREFIX)
+
+    def know(self, host: HostId, handle: Any) -> None:
+        """Names the actor handle of a host; others are looked up by name."""
+        self._handles[host] = handle
+
+    async def call(self, host: HostId, packet: bytes) -> bytes | None:
+        """See Transport."""
+        handle = self._handles.get(host) or await self._found(host)
+        try:
+            answer: bytes | None = await handle.receive.remote(self.me, packet)
+        except RayError as error:
+            raise contact_error(error) from error
+        return answer
+
+    async def listen(self, host: HostId) -> bytes | None:
+        """See Transport."""
+        handle = self._handles.get(host) or await self._found(host)
+        try:
+            said: bytes | None = await handle.listened.remote(self.me)
+        except RayError as error:
+            raise contact_error(error) from error
+        return said
+
+    async def _found(self, host: HostId) -> Any:
+        try:
+            handle = await asyncio.to_thread(ray.get_actor, actor_name(host), NAMESPACE)
+        except ValueError as error:  # Ray's answer for a name that nobody has: the actor is dead
+            raise PeerDead(Killed(detail=f"host {host} is gone")) from error
+        self._handles[host] = handle
+        return handle
+
+
+def leave_terminal() -> None:
+    """Leaves the driver's process group: a Ctrl-C at the terminal is for the driver, which stops us in order."""
+    if os.getpgrp() != os.getpid():
+        os.setpgid(0, 0)
+
+
+async def got_through(method: Any, *arguments: object) -> Any:
+    """The result of calling an actor's method that may run twice: it is called again until an answer has come.
+
+    Lost contact may last, so whoever can not wait sets a limit around it. Raises PeerDead, and RayTaskError for
+    what the call itself raised.
+    """
+    while True:
+        try:
+            return await method.remote(*arguments)
+        except RayTaskError:
+            raise
+        except RayError as error:
+            verdict = contact_error(error)
+            if isinstance(verdict, PeerDead):
+                raise verdict from error
+            await asyncio.sleep(AGAIN_S)
+
+
+def actor_name(host: str) -> str:
+    """The Ray name of a host's actor."""
+    return f"regrow:{host}"
+
+
+def contact_error(error: RayError) -> PeerLost | PeerDead:
+    """What a failed call says of the other side."""
+    if isinstance(error, _DEATHS):
+        return PeerDead(Killed(detail=cause_of(error)))
+    return PeerLost(str(error).splitlines()[0] if str(error) else type(error).__name__)
+
+
+def cause_of(error: RayError) -> str:
+    """The part of Ray's text on a death that helps a person, in a few words."""
+    text = str(error)
+    if isinstance(error, OutOfMemoryError):
+        return "out of memory"
+    if "ray.kill" in text or ("killed by" in text and "ray.kill" in text):
+        return "ended by its keeper"
+    if "SYSTEM_ERROR" in text or "connection error" in text:
+        return "its process died, as by SIGKILL"
+    first = text.splitlines()[0] if text else type(error).__name__
+    return first[:200]

@@ -1,0 +1,123 @@
+"""Whether the Redis behind a URL can be used, told before anything depends on it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    NoPermissionError,
+    RedisError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from regrow.cluster.errors import ConfigError, RedisUnavailable
+from regrow.cluster.redis_process import VERSION_ADVISED, VERSION_FLOOR, Version, parse_version, told
+
+CHECK_TIMEOUT_S = 5.0
+"""For the whole check, however many addresses the name has."""
+
+_SCHEMES = ("redis", "rediss", "unix")
+
+_log = structlog.get_logger("regrow.cluster.redis_check")
+
+
+@dataclass(frozen=True, slots=True)
+class RedisFacts:
+    """What a usable Redis says about itself; `shown_url` has no password."""
+
+    shown_url: str
+    server: str
+    version: Version
+
+    @property
+    def dated(self) -> bool:
+        """True below the version that is advised; it works all the same."""
+        return self.version < VERSION_ADVISED
+
+
+async def check_redis(url: str, *, timeout_s: float = CHECK_TIMEOUT_S) -> RedisFacts:
+    """Connects, signs in and reads the version; logs a warning for a dated one.
+
+    Raises ConfigError for text that is no Redis URL, and RedisUnavailable when it can not be reached,
+    refuses the password, is no Redis, or is older than 6.2. No text contains the password.
+    """
+    shown = shown_url(url)
+    try:
+        # Protocol 2, since servers too old for us do not know protocol 3, and would not get to tell their version.
+        client = Redis.from_url(
+            url, socket_connect_timeout=timeout_s, socket_timeout=timeout_s, retry=Retry(NoBackoff(), 0), protocol=2
+        )
+    except ValueError:
+        raise _no_url(shown) from None
+    try:
+        async with asyncio.timeout(timeout_s), client:
+            told_by_server = await client.info("server")
+    except (RedisError, OSError, TimeoutError, ValueError) as error:
+        raise RedisUnavailable(_reason(shown, error, timeout_s)) from error
+    facts = _facts(shown, told_by_server)
+    if facts.version < VERSION_FLOOR:
+        raise RedisUnavailable(
+            f"{shown} runs {facts.server} {told(facts.version)}, and Regrow needs {told(VERSION_FLOOR)} or newer; "
+            "upgrade it, or leave redis.url out to use the embedded one"
+        )
+    if facts.dated:
+        _log.warning("redis_dated", url=shown, version=told(facts.version), advised=told(VERSION_ADVISED))
+    return facts
+
+
+def shown_url(url: str) -> str:
+    """The URL without user, password and query, for texts and logs. Raises ConfigError when it is none."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port is not None else ""
+    except ValueError:
+        raise _no_url("the given text") from None
+    if parts.scheme not in _SCHEMES or not (parts.hostname or parts.path):
+        raise _no_url(f"{parts.scheme}://…" if "://" in url else "the given text")
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+    return f"{parts.scheme}://{host}{port}{parts.path}"
+
+
+def _no_url(shown: str) -> ConfigError:
+    # The text itself is not shown: a URL that can not be read may hold a password anywhere.
+    return ConfigError(
+        f"redis.url is no Redis URL ({shown}); write redis://[:password@]host:port/0, rediss://… or unix://…",
+        source="redis.url",
+        key="redis.url",
+    )
+
+
+def _facts(shown: str, told_by_server: dict[str, object]) -> RedisFacts:
+    # Valkey keeps telling the Redis version that it is compatible with; that is the one our scripts need.
+    version = parse_version(str(told_by_server.get("redis_version", "")))
+    if version is None:
+        raise RedisUnavailable(f"what answers at {shown} tells no Redis version; give the URL of a Redis or Valkey")
+    return RedisFacts(shown, str(told_by_server.get("server_name", "redis")), version)
+
+
+def _reason(shown: str, error: Exception, timeout_s: float) -> str:
+    """One sentence on what is wrong and what to do."""
+    match error:
+        # redis-py derives these from ConnectionError, so they come first.
+        case AuthenticationError() | AuthorizationError():
+            return f"Redis at {shown} refuses the password ({error}); put the right one into redis.url"
+        case NoPermissionError():
+            return f"the user of redis.url may not run INFO at {shown} ({error}); give it the rights Regrow needs"
+        case BusyLoadingError():
+            return f"Redis at {shown} is still loading its data; try again when it has finished"
+        case TimeoutError() | RedisTimeoutError():
+            return f"Redis at {shown} did not answer within {timeout_s:g} s; check the address and the network"
+        case RedisConnectionError() | OSError():
+            return f"Redis at {shown} can not be reached ({error}); start it, or correct redis.url"
+        case _:
+            return f"what answers at {shown} does not speak Redis ({error}); correct redis.url"

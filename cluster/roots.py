@@ -1,0 +1,191 @@
+"""The two roots of an app, the user's tree and the services', in the process that holds supervisors.
+
+Used by the inline engine and by the guardian alike; where children run is the starter's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import platform
+import random
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from regrow.cluster.errors import AppNotStarted
+from regrow.cluster.services import ServiceConfig, known_service, service_spec, services_root
+from regrow.cluster.tree import TreeNode
+from regrow.runtime import (
+    ActorId,
+    Behavior,
+    ExitReason,
+    HostId,
+    Incarnation,
+    Runtime,
+    Shutdown,
+    Starter,
+    StartRequest,
+)
+from regrow.runtime.cell import Cell
+from regrow.supervisors import Supervisor, SupervisorSpec
+from regrow.supervisors.report import ReportKind, SupervisorReport
+from regrow.supervisors.spec import Kind
+from regrow.supervisors.supervisor import SupervisorBehavior
+
+log = structlog.get_logger("regrow.supervisor")
+
+STOP_MARGIN_S = 5.0
+"""Added to what the children of a tree may take to stop, before the roots are ended by force."""
+
+Stats = Callable[[ActorId, HostId], Awaitable[tuple[str, int, str]]]
+"""Gives an agent's state, its mailbox depth and its node, wherever it runs; empty where nobody knows."""
+
+
+class Roots:
+    """Starts, watches and stops the trees of one app."""
+
+    def __init__(
+        self, app: str, make_config: Callable[[], Awaitable[ServiceConfig]], *, first_incarnation: int = 1
+    ) -> None:
+        self.app = ActorId(app)
+        self.ended: asyncio.Future[ExitReason] = asyncio.get_running_loop().create_future()
+        self._make_config = make_config
+        self._incarnations = itertools.count(first_incarnation)
+        self._starter: Starter | None = None
+        self._runtime: Runtime | None = None
+        self._supervisors: dict[ActorId, SupervisorBehavior] = {}
+        self._starting: dict[str, asyncio.Task[None]] = {}
+        self._starting_services = asyncio.Lock()
+
+    def attach(self, runtime: Runtime, starter: Starter) -> None:
+        """Names the runtime whose cells the supervisors are, and what starts their children."""
+        self._runtime = runtime
+        self._starter = starter
+        runtime.on_root_exit = self._root_ended
+
+    def next_incarnation(self) -> Incarnation:
+        """The number of the next life of any actor of this app."""
+        return Incarnation(next(self._incarnations))
+
+    def make_supervisor(self, spec: SupervisorSpec) -> Behavior:
+        """The behavior of one supervisor of the tree."""
+        assert self._starter is not None and self._runtime is not None
+        return SupervisorBehavior(
+            spec,
+            self._starter,
+            incarnations=self.next_incarnation,
+            time=self._runtime.loop.time,
+            jitter=random.random,
+            report=_log_report,
+        )
+
+    async def start(self, spec: SupervisorSpec) -> None:
+        """Starts the user's tree. Raises AppNotStarted with what failed and where."""
+        await self._start_root(self.app, spec)
+
+    async def ensure_service(self, actor: ActorId) -> bool:
+        """Starts a service that is needed for the first time; False when the id is no service."""
+        name = known_service(self.app, actor)
+        if name is None:
+            return False
+        task = self._starting.get(name)
+        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+            # Also after a start that failed: what was missing, such as Redis, may be there now.
+            task = self._starting[name] = asyncio.get_running_loop().create_task(self._start_service(name))
+        await asyncio.shield(task)
+        return True
+
+    async def stop(self) -> None:
+        """Stops the user's tree, then the services, each in reverse start order."""
+        assert self._runtime is not None
+        for root in (self.app, services_root(self.app)):
+            cell = self._runtime.cells.get(root)
+            if cell is not None:
+                cell.stop(Shutdown(detail="the app was stopped"), None)
+                await cell.wait_ended()
+
+    async def tree(self, stats: Stats) -> tuple[TreeNode, ...]:
+        """The tree of every root that runs, the user's first."""
+        nodes = [await self._node(root, stats) for root in (self.app, services_root(self.app))]
+        return tuple(node for node in nodes if node is not None)
+
+    async def _node(self, actor: ActorId, stats: Stats) -> TreeNode | None:
+        supervisor = self.supervisor(actor)
+        if supervisor is None:
+            return None
+        assert self._runtime is not None
+        children: list[TreeNode] = []
+        for row in supervisor.rows():
+            below = await self._node(ActorId(row.actor), stats) if row.kind is Kind.SUPERVISOR else None
+            state, mailbox, node = await stats(ActorId(row.actor), HostId(row.host or ""))
+            children.append(
+                TreeNode(
+                    id=row.actor,
+                    kind=row.kind.value,
+                    state=row.state if row.state != "running" else state or row.state,
+                    incarnation=row.incarnation,
+                    mailbox=mailbox,
+                    restarts=row.restarts,
+                    pid=row.pid or 0,
+                    host=row.host or "",
+                    node=node,
+                    last_reason=row.last_reason,
+                    children=below.children if below is not None else (),
+                )
+            )
+        cell = self._runtime.cells[actor]
+        return TreeNode(
+            id=actor,
+            kind=Kind.SUPERVISOR.value,
+            state=cell.state.value,
+            incarnation=cell.incarnation,
+            pid=self._runtime.pid,
+            host=self._runtime.host,
+            node=platform.node(),
+            children=tuple(children),
+        )
+
+    def supervisor(self, actor: ActorId) -> SupervisorBehavior | None:
+        """The supervisor of that id, while it runs."""
+        cell = self._runtime.cells.get(actor) if self._runtime is not None else None
+        behavior = cell.behavior if cell is not None else None
+        return behavior if isinstance(behavior, SupervisorBehavior) else None
+
+    async def _start_root(self, actor: ActorId, spec: SupervisorSpec) -> None:
+        assert self._runtime is not None
+        request = StartRequest(actor=actor, incarnation=self.next_incarnation(), target=spec, survives_exit=False)
+        failed = await self._runtime.start(request)
+        if failed is not None:
+            raise AppNotStarted(self.app, failed)
+
+    async def _start_service(self, name: str) -> None:
+        root = services_root(self.app)
+        config = await self._make_config()
+        async with self._starting_services:  # two services may be needed for the first time at once
+            if self.supervisor(root) is None:
+                await self._start_root(root, Supervisor(max_restarts=10, within_s=60.0))
+        supervisor = self.supervisor(root)
+        assert supervisor is not None
+        await supervisor.start_child(service_spec(name, config))
+
+    def _root_ended(self, cell: Cell, reason: ExitReason) -> None:
+        if cell.actor == self.app and not self.ended.done():
+            self.ended.set_result(reason)
+        if cell.actor == services_root(self.app) and reason.abnormal:
+            log.error("the services of the app gave up; the next use starts them again", reason=str(reason))
+            self._starting.clear()
+
+
+def _log_report(report: SupervisorReport) -> None:
+    """One structured line for each event; a death is a warning, an ordered start is not worth one."""
+    say = log.debug if report.kind is ReportKind.CHILD_STARTED else log.warning
+    if report.reason is not None and not report.reason.abnormal:
+        say = log.debug
+    say(
+        report.kind.value,
+        agent=f"{report.supervisor}/{report.child}",
+        incarnation=report.incarnation,
+        reason=str(report.reason) if report.reason is not None else None,
+        restarts=report.restarts,
+    )

@@ -1,0 +1,59 @@
+"""The supervision tree as people and machines see it: one node for each supervisor and agent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from regrow.runtime.message import Message
+
+
+class TreeNode(Message):
+    """One supervisor or agent. `mailbox` counts messages that wait; pid and host are empty while it does not run."""
+
+    id: str
+    kind: str
+    state: str
+    incarnation: int = 0
+    mailbox: int = 0
+    restarts: int = 0
+    pid: int = 0
+    host: str = ""
+    node: str = ""
+    last_reason: str = ""
+    children: tuple[TreeNode, ...] = ()
+
+    def walk(self, depth: int = 0) -> Iterator[tuple[int, TreeNode]]:
+        """This node and everything below, each with its depth."""
+        yield depth, self
+        for node in self.children:
+            yield from node.walk(depth + 1)
+
+
+class Counts(Message):
+    """What an app has done so far: messages handled by its agents, dead letters by reason."""
+
+    messages: int = 0
+    dead_letters: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def dead(self) -> int:
+        """All dead letters together."""
+        return sum(count for _, count in self.dead_letters)
+
+    def with_dead(self, more: Mapping[str, int]) -> Counts:
+        """These counts and the dead letters of one more process."""
+        total = Counter(dict(self.dead_letters))
+        total.update(more)
+        return Counts(messages=self.messages, dead_letters=tuple(sorted(total.items())))
+
+
+class Trees(Message):
+    """The trees of an app, the user's first, and its counts."""
+
+    roots: tuple[TreeNode, ...]
+    counts: Counts = Counts()
+
+    def find(self, id: str) -> TreeNode | None:
+        """The node of that id."""
+        return next((node for root in self.roots for _, node in root.walk() if node.id == id), None)

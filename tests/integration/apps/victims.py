@@ -1,0 +1,164 @@
+"""An app whose processes are killed: what is lost, what is not, and who learns of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from pathlib import Path
+
+from regrow import ActorRef, Agent, App, Context, Message, Packed, Request, Supervisor, child, on
+from regrow.runtime import Down
+
+BOUND = 5
+"""The mailbox of the clerk, in messages."""
+
+
+class Pid(Request[int]):
+    pass
+
+
+class Hold(Request[int]):
+    """Touches the file and then never replies."""
+
+    begun: str
+
+
+class Block(Request[int]):
+    """The same in code that gives nobody else a turn."""
+
+    begun: str
+
+
+class Note(Message):
+    number: int
+
+
+class Notes(Request[tuple[int, ...]]):
+    pass
+
+
+class Crash(Message):
+    pass
+
+
+class Pair(Message):
+    """Links the receiver with another agent."""
+
+    to: str
+
+
+class Watch(Request[int]):
+    of: str
+
+
+class Downs(Request[tuple[Down, ...]]):
+    pass
+
+
+class Spawn(Request[ActorRef]):
+    name: str
+
+
+class Victim(Agent):
+    """Notes, waits and dies."""
+
+    def __init__(self) -> None:
+        self.notes: list[int] = []
+        self.downs: list[Down] = []
+
+    @on
+    async def pid(self, request: Pid) -> int:
+        return os.getpid()
+
+    @on
+    async def hold(self, request: Hold) -> int:
+        Path(request.begun).touch()
+        await asyncio.Event().wait()
+        return 0
+
+    @on
+    async def block(self, request: Block) -> int:
+        Path(request.begun).touch()
+        while True:
+            threading.Event().wait(0.01)
+
+    @on
+    async def note(self, message: Note) -> None:
+        self.notes.append(message.number)
+
+    @on
+    async def noted(self, request: Notes) -> tuple[int, ...]:
+        return tuple(self.notes)
+
+    @on
+    async def crash(self, message: Crash) -> None:
+        raise RuntimeError("crashed on demand")
+
+    @on
+    async def pair(self, message: Pair, ctx: Context) -> None:
+        ctx.link(message.to)
+
+    @on
+    async def watch(self, request: Watch, ctx: Context) -> int:
+        number = ctx.monitor(request.of)
+        await ctx.ask(request.of, Pid())  # behind the monitor, so that it stands when this returns
+        return number
+
+    @on
+    async def down(self, message: Down) -> None:
+        self.downs.append(message)
+
+    @on
+    async def downs_so_far(self, request: Downs) -> tuple[Down, ...]:
+        return tuple(self.downs)
+
+    @on
+    async def spawn(self, request: Spawn, ctx: Context) -> ActorRef:
+        return await ctx.spawn(Victim, request.name)
+
+
+POOL = Packed("pool")
+
+app = App(
+    "victims",
+    Supervisor(
+        max_restarts=1_000,
+        within_s=1.0,
+        children=[
+            child(Victim, id="clerk", mailbox=BOUND),
+            child(Victim, id="watcher"),
+            *(child(Victim, id=f"neighbour{n}", placement=POOL) for n in range(4)),
+        ],
+    ),
+)
+
+pool = App(
+    "pool",
+    Supervisor(
+        max_restarts=1,
+        within_s=60.0,
+        children=[child(Victim, id=f"p{n}", placement=POOL) for n in range(5)],
+    ),
+)
+
+stubborn = App("stubborn", Supervisor(children=[child(Victim, id="blocked", shutdown_s=1.0)]))
+
+crowded = App(
+    "crowded",
+    Supervisor(
+        children=[
+            child(Supervisor(children=[child(Victim, id="neighbour", placement=POOL)], max_restarts=0), id="beside"),
+            child(
+                Supervisor(
+                    strategy="one_for_all",
+                    children=[
+                        child(Victim, id="blocked", placement=POOL, shutdown_s=0.5),
+                        child(Victim, id="trigger"),
+                    ],
+                ),
+                id="together",
+            ),
+        ]
+    ),
+)

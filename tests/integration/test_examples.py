@@ -1,0 +1,49 @@
+"""The smallest example runs as it stands."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+EXAMPLES = REPOSITORY / "examples"
+
+FIRST_ANSWER_LIMIT_S = 2.0
+
+
+@pytest.mark.slow
+def test_hello_answers_within_two_seconds_and_starts_nothing_else(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("REGROW_")}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "hello.py")],
+        check=False,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "hello world\n", "")
+    assert list(tmp_path.iterdir()) == []  # no data folder, so no Redis
+    # The time of the processor and not of the clock, so that a busy machine does not fail the test.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < FIRST_ANSWER_LIMIT_S
+
+
+def test_hello_is_the_one_that_the_readme_shows() -> None:
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (REPOSITORY / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    hello = ast.dump(ast.parse((EXAMPLES / "hello.py").read_text("utf-8")))
+
+    assert hello in [ast.dump(ast.parse(block)) for block in blocks]

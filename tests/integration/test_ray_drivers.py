@@ -1,0 +1,90 @@
+"""A program that runs its app on a Ray of its own, and how it ends: by Ctrl-C, by SIGKILL, by itself."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.integration.belongings import IDLE_RAY
+from tests.integration.drivers import Driver, driver
+
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.redis]
+
+GONE_S = 30.0
+"""After a SIGKILL nobody is there to tidy up at once; Ray looks for its driver every few seconds."""
+
+KINDS = {"gcs_server", "raylet", "redis-server", "ray::RayHost", "ray::Guardian"}
+"""What runs for an app on a Ray of its own that uses its memory."""
+
+PROGRAM = '''\
+import os
+from pathlib import Path
+
+from regrow import Agent, App, Context, Request, Supervisor, child, on
+
+
+class Learn(Request[int]):
+    text: str
+
+
+class Pupil(Agent):
+    """Defined in the program itself, which is `__main__` here and `program` in a host."""
+
+    async def started(self, ctx: Context) -> None:
+        await ctx.memory.remember("it has started", source="pupil")
+        print("pupil", os.getpid(), __name__, flush=True)
+
+    async def stopping(self, reason: object, ctx: Context) -> None:
+        Path("stopped.txt").write_text(str(reason))
+
+
+app = App("program", Supervisor(children=[child(Pupil, restart="transient")]))
+
+if __name__ == "__main__":
+    print("driver", os.getpid(), flush=True)
+    reason = app.run(engine="ray")
+    print("ended:", reason, flush=True)
+'''
+
+
+def test_ctrl_c_ends_a_program_in_order_and_nothing_is_left() -> None:
+    with driver({"program.py": PROGRAM}, "program.py") as program:
+        program.wait_said(" program\n")
+        assert any("redis-server" in process.title for process in program.processes())
+
+        program.send(signal.SIGINT)
+        program.send(signal.SIGINT)  # an impatient one changes nothing
+
+        assert program.wait_end() == 0
+        assert "ended: Shutdown (interrupted)" in program.said
+        assert "Traceback" not in program.said
+        program.wait_nothing_left(within_s=10)
+
+
+def test_ctrl_c_during_the_start_leaves_nothing() -> None:
+    with driver({"program.py": PROGRAM}, "program.py") as program:
+        program.wait_said("driver ")
+
+        program.send(signal.SIGINT)
+
+        assert program.wait_end() != 0
+        program.wait_nothing_left(within_s=GONE_S)
+
+
+def test_after_a_sigkill_of_the_program_everything_is_gone_within_half_a_minute() -> None:
+    with driver({"program.py": PROGRAM}, "program.py") as program:
+        program.wait_said(" program\n")
+        before = program.processes()
+        assert _kinds(program) == KINDS
+
+        program.send(signal.SIGKILL)
+        program.process.wait()
+
+        program.wait_nothing_left(within_s=GONE_S, but="data/redis/")  # whose next owner needs to know its port
+        assert not [process for process in before if process.lives]
+
+
+def _kinds(program: Driver) -> set[str]:
+    titles = " ".join(process.title for process in program.processes() if not process.title.startswith(IDLE_RAY))
+    return {kind for kind in KINDS if kind in titles}

@@ -1,0 +1,67 @@
+"""How integration tests wait: for something to be so, within a limit, and never for a time alone."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar, overload
+
+T = TypeVar("T")
+
+LOOK_S = 0.02
+"""Between two looks at what has no event to wait for, such as the process list."""
+
+PATIENCE_S = 30.0
+"""How long a test waits by default: a busy machine takes seconds for what a quiet one does in milliseconds."""
+
+
+@overload
+@overload
+async def until(look: Callable[[], Awaitable[T | None]], what: str, *, within_s: float = ...) -> T: ...
+
+
+@overload
+async def until(look: Callable[[], T | None], what: str, *, within_s: float = ...) -> T: ...
+
+
+async def until(look: Callable[[], Any], what: str, *, within_s: float = PATIENCE_S) -> Any:
+    """The first true value that `look` gives. Fails with `what` and the last value after `within_s`."""
+    __tracebackhide__ = True
+    deadline_s = time.monotonic() + within_s
+    while True:
+        value = look()
+        if inspect.isawaitable(value):
+            value = await value
+        if value:
+            return value
+        if time.monotonic() > deadline_s:
+            raise AssertionError(f"not within {within_s:g} s: {what}; the last look gave {value!r}")
+        await asyncio.to_thread(_pause)
+
+
+def until_now(look: Callable[[], T | None], what: str, *, within_s: float = PATIENCE_S) -> T:
+    """The same where no event loop runs."""
+    __tracebackhide__ = True
+    deadline_s = time.monotonic() + within_s
+    while not (value := look()):
+        if time.monotonic() > deadline_s:
+            raise AssertionError(f"not within {within_s:g} s: {what}; the last look gave {value!r}")
+        _pause()
+    return value
+
+
+def until_none(look: Callable[[], Sequence[object]], what: str, *, within_s: float = PATIENCE_S) -> None:
+    """Waits until `look` finds nothing any more; fails with what it still finds."""
+    __tracebackhide__ = True
+    deadline_s = time.monotonic() + within_s
+    while found := look():
+        if time.monotonic() > deadline_s:
+            raise AssertionError(f"still there after {within_s:g} s, {what}: {', '.join(map(str, found))}")
+        _pause()
+
+
+def _pause() -> None:
+    threading.Event().wait(LOOK_S)
