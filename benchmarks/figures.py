@@ -1,0 +1,109 @@
+"""Every figure that the benchmarks give: its key in their JSON, what it says, its goal.
+
+The tables on the screen and docs/BENCHMARKS.md are both made from this list.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One figure. `at_least` and `at_most` are its goal; with neither it stands for information."""
+
+    key: str
+    says: str
+    unit: str = ""
+    at_least: float | None = None
+    at_most: float | None = None
+    stretch: float | None = None
+
+    def goal(self) -> str:
+        """The goal as people read it; a dash where there is none."""
+        if self.at_least is not None:
+            text = f"≥ {shown(self.at_least)}{_spaced(self.unit)}"
+        elif self.at_most is not None:
+            text = f"≤ {shown(self.at_most)}{_spaced(self.unit)}"
+        else:
+            return "–"
+        return text if self.stretch is None else f"{text} (stretch {shown(self.stretch)})"
+
+    def reached(self, value: float | None) -> str:
+        """Whether the goal is reached: yes, no, or a dash where there is no goal or no value."""
+        if value is None or (self.at_least is None and self.at_most is None):
+            return "–"
+        low, high = self.at_least or -math.inf, self.at_most or math.inf
+        return "yes" if low <= value <= high else "**no**"
+
+    def text(self, value: float | None) -> str:
+        """The value with its unit."""
+        return "not measured" if value is None else f"{shown(value)}{_spaced(self.unit)}"
+
+
+MESSAGING = (
+    Figure(
+        key="tell_ratio", says="cross-process tells, of one raw Ray call per message", unit="×", at_least=20, stretch=40
+    ),
+    Figure(key="ask_pipelined_ratio", says="pipelined asks, of pipelined raw Ray calls", unit="×", at_least=10),
+    Figure(key="ask_pipelined_of_xoscar", says="pipelined asks, of xoscar's", unit="×", at_least=2),
+    Figure(key="ask_lone_ratio", says="time of a lone ask, of a lone raw Ray call", unit="×", at_most=1.5),
+    Figure(
+        key="ask_inhost_ratio",
+        says="in-host asks, of AutoGen-core's (each side at its best in-flight window)",
+        unit="×",
+        at_least=10,
+    ),
+    Figure(key="ask_inhost_sequential_ratio", says="… one after the other", unit="×"),
+    Figure(key="ask_inhost_window_ratio", says="… each side at its best window", unit="×"),
+    Figure(key="ask_inhost_of_bare", says="sequential in-host asks, of a bare asyncio loop", unit="×", at_least=0.5),
+    Figure(key="tell_per_s", says="cross-process tells", unit="/s"),
+    Figure(key="raw_tell_per_s", says="raw Ray calls, one per message", unit="/s"),
+    Figure(key="ask_per_s", says="pipelined asks", unit="/s"),
+    Figure(key="raw_ask_per_s", says="pipelined raw Ray calls with a reply", unit="/s"),
+    Figure(key="xoscar_ask_per_s", says="pipelined calls of an xoscar actor in another process", unit="/s"),
+    Figure(key="lone_ask_ms", says="a lone ask", unit="ms"),
+    Figure(key="raw_lone_ms", says="a lone raw Ray call", unit="ms"),
+    Figure(key="inhost_ask_per_s", says="in-host asks, sequential", unit="/s"),
+    Figure(key="inhost_ask_window_per_s", says="in-host asks at the best window", unit="/s"),
+    Figure(key="autogen_ask_per_s", says="AutoGen-core, sequential", unit="/s"),
+    Figure(key="autogen_ask_window_per_s", says="AutoGen-core at its best window", unit="/s"),
+    Figure(key="bare_ask_per_s", says="bare asyncio loop, sequential", unit="/s"),
+)
+
+RESTART = (
+    Figure(key="regrow_ms_p50", says="SIGKILL to the first answered ask, median", unit="ms", at_most=50),
+    Figure(key="regrow_ms_p99", says="the same, 99th percentile", unit="ms", at_most=500),
+    Figure(key="ray_ms_p50", says="Ray's own restart (max_restarts=-1), median", unit="ms"),
+    Figure(key="ratio", says="how much sooner", unit="×", at_least=20),
+    Figure(key="rounds", says="kills of each side"),
+)
+
+START = (
+    Figure(key="cold_inline_s", says="fresh interpreter to the hello's answer, inline", unit="s", at_most=2),
+    Figure(
+        key="cold_ray_over_init_s",
+        says="fresh interpreter to the first answer on Ray, over ray.init()",
+        unit="s",
+        at_most=4,
+    ),
+    Figure(key="cold_ray_s", says="the same, in full", unit="s"),
+    Figure(key="ray_init_s", says="fresh interpreter to the return of ray.init()", unit="s"),
+    Figure(key="import_s", says="import regrow, best of five fresh interpreters", unit="s", at_most=0.3),
+    Figure(key="import_app_s", says="from regrow import App, Agent, … which loads the rooms", unit="s"),
+)
+
+SCRIPTS = {"messaging": MESSAGING, "restart": RESTART, "start": START}
+"""Every script and the figures that it gives."""
+
+
+def shown(value: float) -> str:
+    """A figure with three significant digits, thousands apart."""
+    if value == 0 or abs(value) >= 100 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
+
+
+def _spaced(unit: str) -> str:
+    return f" {unit}" if unit and unit not in ("×", "/s") else unit
