@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import signal
 from collections.abc import Awaitable, Generator, Mapping
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar, overload
+
+import structlog
 
 from regrow.actors import Agent, FunctionAgent
 from regrow.cluster import logs
 from regrow.cluster.code import agent_class, digest_of, not_an_agent
 from regrow.cluster.config import Settings
 from regrow.cluster.engine import Engine
+from regrow.cluster.stop_order import StopOrder
 from regrow.cluster.tree import Counts, TreeNode
 from regrow.runtime import ActorId, ActorRef, ExitReason, InvalidDefinition, Misuse, Request
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S
@@ -28,6 +30,8 @@ R = TypeVar("R")
 EngineName = Literal["inline", "ray"]
 ENGINES: tuple[EngineName, ...] = ("inline", "ray")
 RESERVED = frozenset("/#:$* ")
+
+log = structlog.get_logger("regrow.app")
 
 
 class App:
@@ -78,11 +82,24 @@ class App:
         return _blocking("ask", main())
 
     def run(self, *, engine: EngineName | None = None, settings: Settings | None = None) -> ExitReason:
-        """Runs the app until its root ends or Ctrl-C stops it in order. Blocks; returns why it ended."""
+        """Runs the app until its root ends, or Ctrl-C or SIGTERM stops it in order. Blocks; returns why it ended.
+
+        A signal that comes before the app runs undoes the start and ends the program: KeyboardInterrupt after
+        Ctrl-C, else SystemExit with 128 and the signal's number.
+        """
 
         async def main() -> ExitReason:
-            async with self.start(engine=engine, settings=settings) as running:
-                return await running.wait_ended(stop_on_signals=True)
+            order = StopOrder(log.info)
+            with order.on_signals():
+                try:
+                    running = await order.start(self.start(engine=engine, settings=settings))
+                except asyncio.CancelledError:
+                    order.raise_if_given()
+                    raise
+                try:
+                    return await running.wait_ended()
+                finally:
+                    await running.stop()
 
         return _blocking("run", main())
 
@@ -170,18 +187,9 @@ class Running:
         """Stops the tree in order, within the shutdown limits of its children; leaves nothing. Idempotent."""
         await asyncio.shield(self.engine.stop())
 
-    async def wait_ended(self, *, stop_on_signals: bool = False) -> ExitReason:
-        """Waits until the root of the tree has ended and says why; with `stop_on_signals` Ctrl-C and SIGTERM end it."""
-        loop = asyncio.get_running_loop()
-        if stop_on_signals:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, self.engine.request_stop)
-        try:
-            return await self.engine.wait_ended()
-        finally:
-            if stop_on_signals:
-                for number in (signal.SIGINT, signal.SIGTERM):
-                    loop.remove_signal_handler(number)
+    async def wait_ended(self) -> ExitReason:
+        """Waits until the root of the tree has ended, and says why."""
+        return await self.engine.wait_ended()
 
 
 def _as_root(root: object, more: tuple[object, ...]) -> SupervisorSpec:

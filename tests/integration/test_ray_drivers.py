@@ -62,11 +62,12 @@ def test_ctrl_c_ends_a_program_in_order_and_nothing_is_left() -> None:
         program.wait_nothing_left(within_s=10)
 
 
-def test_ctrl_c_during_the_start_leaves_nothing() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_start_leaves_nothing(number: signal.Signals) -> None:
     with driver({"program.py": PROGRAM}, "program.py") as program:
         program.wait_said("driver ")
 
-        program.send(signal.SIGINT)
+        program.send(number)
 
         assert program.wait_end() != 0
         program.wait_nothing_left(within_s=GONE_S)
