@@ -116,7 +116,6 @@ class RayEngine:
         if self._stopped:
             return
         self._stopped = True
-        self._owner_gone.set()  # first: the thread must not call Ray after it is shut down
         if self._minding is not None:
             self._minding.cancel()
         if self._guardian is not None and ray.is_initialized():
@@ -125,6 +124,8 @@ class RayEngine:
                 await asyncio.wait_for(stopping, _stop_limit_s(self._app.root))
             except (PeerDead, RayError, TimeoutError):
                 pass  # it is dead, dying or stuck: ending it for good below is what is left to do
+        # Not earlier, for a long stop must not outlive the lease; not later, for Ray is shut down below.
+        self._owner_gone.set()
         # Before the kill: a call that meets a dying actor can make Ray print pages of stack trace.
         if self._peers is not None:
             self._peers.close()

@@ -69,10 +69,11 @@ class Guardian:
         self._starting: asyncio.Task[bytes] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._renewed_at = time.monotonic()
-        self._tasks: set[asyncio.Task[None]] = set()
+        me = ray.get_runtime_context().current_actor
+        me.mind_owner.remote()  # before anybody calls: a driver killed until then must not leave this actor behind
         if earlier_lives():
             # Nobody else may be there to ask for it: the app grows back by itself.
-            ray.get_runtime_context().current_actor.start.remote()
+            me.start.remote()
 
     # ---- the app -------------------------------------------------------------------------------
 
@@ -100,7 +101,6 @@ class Guardian:
         self._keeper = Keeper(host, self._life, self._host_died)
         self._starter = RayStarter(runtime, self._keeper, directory)
         roots.attach(runtime, self._starter)
-        self._spawn(self._mind_owner())
         try:
             await self._redis.check()
             await roots.start(supervisor_spec(order.root))
@@ -117,7 +117,9 @@ class Guardian:
         await asyncio.shield(self._stopping)
 
     async def _stop(self) -> None:
-        if self._starting is not None and not self._starting.done() and self._starting is not asyncio.current_task():
+        if self._starting is None:
+            return  # nobody asked for a start, so there is nothing to stop
+        if not self._starting.done() and self._starting is not asyncio.current_task():
             self._starting.cancel()  # a start that hangs must not hold up the stop; it tidies up what it had begun
             await asyncio.wait([self._starting])
         await self._roots.stop()
@@ -202,23 +204,21 @@ class Guardian:
         except (PeerDead, RayError, TimeoutError):
             return HostStats(node=platform.node(), messages=0, cells=(), dead_letters=())
 
-    async def _mind_owner(self) -> None:
+    async def mind_owner(self) -> None:
+        """Pends until the owner has been silent for too long; then the app stops and this actor ends."""
         ttl_s = self._order.owner_ttl_s
         while True:
             left_s = self._renewed_at + ttl_s - time.monotonic()
             if left_s <= 0:
                 break
             await asyncio.sleep(left_s)
-        if self._stopping is not None:
-            return  # a driver that stops the app has nothing more to say
-        log.warning("the driver of the app is gone; stopping the app", silent_s=ttl_s)
-        await self.stop()
-        ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
-
-    def _spawn(self, coroutine: Any) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if self._stopping is None:
+            log.warning("the driver of the app is gone; stopping the app", silent_s=ttl_s)
+        # Also when a stop was asked for: `ray job stop` kills a driver 3 s after it began one, and nobody else ends us.
+        try:
+            await self.stop()
+        finally:
+            ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
 
 
 def remote_guardian() -> Any:
