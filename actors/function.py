@@ -98,6 +98,11 @@ def _fields(name: str, function: Callable[..., Any], hints: dict[str, Any]) -> t
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
             raise InvalidAgent(f"{name}: a message has named fields, so *{parameter.name} can not be one; name each")
+        if parameter.kind is inspect.Parameter.POSITIONAL_ONLY or parameter.name.startswith("_"):
+            raise InvalidAgent(
+                f"{name}: {parameter.name!r} becomes a named field of a message; give it a name without a leading "
+                "underscore, and take the / out of the parameters"
+            )
         if parameter.name not in hints:
             raise InvalidAgent(f"{name}: annotate {parameter.name!r}, since the message is made from it")
         if is_context(hints[parameter.name]):

@@ -130,6 +130,11 @@ def _janitor(folder: Path) -> subprocess.Popen[bytes]:
 
 def _explained(address: str | None, error: Exception) -> str:
     said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if "InvalidAuthToken" in str(error.__cause__):
+        return (
+            f"the Ray at {address!r} wants a token, and this program has none; "
+            "set RAY_AUTH_MODE=token, and see `ray get-auth-token`"
+        )
     if address:
         return f"no Ray answers at {address!r} ({said}); start one with `ray start --head`, or unset ray.address"
     return f"Ray could not start here ({said}); `regrow doctor` looks for the cause, --engine inline needs no Ray"

@@ -10,6 +10,7 @@ import uuid
 from typing import Any
 
 import ray
+import structlog
 from ray.exceptions import RayError, RayTaskError
 
 from regrow.cluster import errors as cluster_errors
@@ -25,20 +26,20 @@ from regrow.cluster.orders import (
     HostDied,
     Refusal,
     host_order,
-    pack,
     supervisor_order,
     unpack,
     unpack_as,
 )
+from regrow.cluster.ray_claim import RENEWALS, claimed
 from regrow.cluster.ray_connect import RaySession
-from regrow.cluster.ray_guardian import remote_guardian
 from regrow.cluster.ray_host import located
-from regrow.cluster.ray_transport import DRIVER_PREFIX, NAMESPACE, RayTransport, actor_name, contact_error, got_through
+from regrow.cluster.ray_transport import DRIVER_PREFIX, RayTransport, contact_error, got_through
 from regrow.cluster.tree import Trees
 from regrow.runtime import (
     Behavior,
     Bug,
     CodeNotImportable,
+    Escalated,
     ExitReason,
     HostId,
     Killed,
@@ -50,14 +51,16 @@ from regrow.runtime import (
 from regrow.runtime.codec import FrameCodec
 from regrow.runtime.peers import Peers
 from regrow.runtime.transport import PeerDead
-from regrow.supervisors import SupervisorSpec
+from regrow.supervisors import Intensity, SupervisorSpec
+
+log = structlog.get_logger("regrow.app")
 
 OWNER_TTL_S = 15.0
 """How long the app outlives a driver that says nothing: longer than a pause, shorter than a coffee."""
 OWNER_TTL_VARIABLE = f"{INTERNAL_PREFIX}OWNER_TTL_S"
 """Sets another time, for tests that can not wait so long."""
-RENEWALS = 10
-"""How often a driver says that it lives within that time, so that a few may come late."""
+GUARDIAN_INTENSITY = Intensity(max_restarts=5, within_s=60.0)
+"""A guardian that dies more often is ended with its app: the owner is the supervisor of the tree's top."""
 GUARDIAN_WAIT_S = 30.0
 """How long a look at the tree waits for a guardian that restarts."""
 STOP_MARGIN_S = 20.0
@@ -82,6 +85,8 @@ class RayEngine:
         self._ended: asyncio.Future[ExitReason] | None = None
         self._minding: asyncio.Task[None] | None = None
         self._owner_gone = threading.Event()
+        self._owner = threading.Thread(target=self._renew, name="regrow-owner", daemon=True)
+        self._guardian_deaths = GUARDIAN_INTENSITY
         self._owner_ttl_s = float(os.environ.get(OWNER_TTL_VARIABLE, OWNER_TTL_S))
         self._stopped = False
 
@@ -96,16 +101,8 @@ class RayEngine:
         order = self._order()  # first: wrong code is told before Ray takes its seconds to start
         self._session.open()
         self._ended = asyncio.get_running_loop().create_future()
-        name = actor_name(self._app.name)
-        try:
-            self._guardian = (
-                remote_guardian().options(name=name, namespace=NAMESPACE, lifetime="detached").remote(pack(order))
-            )
-        except ValueError as error:  # Ray's answer for a name that is taken
-            raise RayUnavailable(
-                f"an app {self._app.name!r} runs in this Ray already; stop it with: regrow stop {self._app.name}"
-            ) from error
-        threading.Thread(target=self._renew, name="regrow-owner", daemon=True).start()
+        self._guardian = await claimed(order)
+        self._owner.start()
         started = await self._started()
         self._life = HostId(started.life)
         self._make_runtime()
@@ -126,6 +123,8 @@ class RayEngine:
                 pass  # it is dead, dying or stuck: ending it for good below is what is left to do
         # Not earlier, for a long stop must not outlive the lease; not later, for Ray is shut down below.
         self._owner_gone.set()
+        if self._owner.is_alive():
+            self._owner.join(RETRY_S)
         # Before the kill: a call that meets a dying actor can make Ray print pages of stack trace.
         if self._peers is not None:
             self._peers.close()
@@ -238,14 +237,21 @@ class RayEngine:
             await asyncio.sleep(RETRY_S)  # contact was lost for a moment, and nothing has changed
             return
         gone, self._life = self._life, HostId(started.life)
+        verdict = self._guardian_deaths.record("guardian", now_s=self.runtime.loop.time())
+        self._guardian_deaths = verdict.intensity
+        log.warning("the guardian of the app died and is back", app=self._app.name, pid=started.pid)
+        if verdict.escalates:
+            deaths = len(verdict.intensity.attempts)
+            self._end(Escalated(child="the guardian", restarts=deaths, cause="see the logs of Ray"))
+            return
         self._directory.clear()
         for host in self._peers.known():
             if host == gone or host.startswith(f"{gone}."):
                 self._peers.died(host, Killed(detail="the guardian of the app died, and its hosts with it"))
         self._meet_guardian()
 
-    def _announced(self, message: object) -> None:
-        if isinstance(message, HostDied) and self._peers is not None:
+    def _announced(self, peer: HostId, message: object) -> None:
+        if isinstance(message, HostDied) and peer == self._life and self._peers is not None:
             self._peers.died(HostId(message.host), message.reason)
 
     def _end(self, reason: ExitReason) -> None:

@@ -182,6 +182,11 @@ class Guardian:
         """The owner lives."""
         self._renewed_at = time.monotonic()
 
+    @ray.method(concurrency_group="control")
+    async def silence(self) -> float:
+        """How much of its lease the owner has been silent for: 0 just now, 1 when the lease ends."""
+        return (time.monotonic() - self._renewed_at) / self._order.owner_ttl_s
+
     # ---- inside --------------------------------------------------------------------------------
 
     def _host_died(self, record: HostRecord, reason: ExitReason) -> None:

@@ -88,7 +88,8 @@ class RayHost:
         )
         runtime.services = {name: service_id(order.app, name) for name in ("memory", "models")}
         transport = RayTransport(self._host)
-        transport.know(HostId(order.guardian_life), guardian)
+        self._guardian_life = HostId(order.guardian_life)  # nobody else's word is a verdict
+        transport.know(self._guardian_life, guardian)
         self._peers = Peers(runtime, FrameCodec(runtime.ref_to, runtime.loop.time), transport)
         self._peers.on_announcement = self._announced
         # What is loaded now lives as long as the process; not looking at it again makes each ask a tenth cheaper.
@@ -176,8 +177,8 @@ class RayHost:
         if self._released is not None and self._watch_loop is not None:
             self._watch_loop.call_soon_threadsafe(self._released.set)
 
-    def _announced(self, message: object) -> None:
-        if isinstance(message, HostDied) and self._peers is not None:
+    def _announced(self, peer: HostId, message: object) -> None:
+        if isinstance(message, HostDied) and peer == self._guardian_life and self._peers is not None:
             self._peers.died(HostId(message.host), message.reason)
 
     # ---- on the cells' loop, from the control loop ----------------------------------------------

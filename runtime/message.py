@@ -56,6 +56,9 @@ class Message(BaseModel):
         super().__pydantic_init_subclass__(**kwargs)
         if cls.__pydantic_generic_metadata__["args"]:
             return  # `Request[Answer]` itself is no message, only the base of one
+        for name in cls.model_fields:
+            if name in _TAKEN:
+                raise InvalidMessage(f"{cls.__qualname__}.{name}: every message has a {name!r} of its own; rename it")
         _registry[wire_name(cls)] = cls
         if cls.__pydantic_complete__:
             cls.check_immutable()  # else on first use, when the classes that it names are defined
@@ -123,6 +126,10 @@ class Reply:
 
     def __str__(self) -> str:
         return shown(self.annotation)
+
+
+_TAKEN = frozenset(dir(Request))
+"""What a field would hide; pydantic itself only warns of it."""
 
 
 def reply_type(request: type[Request[Any]]) -> object:

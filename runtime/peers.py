@@ -37,7 +37,7 @@ class Peers:
         self._peers: dict[HostId, Peer] = {}
         self._dead: dict[HostId, ExitReason] = {}
         self._closed = False
-        self.on_announcement: Callable[[object], None] = lambda message: None
+        self.on_announcement: Callable[[HostId, object], None] = lambda host, message: None
         runtime.delivery.carrier = self
 
     def send(self, host: HostId, envelope: Envelope) -> None:
@@ -130,10 +130,7 @@ class Peers:
                 self._codec,
                 self._transport,
                 died=self.died,
-                announced=self._announced,
+                announced=lambda message: self.on_announcement(host, message),
                 settings=self._settings,
             )
         return peer
-
-    def _announced(self, message: object) -> None:
-        self.on_announcement(message)

@@ -210,3 +210,22 @@ def test_types_may_be_defined_in_the_function_that_defines_the_agent() -> None:
         return ""
 
     assert pass_on.request_class.model_fields["what"].annotation is Local
+
+
+def test_a_parameter_that_can_be_no_named_field_is_refused() -> None:
+    async def hidden(_name: str) -> str:
+        return _name
+
+    async def by_place(name: str, /) -> str:
+        return name
+
+    async def taken(copy: str) -> str:
+        return copy
+
+    with pytest.raises(InvalidAgent, match="hidden: '_name' becomes a named field"):
+        agent(hidden)
+    with pytest.raises(InvalidAgent, match="by_place: 'name' becomes a named field"):
+        agent(by_place)
+    told = "every message has a 'copy' of its own"
+    with pytest.warns(UserWarning, match="shadows"), pytest.raises(InvalidMessage, match=told):
+        agent(taken)

@@ -12,7 +12,7 @@ import pytest
 
 from regrow import Agent, App, Request, on
 from regrow.cluster.app import EngineName
-from regrow.cluster.errors import RayUnavailable
+from regrow.cluster.errors import AppAlreadyRunning
 from regrow.runtime import CodeNotImportable
 from tests.integration.apps import pair
 from tests.integration.conftest import Start
@@ -143,7 +143,7 @@ async def test_code_that_only_hosts_can_not_import_is_told_with_the_mend(start: 
 
 async def test_a_second_app_of_the_same_name_is_refused_and_the_first_goes_on(start: Start) -> None:
     async with start(pair.left) as running:
-        with pytest.raises(RayUnavailable, match="'left' runs in this Ray already; stop it with: regrow stop left"):
+        with pytest.raises(AppAlreadyRunning, match="end it first with: regrow stop left"):
             async with start(pair.left):
                 pass
 

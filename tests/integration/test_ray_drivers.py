@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
+import ray
 
+from regrow.cluster.ray_engine import OWNER_TTL_VARIABLE
 from tests.integration.belongings import IDLE_RAY
 from tests.integration.drivers import Driver, driver
 
@@ -84,6 +87,26 @@ def test_after_a_sigkill_of_the_program_everything_is_gone_within_half_a_minute(
 
         program.wait_nothing_left(within_s=GONE_S, but="data/redis/")  # whose next owner needs to know its port
         assert not [process for process in before if process.lives]
+
+
+def test_who_starts_an_app_again_after_a_sigkill_in_a_ray_of_others_gets_its_name(local_ray: Path) -> None:
+    variables = {
+        "RAY_ADDRESS": ray.get_runtime_context().gcs_address,
+        "RAY_AUTH_MODE": "token",  # a Ray that a program starts for itself wants one
+        OWNER_TTL_VARIABLE: "6",
+    }
+    with driver({"program.py": PROGRAM}, "program.py", **variables) as first:
+        first.wait_said(" program\n")
+        first.send(signal.SIGKILL)
+        first.process.wait()
+
+        with driver({"program.py": PROGRAM}, "program.py", **variables) as second:
+            second.wait_said(" program\n")
+            assert "its driver has died; waiting for that" in second.said
+            second.send(signal.SIGTERM)
+            assert second.wait_end() == 0
+
+        first.wait_nothing_left(within_s=GONE_S, but="data/redis/")
 
 
 def _kinds(program: Driver) -> set[str]:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from regrow import AskFailed, Killed, RegrowError
+from regrow.cluster import ray_engine
 from regrow.cluster.app import EngineName
 from regrow.runtime import Escalated
+from regrow.supervisors import Intensity
 from tests.integration.apps import victims
 from tests.integration.apps.thinking import Learn, Recall
 from tests.integration.apps.thinking import app as thinking
@@ -101,3 +103,17 @@ async def test_a_killed_redis_comes_back_on_its_port_with_its_data(start: Start,
         (new,) = [p for p in app_processes(root) if "redis-server" in p.title]
         assert new.pid != redis.pid
         assert new.title == redis.title  # which shows its port
+
+
+async def test_a_guardian_that_dies_again_and_again_ends_its_app(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_engine, "GUARDIAN_INTENSITY", Intensity(max_restarts=1, within_s=3_600.0))
+    async with start(victims.pool) as app:
+        before = await lives(app)
+        await kill(app, "pool")
+        await until(lambda: restarted(app, before, "p4"), "it grows back once", within_s=60)
+
+        await kill(app, "pool")
+
+        assert await asyncio.wait_for(app.wait_ended(), 60) == Escalated(
+            child="the guardian", restarts=2, cause="see the logs of Ray"
+        )

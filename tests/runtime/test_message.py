@@ -131,6 +131,14 @@ def test_a_message_can_not_be_changed() -> None:
         note.n = 2
 
 
+@pytest.mark.parametrize("name", ["copy", "wire", "model_fields_set"])
+def test_a_field_that_would_hide_a_part_of_every_message_is_refused(name: str) -> None:
+    told = rf"every message has a '{name}' of its own; rename it"
+
+    with pytest.warns(UserWarning, match="shadows an attribute"), pytest.raises(InvalidMessage, match=told):
+        create_model("Hiding", __base__=Message, **{name: (str, ...)})  # type: ignore[call-overload]
+
+
 def test_a_field_that_is_not_declared_is_refused() -> None:
     with pytest.raises(ValidationError, match="Extra inputs"):
         Note(n=1, m=2)  # type: ignore[call-arg]
