@@ -39,7 +39,7 @@ class Pupil(Agent):
         print("pupil", os.getpid(), __name__, flush=True)
 
     async def stopping(self, reason: object, ctx: Context) -> None:
-        Path("stopped.txt").write_text(str(reason))
+        (Path(__file__).parent / "stopped.txt").write_text(str(reason))
 
 
 app = App("program", Supervisor(children=[child(Pupil, restart="transient")]))
