@@ -56,7 +56,8 @@ class Name(Request[str]):
 
 class Greeter(Agent):
     async def started(self, ctx: Context) -> None:
-        await ctx.memory.remember("it has started", source="greeter")  # which starts a Redis
+        if os.environ["REMEMBERS"]:
+            await ctx.memory.remember("it has started", source="greeter")  # which starts a Redis
 
     @on
     async def greet(self, name: Name) -> str:
@@ -111,7 +112,7 @@ class Head:
         return self.call(sys.executable, "-c", LOOK).strip()
 
     @contextmanager
-    def job(self, name: str, *, stopping_s: float = 0.0) -> Iterator[Driver]:
+    def job(self, name: str, *, stopping_s: float = 0.0, remembers: bool = False) -> Iterator[Driver]:
         """`ray job submit`, which prints what the job prints until the job ends, and fails if that does."""
         place = self.folder / name
         work = place / "work"
@@ -120,6 +121,7 @@ class Head:
         variables = {
             "STOPPING_S": str(stopping_s),
             "STOPPED": str(self.stopped),
+            "REMEMBERS": "yes" if remembers else "",
             "REGROW_INTERNAL_OWNER_TTL_S": str(OWNER_TTL_S),
         }
         command = ["ray", "job", "submit", "--submission-id", name, "--working-dir", str(work)]
@@ -201,8 +203,9 @@ def test_ray_job_stop_ends_the_app_in_order(head: Head) -> None:
 
 
 def test_an_agent_that_stops_slower_than_ray_waits_has_its_time_and_leaves_nothing(head: Head) -> None:
-    with head.job("slow", stopping_s=OWNER_TTL_S + 1.0) as job:
+    with head.job("slow", stopping_s=OWNER_TTL_S + 1.0, remembers=True) as job:
         job.wait_said("jobbed runs on ray")
+        assert any("redis-server" in process.title for process in head.of_app())
 
         head.call("ray", "job", "stop", "--no-wait", "slow")  # SIGKILL after 3 s, in the midst of the stop
 
