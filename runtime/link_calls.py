@@ -3,6 +3,10 @@
 One call costs more than a hundred rows, so while calls are in flight rows gather. A call that stays without a result
 is *overdue* after a while and holds nobody up any more, but there is a limit to how many may pend. After a failed
 call there is quiet for a while, or an unreachable peer would be called for each row.
+
+Patience and quiet grow with each call that tells nothing of the peer, since it may be slow or out of reach. A call that
+a later one has *passed*, by returning first, is no such sign: it alone was lost. Ray takes two seconds to say so, and
+where a part of all calls is lost some are always in that state; were they counted, each loss would slow down the rest.
 """
 
 from __future__ import annotations
@@ -28,12 +32,13 @@ class _Pending(Generic[RowT]):
 class Calls(Generic[RowT]):
     """Counts calls and knows how many may start now."""
 
-    __slots__ = ("_failures", "_made", "_pending", "_settings", "quiet_until_s")
+    __slots__ = ("_failures", "_last_returned", "_made", "_pending", "_settings", "quiet_until_s")
 
     def __init__(self, settings: LinkSettings) -> None:
         self._settings = settings
         self._pending: dict[int, _Pending[RowT]] = {}
         self._made = 0
+        self._last_returned = 0
         self._failures = 0
         self.quiet_until_s = 0.0
         """No call starts before this time."""
@@ -62,14 +67,17 @@ class Calls(Generic[RowT]):
         return self._made
 
     def patience_s(self, now: float) -> float:
-        """How long a call that starts now may take: longer, the more of those before it are overdue."""
-        overdue = sum([call.overdue_s <= now for call in self._pending.values()])
+        """How long a call that starts now may take: longer, the more since the last that returned are overdue."""
+        overdue = sum(
+            [call.overdue_s <= now and number > self._last_returned for number, call in self._pending.items()]
+        )
         return backoff(self._settings, self._settings.resend_after_s, overdue)
 
     def returned(self, number: int) -> bool:
         """Ends a call; False if it had ended before."""
         if self._pending.pop(number, None) is None:
             return False
+        self._last_returned = max(self._last_returned, number)
         self._failures = 0
         self.quiet_until_s = 0.0
         return True
@@ -79,10 +87,11 @@ class Calls(Generic[RowT]):
         pending = self._pending.pop(number, None)
         if pending is None:
             return
-        self.quiet_until_s = now + backoff(self._settings, self._settings.retry_after_s, self._failures)
-        self._failures += 1
+        if number > self._last_returned:
+            self.quiet_until_s = now + backoff(self._settings, self._settings.retry_after_s, self._failures)
+            self._failures += 1
         for frame in pending.frames:
-            frame.due_s = min(frame.due_s, self.quiet_until_s)
+            frame.due_s = min(frame.due_s, max(now, self.quiet_until_s))
 
     def free_at(self, slot: int) -> float:
         """When fewer than `slot` calls are in flight, should none of them end before."""

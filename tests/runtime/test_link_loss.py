@@ -128,6 +128,33 @@ def test_a_call_without_result_is_sent_again_and_holds_new_rows_up_only_so_long(
     assert pair.b.got == ["stuck", "behind"]
 
 
+def test_a_lost_call_that_a_later_one_passed_does_not_make_the_next_one_wait_longer() -> None:
+    pair = Pair(LinkSettings(resend_after_s=0.25, max_calls_in_flight=1))
+    pair.a.send("lost")
+    pair.a.polled(0.0)  # it pends for two seconds more: so long Ray takes to say that it failed
+    pair.carry(0.25, pair.a.polled(0.25))
+    pair.a.send("lost too")
+    pair.a.polled(0.3)
+
+    pair.a.send("behind")
+
+    assert pair.a.link.poll(0.54) is None
+    assert pair.a.link.next_due() == pytest.approx(0.55)
+
+
+def test_the_late_failure_of_a_call_that_a_later_one_passed_holds_nothing_up() -> None:
+    pair = Pair()
+    pair.a.send("one")
+    lost = pair.a.polled(0.0)
+    pair.carry(0.25, pair.a.polled(0.25))
+    pair.a.link.call_failed(2.0, lost.number)
+
+    pair.a.send("two")
+
+    pair.carry(2.0, pair.a.polled(2.0))
+    assert pair.b.got == ["one", "two"]
+
+
 def test_so_many_calls_without_result_and_no_further_one_starts() -> None:
     pair = Pair(LinkSettings(max_calls_pending=3))
     pair.a.send("stuck")
