@@ -27,6 +27,9 @@ from regrow.runtime.lifecycle import ExitReason, Shutdown
 EXIT_ABNORMAL = 1
 """The root of the tree ended abnormally: a supervisor gave up."""
 
+JOB_FOLDERS = "working_dir_files"
+"""Below a folder of this name Ray unpacks what `ray job submit --working-dir` uploads: anew for each change."""
+
 EXIT_LIMIT_S = 5.0
 """How long a `def` handler that still runs may hold up the end of the process, once all else has ended."""
 
@@ -56,6 +59,8 @@ def run(
     """
     settings = Settings.load(config)
     app = _imported(target)
+    if JOB_FOLDERS in Path.cwd().parts and settings.data_dir is None and settings.redis.url is None:
+        say("what this app remembers lies in Ray's copy of its folder and goes with it; keep it with REGROW_DATA_DIR")
     return asyncio.run(supervise(app, engine or settings.engine, settings, say=say, show=show))
 
 

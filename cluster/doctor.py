@@ -83,6 +83,7 @@ def examine(config: Path | None = None) -> Iterator[Finding]:
     yield python_found()
     yield dependencies_found()
     yield from modules_found()
+    yield jobs_found()
     settings, finding = settings_found(config)
     yield finding
     yield redis_found(settings)
@@ -143,6 +144,22 @@ def modules_found() -> Iterator[Finding]:
             yield Finding(name, Verdict.GOOD, f"{text} loads".strip())
         else:
             yield Finding(name, Verdict.BAD, f"does not load ({text})", "run: python -m pip install --upgrade regrow")
+
+
+def jobs_found() -> Finding:
+    """Whether `ray job submit` works with this Python, as a choice: nothing else needs what it needs."""
+    missing: set[str] = set()
+    for item in requires("ray") or []:
+        found = _REQUIREMENT.match(item)
+        if found is not None and re.search(r"extra\s*==\s*['\"]default['\"]", item):
+            try:
+                version(found["name"])
+            except PackageNotFoundError:
+                missing.add(found["name"])
+    text = "`ray job submit` has what it needs"
+    if missing:
+        text = f"`ray job submit` would need {', '.join(sorted(missing))}; regrow[jobs] brings that"
+    return Finding("Ray jobs", Verdict.GOOD, text)
 
 
 def settings_found(config: Path | None) -> tuple[Settings, Finding]:

@@ -1,6 +1,7 @@
 """The folder in which an embedded Redis lives: its lock, its identity, its log, its configuration.
 
-`lock` is held by the owner while it lives. `server.json` keeps port and password, so that a server
+`lock` is held by the owner while it lives. `.gitignore` keeps all of it out of repositories and out of what
+`ray job submit --working-dir` uploads. `server.json` keeps port and password, so that a server
 started after a crash has the same URL; a clean stop removes it. `redis.pid` is written and removed by
 the server itself. All of them are readable by their user alone.
 """
@@ -70,6 +71,7 @@ class RedisFolder:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Never removed: of two owners, each could then hold a file of this name.
             lock = (self.path / "lock").open("a+")
+            (self.path / ".gitignore").write_text("*\n")
         except OSError as error:
             raise RedisUnavailable(
                 f"the data folder {self.path} can not be written ({error.strerror}); "

@@ -79,6 +79,14 @@ def test_missing_and_old_dependencies_are_bad(monkeypatch: pytest.MonkeyPatch) -
     assert "only-extra" not in found.text
 
 
+def test_ray_jobs_are_good_with_and_without_what_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_finding(doctor.jobs_found(), Verdict.GOOD, "has what it needs")
+    declared = ["click>=1", 'no-such-package>=1; extra == "default"', "also-missing; extra == 'serve'"]
+    monkeypatch.setattr(doctor, "requires", lambda name: declared)
+
+    assert_finding(doctor.jobs_found(), Verdict.GOOD, "would need no-such-package; regrow[jobs] brings that")
+
+
 @pytest.mark.slow
 def test_modules_are_tried_in_a_process_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "NATIVE_MODULES", ("msgpack", "no_such_module"))
@@ -253,6 +261,7 @@ def test_everything_is_examined_once(monkeypatch: pytest.MonkeyPatch) -> None:
         "Python",
         "packages",
         "msgpack",
+        "Ray jobs",
         "config",
         "Redis",
         "data folder",

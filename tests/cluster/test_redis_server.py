@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import select
 import signal
@@ -103,6 +104,20 @@ async def test_stop_leaves_no_process_and_nothing_but_data(tmp_path: Path) -> No
     assert not left & {"server.json", "server.new", "redis.pid"}
     with pytest.raises(Closed):
         _ = server.url
+
+
+async def test_neither_git_nor_ray_takes_the_data_along(server: RedisServer, tmp_path: Path) -> None:
+    def taken(path: Path) -> None:
+        found.add(path.relative_to(tmp_path).as_posix())
+
+    found: set[str] = set()
+    (tmp_path / "app.py").touch()
+
+    packaging = importlib.import_module("ray._private.runtime_env.packaging")
+    packaging._dir_travel(tmp_path, [], taken, include_gitignore=True)
+
+    assert "app.py" in found
+    assert not [name for name in found if name.startswith("redis/")]
 
 
 async def test_what_was_written_is_there_after_stop_and_start(tmp_path: Path) -> None:

@@ -153,6 +153,8 @@ def head() -> Iterator[Head]:
         RAY_USAGE_STATS_ENABLED="0",
         RAY_API_SERVER_ADDRESS=f"http://127.0.0.1:{dashboard}",
     )
+    # As by default, data lie where Ray unpacks the folder of a job, which is below this one.
+    del variables["REGROW_DATA_DIR"]
     started = Head(folder, variables | {"RAY_ADDRESS": f"127.0.0.1:{gcs}"})
     command = ["ray", "start", "--head", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", "--num-cpus=2"]
     command += [f"--port={gcs}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"]
@@ -185,6 +187,7 @@ def test_a_job_runs_an_app_that_answers_and_succeeds_once_it_is_stopped(head: He
 
         assert job.wait_end() == 0
         assert "Job 'answers' succeeded" in job.said
+        assert "keep it with REGROW_DATA_DIR" in job.said
         assert head.stopped.read_text(encoding="utf-8") == "Shutdown"
         head.wait_nothing_left()
 
