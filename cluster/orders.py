@@ -51,6 +51,7 @@ class HostOrder(Message):
     host: str
     guardian: str
     guardian_life: str
+    guardian_actor: str
     first_incarnation: int
     principal: str
     module: str
@@ -209,6 +210,7 @@ def host_order(app: str, guardian: str, code: CodeBase, log: LogSettings) -> Hos
         host="",
         guardian=guardian,
         guardian_life="",
+        guardian_actor="",
         first_incarnation=1,
         principal=f"app:{app}",
         module=code.module,

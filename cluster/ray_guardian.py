@@ -22,6 +22,7 @@ from ray.exceptions import RayError
 from regrow.cluster import logs
 from regrow.cluster.config import Settings
 from regrow.cluster.directory import GuardianDirectory
+from regrow.cluster.host_process import end_others
 from regrow.cluster.hosts import HostRecord
 from regrow.cluster.making import BehaviorFactory
 from regrow.cluster.orders import (
@@ -97,11 +98,13 @@ class Guardian:
         )
         directory.here = runtime.cells.__contains__
         self._peers = Peers(runtime, FrameCodec(runtime.ref_to, runtime.loop.time), RayTransport(self._life))
-        host = order.host.model_copy(update={"first_incarnation": first})
+        me = str(ray.get_runtime_context().get_actor_id())
+        host = order.host.model_copy(update={"first_incarnation": first, "guardian_actor": me})
         self._keeper = Keeper(host, self._life, self._host_died)
         self._starter = RayStarter(runtime, self._keeper, directory)
         roots.attach(runtime, self._starter)
         try:
+            await end_others(me, self._life)
             await self._redis.check()
             await roots.start(supervisor_spec(order.root))
         except RegrowError as error:

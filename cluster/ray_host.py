@@ -15,7 +15,7 @@ from typing import Any
 
 import ray
 
-from regrow.cluster import logs
+from regrow.cluster import host_process, logs
 from regrow.cluster.code import CodeBase
 from regrow.cluster.directory import RememberingDirectory
 from regrow.cluster.making import BehaviorFactory
@@ -76,6 +76,7 @@ class RayHost:
             app = await _loaded(code_base(order))
         except RegrowError as error:
             return pack(Refusal(error=type(error).__name__, text=str(error)))
+        self._claimed = host_process.claim(order.guardian_actor, self._host)
         guardian = await asyncio.to_thread(ray.get_actor, actor_name(order.guardian), NAMESPACE)
         directory = RememberingDirectory(lambda actor: located(guardian, actor, after_start=False))
         runtime = self._runtime = Runtime(

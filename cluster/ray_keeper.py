@@ -20,6 +20,7 @@ import structlog
 from ray.exceptions import RayError
 
 from regrow.cluster.errors import RayUnavailable
+from regrow.cluster.host_process import gone
 from regrow.cluster.hosts import HostRecord, Use, choose
 from regrow.cluster.orders import HostJoined, HostOrder, Refusal, pack, unpack
 from regrow.cluster.ray_host import remote_host
@@ -31,8 +32,6 @@ log = structlog.get_logger("regrow.keeper")
 
 JOIN_TIMEOUT_S = 60.0
 """From asking Ray for a host until it has imported the app; a cold worker on a busy machine takes seconds."""
-GONE_TIMEOUT_S = 10.0
-"""How long a killed process may take to vanish from the process list."""
 BLOCK_OF_HOST = 100_000
 """Incarnations for what is spawned in one host, so that no later host gives a namesake the same number."""
 SPARE_DELAY_S = 0.25
@@ -101,7 +100,7 @@ class Keeper:
         record.alive = False
         ray.kill(handle)
         if record.pid:
-            await _gone(record.pid)
+            await gone(record.pid)
 
     async def close(self) -> None:
         """Ends every host."""
@@ -211,21 +210,3 @@ class Keeper:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-async def _gone(pid: int) -> None:
-    """Waits until a process of this machine has ended, so that «stopped» is true when it is said."""
-    try:
-        watched = os.pidfd_open(pid)  # readable as soon as the process has ended
-    except ProcessLookupError:
-        return
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-    loop.add_reader(watched, ended.set)
-    try:
-        await asyncio.wait_for(ended.wait(), GONE_TIMEOUT_S)
-    except TimeoutError:
-        log.warning("a killed host process does not vanish", pid=pid, after_s=GONE_TIMEOUT_S)
-    finally:
-        loop.remove_reader(watched)
-        os.close(watched)

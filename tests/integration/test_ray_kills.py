@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,7 +27,7 @@ from tests.integration.apps.victims import (
     Spawn,
     Watch,
 )
-from tests.integration.belongings import Process, alive, app_processes
+from tests.integration.belongings import Process, alive, app_processes, send
 from tests.integration.conftest import Start, nothing_left
 from tests.integration.killing import asked, back, kill
 from tests.integration.lives import dead_letters, lives, node_of, restarted
@@ -163,10 +164,12 @@ async def test_an_app_whose_guardian_is_killed_grows_back_and_refs_work(running:
     old_pid = await clerk.ask(Pid())
     kid = await clerk.ask(Spawn(name="kid"))
 
+    send(old_pid, signal.SIGSTOP)  # so that it can not end by itself, as a process that hangs would not
+
     await kill(running, "victims")
 
-    await until(lambda: not alive(old_pid), "the old process is gone with its guardian")
     assert await back(clerk) != old_pid
+    assert not alive(old_pid), "there were two of it"
     after = await lives(running)
     assert after.keys() == before.keys()
     assert all(after[id] > before[id] for id in before), "incarnations only grow"
