@@ -62,7 +62,7 @@ async def _owner_lives(name: str) -> bool:
 async def _silence(name: str) -> float | None:
     """How much of its lease an owner has been silent for; None when there is no such app any more."""
     try:
-        guardian = await asyncio.to_thread(ray.get_actor, name, NAMESPACE)
+        guardian: Any = await asyncio.to_thread(ray.get_actor, name, NAMESPACE)
         return float(await guardian.silence.remote())
     except ValueError:
         return None
