@@ -46,11 +46,11 @@ class Driver:
         assert text in self.said, f"it ended with {self.process.returncode}:\n{self.said}"
         return self.said
 
-    def wait_end(self) -> int:
+    def wait_end(self, *, within_s: float = END_S) -> int:
         """Waits until it has ended; gives its exit code."""
         __tracebackhide__ = True
         try:
-            return self.process.wait(END_S)
+            return self.process.wait(within_s)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it does not end; it said:\n{self.said}") from None
 
