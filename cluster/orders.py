@@ -7,7 +7,6 @@ host opens.
 
 from __future__ import annotations
 
-import time
 from dataclasses import is_dataclass
 from typing import TypeVar
 
@@ -17,10 +16,7 @@ from regrow.cluster.code import CodeBase, CodeName, name_of
 from regrow.cluster.config import LogSettings
 from regrow.runtime import (
     ActorId,
-    ActorRef,
-    Address,
     Bug,
-    CodeNotImportable,
     Crashed,
     Dedicated,
     ExitReason,
@@ -33,9 +29,7 @@ from regrow.runtime import (
     Placement,
     StartRequest,
 )
-from regrow.runtime.codec import FrameCodec, Undecodable
-from regrow.runtime.envelope import Envelope, Kind, Origin
-from regrow.runtime.wire_forms import check
+from regrow.runtime.packing import Opaque, pack, unpack
 from regrow.supervisors import ChildSpec, SupervisorSpec
 from regrow.supervisors.intensity import Backoff
 from regrow.supervisors.spec import AutoShutdown, Restart, Strategy
@@ -175,26 +169,6 @@ class AppOrder(Message):
     owner_ttl_s: float
 
 
-class Opaque(Message):
-    """A packed config, as the guardian holds it."""
-
-    packed: bytes
-
-
-def pack(value: object) -> bytes:
-    """Any codec value as bytes. Raises InvalidMessage when it is none."""
-    check(value)
-    return _codec.encode([Envelope(Kind.REPLY, ActorId("-"), value, Origin())])
-
-
-def unpack(packed: bytes) -> object:
-    """What `pack` packed. Raises CodeNotImportable for a class that is unknown here."""
-    [envelope] = _codec.decode(packed)
-    if isinstance(envelope.message, Undecodable):
-        raise CodeNotImportable(f"{envelope.message.type_name} could not be read here ({envelope.message.reason})")
-    return envelope.message
-
-
 def unpack_as(expected: type[M], packed: bytes) -> M:
     """What `pack` packed, known to be of one class."""
     value = unpack(packed)
@@ -324,10 +298,3 @@ def _child_spec(order: ChildOrder) -> ChildSpec:
         placement=placement,
         mailbox=MailboxSettings(capacity=order.capacity, overflow=Overflow(order.overflow)),
     )
-
-
-def _no_ref(address: Address) -> ActorRef:
-    raise CodeNotImportable(f"a ref to {address} can not stand in a config or an order; pass the id as text")
-
-
-_codec = FrameCodec(_no_ref, time.monotonic)

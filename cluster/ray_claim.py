@@ -14,9 +14,10 @@ import structlog
 from ray.exceptions import RayError
 
 from regrow.cluster.errors import AppAlreadyRunning
-from regrow.cluster.orders import AppOrder, pack
+from regrow.cluster.orders import AppOrder
 from regrow.cluster.ray_guardian import remote_guardian
 from regrow.cluster.ray_transport import NAMESPACE, actor_name
+from regrow.runtime.packing import pack
 
 log = structlog.get_logger("regrow.app")
 

@@ -27,7 +27,6 @@ from regrow.cluster.orders import (
     Refusal,
     host_order,
     supervisor_order,
-    unpack,
     unpack_as,
 )
 from regrow.cluster.ray_claim import RENEWALS, claimed
@@ -49,6 +48,7 @@ from regrow.runtime import (
     StartRequest,
 )
 from regrow.runtime.codec import FrameCodec
+from regrow.runtime.packing import unpack
 from regrow.runtime.peers import Peers
 from regrow.runtime.transport import PeerDead
 from regrow.supervisors import Intensity, SupervisorSpec

@@ -33,7 +33,6 @@ from regrow.cluster.orders import (
     HostStats,
     Located,
     Refusal,
-    pack,
     supervisor_spec,
     unpack_as,
 )
@@ -47,6 +46,7 @@ from regrow.cluster.services import ServiceConfig
 from regrow.cluster.tree import Counts, Trees
 from regrow.runtime import ActorId, ExitReason, HostId, RegrowError, Runtime
 from regrow.runtime.codec import FrameCodec
+from regrow.runtime.packing import pack
 from regrow.runtime.peers import Peers
 from regrow.runtime.transport import PeerDead
 

@@ -30,15 +30,14 @@ from regrow.cluster.orders import (
     Refusal,
     StartOrder,
     code_base,
-    pack,
     start_request,
-    unpack,
     unpack_as,
 )
 from regrow.cluster.ray_transport import NAMESPACE, RayTransport, actor_name, got_through, leave_terminal
 from regrow.cluster.services import service_id
 from regrow.runtime import ActorId, Crashed, HostId, Incarnation, RegrowError, Runtime, WorldBroke
 from regrow.runtime.codec import FrameCodec
+from regrow.runtime.packing import pack, unpack
 from regrow.runtime.peers import Peers
 from regrow.runtime.transport import PeerDead
 

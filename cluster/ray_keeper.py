@@ -22,10 +22,11 @@ from ray.exceptions import RayError
 from regrow.cluster.errors import RayUnavailable
 from regrow.cluster.host_process import gone
 from regrow.cluster.hosts import HostRecord, Use, choose
-from regrow.cluster.orders import HostJoined, HostOrder, Refusal, pack, unpack
+from regrow.cluster.orders import HostJoined, HostOrder, Refusal
 from regrow.cluster.ray_host import remote_host
 from regrow.cluster.ray_transport import NAMESPACE, actor_name, contact_error, got_through
 from regrow.runtime import ActorId, CodeNotImportable, ExitReason, HostId, Killed, Misuse, Placement
+from regrow.runtime.packing import pack, unpack
 from regrow.runtime.transport import PeerDead
 
 log = structlog.get_logger("regrow.keeper")

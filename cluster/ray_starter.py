@@ -10,7 +10,7 @@ from ray.exceptions import RayError
 
 from regrow.cluster.directory import GuardianDirectory
 from regrow.cluster.hosts import HostRecord
-from regrow.cluster.orders import CellFailed, pack, start_order, unpack
+from regrow.cluster.orders import CellFailed, start_order
 from regrow.cluster.ray_keeper import Keeper
 from regrow.cluster.ray_transport import got_through
 from regrow.runtime import (
@@ -31,6 +31,7 @@ from regrow.runtime import (
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.lifecycle import FreeExited
 from regrow.runtime.local_starter import LocalStarter
+from regrow.runtime.packing import pack, unpack
 from regrow.runtime.transport import PeerDead
 from regrow.supervisors import SupervisorSpec
 
