@@ -6,6 +6,7 @@ Each call waits for its turn in the supervisor's mailbox, so that it never meets
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
@@ -92,8 +93,8 @@ class Administration:
         """Adds a child, the last in start order, and starts it.
 
         Raises:
-            AlreadyStarted: a child of that id runs, or is about to run again.
-            AlreadyPresent: a child of that id is there and does not run.
+            AlreadyStarted: a child of that id runs.
+            AlreadyPresent: a child of that id is there and does not run, or waits for its restart.
             FailedToStartChild: it did not start, and nothing is known of it any more.
             SpecError: this supervisor can not have such a child.
         """
@@ -104,8 +105,9 @@ class Administration:
 
         Only restart_child starts it again; a temporary one is removed. Raises NoSuchChild.
         """
-        child = await self._turn(partial(self._stop_child, id))
-        await child.wait_dead()  # outside the turn: an unconfirmed death must not hold up the siblings
+        death = await self._turn(partial(self._stop_child, id))
+        if death is not None:  # outside the turn: an unconfirmed death must not hold up the siblings
+            await asyncio.wait((death,))
 
     async def restart_child(self, id: str) -> ChildRow:
         """Starts a child that does not run.
@@ -131,7 +133,7 @@ class Administration:
         supervisor = self._supervisor
         present = self._children.get(spec.id)
         if present is not None:
-            raise (AlreadyStarted if present.status in ACTIVE else AlreadyPresent)(supervisor, spec.id)
+            raise (AlreadyStarted if present.status is Status.RUNNING else AlreadyPresent)(supervisor, spec.id)
         child = self._children.add(spec)
         try:
             return await self._start_by_order(child)
@@ -139,7 +141,8 @@ class Administration:
             if child.life is Life.NONE and child.status is not Status.RUNNING:
                 self._children.remove(child)
 
-    async def _stop_child(self, id: str) -> Child:
+    async def _stop_child(self, id: str) -> asyncio.Future[None] | None:
+        """Returns the death to wait for: of this life, since another may follow before the caller looks."""
         child = self._children.named(id)
         self._retries.pop(id, None)
         await self._lives.end(child)
@@ -148,7 +151,7 @@ class Administration:
             self._remove(child)
         else:
             self._set_aside(child, Status.STOPPED)
-        return child
+        return child.death
 
     async def _restart_child(self, id: str) -> ChildRow:
         return await self._start_by_order(self._inactive(id))

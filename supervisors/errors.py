@@ -58,7 +58,7 @@ class NoSuchChild(_ChildMisuse):
 
 
 class AlreadyStarted(_ChildMisuse):
-    """A child of that id is running or about to run again."""
+    """A child of that id is running."""
 
     def __init__(self, supervisor: str, child_id: str) -> None:
         super().__init__(
@@ -69,7 +69,7 @@ class AlreadyStarted(_ChildMisuse):
 
 
 class AlreadyPresent(_ChildMisuse):
-    """The id belongs to a child that is known but does not run."""
+    """The id belongs to a child that is known but does not run, perhaps only until its next start."""
 
     def __init__(self, supervisor: str, child_id: str) -> None:
         super().__init__(

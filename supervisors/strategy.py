@@ -21,7 +21,9 @@ class Status(StrEnum):
 
     RUNNING = "running"
     RESTARTING = "restarting"
-    """It waits for its start after a restart: it failed to start, or its turn did not come yet."""
+    """It waits for its own start: it failed to start, or must not start yet."""
+    WAITING = "waiting"
+    """Its supervisor stopped it for a sibling that does not start yet, and starts it together with that one."""
     FINISHED = "finished"
     """Transient, and ended by itself."""
     STOPPED = "stopped"
@@ -110,9 +112,9 @@ def decide(
 def decide_retry(strategy: Strategy, children: Sequence[ChildState], child_id: str) -> Decision:
     """What follows when it is time to try the failed start of `child_id` again.
 
-    one_for_one retries that child alone. The other two resume for all that still wait, whichever of
-    them the retry was meant for: an operator may have stopped the one that failed, and its later
-    siblings must not wait for ever. NOTHING when nobody waits any more.
+    one_for_one retries that child alone. The other two resume at those that are restarting, whichever of
+    them the retry was meant for, and take along who waits for them. NOTHING when none is restarting any
+    more: an operator has stopped it, and who waited for it stays down with it, as in OTP.
     """
     waiting = [child.id for child in children if child.status is Status.RESTARTING]
     if strategy is Strategy.ONE_FOR_ONE:

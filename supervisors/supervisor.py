@@ -148,8 +148,12 @@ class SupervisorBehavior(Administration):
         child.exited = None
         if child.leaves:
             self._remove(child)
-        elif child.status is not Status.RESTARTING:
+        elif child.status not in (Status.RESTARTING, Status.WAITING):
             self._lives.forget(child)
+        if child.status is not Status.RESTARTING:  # an operator stopped it; who waited for its death only goes on
+            for other in self._children:
+                if other.status is Status.WAITING:
+                    other.status = Status.RESTARTING
         if self._retry_key(child) not in self._retries:
             decision = decide_retry(self._spec.strategy, self._children.states(), child.id)
             await self._carry_out(decision, ctx, counted=True)
@@ -184,7 +188,8 @@ class SupervisorBehavior(Administration):
         for id in decision.finish:
             self._set_aside(self._children.named(id), Status.FINISHED)
         for id in decision.start:
-            self._children.named(id).status = Status.RESTARTING
+            if id not in decision.caused_by:
+                self._children.named(id).status = Status.WAITING
         if decision.shuts_down:
             ctx.stop(Shutdown(detail="a significant child ended"))
         elif delay_s > 0:
@@ -196,6 +201,8 @@ class SupervisorBehavior(Administration):
         """Starts these children in order; one that does not start is tried again in a later turn."""
         strategy = self._spec.strategy
         children = [self._children.named(id) for id in ids]
+        for child in children:
+            child.status = Status.RESTARTING if child.unconfirmed else Status.WAITING
         if strategy is Strategy.ONE_FOR_ALL and any(child.unconfirmed for child in children):
             return  # all begin together, when the last death is confirmed
         for child in children:
@@ -203,6 +210,7 @@ class SupervisorBehavior(Administration):
             if not child.unconfirmed:
                 failed = await self._lives.start(child) is not None
                 if failed:
+                    child.status = Status.RESTARTING
                     self._tell(ReportKind.START_FAILED, child)
                     self._schedule(child, ctx, delay_s=0.0, counted=False)
                 else:

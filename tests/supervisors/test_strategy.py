@@ -205,10 +205,16 @@ def test_a_retry_that_nobody_waits_for_any_more_does_nothing(strategy: Strategy,
     assert decide_retry(strategy, [ChildState("a", status=status)], "a") is NOTHING
 
 
-def test_later_siblings_start_although_an_operator_stopped_the_failing_one() -> None:
-    children = [ChildState("a", status=Status.STOPPED), ChildState("b", status=Status.RESTARTING)]
+def test_siblings_that_wait_stay_down_when_an_operator_stopped_the_failing_one() -> None:
+    children = [ChildState("a", status=Status.STOPPED), ChildState("b", status=Status.WAITING)]
 
-    assert decide_retry(REST, children, "a").start == ("b",)
+    assert decide_retry(REST, children, "a") is NOTHING
+
+
+def test_siblings_that_wait_start_with_the_failing_one() -> None:
+    children = [ChildState("a", status=Status.RESTARTING), ChildState("b", status=Status.WAITING)]
+
+    assert decide_retry(REST, children, "a").start == ("a", "b")
 
 
 # Auto-shutdown.
@@ -232,9 +238,12 @@ def test_an_end_that_is_restarted_does_not_end_the_supervisor() -> None:
     assert (decision.start, decision.shuts_down) == (("a",), False)
 
 
+DOWN = (Status.WAITING, Status.FINISHED, Status.STOPPED)
+
+
 @pytest.mark.parametrize(
     ("other", "shuts_down"),
-    [(Status.RUNNING, False), (Status.RESTARTING, False), (Status.FINISHED, True), (Status.STOPPED, True)],
+    [(Status.RUNNING, False), (Status.RESTARTING, False), *((status, True) for status in DOWN)],
 )
 def test_all_significant_waits_for_the_last_active_one(other: Status, shuts_down: bool) -> None:
     children = [significant("a"), significant("b", other)]

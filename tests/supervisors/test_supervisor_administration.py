@@ -224,19 +224,52 @@ async def test_restarts_of_a_stopped_child_do_not_count_against_its_siblings() -
     assert stage.alive() == {"b"}
 
 
-@virtual
-async def test_siblings_that_wait_with_a_failing_child_go_on_when_it_is_stopped() -> None:
+async def with_b_failing(*, max_restarts: int) -> Stage:
+    """a runs, b fails to start for a second, c waits for it."""
     stage = Stage()
     children = [child(Actor, id) for id in "abc"]
-    await stage.start(Supervisor(strategy="rest_for_one", max_restarts=9, children=children))
+    await stage.start(Supervisor(strategy="rest_for_one", max_restarts=max_restarts, children=children))
     stage.fail_starts["b"] = 99
     stage.start_takes_s["b"] = 1.0
     await stage.crash("b")
+    return stage
+
+
+@virtual
+async def test_siblings_that_wait_for_a_failing_child_stay_down_when_it_is_stopped() -> None:
+    """As in OTP; and the retry that was cancelled costs nothing (the oracle's first find)."""
+    stage = await with_b_failing(max_restarts=1)
 
     await stage.supervisor().stop_child("b")
     await pass_time(SOON_S)
 
+    assert stage.states() == {"a": "running", "b": "stopped", "c": "waiting"}
+    await stage.supervisor().restart_child("c")
     assert stage.states() == {"a": "running", "b": "stopped", "c": "running"}
+
+
+@virtual
+async def test_child_that_fails_to_start_is_restarting_and_who_waits_for_it_is_not() -> None:
+    stage = await with_b_failing(max_restarts=9)
+
+    questions = [stage.supervisor().which_children(), stage.supervisor().start_child(child(Actor, "b"))]
+    rows, refusal = await asyncio.gather(*questions, return_exceptions=True)
+
+    assert isinstance(rows, tuple)
+    assert [row.state for row in rows] == ["running", "restarting", "waiting"]
+    assert isinstance(refusal, AlreadyPresent)
+
+
+@virtual
+async def test_stop_child_returns_although_the_child_is_started_again_at_once() -> None:
+    stage = Stage()
+    await stage.start(Supervisor(children=[child(Actor, "a")]))
+
+    async with asyncio.timeout(1.0), asyncio.TaskGroup() as operators:
+        operators.create_task(stage.supervisor().stop_child("a"))
+        operators.create_task(stage.supervisor().restart_child("a"))
+
+    assert stage.alive() == {"a"}
 
 
 # ---- restart_child, delete_child ---------------------------------------------------------------

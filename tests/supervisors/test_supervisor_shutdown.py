@@ -119,7 +119,7 @@ async def test_rest_for_one_waits_at_a_child_whose_death_is_not_confirmed() -> N
     stage = await with_b_lost("rest_for_one")
 
     assert stage.drain() == ["stop c", "start a"]
-    assert stage.states() == {"a": "running", "b": "unconfirmed", "c": "restarting"}
+    assert stage.states() == {"a": "running", "b": "unconfirmed", "c": "waiting"}
     await stage.far.confirm("root/b")
     assert stage.drain() == ["start b", "start c"]
     assert not stage.doubled
