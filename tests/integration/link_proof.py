@@ -340,8 +340,15 @@ def compared(accepted: list[bytes], items: bytes) -> dict[str, int]:
     return wrong
 
 
-def inject(lost_percent: int, failures: int) -> None:
-    """Has every process of the next Ray lose so much of its requests, and as much of the replies to the rest."""
+def inject(lost_percent: int, failures: int, noticed_ms: int | None) -> None:
+    """Has every process of the next Ray lose so much of its requests, and as much of the replies to the rest.
+
+    Ray says that a call was lost once it has waited for news of a death, and looks for what waits at intervals; both
+    take a second, or as long as is said here.
+    """
+    if noticed_ms is not None:
+        for name in ("timeout_ms_task_wait_for_death_info", "core_worker_internal_heartbeat_ms"):
+            os.environ[f"RAY_{name}"] = str(noticed_ms)
     how = {"num_failures": failures, "req_failure_prob": lost_percent, "resp_failure_prob": lost_percent}
     os.environ["RAY_testing_rpc_failure"] = json.dumps({METHOD: how})  # noqa: SIM112 - Ray spells it so
 
@@ -389,9 +396,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1, help="of each kind, in turns")
     parser.add_argument("--lost", type=int, default=20, help="percent of requests and of replies")
     parser.add_argument("--failures", type=int, default=100_000, help="at most so many in each process")
+    parser.add_argument("--noticed-ms", type=int, help="after twice as long at most Ray says that a call was lost")
     options = parser.parse_args()
     if options.lost:
-        inject(options.lost, options.failures)
+        inject(options.lost, options.failures, options.noticed_ms)
     figures = asyncio.run(prove(options.messages, options.rounds))
     sys.stdout.write(json.dumps(figures) + "\n")
 
