@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check check-lint check-walls check-types check-tidy bench clean
+.PHONY: help setup run test check check-lint check-walls check-types check-tidy oracle bench clean
 
 # The first that is there, runs and is new enough.
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
@@ -19,6 +19,7 @@ help:
 	@echo 'make run     the research desk on these docs; DOCS=folder ASK="question" for others; ARGS=--json'
 	@echo 'make test    all tests; ARGS="-k mailbox" for some'
 	@echo 'make check   lint and format, walls between the rooms, types, tidiness; or one of check-lint, -walls, -types, -tidy'
+	@echo 'make oracle  compare our supervisors with OTP on 10,000 random traces; ARGS="--traces N --seed S --json"'
 	@echo 'make bench   measure, and write docs/BENCHMARKS.md'
 	@echo 'make clean   remove .venv, caches and builds; .regrow, where apps keep their data, stays'
 
@@ -53,6 +54,9 @@ check-types: $(READY)
 
 check-tidy: $(READY)
 	@$(BIN)/pytest --quiet tests/tidy $(ARGS)
+
+oracle: $(READY)
+	@$(BIN)/python -m tests.oracle.run $(ARGS)
 
 bench: $(READY)
 	@$(BIN)/python benchmarks/all.py $(ARGS)

@@ -1,0 +1,148 @@
+"""Compares what OTP did with what ours did, and knows the deviations by name.
+
+Each `Rule` is one difference that Regrow wants (docs/SEMANTICS.md sections 1 and 2), or one thing on which
+OTP makes no promise. It changes or excuses exactly that, and its uses are counted. All else is a difference.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from enum import Enum
+
+from tests.oracle.observed import Answer, Entry, Seen, Step
+
+
+class Rule(Enum):
+    """What the comparer lets pass, and why."""
+
+    ESCALATED = "a supervisor that restarts too often ends as Escalated, where OTP says shutdown"
+    ESCALATED_TRANSIENT = "… and is abnormal, so that a transient one is restarted, where OTP's disappears unseen"
+    OPERATORS_STOP = "a child that an operator stopped stays stopped when its siblings restart, where OTP starts it"
+    SHUTDOWN_DEFAULT = "a worker has 10 s to stop unless its spec says otherwise, where OTP gives 5 s"
+    CHILD_RUNNING = "ChildRunning is one refusal for what OTP calls running and restarting"
+    ORPHANS = "OTP promises no order and no reason for the children of a killed supervisor"
+
+
+ALL = frozenset(Rule)
+
+
+class Comparer:
+    """Compares traces and counts which rules it needed."""
+
+    def __init__(self, rules: frozenset[Rule] = ALL) -> None:
+        self.rules = rules
+        self.used: Counter[Rule] = Counter()
+
+    def difference(self, otp: Seen, ours: Seen) -> str | None:
+        """The first step in which they differ, in words; None when they do not."""
+        otp = self._orphans_gathered(otp)
+        assert len(otp) == len(ours)
+        for number, (theirs, mine) in enumerate(zip(otp, ours, strict=True)):
+            expected = self._expected(theirs, mine)
+            mine.answers.sort(key=_key)
+            for what in ("log", "answers", "sups"):
+                if getattr(expected, what) != getattr(mine, what):
+                    return _told(number, what, getattr(expected, what), getattr(mine, what))
+        return None
+
+    def _expected(self, theirs: Step, mine: Step) -> Step:
+        """What OTP did, with the deviations applied."""
+        log = [entry for entry in map(self._entry, theirs.log) if entry is not None]
+        answers = sorted(theirs.answers, key=_key)
+        own = sorted(mine.answers, key=_key)
+        if [(a.op, a.path) for a in answers] == [(a.op, a.path) for a in own]:
+            answers = [self._answer(answer, other) for answer, other in zip(answers, own, strict=True)]
+        return Step(log=log, answers=answers, sups=theirs.sups)
+
+    def _entry(self, entry: Entry) -> Entry | None:
+        match entry:
+            case Entry(word="held") if self._may(Rule.OPERATORS_STOP):
+                return None
+            case Entry(reason="escalated") if self._may(Rule.ESCALATED_TRANSIENT):
+                return entry
+            case Entry(reason="escalated_as_shutdown") if self._may(Rule.ESCALATED):
+                return replace(entry, reason="escalated")
+            case Entry(reason="escalated_as_shutdown"):
+                return replace(entry, reason="shutdown")
+            case _:
+                return entry
+
+    def _answer(self, theirs: Answer, mine: Answer) -> Answer:
+        match theirs.said, mine.said:
+            case ("restarting",), ("running",) if self._may(Rule.CHILD_RUNNING):
+                return mine
+            case ("spec", *most, "5000", kind), ("spec", *_, "10000", _) if self._may(Rule.SHUTDOWN_DEFAULT):
+                return Answer(theirs.op, theirs.path, ("spec", *most, "10000", kind))
+            case _:
+                return theirs
+
+    def _may(self, rule: Rule) -> bool:
+        if rule not in self.rules:
+            return False
+        self.used[rule] += 1
+        return True
+
+    def _orphans_gathered(self, seen: Seen) -> Seen:
+        """OTP's log with the ends of orphans taken out and told with the end of their supervisor."""
+        if Rule.ORPHANS not in self.rules:
+            return seen
+        ends = {(entry.path, entry.life) for step in seen for entry in step.log if entry.word == "exit"}
+        here: dict[str, int] = {}
+        taken: set[tuple[str, int]] = set()
+        gathered: Seen = []
+        for step in seen:
+            log: list[Entry] = []
+            for entry in step.log:
+                life = (entry.path, entry.life)
+                if entry.word == "init":
+                    here[entry.path] = entry.life
+                elif entry.word == "exit" and life in taken:
+                    continue
+                elif entry.word == "exit":
+                    here.pop(entry.path, None)
+                    if entry.reason == "killed":
+                        entry = replace(entry, orphans=_orphans(entry.path, here, ends))
+                        taken.update(entry.orphans)
+                        for path, _ in entry.orphans:
+                            del here[path]
+                        self.used[Rule.ORPHANS] += bool(entry.orphans)
+                log.append(entry)
+            gathered.append(Step(log=log, answers=step.answers, sups=step.sups))
+        return gathered
+
+
+def _orphans(path: str, here: dict[str, int], ends: set[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    """Who runs below; a supervisor that failed to start is in `here` and has no end."""
+    above = f"{path}/" if path else ""
+    return tuple(sorted(life for life in here.items() if life[0].startswith(above) and life in ends))
+
+
+def _key(answer: Answer) -> tuple[str, str, tuple[str, ...]]:
+    return answer.op, answer.path, answer.said
+
+
+def _told(number: int, what: str, otp: object, ours: object) -> str:
+    event = "the start" if number == 0 else f"event {number}"
+    return f"{what} after {event} differ\n  OTP:  {_lines(otp)}\n  ours: {_lines(ours)}"
+
+
+def _lines(value: object) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{path or '(root)'}: {rows}" for path, rows in value.items())
+    if isinstance(value, list):
+        return ", ".join(_short(item) for item in value) or "nothing"
+    return str(value)
+
+
+def _short(item: object) -> str:
+    match item:
+        case Entry(word="exit"):
+            orphans = f" with {[f'{path}#{life}' for path, life in item.orphans]}" if item.orphans else ""
+            return f"exit {item.path or '(root)'}#{item.life} {item.reason}{orphans}"
+        case Entry():
+            return f"{item.word} {item.path or '(root)'}#{item.life}"
+        case Answer():
+            return f"{item.op} {item.path}: {' '.join(item.said)}"
+        case _:
+            return str(item)

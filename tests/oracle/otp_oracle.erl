@@ -1,0 +1,383 @@
+%% Runs traces on OTP's own supervisor and tells what it did. Started once by otp.py; speaks Erlang
+%% terms in, JSON out, in packets with a length of four bytes, and ends when its stdin closes.
+%%
+%% Needs `+S 1`: with one scheduler a message is in its receiver's queue before anybody else runs, so
+%% the recorder's queue is the order in which things happened.
+-module(otp_oracle).
+-export([main/0, log/2]).
+-export([start_child/1, worker/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+
+%% #state{} of supervisor.erl in OTP 25 to 27: the place of the restart times, for the clock.
+-define(RESTARTS, 8).
+-define(PATIENCE_MS, 10000).
+
+-record(r, {
+    log = [],       % newest first: [init | fail | held, Path, Life] | [exit, Path, Life, Reason]
+    lives = #{},    % Path => how often it was started
+    here = #{},     % Pid => {worker | supervisor, Path, Life} of all that run
+    at = #{},       % Path => Pid of all that run
+    fails = #{},    % Path => [hooks of each start that is to fail]
+    held = #{},     % Path => true: an operator stopped it
+    calls = #{},    % Ref => {Key, Sup, Op, Path}: admin calls without an answer
+    answers = [],   % [Op, Path, Answer], in order
+    escalated = #{},% Pid => true: its supervisor report said so
+    options}).
+
+main() ->
+    erlang:system_flag(backtrace_depth, 60),
+    logger:remove_handler(default),
+    ok = logger:add_handler(?MODULE, ?MODULE, #{level => error}),
+    Port = open_port({fd, 0, 1}, [binary, {packet, 4}, eof]),
+    Version = filelib:wildcard(filename:join([code:root_dir(), "releases", "*", "OTP_VERSION"])),
+    Otp = case Version of
+        [File | _] -> {ok, Text} = file:read_file(File), string:trim(Text);
+        [] -> list_to_binary(erlang:system_info(otp_release))
+    end,
+    port_command(Port, json([Otp])),
+    serve(Port).
+
+serve(Port) ->
+    receive
+        {Port, {data, Text}} ->
+            {ok, Tokens, _} = erl_scan:string(binary_to_list(Text) ++ "."),
+            {ok, Request} = erl_parse:parse_term(Tokens),
+            {Pid, Mon} = spawn_monitor(fun() -> exit({done, trace(Request)}) end),
+            receive
+                {'DOWN', Mon, process, Pid, {done, Answer}} -> port_command(Port, json(Answer));
+                {'DOWN', Mon, process, Pid, Crash} ->
+                    port_command(Port, json([error, iolist_to_binary(io_lib:format("~0p", [Crash]))]))
+            end,
+            serve(Port);
+        {Port, eof} -> halt(0)
+    end.
+
+%% ---- one trace -----------------------------------------------------------------------------------
+
+%% Gives [ticks, [step]]: ticks is how far OTP's own clock of whole seconds moved meanwhile.
+trace({Options, Tree, Fails, Events}) ->
+    Begin = erlang:monotonic_time(1),
+    Rec = self(),
+    Top = spawn_link(fun() -> top(Rec, Tree, Options) end),
+    S0 = fails(Fails, #r{options = Options}),
+    S1 = wait_for(fun({top_started, _}) -> true; (_) -> false end, S0),
+    {First, S2} = step(S1),
+    {Steps, S3} = lists:mapfoldl(fun(Event, S) -> step(event(Event, S)) end, S2, Events),
+    Top ! stop,
+    S4 = wait_for(fun(top_stopped) -> true; (_) -> false end, S3),
+    {Last, _} = step(S4),
+    [erlang:monotonic_time(1) - Begin, [First | Steps] ++ [Last]].
+
+%% The parent of the root, as an application master would be.
+top(Rec, Tree, Options) ->
+    process_flag(trap_exit, true),
+    case start_child({<<>>, permanent, Tree, Rec, Options}) of
+        {ok, Pid} ->
+            Rec ! {top_started, Pid},
+            receive
+                stop -> exit(Pid, shutdown), receive {'EXIT', Pid, _} -> ok end;
+                {'EXIT', Pid, _} -> receive stop -> ok end
+            end;
+        {error, _} ->
+            Rec ! {top_started, none},
+            receive stop -> ok end
+    end,
+    Rec ! top_stopped,
+    exit(normal).
+
+%% What happened until all was quiet, and how things are now.
+step(S0) ->
+    {Rows, S} = quiet(S0),
+    {[lists:reverse(S#r.log), lists:reverse(S#r.answers), Rows], S#r{log = [], answers = []}}.
+
+event({exit, Path, How}, S) -> ends(Path, How, S);
+event({fail, Path, Hooks}, S) -> fails([{Path, Hooks}], S);
+event({advance, Seconds}, S) ->
+    Shift = fun(State) -> setelement(?RESTARTS, State, [T - Seconds || T <- element(?RESTARTS, State)]) end,
+    [sys:replace_state(Pid, Shift) || {Pid, {supervisor, _, _}} <- maps:to_list(S#r.here)],
+    S;
+event({call, Sup, Call}, S) -> call(Sup, Call, S);
+event({together, Sup, Exits, Calls}, S0) ->
+    case S0#r.at of
+        #{Sup := Pid} ->
+            ok = sys:suspend(Pid),
+            S1 = lists:foldl(fun({Path, How}, S) -> ends(Path, How, S) end, S0, Exits),
+            S2 = lists:foldl(fun(Call, S) -> call(Sup, Call, S) end, S1, Calls),
+            ok = sys:resume(Pid),
+            S2;
+        #{} -> S0
+    end.
+
+fails(Pairs, S) ->
+    S#r{fails = lists:foldl(fun({Path, Hooks}, F) -> F#{Path => maps:get(Path, F, []) ++ Hooks} end, S#r.fails, Pairs)}.
+
+%% Ends what runs at that path, and waits for its death so that the next thing comes after it.
+ends(Path, How, S) ->
+    case S#r.at of
+        #{Path := Pid} ->
+            case {How, maps:get(Pid, S#r.here)} of
+                {kill, _} -> exit(Pid, kill);
+                {_, {worker, _, _}} -> Pid ! {ends, How};
+                {_, _} -> ok
+            end,
+            case How =:= kill orelse element(1, maps:get(Pid, S#r.here)) =:= worker of
+                true -> wait_until(fun(R) -> not maps:is_key(Pid, R#r.here) end, S);
+                false -> S
+            end;
+        #{} -> S
+    end.
+
+%% Sends an admin call as gen_server:call would, without waiting; `quiet` waits.
+call(Sup, {Op, Path, Call}, S) ->
+    case S#r.at of
+        #{Sup := Pid} ->
+            Ref = make_ref(),
+            Pid ! {'$gen_call', {self(), Ref}, refer(Call, S)},
+            S#r{calls = (S#r.calls)#{Ref => {Op, Pid, Path}}};
+        #{} -> S#r{answers = [[Op, Path, gone] | S#r.answers]}
+    end.
+
+refer({start_child, Path, Kid}, S) -> {start_child, child_spec(parent(Path), Kid, self(), S#r.options)};
+refer(Call, _) -> Call.
+
+parent(Path) ->
+    case string:split(Path, <<"/">>, trailing) of [Above, _] -> Above; [_] -> <<>> end.
+
+%% ---- the recorder --------------------------------------------------------------------------------
+
+%% Returns when nothing is under way: every supervisor has answered twice with nothing in between, none
+%% waits for a retry, and all that run are children of those who answered.
+quiet(S0) ->
+    S1 = wait_until(fun(S) -> S#r.calls =:= #{} end, drain(S0)),
+    Sups = lists:sort([{Path, Pid} || {Pid, {supervisor, Path, _}} <- maps:to_list(S1#r.here)]),
+    {Answers, S2} = lists:mapfoldl(fun look/2, S1, Sups),
+    S3 = drain(S2),
+    Same = S3#r.log =:= S1#r.log andalso S3#r.here =:= S1#r.here andalso S3#r.answers =:= S1#r.answers,
+    case Same andalso not lists:member(gone, Answers) andalso settled(Answers, S3) of
+        true -> {[rows(Answer, S3) || Answer <- Answers], S3};
+        false -> quiet(S3);
+        orphans -> quiet(take(S3))
+    end.
+
+look({Path, Pid}, S0) ->
+    case ask(Pid, which_children, S0) of
+        {gone, S1} -> {gone, S1};
+        {Children, S1} ->
+            case ask(Pid, count_children, S1) of
+                {gone, S2} -> {gone, S2};
+                {Counts, S2} -> {{Path, lists:reverse(Children), Counts}, S2}
+            end
+    end.
+
+ask(Pid, Request, #r{here = Here} = S) when is_map_key(Pid, Here) ->
+    Ref = make_ref(),
+    Pid ! {'$gen_call', {self(), Ref}, Request},
+    ask_reply(Pid, Ref, S);
+ask(_, _, S) -> {gone, S}.
+
+ask_reply(Pid, Ref, S) ->
+    receive
+        {Ref, Reply} -> {Reply, S};
+        Message ->
+            Next = note(Message, S),
+            case maps:is_key(Pid, Next#r.here) of
+                true -> ask_reply(Pid, Ref, Next);
+                false -> {gone, Next}
+            end
+    after ?PATIENCE_MS -> exit({no_answer_from, maps:get(Pid, S#r.here)})
+    end.
+
+settled(Answers, S) ->
+    Pids = [Pid || {_, Children, _} <- Answers, {_, Pid, _, _} <- Children],
+    Root = [Pid || #{<<>> := Pid} <- [S#r.at]],
+    Running = lists:sort(Root ++ [Pid || Pid <- Pids, is_pid(Pid)]),
+    case {lists:member(restarting, Pids), Running =:= lists:sort(maps:keys(S#r.here))} of
+        {true, _} -> false;
+        {false, true} -> true;
+        {false, false} -> orphans
+    end.
+
+rows({Path, Children, Counts}, S) ->
+    [Path, [row(Id, Pid, S) || {Id, Pid, _, _} <- Children],
+     [proplists:get_value(Key, Counts) || Key <- [specs, active, supervisors, workers]]].
+
+row(Id, undefined, _) -> [Id, down, 0];
+row(Id, Pid, S) -> {_, _, Life} = maps:get(Pid, S#r.here), [Id, running, Life].
+
+drain(S) ->
+    receive Message -> drain(note(Message, S)) after 0 -> S end.
+
+take(S) ->
+    receive Message -> note(Message, S) after ?PATIENCE_MS -> exit({never_quiet, S}) end.
+
+wait_until(Holds, S) ->
+    case Holds(S) of true -> S; false -> wait_until(Holds, take(S)) end.
+
+wait_for(Wanted, S) ->
+    receive
+        Message -> case Wanted(Message) of true -> S; false -> wait_for(Wanted, note(Message, S)) end
+    after ?PATIENCE_MS -> exit({never_came, S})
+    end.
+
+note({start, From, Ref, Path, How}, S) ->
+    case S of
+        #r{held = #{Path := true}} when How =:= restart ->
+            From ! {Ref, held},
+            logged([held, Path, maps:get(Path, S#r.lives)], S);
+        #r{fails = #{Path := [Hook | Hooks]} = Fails} ->
+            Next = logged([fail, Path, life(Path, S)], begun(Path, S#r{fails = Fails#{Path := Hooks}})),
+            Hooked = case How of restart -> hook(Hook, Next); _ -> Next end,
+            From ! {Ref, fail},
+            Hooked;
+        #r{held = Held} ->
+            Next = logged([init, Path, life(Path, S)], begun(Path, S)),
+            From ! {Ref, go},
+            Next#r{held = maps:remove(Path, Held)}
+    end;
+note({up, From, Ref, Kind, Path, Pid}, S) ->
+    monitor(process, Pid),
+    From ! {Ref, noted},
+    Life = maps:get(Path, S#r.lives),
+    S#r{here = (S#r.here)#{Pid => {Kind, Path, Life}}, at = (S#r.at)#{Path => Pid}};
+note({'DOWN', _, process, Pid, Reason}, S) ->
+    #{Pid := {_, Path, Life}} = S#r.here,
+    At = case S#r.at of #{Path := Pid} -> maps:remove(Path, S#r.at); Other -> Other end,
+    {Lost, Calls} = lists:partition(fun({_, {_, Sup, _}}) -> Sup =:= Pid end, maps:to_list(S#r.calls)),
+    Gone = [[Op, Of, gone] || {_, {Op, _, Of}} <- Lost],
+    Next = S#r{here = maps:remove(Pid, S#r.here), at = At, calls = maps:from_list(Calls), answers = Gone ++ S#r.answers},
+    case Reason of
+        %% It never was up. Its parent may have gone on before this process was gone, so the moment says nothing.
+        {shutdown, {failed_to_start_child, _, _}} -> Next;
+        _ -> logged([exit, Path, Life, word(Reason, maps:is_key(Pid, S#r.escalated))], Next)
+    end;
+note({escalated, Pid}, S) -> S#r{escalated = (S#r.escalated)#{Pid => true}};
+note({Ref, Reply}, #r{calls = Calls} = S) when is_map_key(Ref, Calls) ->
+    {{Op, _, Path}, Rest} = maps:take(Ref, Calls),
+    Held = case {Op, Reply, maps:get(hold, S#r.options)} of
+        {stop, ok, true} -> (S#r.held)#{Path => true};
+        _ -> S#r.held
+    end,
+    S#r{calls = Rest, held = Held, answers = [[Op, Path, answer(Reply)] | S#r.answers]};
+note({Ref, _Late}, S) when is_reference(Ref) -> S.
+
+hook({exit, Path, How}, S) -> ends(Path, How, S);
+hook({call, Sup, Call}, S) -> call(Sup, Call, S);
+hook(none, S) -> S.
+
+life(Path, S) -> maps:get(Path, S#r.lives, 0) + 1.
+
+begun(Path, S) -> S#r{lives = (S#r.lives)#{Path => life(Path, S)}}.
+
+logged(Entry, S) -> S#r{log = [Entry | S#r.log]}.
+
+word(normal, _) -> normal;
+word(shutdown, true) -> escalated_as_shutdown;
+word(escalated, true) -> escalated;
+word(shutdown, false) -> shutdown;
+word({shutdown, _}, false) -> shutdown;
+word(killed, _) -> killed;
+word(_, _) -> crashed.
+
+answer(ok) -> ok;
+answer({ok, Spec}) when is_map(Spec) -> [spec | [maps:get(Key, Spec) || Key <- [restart, significant, shutdown, type]]];
+answer({ok, Pid}) when is_pid(Pid) -> ok;
+answer({error, {already_started, _}}) -> already_started;
+answer({error, {bad_combination, _}}) -> bad_spec;
+answer({error, told_to_fail}) -> failed;
+answer({error, Word}) when is_atom(Word) -> Word;
+answer({error, _}) -> failed.
+
+%% ---- what is supervised --------------------------------------------------------------------------
+
+child_spec(Above, {Id, Restart, Significant, Shutdown, Target}, Rec, Options) ->
+    Path = case Above of <<>> -> Id; _ -> <<Above/binary, "/", Id/binary>> end,
+    Spec = #{id => Id, restart => Restart, significant => Significant,
+             type => case Target of {sup, _, _, _, _, _} -> supervisor; _ -> worker end,
+             start => {?MODULE, start_child, [{Path, Restart, Target, Rec, Options}]}},
+    case Shutdown of default -> Spec; _ -> Spec#{shutdown => Shutdown} end.
+
+%% Runs in the supervisor, as every start function does.
+start_child({Path, Restart, Target, Rec, Options}) ->
+    case sync(Rec, {start, Path, how()}) of
+        held -> ignore;
+        fail -> {error, told_to_fail};
+        go -> start_child(Target, Path, Restart, Rec, Options)
+    end.
+
+start_child({sup, _, _, _, _, _} = Sup, Path, transient, Rec, #{escalate := true} = Options) ->
+    gen_server:start_link(?MODULE, {escalating, {Path, Sup, Rec, Options}}, []);
+start_child({sup, _, _, _, _, _} = Sup, Path, _, Rec, Options) ->
+    supervisor:start_link(?MODULE, {Path, Sup, Rec, Options});
+start_child(Kind, Path, _, Rec, _) ->
+    Pid = spawn_link(?MODULE, worker, [Kind, self()]),
+    noted = sync(Rec, {up, worker, Path, Pid}),
+    {ok, Pid}.
+
+%% Why a start function runs can only be seen on the stack: OTP tells it nothing.
+how() ->
+    {current_stacktrace, Stack} = process_info(self(), current_stacktrace),
+    Frames = [F || {supervisor, F, _, _} <- Stack],
+    case {lists:member(handle_call, Frames), lists:member(handle_info, Frames) orelse lists:member(handle_cast, Frames)} of
+        {true, _} -> call;
+        {_, true} -> restart;
+        _ -> init
+    end.
+
+sync(Rec, Message) ->
+    Ref = make_ref(),
+    [Tag | Rest] = tuple_to_list(Message),
+    Rec ! list_to_tuple([Tag, self(), Ref | Rest]),
+    receive {Ref, Answer} -> Answer end.
+
+worker(plain, _) -> receive {ends, How} -> exit(reason(How)) end;
+worker(Kind, Parent) ->
+    process_flag(trap_exit, true),
+    trapping(Kind, Parent).
+
+trapping(Kind, Parent) ->
+    receive
+        {ends, How} -> exit(reason(How));
+        {'EXIT', Parent, shutdown} when Kind =:= stubborn -> trapping(Kind, Parent);
+        {'EXIT', Parent, _} -> exit(sour)
+    end.
+
+reason(normal) -> normal;
+reason(shutdown) -> shutdown;
+reason(detail) -> {shutdown, detail};
+reason(error) -> error.
+
+%% The supervisor's own callback, and that of `escalating` around it.
+init({escalating, Args}) -> supervisor:init({self, ?MODULE, Args});
+init({Path, {sup, Strategy, Max, Within, Auto, Kids}, Rec, Options}) ->
+    put(recorder, Rec),
+    noted = sync(Rec, {up, supervisor, Path, self()}),
+    Flags = #{strategy => Strategy, intensity => Max, period => Within, auto_shutdown => Auto},
+    {ok, {Flags, [child_spec(Path, Kid, Rec, Options) || Kid <- Kids]}}.
+
+%% OTP's supervisor in every callback; only `shutdown` after too many restarts becomes `escalated`.
+handle_call(Request, From, State) -> supervisor:handle_call(Request, From, State).
+handle_cast(Request, State) -> escalating(supervisor:handle_cast(Request, State)).
+handle_info(Info, State) -> escalating(supervisor:handle_info(Info, State)).
+terminate(Reason, State) -> supervisor:terminate(Reason, State).
+
+escalating({stop, shutdown, State}) ->
+    {stop, case get(escalated) of true -> escalated; _ -> shutdown end, State};
+escalating(Result) -> Result.
+
+%% A handler of logger runs in the process that logs: here in the supervisor that gives up.
+log(#{msg := {report, #{label := {supervisor, shutdown}, report := Report}}}, _) ->
+    case lists:keyfind(reason, 1, Report) of
+        {reason, reached_max_restart_intensity} -> put(escalated, true), get(recorder) ! {escalated, self()};
+        _ -> ok
+    end;
+log(_, _) -> ok.
+
+%% ---- JSON ----------------------------------------------------------------------------------------
+
+json(X) when is_integer(X) -> integer_to_list(X);
+json(true) -> "true";
+json(false) -> "false";
+json(X) when is_atom(X) -> json(atom_to_binary(X));
+json(X) when is_binary(X) -> [$", string:replace(string:replace(X, "\\", "\\\\", all), "\"", "\\\"", all), $"];
+json([]) -> "[]";
+json([X | Xs]) -> [$[, json(X), [[$,, json(Y)] || Y <- Xs], $]].

@@ -1,0 +1,392 @@
+"""Runs a trace on our supervisors: inline, on the virtual clock, and tells what was seen."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter
+from contextvars import Context
+from dataclasses import dataclass, field
+from typing import Any
+
+from regrow.runtime.address import ActorId, HostId, Incarnation
+from regrow.runtime.behavior import Behavior
+from regrow.runtime.cell import Cell, State
+from regrow.runtime.context import CellContext
+from regrow.runtime.errors import AskFailed, Closed, Refused
+from regrow.runtime.lifecycle import Crashed, Escalated, ExitReason, Killed, Normal, crashed
+from regrow.runtime.lifecycle import Shutdown as ShutdownReason
+from regrow.runtime.local_starter import LocalStarter
+from regrow.runtime.message import Message
+from regrow.runtime.runtime import Runtime
+from regrow.runtime.starter import KillOutcome, StartRequest
+from regrow.runtime.testing import pass_time, run_virtual
+from regrow.supervisors import (
+    AlreadyPresent,
+    AlreadyStarted,
+    ChildRunning,
+    ChildSpec,
+    FailedToStartChild,
+    NoSuchChild,
+    SpecError,
+    Supervisor,
+    SupervisorBehavior,
+    SupervisorSpec,
+    child,
+)
+from regrow.supervisors.turns import TakeTurn
+from tests.oracle.observed import Answer, Entry, Rows, Seen, Step
+from tests.oracle.trace import Admin, Advance, Event, Exit, Fail, Hook, Kid, Sup, Together, Trace, parent
+from tests.supervisors.stage import Nowhere
+
+QUIET_S = 5.0
+"""Longer than all the limits of stubborn children in one tree, short against every other limit."""
+
+
+class Boom(Exception):
+    """What the workers fail with."""
+
+
+class End(Message):
+    """Tells a worker to end in order; `how` as in Exit."""
+
+    how: str
+
+
+class Plain:
+    """A target: a worker that stops when it is told to."""
+
+
+class Sour:
+    """A target: a worker that fails while it stops."""
+
+
+class Stubborn:
+    """A target: a worker that does not hear that it should stop."""
+
+
+TARGETS = {"plain": Plain, "sour": Sour, "stubborn": Stubborn}
+
+REASONS: dict[str, ExitReason] = {
+    "normal": Normal(),
+    "shutdown": ShutdownReason(),
+    "detail": ShutdownReason(detail="detail"),
+    "error": crashed(Boom("told to")),
+    "kill": Killed(),
+}
+
+
+def supervisor_spec(sup: Sup) -> SupervisorSpec:
+    """The tree as our own specs."""
+    return Supervisor(
+        strategy=sup.strategy,
+        max_restarts=sup.max_restarts,
+        within_s=float(sup.within_s),
+        auto_shutdown=sup.auto_shutdown,
+        children=[child_spec(kid) for kid in sup.kids],
+    )
+
+
+def child_spec(kid: Kid) -> ChildSpec:
+    """One child as our own spec."""
+    target = supervisor_spec(kid.target) if isinstance(kid.target, Sup) else TARGETS[kid.target]
+    return child(target, kid.id, restart=kid.restart, shutdown_s=kid.shutdown_s, significant=kid.significant)
+
+
+def run_ours(trace: Trace) -> Seen:
+    """What our supervisors do with a trace."""
+    return run_virtual(_Stage().run(trace))
+
+
+class _Worker:
+    """A worker of any of the three kinds."""
+
+    def __init__(self, stage: _Stage, request: StartRequest) -> None:
+        self._stage = stage
+        self._kind = request.target
+        self._by_itself = False
+
+    async def started(self, ctx: CellContext) -> None:
+        await self._stage.begins(ctx.id)
+
+    async def handle(self, message: Message, ctx: CellContext) -> None:
+        assert isinstance(message, End)
+        self._by_itself = True
+        ctx.stop(REASONS[message.how])
+
+    async def stopping(self, reason: ExitReason, ctx: CellContext) -> None:
+        if self._by_itself:
+            return
+        if self._kind is Sour:
+            raise Boom("does not stop nicely")
+        if self._kind is Stubborn:
+            await asyncio.get_running_loop().create_future()
+
+
+class _Supervisor(SupervisorBehavior):
+    """Ours, as it is; its start is written down, and fails when it was told to."""
+
+    stage: _Stage
+
+    async def started(self, ctx: CellContext) -> None:
+        await self.stage.begins(ctx.id)
+        await super().started(ctx)
+
+
+class _Starter(LocalStarter):
+    """The starter of the inline engine; tells which supervisors are killed."""
+
+    def __init__(self, stage: _Stage) -> None:
+        super().__init__(stage.runtime)
+        self._stage = stage
+
+    async def kill(self, actor: ActorId, incarnation: Incarnation) -> KillOutcome:
+        cell = self._stage.runtime.life(actor, incarnation)
+        if cell is not None:
+            self._stage.will_be_killed(cell)
+        return await super().kill(actor, incarnation)
+
+
+@dataclass(slots=True)
+class _Records:
+    """What is written down while a trace runs."""
+
+    lives: Counter[str] = field(default_factory=Counter[str])
+    log: list[Entry] = field(default_factory=list[Entry])
+    answers: list[Answer] = field(default_factory=list[Answer])
+    killed: dict[str, list[tuple[str, int]]] = field(default_factory=dict[str, list[tuple[str, int]]])
+    """Supervisors that are being killed, and who has gone down with each."""
+
+
+class _Stage:
+    """One process with one tree."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_000.0
+        self._records = _Records()
+        self._fails: dict[str, list[Hook]] = {}
+        self._calls: dict[asyncio.Task[None], Admin] = {}
+
+    async def run(self, trace: Trace) -> Seen:
+        """The start, each event, the stop."""
+        self.runtime = Runtime(HostId("here"), make_behavior=self._make, directory=Nowhere())
+        self.runtime.announce_exit = self._watched(self.runtime.announce_exit)  # type: ignore[method-assign]
+        self._starter = _Starter(self)
+        self._incarnations = itertools.count(1)
+        for fail in trace.fails:
+            self._will_fail(fail)
+        root = StartRequest(ActorId("root"), self._next(), supervisor_spec(trace.tree), survives_exit=False)
+        await self.runtime.start(root)
+        seen = [await self._step()]
+        for event in trace.events:
+            self._do(event)
+            seen.append(await self._step())
+        cell = self._cell("")
+        if cell is not None:
+            cell.stop(ShutdownReason(), None)
+        seen.append(await self._step())
+        return seen
+
+    # ---- what happens to the tree --------------------------------------------------------------
+
+    def _do(self, event: Event) -> None:
+        match event:
+            case Exit():
+                cell = self._cell(event.path)
+                ordered = event.how not in ("error", "kill")
+                if cell is not None and ordered and isinstance(cell.behavior, _Worker):
+                    self.runtime.ref(cell.actor).tell_nowait(End(how=event.how))
+                else:
+                    self._end_at_once(event)
+            case Admin():
+                self._call(event)
+            case Fail():
+                self._will_fail(event)
+            case Advance():
+                self.now_s += event.seconds
+            case Together():
+                if self._cell(event.sup) is not None:
+                    for exit in event.exits:
+                        self._end_at_once(exit)
+                    for call in event.calls:
+                        self._call(call)
+
+    def _end_at_once(self, exit: Exit) -> None:
+        """Without a turn of its own, so that the order of several is the order in which they are told."""
+        cell = self._cell(exit.path)
+        if cell is None:
+            return
+        if isinstance(cell.behavior, _Supervisor):
+            if exit.how == "kill":
+                self.will_be_killed(cell)
+                cell.kill()
+        else:
+            cell.end(REASONS[exit.how])
+
+    def _will_fail(self, fail: Fail) -> None:
+        self._fails.setdefault(fail.path, []).extend(fail.hooks)
+
+    def _call(self, call: Admin) -> None:
+        task: asyncio.Task[None] = asyncio.Task(self._answer(call), context=Context())
+        self._calls[task] = call
+        task.add_done_callback(lambda done: self._calls.pop(done, None))
+
+    async def _answer(self, call: Admin) -> None:
+        said: tuple[str, ...]
+        try:
+            said = await self._administer(call)
+        except AlreadyPresent:
+            said = ("already_present",)
+        except AlreadyStarted:
+            said = ("already_started",)
+        except ChildRunning:
+            said = ("running",)
+        except NoSuchChild:
+            said = ("not_found",)
+        except SpecError:
+            said = ("bad_spec",)
+        except FailedToStartChild:
+            said = ("failed",)
+        except (AskFailed, Closed, Refused):
+            said = ("gone",)
+        self._records.answers.append(Answer(call.op, call.path, said))
+
+    async def _administer(self, call: Admin) -> tuple[str, ...]:
+        cell, id = self._cell(parent(call.path)), call.path.rpartition("/")[2]
+        if cell is None:
+            return ("gone",)
+        supervisor = cell.behavior
+        assert isinstance(supervisor, _Supervisor)
+        match call.op:
+            case "start":
+                assert call.kid is not None
+                await supervisor.start_child(child_spec(call.kid))
+            case "stop":
+                await supervisor.stop_child(id)
+            case "restart":
+                await supervisor.restart_child(id)
+            case "delete":
+                await supervisor.delete_child(id)
+            case "spec":
+                spec = await supervisor.get_childspec(id)
+                return ("spec", spec.restart.value, str(spec.significant), _limit(spec.shutdown_s), spec.kind.value)
+        return ("ok",)
+
+    # ---- what the tree tells -------------------------------------------------------------------
+
+    def _make(self, request: StartRequest) -> Behavior:
+        if not isinstance(request.target, SupervisorSpec):
+            return _Worker(self, request)
+        supervisor = _Supervisor(
+            request.target,
+            self._starter,
+            incarnations=self._next,
+            time=lambda: self.now_s,
+            jitter=lambda: 0.0,
+            report=lambda report: None,
+        )
+        supervisor.stage = self
+        return supervisor
+
+    def _next(self) -> Incarnation:
+        return Incarnation(next(self._incarnations))
+
+    async def begins(self, actor: ActorId) -> None:
+        """A life initialises; it fails if it was told to, and then first does what its hook says."""
+        path, records = _path(actor), self._records
+        records.lives[path] += 1
+        hooks = self._fails.get(path)
+        if not hooks:
+            records.log.append(Entry("init", path, records.lives[path]))
+            return
+        records.log.append(Entry("fail", path, records.lives[path]))
+        hook = hooks.pop(0)
+        if hook is not None and self._is_restarted(path):
+            if isinstance(hook, Exit):
+                self._end_at_once(hook)
+            else:
+                self._call(hook)
+            for _ in range(5):  # until the call is in the mailbox
+                await asyncio.sleep(0)
+        raise Boom(f"{path} was told to fail")
+
+    def _is_restarted(self, path: str) -> bool:
+        """Whether its supervisor starts it again by itself: not at its own start, nor by an operator's order."""
+        above = self._cell(parent(path)) if path else None
+        return above is not None and not any(isinstance(turn.message, TakeTurn) for turn in above.in_turn)
+
+    def will_be_killed(self, cell: Cell) -> None:
+        """Who ends below a killed supervisor goes down with it, in an order that nobody promises."""
+        if isinstance(cell.behavior, _Supervisor) and not cell.is_over:
+            self._records.killed.setdefault(_path(cell.actor), [])
+
+    def _watched(self, announce: Any) -> Any:
+        def announced(cell: Cell, reason: ExitReason, *, quiet: bool) -> None:
+            path, records = _path(cell.actor), self._records
+            life = (path, records.lives[path])
+            above = [
+                killed
+                for killed in records.killed
+                if path != killed and path.startswith(f"{killed}/" if killed else "")
+            ]
+            if above:
+                records.killed[min(above, key=len)].append(life)
+                records.killed.pop(path, None)
+            elif not quiet:
+                orphans = tuple(sorted(records.killed.pop(path, [])))
+                records.log.append(Entry("exit", *life, _word(reason), orphans))
+            announce(cell, reason, quiet=quiet)
+
+        return announced
+
+    async def _step(self) -> Step:
+        await pass_time(QUIET_S)
+        records = self._records
+        self._forgotten_calls()
+        step = Step(log=records.log, answers=records.answers)
+        records.log, records.answers = [], []
+        for cell in sorted(self.runtime.cells.values(), key=lambda cell: cell.actor):
+            if cell.state is State.RUNNING and isinstance(cell.behavior, _Supervisor):
+                step.sups[_path(cell.actor)] = await self._rows(cell.behavior)
+        return step
+
+    def _forgotten_calls(self) -> None:
+        """A call without an answer by now will never get one, which OTP does not do to anybody."""
+        for task, call in self._calls.items():
+            task.cancel()
+            self._records.answers.append(Answer(call.op, call.path, ("never",)))
+        self._calls.clear()
+
+    async def _rows(self, supervisor: _Supervisor) -> Rows:
+        lives = self._records.lives
+        rows = [
+            (row.id, "running", lives[_path(ActorId(row.actor))])
+            if row.state == "running"
+            else (row.id, "down" if row.state in ("stopped", "finished", "waiting") else row.state, 0)
+            for row in await supervisor.which_children()
+        ]
+        counts = await supervisor.count_children()
+        return Rows(tuple(rows), (counts.specs, counts.active, counts.supervisors, counts.workers))
+
+    def _cell(self, path: str) -> Cell | None:
+        cell = self.runtime.cells.get(ActorId(f"root/{path}" if path else "root"))
+        return cell if cell is not None and cell.state is State.RUNNING else None
+
+
+def _path(actor: ActorId) -> str:
+    return actor.removeprefix("root").removeprefix("/")
+
+
+def _word(reason: ExitReason) -> str:
+    match reason:
+        case Crashed():
+            return "crashed"
+        case Escalated():
+            return "escalated"
+        case _:
+            return reason.kind
+
+
+def _limit(shutdown_s: float | None) -> str:
+    """In OTP's words."""
+    return "infinity" if shutdown_s is None else "brutal_kill" if shutdown_s == 0 else str(round(shutdown_s * 1000))
