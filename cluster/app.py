@@ -10,7 +10,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Generator, Mapping
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 import structlog
 
@@ -19,11 +19,13 @@ from regrow.cluster import logs
 from regrow.cluster.code import agent_class, digest_of, not_an_agent
 from regrow.cluster.config import Settings
 from regrow.cluster.engine import Engine
-from regrow.cluster.stop_order import StopOrder
 from regrow.cluster.tree import Counts, TreeNode
 from regrow.runtime import ActorId, ActorRef, ExitReason, InvalidDefinition, Misuse, Request
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S
 from regrow.supervisors import ChildSpec, Supervisor, SupervisorSpec, child
+
+if TYPE_CHECKING:
+    from regrow.cluster.running import Ended
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -82,26 +84,24 @@ class App:
         return _blocking("ask", main())
 
     def run(self, *, engine: EngineName | None = None, settings: Settings | None = None) -> ExitReason:
-        """Runs the app until its root ends, or Ctrl-C or SIGTERM stops it in order. Blocks; returns why it ended.
+        """Runs the app until its root ends, or Ctrl-C, SIGTERM or `regrow stop` stops it. Blocks; returns why it ended.
 
-        A signal that comes before the app runs undoes the start and ends the program: KeyboardInterrupt after
-        Ctrl-C, else SystemExit with 128 and the signal's number.
+        Meanwhile `regrow ps` and `regrow ask` reach it like one that `regrow run` started. Raises what `start`
+        raises, and AppAlreadyRunning when an app of this name runs here as this user. A signal that comes before
+        the app runs undoes the start and ends the program: KeyboardInterrupt after Ctrl-C, else SystemExit with
+        128 and the signal's number.
         """
 
-        async def main() -> ExitReason:
-            order = StopOrder(log.info)
-            with order.on_signals():
-                try:
-                    running = await order.start(self.start(engine=engine, settings=settings))
-                except asyncio.CancelledError:
-                    order.raise_if_given()
-                    raise
-                try:
-                    return await running.wait_ended()
-                finally:
-                    await running.stop()
+        from regrow.cluster.running import supervise  # only here, since most programs that ask need none of it
 
-        return _blocking("run", main())
+        async def main() -> Ended:
+            known = settings if settings is not None else Settings.load()
+            logs.configure(known.log)  # what is said before the start goes to stderr as well
+            return await supervise(self, engine, known, say=log.info)
+
+        ended = _blocking("run", main())
+        ended.raise_if_interrupted()
+        return ended.reason
 
     @property
     def agents(self) -> Mapping[ActorId, object]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -24,12 +23,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec
 
 import typer
 
+from regrow.cluster.entry import EXIT_INTERRUPTED
+
 if TYPE_CHECKING:
     from regrow.cluster.tree import TreeNode
 
 P = ParamSpec("P")
-
-EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 STOP_TIMEOUT_S = 60.0
 """Enough for a tree of some agents that each take their default 10 s, services included."""
@@ -56,7 +55,7 @@ Config = Annotated[Path | None, typer.Option(help="The config file; regrow.toml 
 
 
 def main() -> NoReturn:
-    """The entry point."""
+    """The command line itself; the script begins in `entry`."""
     try:
         _cli()
     except KeyboardInterrupt:

@@ -7,31 +7,26 @@ from collections.abc import Sequence
 from typing import Any
 
 from regrow.cluster import control_client
-from regrow.cluster.errors import AppNotRunning
-from regrow.runtime.errors import Misuse
+from regrow.cluster.errors import AppNotRunning, ControlError
+from regrow.runtime.errors import Misuse, TooLate
 
 ANSWER_MARGIN_S = 5.0
 """What an answer may take longer than the ask that it is about."""
 
+NO_ANSWER = "no answer"
+"""The state of an app whose process lives and does not say how it is."""
+
 
 def seen(app: str) -> dict[str, Any]:
-    """One running app with its tree, which is empty while it starts. Raises AppNotRunning."""
-    about: dict[str, Any] = control_client.call(app, "about", wait_s=control_client.PROBE_TIMEOUT_S)
-    tree: list[Any] = []
-    if about["state"] != "starting":
-        tree = control_client.call(app, "tree", wait_s=control_client.TREE_TIMEOUT_S)
-    return {**about, "tree": tree}
+    """One running app with its tree, which is empty while it starts. Raises AppNotRunning, ControlError, TooLate."""
+    about = _about(app)
+    return {**about, "tree": _tree(about)}
 
 
 def all_seen() -> list[dict[str, Any]]:
-    """Every app that runs here."""
-    found: list[dict[str, Any]] = []
-    for app in control_client.running_apps():
-        try:
-            found.append(seen(app))
-        except AppNotRunning:
-            pass  # it has ended since it was listed
-    return found
+    """Every app that runs here. One that does not say how it is has the state NO_ANSWER, and a `note` why."""
+    found = (_seen_anyway(app, pid) for app, pid in control_client.running_pids().items())
+    return [each for each in found if each is not None]
 
 
 def asked(agent: str, words: Sequence[str], *, type_name: str, timeout_s: float) -> dict[str, Any]:
@@ -51,6 +46,30 @@ def asked(agent: str, words: Sequence[str], *, type_name: str, timeout_s: float)
         **_message(words),
     )
     return answer
+
+
+def _about(app: str) -> dict[str, Any]:
+    about: dict[str, Any] = control_client.call(app, "about", wait_s=control_client.PROBE_TIMEOUT_S)
+    return about
+
+
+def _tree(about: dict[str, Any]) -> list[Any]:
+    if about["state"] == "starting":
+        return []
+    tree: list[Any] = control_client.call(about["app"], "tree", wait_s=control_client.TREE_TIMEOUT_S)
+    return tree
+
+
+def _seen_anyway(app: str, pid: int) -> dict[str, Any] | None:
+    """What can be said of an app: one that hangs must not hide the others. None when it has ended since."""
+    about: dict[str, Any] = {"app": app, "engine": None, "pid": pid, "started_at": None}
+    try:
+        about = _about(app)
+        return {**about, "tree": _tree(about)}
+    except AppNotRunning:
+        return None
+    except (TooLate, ControlError) as error:
+        return {**about, "state": NO_ANSWER, "note": str(error), "tree": []}
 
 
 def _message(words: Sequence[str]) -> dict[str, object]:

@@ -107,10 +107,8 @@ def app_named(target: str) -> App:
     module_name, _, attribute = target.partition(":")
     if not module_name or not attribute:
         raise AppNotFound(target, "write it as MODULE:APP, such as hello:app for `app = App(…)` in hello.py")
-    if module_name.endswith(".py"):
-        raise AppNotFound(
-            target, f"give the module without .py, such as {module_name[:-3].replace('/', '.')}:{attribute}"
-        )
+    if module_name.endswith(".py") or "/" in module_name or module_name.startswith("."):
+        raise AppNotFound(target, _module_advice(module_name, attribute))
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -131,6 +129,18 @@ def app_named(target: str) -> App:
         return app
     known = ", ".join(name for name, value in vars(module).items() if isinstance(value, App)) or "none"
     raise AppNotFound(target, f"{module_name} has no app {attribute!r}; its apps are: {known}")
+
+
+def _module_advice(path: str, attribute: str) -> str:
+    """What to write instead of the path of a file, or of a name that begins with dots."""
+    parts = [part for part in path.removesuffix(".py").split("/") if part.strip(".")]
+    if not parts:
+        return "write it as MODULE:APP, such as hello:app for `app = App(…)` in hello.py"
+    if path.startswith("/") or ".." in path.split("/"):
+        name = parts[-1]
+        return f"give a module of the current folder; go to the folder of {name}.py and give {name}:{attribute}"
+    module = ".".join(part.lstrip(".") for part in parts)
+    return f"give the module and not a path, such as {module}:{attribute}"
 
 
 def name_of(target: object) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -145,9 +145,24 @@ def _check_variables(environment: Mapping[str, str]) -> None:
     for name in environment:
         plain = name.upper()
         if plain.startswith(PREFIX) and not plain.startswith(INTERNAL_PREFIX) and plain not in known:
-            near = get_close_matches(plain, known, n=1)
-            advice = f"did you mean {near[0]}?" if near else f"{PREFIX}{DELIMITER.join(('SECTION', 'KEY'))} sets a key"
+            advice = _nearest_variable(plain, known)
             raise ConfigError(f"the environment sets {name}, which is no setting; {advice}", source=name)
+
+
+def _nearest_variable(name: str, known: Set[str]) -> str:
+    """Advice for an unknown variable: the one of its section that is most like it, or all that are there."""
+    section = name
+    while section and not any(each.startswith(f"{section}{DELIMITER}") for each in known):
+        section = section.rpartition(DELIMITER)[0]
+    above = f"{section}{DELIMITER}" if section else PREFIX
+    # What all have in common is not compared: with it, every name would be like every other.
+    inside = sorted(each.removeprefix(above) for each in known if each.startswith(above))
+    if near := get_close_matches(name.removeprefix(above), inside, n=1):
+        return f"did you mean {above}{near[0]}?"
+    sections = {key for key, dots, _ in (each.partition(DELIMITER) for each in inside) if dots}
+    shown = sections | {each for each in inside if DELIMITER not in each}
+    listed = (f"{above}{key}{DELIMITER}…" if key in sections else f"{above}{key}" for key in sorted(shown))
+    return f"known here: {', '.join(listed)}"
 
 
 def _from_variables(cls: type[BaseSettings]) -> dict[str, Any]:

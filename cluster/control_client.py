@@ -40,6 +40,9 @@ PROBE_TIMEOUT_S = 2.0
 TREE_TIMEOUT_S = 10.0
 """For asking every host what its agents do."""
 
+VERBS_WITH_TIMEOUT = frozenset({"ask", "stop"})
+"""What a person may wait for as long as `--timeout` says; the other verbs have no such option."""
+
 READ_SIZE_BYTES = 65_536
 
 SUFFIX = ".sock"
@@ -129,13 +132,18 @@ def remove_stale(path: Path) -> int | None:
 
 def running_apps() -> list[str]:
     """The names of the apps that run here as this user. Removes what killed processes left."""
+    return list(running_pids())
+
+
+def running_pids() -> dict[str, int]:
+    """The same with the process of each app, 0 where the system does not tell."""
     folder = runtime_dir()
     if not folder.is_dir():
-        return []
+        return {}
     _check_ours(folder, stat.S_ISDIR)
     with folder_lock(folder):
         paths = sorted(folder.glob(f"*{SUFFIX}"))
-        return [path.name.removesuffix(SUFFIX) for path in paths if remove_stale(path) is not None]
+        return {path.name.removesuffix(SUFFIX): pid for path in paths if (pid := remove_stale(path)) is not None}
 
 
 def call(app: str, do: str, *, wait_s: float, **fields: object) -> Any:
@@ -153,11 +161,7 @@ def call(app: str, do: str, *, wait_s: float, **fields: object) -> Any:
         try:
             answer = _exchanged(connection, line, deadline_s)
         except TimeoutError:
-            pid = _peer_pid(connection)
-            raise TooLate(
-                f"{app} did not answer {do!r} within {wait_s:g} s; look at what its process{f' {pid}' if pid else ''} "
-                "does, or wait longer with --timeout"
-            ) from None
+            raise _too_late(app, do, wait_s, _peer_pid(connection)) from None
     return _opened(app, answer)
 
 
@@ -177,6 +181,12 @@ def _connect(connection: socket.socket, app: str, wait_s: float) -> None:
         raise TooLate(f"{app} lets nobody in: its process hangs, or too many ask at once; try again") from None
     except PermissionError as error:
         raise WorldBroke(f"the control socket {path} can not be used ({error.strerror}); check its owner") from error
+
+
+def _too_late(app: str, do: str, wait_s: float, pid: int) -> TooLate:
+    advice = "or wait longer with --timeout" if do in VERBS_WITH_TIMEOUT else "and try again"
+    process = f"process {pid}" if pid else "process"
+    return TooLate(f"{app} did not answer within {wait_s:g} s; look at what its {process} does, {advice}")
 
 
 def _exchanged(connection: socket.socket, line: bytes, deadline_s: float) -> bytes:

@@ -119,6 +119,8 @@ class Roots:
         for row in supervisor.rows():
             below = await self._node(ActorId(row.actor), stats) if row.kind is Kind.SUPERVISOR else None
             state, mailbox, node = await stats(ActorId(row.actor), HostId(row.host or ""))
+            if below is not None:
+                node = below.node  # supervisors live here, and of this process no host tells
             children.append(
                 TreeNode(
                     id=row.actor,

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-EXIT_SIGNAL_BASE = 128
-"""Interrupted before it ran, a program ends with this and the signal's number, as shells have it."""
-
 TAKE_SIGNALS_EVERY_S = 0.05
 """How long, while an app starts, somebody else may have a signal of ours."""
 
@@ -65,13 +62,6 @@ class StopOrder:
             self._running.engine.request_stop()
         elif self._starting is not None:
             self._starting.cancel()
-
-    def raise_if_given(self) -> None:
-        """Ends a program whose start was interrupted as Python ends it for that signal."""
-        if self.by is signal.SIGINT:
-            raise KeyboardInterrupt
-        if self.by is not None:
-            raise SystemExit(EXIT_SIGNAL_BASE + self.by)
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:

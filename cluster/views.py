@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from regrow.cluster.cli_calls import NO_ANSWER
 from regrow.cluster.doctor import Finding, Verdict
 
 PLAIN_WIDTH_CHARS = 240
@@ -24,12 +25,16 @@ _DURATIONS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
 def show_app(about: Mapping[str, Any], tree: Sequence[Mapping[str, Any]], *, to: IO[str], now: datetime) -> None:
-    """One running app: a line on it, and its tree."""
+    """One running app: a line on it, and its tree; or why it does not show one."""
     console = _console(to)
-    started = datetime.fromisoformat(about["started_at"])
-    since = _duration((now - started.astimezone(UTC)).total_seconds())
-    head = f"{about['app']} · {about['engine']} · pid {about['pid']} · {about['state']} for {since}"
-    console.print(Text(head, style="bold"))
+    state = about["state"]
+    if state != NO_ANSWER:
+        started = datetime.fromisoformat(about["started_at"])
+        state += f" for {_duration((now - started.astimezone(UTC)).total_seconds())}"
+    pid = f"pid {about['pid']}" if about["pid"] else None
+    console.print(Text(" · ".join(filter(None, (about["app"], about["engine"], pid, state))), style="bold"))
+    if note := about.get("note"):
+        console.print(Text(note, style="yellow"), soft_wrap=True)
     if tree:
         console.print(tree_table(tree))
 

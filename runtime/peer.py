@@ -48,7 +48,8 @@ class Peer:
         settings: LinkSettings | None,
     ) -> None:
         self.host = host
-        self.overflow: deque[Envelope] = deque()
+        self._overflow: dict[ActorId, deque[Envelope]] = {}
+        self._flushing = False
         self._died = died
         self._announced = announced
         self._runtime = runtime
@@ -82,34 +83,47 @@ class Peer:
 
     def send(self, envelope: Envelope) -> None:
         """Sends, or keeps what must wait until the link has room."""
-        if (self.overflow and envelope.needs_room) or not self.link.send(envelope):
-            envelope.holder = self
-            self.overflow.append(envelope)
-            return
         envelope.holder = self
+        if self._must_wait(envelope) or not self.link.send(envelope):
+            self._overflow.setdefault(envelope.receiver, deque()).append(envelope)
+            return
         if self._pump_soon is not None and envelope.kind == Kind.ASK:
             self._pump()  # somebody waits for it: not even until the loop's next round
 
     def send_nowait(self, envelope: Envelope) -> bool:
         """Sends, unless it would have to wait here for room."""
-        return not self.overflow and self.link.send(envelope)
+        return not self._must_wait(envelope) and self.link.send(envelope)
+
+    def _must_wait(self, envelope: Envelope) -> bool:
+        """Behind others for the same receiver, or behind all for which room has just been found.
+
+        Not behind those of another receiver: its room may never come.
+        """
+        return envelope.needs_room and bool(self._overflow) and (self._flushing or envelope.receiver in self._overflow)
 
     def withdraw(self, envelope: Envelope) -> bool:
         """See envelope.Holder."""
-        if envelope in self.overflow:
-            self.overflow.remove(envelope)
-            return True
-        return self.link.withdraw(envelope)
+        waiting = self._overflow.get(envelope.receiver)
+        if waiting is None or envelope not in waiting:
+            return self.link.withdraw(envelope)
+        waiting.remove(envelope)
+        if not waiting:
+            del self._overflow[envelope.receiver]
+        return True
 
     def _relieved(self, _receiver: Receiver | None) -> None:
-        self._runtime.loop.call_soon(self._flush_overflow)
+        if not self._flushing:
+            self._flushing = True
+            self._runtime.loop.call_soon(self._flush_overflow)
 
     def _flush_overflow(self) -> None:
         """Sends what waited. One full receiver must not hold up the others, so each is tried."""
-        waiting, self.overflow = self.overflow, deque()
-        for envelope in waiting:
-            if self.link.is_closed or not self.link.send(envelope):
-                self.overflow.append(envelope)
+        self._flushing = False
+        for receiver, waiting in list(self._overflow.items()):
+            while waiting and not self.link.is_closed and self.link.send(waiting[0]):
+                waiting.popleft()
+            if not waiting:
+                del self._overflow[receiver]
 
     def _wake(self) -> None:
         if self._held is not None and not self._held.done():
@@ -310,8 +324,8 @@ class Peer:
         for envelope in remains.undelivered:
             if envelope.kind <= Kind.ASK:
                 self._runtime.delivery.dead(envelope, Outcome.LOST)  # behind a gap that nobody will fill
-        waited, self.overflow = self.overflow, deque()
-        return [*remains.rows, *((envelope, RowState.UNSENT) for envelope in waited)]
+        waited, self._overflow = self._overflow, {}
+        return [*remains.rows, *((envelope, RowState.UNSENT) for waiting in waited.values() for envelope in waiting)]
 
     def end(self) -> None:
         """Stops everything that keeps the link going."""

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from regrow.cluster import cli, cli_run, control_client, doctor
-from regrow.cluster.cli_run import Ended
 from regrow.cluster.doctor import Finding, Verdict
-from regrow.cluster.errors import ControlError
+from regrow.cluster.errors import AppNotRunning, ControlError
+from regrow.cluster.running import Ended
 from regrow.runtime import Escalated, Shutdown
-from regrow.runtime.errors import AskTimeout, Bug
+from regrow.runtime.errors import AskTimeout, Bug, TooLate
 
 ABOUT = {
     "app": "desk",
@@ -100,7 +100,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, **by_verb: object) -> list[dict[str
         return answer
 
     monkeypatch.setattr(control_client, "call", call)
-    monkeypatch.setattr(control_client, "running_apps", lambda: ["desk"])
+    monkeypatch.setattr(control_client, "running_pids", lambda: {"desk": 41})
     return asked
 
 
@@ -125,7 +125,7 @@ def test_nothing_heavy_is_loaded_for_the_version() -> None:
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     ours = {name for name in done.stdout.split() if name.startswith("regrow.")}
     assert loaded & {"ray", "faiss", "openai", "numpy", "pydantic", "structlog", "rich", "redis"} == set()
-    assert ours == {"regrow.cluster.cli"}
+    assert ours == {"regrow.cluster.cli", "regrow.cluster.entry"}
 
 
 def test_ps_shows_the_tree_with_all_that_was_asked_for(regrow: Regrow, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,6 +162,40 @@ def test_ps_shows_an_app_that_starts_without_its_tree(regrow: Regrow, monkeypatc
     answers(monkeypatch, about={**ABOUT, "state": "starting"})
 
     assert "starting for" in regrow("ps", "desk").out
+
+
+@pytest.mark.parametrize("silent", [{"about": TooLate("look at 41")}, {"about": ABOUT, "tree": TooLate("look at 41")}])
+def test_ps_shows_an_app_that_does_not_answer_among_the_others(
+    regrow: Regrow, monkeypatch: pytest.MonkeyPatch, silent: dict[str, object]
+) -> None:
+    shop = {**ABOUT, "app": "shop", "pid": 43}
+
+    def call(app: str, do: str, **more: object) -> object:
+        answer = silent[do] if app == "desk" else {"about": shop, "tree": [ROOT]}[do]
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(control_client, "call", call)
+    monkeypatch.setattr(control_client, "running_pids", lambda: {"desk": 41, "shop": 43})
+
+    said = regrow("ps")
+    as_json = regrow("ps", "--json")
+
+    engine = " · ray" if "tree" in silent else ""
+    assert said.out.splitlines()[:2] == [f"desk{engine} · pid 41 · no answer", "look at 41"]
+    assert said.out.splitlines()[2].startswith("shop · ray · pid 43 · running for ")
+    assert (said.code, as_json.code) == (0, 0)
+    desk, other = as_json.json
+    assert (desk["app"], desk["pid"], desk["state"], desk["tree"]) == ("desk", 41, "no answer", [])
+    assert desk.keys() == {*other.keys(), "note"}
+    assert other == {**shop, "tree": [ROOT]}
+
+
+def test_ps_does_not_show_what_has_ended_since_it_was_listed(regrow: Regrow, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers(monkeypatch, about=ABOUT, tree=AppNotRunning("desk"))
+
+    assert regrow("ps", "--json").json == []
 
 
 @pytest.mark.parametrize(
@@ -246,7 +280,7 @@ def test_run_ends_with_the_reason_of_its_root(
 ) -> None:
     def run(target: str, **more: object) -> Ended:
         print("an agent prints this")
-        return Ended(app="desk", engine="inline", reason=reason, exit_code=code)
+        return Ended(app="desk", engine="inline", reason=reason)
 
     monkeypatch.setattr(cli_run, "run", run)
     monkeypatch.setattr(cli_run, "limit_exit", lambda code: None)
@@ -275,6 +309,12 @@ def test_run_ends_with_the_reason_of_its_root(
         (("ask", "nix"), "write APP/AGENT"),
         (("ask", "nix/greet", "x", "--timeout", "0"), "give seconds above 0"),
         (("ask", "nix/greet", "{text: 1}"), "is no valid JSON"),
+        (("run", "./hello:app"), "give the module and not a path, such as hello:app"),
+        (("run", ".hello:app"), "give the module and not a path, such as hello:app"),
+        (("run", "shops/hello.py:app"), "give the module and not a path, such as shops.hello:app"),
+        (("run", "../hello:app"), "go to the folder of hello.py and give hello:app"),
+        (("run", "/srv/hello.py:app"), "go to the folder of hello.py and give hello:app"),
+        (("run", "./:app"), "write it as MODULE:APP"),
         (("new", "json"), "try json_app"),
         (("stop", "a" * 200), "too long a path"),
     ],

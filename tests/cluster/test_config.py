@@ -122,6 +122,27 @@ def test_an_unknown_variable_is_named_with_the_nearest_one(
     assert str(refusal()) == f"the environment sets {name}, which is no setting; did you mean {near}?"
 
 
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        (
+            "REGROW_FOO",
+            (
+                "REGROW_BUDGET_USD, REGROW_DATA_DIR, REGROW_ENGINE, REGROW_LARGE_MODEL, REGROW_LOG__…, "
+                "REGROW_MEMORY__…, REGROW_MODELS__…, REGROW_RAY__…, REGROW_REDIS__…, REGROW_SMALL_MODEL"
+            ),
+        ),
+        ("REGROW_RAY__FOO", "REGROW_RAY__ADDRESS, REGROW_RAY__NUM_CPUS"),
+    ],
+)
+def test_a_variable_like_no_other_is_answered_with_those_of_its_section(
+    monkeypatch: pytest.MonkeyPatch, name: str, known: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+
+    assert str(refusal()) == f"the environment sets {name}, which is no setting; known here: {known}"
+
+
 def test_a_variable_of_regrows_own_processes_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGROW_INTERNAL_HOST", "7")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import socket
 import stat
 import tempfile
@@ -457,9 +458,14 @@ async def answer_with(listener: socket.socket, line: bytes) -> Any:
     return await asking
 
 
-async def test_a_process_that_hangs_is_named(silent: socket.socket) -> None:
-    with pytest.raises(TooLate, match=f"did not answer 'about' within 0.01 s; .* process {os.getpid()}"):
-        await called("about", wait_s=0.01)
+@pytest.mark.parametrize("do", ["about", "tree", "ask", "stop"])
+async def test_a_process_that_hangs_is_named_and_a_longer_wait_advised_where_one_can_be_had(
+    silent: socket.socket, do: str
+) -> None:
+    advice = "or wait longer with --timeout" if do in ("ask", "stop") else "and try again"
+    told = f"small did not answer within 0.01 s; look at what its process {os.getpid()} does, {advice}"
+    with pytest.raises(TooLate, match=f"^{re.escape(told)}$"):
+        await called(do, wait_s=0.01)
     assert owner_of(socket_path("small")) == os.getpid()
 
 

@@ -7,25 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
 import pytest
 
+from tests.integration.shells import LIMIT_S, REGROW, RUNS, Run, Shell, a_shell
+
 pytestmark = pytest.mark.slow
-
-LIMIT_S = 60.0
-"""For a command that is expected to end; a busy machine takes seconds for the start of Python alone."""
-
-RUNS = "look at it with: regrow ps"
-"""The last line that `regrow run` prints once the app runs."""
-
-REGROW = "from regrow.cluster.cli import main; main()"
-"""The entry point, since its script may not be on the PATH of whoever runs the tests."""
 
 HELLO = """\
 from regrow import App, agent
@@ -73,107 +62,10 @@ slow = App("slow", Slow)
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Shell:
-    """A folder with apps in it, and an environment without anything of ours."""
-
-    folder: Path
-    env: dict[str, str]
-
-    def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, *arguments],
-            cwd=self.folder,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-            check=False,
-        )
-
-    def regrow(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.python("-c", REGROW, *arguments)
-
-    def json(self, *arguments: str) -> Any:
-        """The one JSON value that a command that ends well prints."""
-        done = self.regrow(*arguments, "--json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-
-class Lines:
-    """What a process writes to one stream, read as it comes so that the process never waits for us."""
-
-    def __init__(self, stream: IO[str] | None) -> None:
-        assert stream is not None
-        self._stream = stream
-        self._seen: list[str] = []
-        self._more = threading.Condition()
-        self._ended = False
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def wait(self, text: str) -> list[str]:
-        """The lines up to the one that holds the text."""
-
-        def found() -> int:
-            return next((number for number, line in enumerate(self._seen, start=1) if text in line), 0)
-
-        with self._more:
-            self._more.wait_for(lambda: found() or self._ended, LIMIT_S)
-            assert found(), f"it has not said {text!r}; it said: {''.join(self._seen)}"
-            return self._seen[: found()]
-
-    def whole(self) -> str:
-        """Everything, once the process has ended."""
-        self._reader.join(LIMIT_S)
-        self._stream.close()
-        return "".join(self._seen)
-
-    def _read(self) -> None:
-        for line in self._stream:
-            with self._more:
-                self._seen.append(line)
-                self._more.notify_all()
-        with self._more:
-            self._ended = True
-            self._more.notify_all()
-
-
-class Run:
-    """A `regrow run` in the background."""
-
-    def __init__(self, shell: Shell, *arguments: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", REGROW, "run", *arguments],
-            cwd=shell.folder,
-            env=shell.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.out, self.err = Lines(self.process.stdout), Lines(self.process.stderr)
-
-    def wait_end(self) -> tuple[int, str, str]:
-        """Exit code, stdout and stderr."""
-        code = self.process.wait(LIMIT_S)
-        return code, self.out.whole(), self.err.whole()
-
-    def kill(self) -> None:
-        """Whatever state it is in, it is gone afterwards."""
-        self.process.kill()
-        self.wait_end()
-
-
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Shell]:
-    (tmp_path / "hello.py").write_text(HELLO)
-    (tmp_path / "trouble.py").write_text(TROUBLE)
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("REGROW_", "OPENAI_", "RAY_"))}
-    with tempfile.TemporaryDirectory(prefix="rg") as short:
-        yield Shell(tmp_path, {**env, "XDG_RUNTIME_DIR": short, "COLUMNS": "120"})
-        assert list(Path(short).rglob("*.sock")) == [], "a socket was left"
+    with a_shell(tmp_path, {"hello.py": HELLO, "trouble.py": TROUBLE}) as made:
+        yield made
 
 
 @pytest.fixture
@@ -292,15 +184,36 @@ def test_a_second_run_of_the_same_app_is_refused_and_harms_nothing(shell: Shell,
     assert shell.regrow("stop", "hello").returncode == 0
 
 
-def test_what_a_killed_run_leaves_is_in_nobodys_way(shell: Shell, hello: Run, runs: list[Run]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("ps",), 0, "no app is running here; start one with: regrow run MODULE:APP"),
+        (("ps", "hello"), 2, "no app 'hello' is running here; start it with: regrow run MODULE:APP"),
+        (("stop", "hello"), 2, "no app 'hello' is running here; start it with: regrow run MODULE:APP"),
+        (("ask", "hello/greet", "x"), 2, "no app 'hello' is running here; start it with: regrow run MODULE:APP"),
+    ],
+)
+def test_the_socket_of_a_killed_app_is_removed_silently(
+    shell: Shell, hello: Run, arguments: tuple[str, ...], code: int, told: str
+) -> None:
+    hello.kill()
+    assert shell.sockets() == ["hello.sock"]
+
+    done = shell.regrow(*arguments)
+
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", f"regrow: {told}\n")
+    assert shell.sockets() == []
+
+
+def test_a_killed_app_runs_again_as_if_nothing_had_been(shell: Shell, hello: Run, runs: list[Run]) -> None:
     hello.kill()
     again = Run(shell, "hello:app")
     runs.append(again)
-    again.err.wait(RUNS)
 
-    again.kill()
+    lines = again.err.wait(RUNS)
 
-    assert shell.json("ps") == []
+    assert lines[0] == f"regrow: hello runs on inline, as process {again.process.pid}\n"
+    assert shell.regrow("stop", "hello").returncode == 0
 
 
 def test_a_handler_that_never_returns_does_not_hold_up_the_end(shell: Shell, runs: list[Run]) -> None:

@@ -12,6 +12,7 @@ import pytest
 from regrow.runtime.envelope import Envelope, Kind, Origin
 from regrow.runtime.errors import AskFailed, AskTimeout, InvalidMessage, MailboxFull, NotAllowed, Refused
 from regrow.runtime.lifecycle import Down, ExitSignal, Killed, NoProc, Shutdown
+from regrow.runtime.link import LinkSettings
 from regrow.runtime.mailbox import MailboxSettings, Overflow
 from regrow.runtime.message import Message, Request
 from regrow.runtime.ref import ActorRef
@@ -271,6 +272,23 @@ async def test_a_receiver_that_never_reads_holds_up_nobody_else() -> None:
     assert len(taken) == 3
     assert {type(tell.exception()) for tell in stuck if tell not in taken} == {MailboxFull}
     assert here.reasons() == there.reasons() == {}
+
+
+@virtual
+async def test_what_a_link_can_not_even_keep_for_one_receiver_holds_up_nobody_else() -> None:
+    kept = list[int]()
+    world = World(settings=LinkSettings(max_waiting_rows=3, max_unsettled_rows=4))
+    here, there = await two(world, scripted(Keeper(kept)))
+    await world.start(there, "desk/stuck", scripted(for_ever), mailbox=MailboxSettings(capacity=1))
+    stuck = [asyncio.ensure_future(here.ref("desk/stuck").tell(Note(), send_timeout_s=60)) for _ in range(20)]
+    await pass_time(1.0)  # one is handled, one is in the mailbox, three are in the link's line, the rest are outside
+
+    burst = [asyncio.ensure_future(here.ref("desk/clerk").tell(Note(n=n), send_timeout_s=1.0)) for n in range(50)]
+    await asyncio.gather(*burst)
+
+    assert kept == list(range(50))
+    for tell in stuck:
+        tell.cancel()
 
 
 @virtual
