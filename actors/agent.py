@@ -6,22 +6,16 @@ at run time a message costs one look-up in a dict.
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
 from typing import Any, ClassVar, TypeVar, get_type_hints, overload
 
 from regrow.actors.context import Context
 from regrow.actors.errors import InvalidAgent, InvalidConfig, Unhandled
 from regrow.actors.handlers import Handler, read_handler, scope_of_caller
+from regrow.actors.threads import in_thread
 from regrow.runtime.immutable import shown
 from regrow.runtime.lifecycle import ExitReason
 from regrow.runtime.message import Message
-
-HANDLER_THREADS = 16
-"""How many `def` handlers may run at once in one host; the next waits for a thread."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -123,7 +117,7 @@ class Agent:
         arguments = (self, message, ctx) if handler.takes_context else (self, message)
         if handler.is_async:
             return handler.function(*arguments)  # type: ignore[no-any-return]
-        return _in_thread(handler.function, arguments)
+        return in_thread(handler.function, arguments)
 
     def _inherited(self, message: type) -> Handler | None:
         """The handler of a message's nearest ancestor, remembered for the next one."""
@@ -152,14 +146,3 @@ async def _unhandled(agent: Agent, message: Message, ctx: Context) -> object:
     raise Unhandled(
         f"{ctx.id} ({type(agent).__name__}) has no handler for {type(message).__name__}; it handles {known}"
     )
-
-
-@lru_cache(maxsize=1)
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(HANDLER_THREADS, thread_name_prefix="regrow-handler")
-
-
-async def _in_thread(function: Callable[..., Any], arguments: tuple[Any, ...]) -> object:
-    context = contextvars.copy_context()
-    call = partial(context.run, function, *arguments)
-    return await asyncio.get_running_loop().run_in_executor(_threads(), call)

@@ -11,6 +11,7 @@ import asyncio
 import gc
 import os
 import platform
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -42,6 +43,10 @@ from regrow.runtime.peers import Peers
 from regrow.runtime.transport import PeerDead
 
 CONTROL_CALLS = 8
+LOOK_AT_CELLS_S = 1.0
+"""How often a host looks whether the loop of its cells still runs."""
+EXIT_WITHOUT_CELLS = 70
+"""The exit code of a host whose loop was left: an internal error, as sysexits has it."""
 KILL_WAIT_S = 1.0
 """How long a packed agent may take to let go before its whole host is killed."""
 
@@ -54,6 +59,7 @@ class RayHost:
         self._host = HostId(host)
         self._runtime: Runtime | None = None
         self._peers: Peers | None = None
+        self._cells_loop: asyncio.AbstractEventLoop | None = None
         self._joining: asyncio.Task[bytes] | None = None
         self._starts: dict[str, tuple[int, asyncio.Task[bytes]]] = {}
         """The last start of each actor, for a starter that did not get the answer and asks again."""
@@ -69,6 +75,7 @@ class RayHost:
         return await asyncio.shield(self._joining)
 
     async def _join(self, packed: bytes) -> bytes:
+        self._cells_loop = asyncio.get_running_loop()
         order = unpack_as(HostOrder, packed)
         logs.configure(order.log)
         try:
@@ -169,7 +176,13 @@ class RayHost:
         """Pends as long as this process lives, or until `release`."""
         self._released = asyncio.Event()
         self._watch_loop = asyncio.get_running_loop()
-        await self._released.wait()
+        while self._cells_loop is None or self._cells_loop.is_running():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._released.wait(), LOOK_AT_CELLS_S)
+                return
+        # Something left that loop for good, such as sys.exit() in a task of the user's own: nobody here
+        # will ever answer again, and the death of this process is what supervisors can act on.
+        os._exit(EXIT_WITHOUT_CELLS)
 
     @ray.method(concurrency_group="control")
     async def release(self) -> None:

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from regrow.runtime.address import ActorId, Incarnation
 from regrow.runtime.bonds import Bonds
+from regrow.runtime.contain import contained
 from regrow.runtime.context import CellContext, current
 from regrow.runtime.debts import Debts
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.errors import MailboxFull
-from regrow.runtime.lifecycle import Crashed, Down, ExitReason, ExitSignal, Killed, crashed
+from regrow.runtime.lifecycle import Down, ExitReason, ExitSignal, Killed, crashed
 from regrow.runtime.mailbox import Mailbox
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.signals import failure_of
@@ -55,7 +56,6 @@ class Cell:
         "_may_run_beside",
         "_on_ended",
         "_survives_exit",
-        "_task",
         "_told_to_stop",
         "_watchdog",
         "actor",
@@ -72,6 +72,7 @@ class Cell:
         "runtime",
         "state",
         "stop_reason",
+        "task",
         "timers",
         "turns",
     )
@@ -82,14 +83,14 @@ class Cell:
         self.mailbox = Mailbox(request.mailbox, self._dropped)
         self.children: dict[ActorId, Incarnation] = {}
         self.timers: set[asyncio.TimerHandle] = set()
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
         self.turns: dict[asyncio.Task[None], None] = {}
         self.in_turn: dict[Envelope, None] = {}
         self._on_ended: asyncio.Future[None] = runtime.loop.create_future()
         self.debts = Debts(runtime, request.actor)
-        self._begin(request)
+        self.begin(request)
 
-    def _begin(self, request: StartRequest) -> None:
+    def begin(self, request: StartRequest) -> None:
         self.request = request
         self.parent = request.parent
         self.incarnation = request.incarnation
@@ -105,63 +106,10 @@ class Cell:
         self._told_to_stop = False
         self._watchdog: asyncio.TimerHandle | None = None
 
-    # ---- start ---------------------------------------------------------------------------------
-
-    async def start(self, request: StartRequest, behavior: Behavior) -> Crashed | None:
-        """Begins a life. Returns why it failed, or None once it has initialised."""
-        if self.state is State.RESTARTING:
-            self._begin(request)
+    def take_behavior(self, behavior: Behavior) -> None:
+        """A life begins with what it is to be made of."""
         self.behavior = behavior
         self._may_run_beside = hasattr(behavior, "runs_concurrently")
-        initialising = self._initialise(behavior)
-        try:
-            await asyncio.wait([initialising])
-            if self.behavior is behavior and not self.is_over and self.stop_reason is not None:
-                if _succeeded(initialising):
-                    self.state = State.RUNNING  # what it has begun must not outlive it: it stops like any other
-                    self._task = self.spawn_task(self._stop_in_order(self.stop_reason, quiet=True))
-                    await asyncio.wait([self._task])
-        except asyncio.CancelledError:
-            await self._cancel_start(behavior)
-            raise
-        if self.behavior is not behavior or self.is_over or self.stop_reason is not None or initialising.cancelled():
-            if self.behavior is behavior:  # else its end has been announced, and another life may run here
-                self._exit(self.stop_reason or Killed(), quiet=True)
-            await self.wait_exited()
-            return Crashed(type_name="StoppedWhileStarting", message=f"{self.actor} was stopped before it had started")
-        self._task = None
-        error = initialising.exception()
-        if error is not None:
-            cause = crashed(error)
-            self._exit(cause, quiet=True)
-            await self.wait_exited()
-            return cause
-        self.state = State.RUNNING
-        self.debts.pay_restarted()
-        if self.mailbox.user or self.mailbox.system:
-            self._wake()
-        return None
-
-    async def _cancel_start(self, behavior: Behavior) -> None:
-        """Lets `started` tidy up what it had begun; a kill, or a second cancellation, cuts that short."""
-        try:
-            if self.behavior is behavior and self._task is not None:
-                self._task.cancel()
-                await asyncio.wait([self._task])
-        finally:
-            if self.behavior is behavior:
-                self._exit(Killed(detail="start was cancelled"), quiet=True)
-        await self.wait_exited()
-
-    def _initialise(self, behavior: Behavior) -> asyncio.Task[None]:
-        """Runs `started` in a task of its own, so that a kill ends it and not whoever waits for the start."""
-        ctx = self.context(None)
-        token = current.set(ctx)
-        try:
-            self._task = asyncio.Task(behavior.started(ctx), loop=self.runtime.loop, name=self.actor)
-        finally:
-            current.reset(token)
-        return self._task
 
     # ---- arrival -------------------------------------------------------------------------------
 
@@ -183,8 +131,8 @@ class Cell:
             self.mailbox.put_in_turn(envelope, self.accept)
         else:
             self.mailbox.put(envelope)
-        if self._task is None and self.state is State.RUNNING:
-            self._wake()
+        if self.task is None and self.state is State.RUNNING:
+            self.wake()
         return Outcome.TAKEN
 
     def _dropped(self, envelope: Envelope, reason: str) -> None:
@@ -200,18 +148,18 @@ class Cell:
     def accept(self, envelope: Envelope) -> None:
         """Takes an envelope for which room was found."""
         self.mailbox.put(envelope)
-        self._wake()
+        self.wake()
 
     def accept_ahead(self, envelope: Envelope) -> None:
         """Takes what overtakes."""
         self.mailbox.put_system(envelope)
-        self._wake()
+        self.wake()
 
     # ---- turns ---------------------------------------------------------------------------------
 
-    def _wake(self) -> None:
-        if self._task is None and self.state is State.RUNNING:
-            self._task = self.spawn_task(self._run())
+    def wake(self) -> None:
+        if self.task is None and self.state is State.RUNNING:
+            self.task = self.spawn_task(self._run())
 
     def spawn_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs code of this actor, without what the sender who happens to wake it has set in its own context."""
@@ -223,7 +171,7 @@ class Cell:
         while self.state is State.RUNNING and self.stop_reason is None:
             envelope = mailbox.take()
             if envelope is None:
-                self._task = None
+                self.task = None
                 return
             if self._may_run_beside and self.may_run_beside(envelope.message):
                 start_turn_beside(self, envelope)
@@ -236,7 +184,7 @@ class Cell:
                     return  # it was killed and did not let go; by now another life may run here
                 self._in_serial_turn = False
         if self.stop_reason is not None:
-            await self._stop_in_order(self.stop_reason)
+            await self.stop_in_order(self.stop_reason)
 
     # ---- stop, kill, exit ----------------------------------------------------------------------
 
@@ -261,10 +209,10 @@ class Cell:
             return  # `start` sees the reason when the behavior has initialised, or the watchdog kills
         for task in self.turns:
             task.cancel()
-        if self._in_serial_turn and self._task is not None and self._task is not _running_task():
-            self._task.cancel()  # between turns the task needs no push: it looks at `stop_reason` itself
-        elif self._task is None:
-            self._task = self.spawn_task(self._stop_in_order(self.stop_reason))
+        if self._in_serial_turn and self.task is not None and self.task is not _running_task():
+            self.task.cancel()  # between turns the task needs no push: it looks at `stop_reason` itself
+        elif self.task is None:
+            self.task = self.spawn_task(self.stop_in_order(self.stop_reason))
 
     def _limit(self, grace_s: float) -> None:
         loop = self.runtime.loop
@@ -278,8 +226,8 @@ class Cell:
         """Ends after the turn that runs, as when the actor itself asks for it."""
         if self.stop_reason is None:
             self.stop_reason = reason
-            if self._task is None and self.state is State.RUNNING:
-                self._task = self.spawn_task(self._stop_in_order(reason))
+            if self.task is None and self.state is State.RUNNING:
+                self.task = self.spawn_task(self.stop_in_order(reason))
 
     def kill(self, detail: str | None = None) -> None:
         """Ends without asking. Code that will not be cancelled is left to its host's keeper."""
@@ -287,9 +235,9 @@ class Cell:
 
     def end(self, reason: ExitReason) -> None:
         """Ends now, for a reason that leaves nothing to be asked: a crash, a kill, a link."""
-        self._exit(reason, quiet=self.state is State.STARTING)
+        self.exit(reason, quiet=self.state is State.STARTING)
 
-    async def _stop_in_order(self, reason: ExitReason, *, quiet: bool = False) -> None:
+    async def stop_in_order(self, reason: ExitReason, *, quiet: bool = False) -> None:
         if self.state is not State.RUNNING:
             return
         self.state = State.STOPPING
@@ -300,7 +248,7 @@ class Cell:
         try:
             if self.turns:
                 await asyncio.wait(self.turns)  # cancelled by a stop; left to finish where the actor ends itself
-            await behavior.stopping(reason, ctx)
+            await contained(behavior.stopping, reason, ctx)
         except asyncio.CancelledError as error:
             if self.is_over:
                 return  # killed while stopping: the kill does the exit
@@ -310,9 +258,9 @@ class Cell:
         finally:
             current.reset(token)
         if self.behavior is behavior:  # else it was killed and did not let go; by now another life may run here
-            self._exit(reason, quiet=quiet)
+            self.exit(reason, quiet=quiet)
 
-    def _exit(self, reason: ExitReason, *, quiet: bool = False) -> None:
+    def exit(self, reason: ExitReason, *, quiet: bool = False) -> None:
         """The one way out of a life: nothing of it runs or speaks after this.
 
         `quiet`: the start failed, so the starter answers and the parent gets no Exited.
@@ -361,10 +309,10 @@ class Cell:
             timer.cancel()
         self.timers.clear()
         me = _running_task()
-        for task in (self._task, *self.turns):
+        for task in (self.task, *self.turns):
             if task is not None and task is not me:
                 task.cancel()
-        self._task = None
+        self.task = None
 
     def forget(self) -> bool:
         """No further life will come; True when none is left here that must end first."""
@@ -387,10 +335,6 @@ class Cell:
         cls: Any = getattr(self.behavior, "context_class", None) or CellContext
         context: CellContext = cls(self, envelope)
         return context
-
-
-def _succeeded(task: asyncio.Task[None]) -> bool:
-    return task.done() and not task.cancelled() and task.exception() is None
 
 
 def _running_task() -> asyncio.Task[Any] | None:

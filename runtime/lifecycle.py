@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from regrow.runtime.contain import Escape
 from regrow.runtime.message import Message
 
 TRACEBACK_LIMIT_CHARS = 8_000
@@ -153,6 +154,8 @@ class ExitSignal(Message):
 
 def crashed(error: BaseException, on_message: str | None = None) -> Crashed:
     """The exit reason for an exception, with its traceback cut to its telling end."""
+    if isinstance(error, Escape):
+        error = error.error
     text = "".join(traceback_module.format_exception(error))
     if len(text) > TRACEBACK_LIMIT_CHARS:
         text = "…" + text[-TRACEBACK_LIMIT_CHARS:]

@@ -20,6 +20,7 @@ from regrow.runtime.asks import Asks, PendingAsk
 from regrow.runtime.behavior import Behavior
 from regrow.runtime.bonds import ANY_LIFE
 from regrow.runtime.cell import Cell, State
+from regrow.runtime.contain import call_contained
 from regrow.runtime.context import current
 from regrow.runtime.dead_letters import DeadLetters
 from regrow.runtime.delivery import Delivery, Directory
@@ -31,6 +32,7 @@ from regrow.runtime.outcome import Outcome
 from regrow.runtime.ref import ActorRef
 from regrow.runtime.registry import Registry
 from regrow.runtime.signals import Failure, Stop, Tie, failure_of
+from regrow.runtime.start import start_life
 from regrow.runtime.starter import StartRequest
 from regrow.runtime.wire_forms import check as check_travels
 
@@ -260,13 +262,13 @@ class Runtime:
         if cell is not None and cell.state is not State.RESTARTING:
             return Crashed(type_name="AlreadyStarted", message=f"{request.actor} runs already in this host")
         try:
-            behavior = self._make_behavior(request)
+            behavior = call_contained(self._make_behavior, request)
         except Exception as error:  # the constructor is user code; a failed start is its only consequence
             return crashed(error)
         if cell is None:
             self.delivery.moved_here(request.actor)
             cell = self.cells[request.actor] = Cell(self, request)
-        return await cell.start(request, behavior)
+        return await start_life(cell, request, behavior)
 
     async def spawn(self, parent: Cell, actor: ActorId, target: object, config: object | None) -> ActorRef:
         """Starts a linked temporary child beside its parent; see CellContext.spawn."""
@@ -312,7 +314,7 @@ class Runtime:
     def announce_exit(self, cell: Cell, reason: ExitReason, *, quiet: bool) -> None:
         """Tells links, monitors and the parent, in this order, that a life is over."""
         for other, life, message in cell.bonds.farewells(cell.actor, cell.incarnation, reason):
-            kind = Kind.SIGNAL if not isinstance(message, _NOTICES) else Kind.NOTICE
+            kind = Kind.NOTICE if isinstance(message, Down) else Kind.SIGNAL  # a Down waits its turn; the rest acts now
             self.delivery.send(Envelope(kind, other, message, self.origin, incarnation=life or None))
         if cell.parent is not None and not quiet:
             exited = Exited(actor=cell.actor, incarnation=cell.incarnation, reason=reason)
@@ -393,7 +395,3 @@ class Runtime:
     def pid(self) -> int:
         """The operating system's number of this process."""
         return os.getpid()
-
-
-_NOTICES = (Down,)
-"""What goes into the user lane of those who are told of an end; the rest acts at once."""

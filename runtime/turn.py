@@ -1,6 +1,6 @@
 """One turn: a cell handles one envelope, and whatever happens its asker is answered.
 
-With `cell` the one place of the kernel that catches Exception: what leaves an actor's code ends that
+With `cell` and `contain` the one place of the kernel that catches everything: what leaves an actor's code ends that
 actor, and the supervisor decides.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
+from regrow.runtime.contain import is_interrupt
 from regrow.runtime.context import current
 from regrow.runtime.envelope import Envelope, Kind, mark_handled
 from regrow.runtime.errors import AskCycle, CallingSelf, InvalidMessage, Refused
@@ -79,8 +80,10 @@ async def run_turn(cell: Cell, envelope: Envelope) -> None:
         _refuse(cell, envelope, refusal)
     except asyncio.CancelledError as error:
         _cancelled(cell, envelope, error)
-    except Exception as error:  # what leaves an actor's code ends the actor, whatever it is
+    except BaseException as error:  # what leaves an actor's code ends the actor, whatever it is
         _crash(cell, envelope, error)
+        if is_interrupt(error):
+            raise
     finally:
         current.reset(token)
         cell.in_turn.pop(envelope, None)

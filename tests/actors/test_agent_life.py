@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from regrow.actors.agent import Agent, on
 from regrow.actors.context import Context
 from regrow.actors.errors import InvalidConfig
+from regrow.runtime.errors import AskFailed
 from regrow.runtime.lifecycle import ExitReason
 from regrow.runtime.message import Message, Request
 from regrow.runtime.testing import virtual
@@ -30,6 +32,30 @@ class Clerk(Agent):
 
 
 # ---- config --------------------------------------------------------------------------------------
+
+
+class Careless(Agent):
+    """Leaves the program in a handler that runs in a thread, or exhausts an iterator there."""
+
+    @on
+    def answer(self, question: Question) -> str:
+        if question.text == "exit":
+            sys.exit(4)
+        return next(iter(()))
+
+
+@pytest.mark.parametrize(("text", "told"), [("exit", "SystemExit"), ("next", "StopIteration")])
+def test_a_handler_in_a_thread_that_leaves_or_runs_dry_is_a_crash(text: str, told: str) -> None:
+    @virtual
+    async def scene() -> None:
+        careless = await Process().start("careless", lambda: Careless.made(None))
+
+        with pytest.raises(AskFailed, match="died handling Question") as failed:
+            await careless.ask(Question(text=text))
+
+        assert told in failed.value.traceback
+
+    scene()
 
 
 class Desk(Message):

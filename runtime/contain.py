@@ -1,0 +1,58 @@
+"""What leaves an actor's code ends that actor, even what asyncio would let through to end the whole loop.
+
+`sys.exit()` in a library that an agent calls must cost that agent and none of its neighbours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Escape(Exception):
+    """Stands for an error that asyncio would not keep inside of its task. Attribute: `error`."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+async def contained(code: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Calls and awaits an actor's code. Raises Escape for SystemExit and its like, every other error as it is."""
+    try:
+        return await code(*args, **kwargs)
+    except BaseException as error:  # sorted here, and raised again
+        if _stays_in_its_task(error):
+            raise
+        raise Escape(error) from error
+
+
+def call_contained(code: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The same for code that is called."""
+    try:
+        return code(*args, **kwargs)
+    except BaseException as error:  # sorted here, and raised again
+        if _stays_in_its_task(error):
+            raise
+        raise Escape(error) from error
+
+
+def _stays_in_its_task(error: BaseException) -> bool:
+    return isinstance(error, Exception | asyncio.CancelledError) or is_interrupt(error)
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """True when the program itself is meant: Ctrl-C in its main thread, or a loop that is being torn down."""
+    if isinstance(error, KeyboardInterrupt):
+        return threading.current_thread() is threading.main_thread()
+    if isinstance(error, GeneratorExit):
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return True
+    return False

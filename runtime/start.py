@@ -1,0 +1,77 @@
+"""How a life begins: its behavior initialises in a task of its own, so that whatever happens meanwhile ends it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from regrow.runtime.cell import Cell, State
+from regrow.runtime.contain import contained
+from regrow.runtime.context import current
+from regrow.runtime.lifecycle import Crashed, Killed, crashed
+
+if TYPE_CHECKING:
+    from regrow.runtime.behavior import Behavior
+    from regrow.runtime.starter import StartRequest
+
+
+async def start_life(cell: Cell, request: StartRequest, behavior: Behavior) -> Crashed | None:
+    """Begins a life. Returns why it failed, or None once it has initialised."""
+    if cell.state is State.RESTARTING:
+        cell.begin(request)
+    cell.take_behavior(behavior)
+    initialising = _initialise(cell, behavior)
+    try:
+        await asyncio.wait([initialising])
+        if cell.behavior is behavior and not cell.is_over and cell.stop_reason is not None:
+            if _succeeded(initialising):
+                cell.state = State.RUNNING  # what it has begun must not outlive it: it stops like any other
+                cell.task = cell.spawn_task(cell.stop_in_order(cell.stop_reason, quiet=True))
+                await asyncio.wait([cell.task])
+    except asyncio.CancelledError:
+        await _cancel(cell, behavior)
+        raise
+    if cell.behavior is not behavior or cell.is_over or cell.stop_reason is not None or initialising.cancelled():
+        if cell.behavior is behavior:  # else its end has been announced, and another life may run here
+            cell.exit(cell.stop_reason or Killed(), quiet=True)
+        await cell.wait_exited()
+        return Crashed(type_name="StoppedWhileStarting", message=f"{cell.actor} was stopped before it had started")
+    cell.task = None
+    error = initialising.exception()
+    if error is not None:
+        cause = crashed(error)
+        cell.exit(cause, quiet=True)
+        await cell.wait_exited()
+        return cause
+    cell.state = State.RUNNING
+    cell.debts.pay_restarted()
+    if cell.mailbox.user or cell.mailbox.system:
+        cell.wake()
+    return None
+
+
+async def _cancel(cell: Cell, behavior: Behavior) -> None:
+    """Lets `started` tidy up what it had begun; a kill, or a second cancellation, cuts that short."""
+    try:
+        if cell.behavior is behavior and cell.task is not None:
+            cell.task.cancel()
+            await asyncio.wait([cell.task])
+    finally:
+        if cell.behavior is behavior:
+            cell.exit(Killed(detail="start was cancelled"), quiet=True)
+    await cell.wait_exited()
+
+
+def _initialise(cell: Cell, behavior: Behavior) -> asyncio.Task[None]:
+    """Runs `started` in a task of its own, so that a kill ends it and not whoever waits for the start."""
+    ctx = cell.context(None)
+    token = current.set(ctx)
+    try:
+        cell.task = asyncio.Task(contained(behavior.started, ctx), loop=cell.runtime.loop, name=cell.actor)
+    finally:
+        current.reset(token)
+    return cell.task
+
+
+def _succeeded(task: asyncio.Task[None]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
