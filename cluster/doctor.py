@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
+from regrow.cluster import ray_folder
 from regrow.cluster.config import FILE_NAME, Settings
 from regrow.cluster.control_client import make_runtime_dir
 from regrow.cluster.errors import ConfigError
@@ -92,6 +93,7 @@ def examine(config: Path | None = None) -> Iterator[Finding]:
     yield shared_memory_found()
     yield open_files_found()
     yield ports_found()
+    yield ray_folder_found()
     if settings.ray.address is not None:
         yield ray_address_found(settings.ray.address)
 
@@ -254,6 +256,14 @@ def ports_found() -> Finding:
         text = f"no port of 127.0.0.1 can be used ({error.strerror})"
         return Finding("ports", Verdict.BAD, text, "allow this user to listen on the loopback address")
     return Finding("ports", Verdict.GOOD, "free ones on 127.0.0.1")
+
+
+def ray_folder_found() -> Finding:
+    """Whether a local Ray can put its logs and sockets where it would."""
+    if trouble := ray_folder.trouble():
+        text, _, advice = trouble.rpartition("; ")
+        return Finding("Ray folder", Verdict.BAD, text, advice)
+    return Finding("Ray folder", Verdict.GOOD, f"below {ray_folder.root()[0]}")
 
 
 def ray_address_found(address: str) -> Finding:

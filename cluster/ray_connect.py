@@ -9,10 +9,9 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import shutil
+import socket
 import subprocess
 import sys
-import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -21,15 +20,17 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from regrow.cluster import ray_folder
 from regrow.cluster.config import RaySettings
 from regrow.cluster.errors import RayUnavailable
 from regrow.cluster.ray_transport import NAMESPACE
 
 PRELOADED = "regrow.cluster.ray_host,regrow.cluster.ray_guardian"
 """Imported by every worker before it is asked for, which makes a host's start ten times faster."""
-PREFIX = "regrow-ray-"
 LIVES_SINCE_S = 1_760_000_000
 """From here on the seconds are counted that stand for an unknown number of lives."""
+PROBE_S = 2.0
+"""How long the machine of a Ray may take to answer at all; Ray itself would wait two minutes for it."""
 
 
 class RaySession:
@@ -52,6 +53,7 @@ class RaySession:
         address = self._settings.address or os.environ.get("RAY_ADDRESS")
         try:
             if address:
+                _probe(address)
                 ray.init(address=address, namespace=NAMESPACE, log_to_driver=True, logging_level=logging.ERROR)
             else:
                 self._start()
@@ -66,7 +68,7 @@ class RaySession:
             ray.shutdown()
         self._connected_here = False
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            ray_folder.end(self._folder)
             self._folder = None
         if self._janitor is not None:
             self._janitor.communicate(b"done")
@@ -77,10 +79,10 @@ class RaySession:
         os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        root = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
-        # Short, since Ray puts sockets below it and a socket's path may have 107 characters.
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=root))
-        self._janitor = _janitor(self._folder)
+        if trouble := ray_folder.trouble():
+            raise RayUnavailable(f"Ray can not start here: {trouble}")
+        self._folder = ray_folder.make()
+        self._janitor = ray_folder.janitor(self._folder)
         ray.init(
             address="local",
             namespace=NAMESPACE,
@@ -108,24 +110,11 @@ def earlier_lives() -> int:
         return int(time.time()) - LIVES_SINCE_S
 
 
-def _janitor(folder: Path) -> subprocess.Popen[bytes]:
-    """A shell that waits for this process to end, however it ends, and then removes the folder.
-
-    It reads a pipe that only this process holds open. Where this process was killed, Ray's raylet ends
-    by itself, but Ray's agents may not (they look for a parent that is process 1); so whoever still has
-    a file of this folder open after a while is ended.
-    """
-    script = (
-        '[ "$(cat)" = done ] || { sleep 3; for p in /proc/[0-9]*; do '
-        'ls -l "$p/fd" 2>/dev/null | grep -q "$1/" && kill -9 "${p#/proc/}"; done; sleep 1; }; rm -rf "$1"'
-    )
-    return subprocess.Popen(
-        ["/bin/sh", "-c", script, "regrow-janitor", str(folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+def _probe(address: str) -> None:
+    """Raises OSError when nobody listens at an address of the form HOST:PORT."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_S).close()
 
 
 def _explained(address: str | None, error: Exception) -> str:
@@ -148,7 +137,7 @@ def _quiet_death_notices() -> None:
         return
 
     def shown(data: Any, ignore_prefix: bool) -> None:
-        if isinstance(data, dict) and data.get("pid") == "raylet":
+        if isinstance(data, dict) and data.get("pid") in ("raylet", "gcs_server"):
             return
         show(data, ignore_prefix)
 

@@ -24,7 +24,7 @@ from regrow.supervisors.strategy import ChildExit, Decision, Status, decide, dec
 from regrow.supervisors.turns import TakeTurn
 
 WHOLE_GROUP = ""
-"""Under rest_for_one and one_for_all one retry is for all that wait; no child has this id."""
+"""With back-off, one retry is for all that wait under rest_for_one and one_for_all; no child has this id."""
 
 
 class RetryStart(Message):
@@ -154,15 +154,19 @@ class SupervisorBehavior(Administration):
             for other in self._children:
                 if other.status is Status.WAITING:
                     other.status = Status.RESTARTING
-        if self._retry_key(child) not in self._retries:
+        alone = self._spec.strategy is Strategy.ONE_FOR_ONE
+        if not (child.id in self._retries if alone else self._retries):
             decision = decide_retry(self._spec.strategy, self._children.states(), child.id)
             await self._carry_out(decision, ctx, counted=True)
 
     async def _retry(self, message: RetryStart, ctx: CellContext) -> None:
-        key = message.child if self._spec.strategy is Strategy.ONE_FOR_ONE else WHOLE_GROUP
+        key = self._retry_key(message.child)
         if message.life != ctx.incarnation or self._retries.get(key) != message.number:
             return  # taken back, or of an earlier life
         del self._retries[key]
+        child = self._children.get(message.child)
+        if self._retries and (child is None or child.status is not Status.RESTARTING):
+            return  # it runs again, or was stopped; those that failed meanwhile have a retry of their own
         decision = decide_retry(self._spec.strategy, self._children.states(), message.child)
         await self._carry_out(decision, ctx, counted=message.counted)
 
@@ -225,9 +229,12 @@ class SupervisorBehavior(Administration):
             self._schedule(self._children.named(id), ctx, delay_s=delay_s, counted=True)
 
     def _schedule(self, child: Child, ctx: CellContext, *, delay_s: float, counted: bool) -> None:
-        number = next(self._numbers)
-        self._retries[self._retry_key(child)] = number
+        key = self._retry_key(child.id)
+        if self._spec.backoff is None and key in self._retries:
+            return  # it failed again before its retry came, which goes on at its place in the mailbox, as in OTP
+        number = self._retries[key] = next(self._numbers)
         ctx.after(delay_s, RetryStart(child=child.id, life=ctx.incarnation, number=number, counted=counted))
 
-    def _retry_key(self, child: Child) -> str:
-        return child.id if self._spec.strategy is Strategy.ONE_FOR_ONE else WHOLE_GROUP
+    def _retry_key(self, id: str) -> str:
+        alone = self._spec.strategy is Strategy.ONE_FOR_ONE or self._spec.backoff is None
+        return id if alone else WHOLE_GROUP

@@ -269,5 +269,19 @@ def test_everything_is_examined_once(monkeypatch: pytest.MonkeyPatch) -> None:
         "shared memory",
         "open files",
         "ports",
+        "Ray folder",
         "Ray address",
     ]
+
+
+def test_a_usable_folder_for_ray_is_good() -> None:
+    assert_finding(doctor.ray_folder_found(), Verdict.GOOD, "below /")
+
+
+def test_a_folder_for_ray_that_is_missing_or_too_long_is_bad(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(folder / "gone"))
+    assert_finding(doctor.ray_folder_found(), Verdict.BAD, "RAY_TMPDIR is", "set RAY_TMPDIR to another")
+
+    (long := folder / ("x" * 90)).mkdir()
+    monkeypatch.setenv("RAY_TMPDIR", str(long))
+    assert_finding(doctor.ray_folder_found(), Verdict.BAD, "too long a name", "at most")

@@ -21,6 +21,7 @@
     held = #{},     % Path => true: an operator stopped it
     calls = #{},    % Ref => {Key, Sup, Op, Path}: admin calls without an answer
     answers = [],   % [Op, Path, Answer], in order
+    late = #{},     % Ref => reply that came while a hook waited for a death
     escalated = #{},% Pid => true: its supervisor report said so
     options}).
 
@@ -175,6 +176,9 @@ ask(Pid, Request, #r{here = Here} = S) when is_map_key(Pid, Here) ->
     ask_reply(Pid, Ref, S);
 ask(_, _, S) -> {gone, S}.
 
+ask_reply(_, Ref, #r{late = Late} = S) when is_map_key(Ref, Late) ->
+    {Reply, Rest} = maps:take(Ref, Late),
+    {Reply, S#r{late = Rest}};
 ask_reply(Pid, Ref, S) ->
     receive
         {Ref, Reply} -> {Reply, S};
@@ -258,7 +262,7 @@ note({Ref, Reply}, #r{calls = Calls} = S) when is_map_key(Ref, Calls) ->
         _ -> S#r.held
     end,
     S#r{calls = Rest, held = Held, answers = [[Op, Path, answer(Reply)] | S#r.answers]};
-note({Ref, _Late}, S) when is_reference(Ref) -> S.
+note({Ref, Reply}, S) when is_reference(Ref) -> S#r{late = (S#r.late)#{Ref => Reply}}.
 
 hook({exit, Path, How}, S) -> ends(Path, How, S);
 hook({call, Sup, Call}, S) -> call(Sup, Call, S);

@@ -466,6 +466,38 @@ async def test_a_monitor_of_nobody_gives_noproc_across_processes() -> None:
     assert [message.reason for message in watcher.got if isinstance(message, Down)] == [NoProc()]
 
 
+@virtual
+async def test_what_no_line_has_room_for_does_not_hold_up_messages_to_others() -> None:
+    world = World(settings=LinkSettings(max_waiting_rows=2))
+    here, there = await two(world, scripted(for_ever), mailbox=MailboxSettings(capacity=1))
+    await world.start(there, "desk/other", Scripted)
+    stuck = []
+    for n in range(9):
+        stuck.append(asyncio.ensure_future(here.ref("desk/clerk").tell(Note(n=n), send_timeout_s=60.0)))
+        await pass_time(0.1)
+    began_s = asyncio.get_running_loop().time()
+
+    await here.ref("desk/other").tell(Note(), send_timeout_s=60.0)
+    here.ref("desk/other").tell_nowait(Note())
+
+    assert asyncio.get_running_loop().time() - began_s < 0.1
+    assert sum(one.done() for one in stuck) == 2  # in its turn, and in its mailbox
+
+
+@virtual
+async def test_messages_that_no_line_has_room_for_keep_their_order() -> None:
+    world, kept = World(settings=LinkSettings(max_waiting_rows=2)), list[int]()
+    here, _ = await two(world, scripted(Keeper(kept, takes_s=0.01)), mailbox=MailboxSettings(capacity=1))
+
+    async with asyncio.TaskGroup() as group:
+        for n in range(40):
+            group.create_task(here.ref("desk/clerk").tell(Note(n=n), send_timeout_s=60.0))
+            await pass_time(0.002)
+    await pass_time(1.0)
+
+    assert kept == list(range(40))
+
+
 # ---- processes that can only listen --------------------------------------------------------------
 
 

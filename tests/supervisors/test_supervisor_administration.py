@@ -23,7 +23,7 @@ from regrow.supervisors import (
     child,
 )
 from regrow.supervisors.report import MESSAGE_LIMIT_CHARS, bounded
-from tests.supervisors.stage import SOON_S, Actor, Finish, Ping, Stage, pass_time, virtual
+from tests.supervisors.stage import SOON_S, Actor, Crash, Finish, Ping, Stage, pass_time, virtual
 
 INNER = Supervisor(children=[child(Actor, "x")])
 
@@ -258,6 +258,25 @@ async def test_child_that_fails_to_start_is_restarting_and_who_waits_for_it_is_n
     assert isinstance(rows, tuple)
     assert [row.state for row in rows] == ["running", "restarting", "waiting"]
     assert isinstance(refusal, AlreadyPresent)
+
+
+@virtual
+async def test_retry_keeps_its_place_in_the_mailbox_when_the_child_fails_again_before_it() -> None:
+    stage = Stage()
+    children = [child(Actor, id) for id in "abc"]
+    await stage.start(Supervisor(strategy="one_for_all", max_restarts=9, children=children))
+    stage.fail_starts["b"] = 2
+    stage.start_takes_s["b"] = 1.0
+    stage.ref("a").tell_nowait(Crash())
+    await pass_time(0.5)
+    stage.cell("a").kill()  # its exit is decided on before the first retry
+    await pass_time(1.0)
+    stage.drain()
+
+    await stage.supervisor().stop_child("c")  # comes after the first retry and before a second one
+
+    assert stage.drain() == ["fail b", "stop a", "start a", "start b", "start c", "stop c"]
+    assert stage.alive() == {"a", "b"}
 
 
 @virtual

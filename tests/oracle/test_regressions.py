@@ -1,0 +1,70 @@
+"""Traces on which the two sides once differed, as small as hypothesis made them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.oracle.compare import Comparer
+from tests.oracle.otp import Otp
+from tests.oracle.ours import run_ours
+from tests.oracle.trace import Admin, Advance, Event, Exit, Fail, Kid, Sup, Together, Trace
+
+ONE = (Kid("a"),)
+TWO = (Kid("a"), Kid("b"))
+THREE = (Kid("a"), Kid("b"), Kid("c"))
+
+FOUND: dict[str, Trace] = {
+    "stop_child never returned when the child was started again at once": Trace(
+        Sup(ONE), (Together("", (), (Admin("stop", "a"), Admin("restart", "a"))),)
+    ),
+    "start_child called a child that waits for its restart started": Trace(
+        Sup(ONE), (Fail("a", (Admin("start", "a", Kid("a")),)), Exit("a", "error"))
+    ),
+    "stopping a child that fails to start cost a restart of those behind it": Trace(
+        Sup(TWO, "rest_for_one", max_restarts=1), (Fail("a", (Admin("stop", "a"),)), Exit("a", "error"))
+    ),
+    "restart_child refused a child that waits for another to start": Trace(
+        Sup(TWO, "rest_for_one"), (Fail("a", (Admin("restart", "b"),)), Exit("a", "error"))
+    ),
+    "significant children that wait for another kept their supervisor alive": Trace(
+        Sup(
+            (
+                Kid("a", restart="transient", significant=True),
+                Kid("b"),
+                Kid("c", restart="transient", significant=True),
+            ),
+            "rest_for_one",
+            auto_shutdown="all_significant",
+        ),
+        (Fail("b", (Exit("a", "normal"),)), Exit("b", "error")),
+    ),
+    "a second failure moved the retry behind calls that came after it": Trace(
+        Sup(THREE, "one_for_all", max_restarts=4),
+        (Fail("b", (Exit("a", "kill"), Admin("stop", "c"))), Exit("a", "error")),
+    ),
+}
+
+EDGES: dict[str, tuple[int, tuple[Event, ...]]] = {
+    "the edge of the window counts": (1, (Exit("a", "error"), Advance(5), Exit("a", "error"))),
+    "one second past it does not": (1, (Exit("a", "error"), Advance(6), Exit("a", "error"))),
+    "retries count": (2, (Fail("a", (None, None)), Exit("a", "error"))),
+    "the next event finds the window of this one": (
+        2,
+        (Fail("a", (None,)), Exit("a", "error"), Advance(5), Exit("b", "kill")),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FOUND)
+def test_what_once_differed_does_not_differ(otp: Otp, what: str) -> None:
+    trace = FOUND[what]
+
+    assert Comparer().difference(otp.run(trace), run_ours(trace)) is None
+
+
+@pytest.mark.parametrize("what", EDGES)
+def test_the_window_is_the_same_to_the_second(otp: Otp, what: str) -> None:
+    max_restarts, events = EDGES[what]
+    trace = Trace(Sup(TWO, max_restarts=max_restarts, within_s=5), events)
+
+    assert Comparer().difference(otp.run(trace), run_ours(trace)) is None
