@@ -231,7 +231,10 @@ def _engine(name: EngineName, app: App, settings: Settings) -> Engine:
 def _blocking(what: str, main: Awaitable[R]) -> R:
     try:
         asyncio.get_running_loop()
+        is_async = True
     except RuntimeError:
+        is_async = False
+    if not is_async:  # not in the handler above: an error of the app's own would be told as one in handling that
         return asyncio.run(main)  # type: ignore[arg-type]
     main.close()  # type: ignore[attr-defined]
     raise Misuse(

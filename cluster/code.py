@@ -115,12 +115,12 @@ def app_named(target: str) -> App:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name is not None and not module_name.startswith(error.name):
-            raise AppNotFound(
-                target, f"importing {module_name} needs {error.name!r}, which is not installed"
-            ) from error
+        wanted = error.name
+        if wanted is not None and wanted != module_name and not module_name.startswith(f"{wanted}."):
+            raise AppNotFound(target, f"importing {module_name} needs {wanted!r}, which is not installed") from error
         raise AppNotFound(
-            target, f"there is no module {module_name!r} here; start it in the folder of {module_name}.py"
+            target,
+            f"there is no module {module_name!r} here; start it in the folder that holds {_file_of(module_name)}",
         ) from error
     except Exception as error:  # an import runs user code, which may raise anything
         raise AppNotFound(target, f"importing {module_name} failed ({_where(error)})") from error
@@ -129,6 +129,10 @@ def app_named(target: str) -> App:
         return app
     known = ", ".join(name for name, value in vars(module).items() if isinstance(value, App)) or "none"
     raise AppNotFound(target, f"{module_name} has no app {attribute!r}; its apps are: {known}")
+
+
+def _file_of(module: str) -> str:
+    return f"{module.replace('.', '/')}.py"
 
 
 def _module_advice(path: str, attribute: str) -> str:

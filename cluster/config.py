@@ -54,10 +54,11 @@ class RedisSettings(_Section):
     """Which Redis: the one at `url`, or without one an embedded server in the data folder.
 
     `appendfsync` is for the embedded one: "always" loses nothing that was acknowledged when the power
-    fails, "everysec" up to a second of it.
+    fails, "everysec" up to a second of it. It listens at `port`, or without one at any that is free.
     """
 
     url: SecretStr | None = None
+    port: int | None = Field(default=None, ge=1, le=65_535)
     appendfsync: Literal["always", "everysec"] = "always"
 
 
@@ -136,7 +137,9 @@ def _read(path: Path, *, must_exist: bool) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no valid TOML ({error}); correct it", source=str(path)) from error
     except OSError as error:
-        raise ConfigError(f"{path} can not be read ({error.strerror}); check --config", source=str(path)) from error
+        raise ConfigError(
+            f"{path} can not be read ({error.strerror}); put a file there, or name one with --config", source=str(path)
+        ) from error
 
 
 def _check_variables(environment: Mapping[str, str]) -> None:

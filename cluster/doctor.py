@@ -25,6 +25,8 @@ from regrow.cluster import ray_folder
 from regrow.cluster.config import FILE_NAME, Settings
 from regrow.cluster.control_client import make_runtime_dir
 from regrow.cluster.errors import ConfigError
+from regrow.cluster.ray_address import RayAddress, ray_address
+from regrow.cluster.ray_address import trouble as address_trouble
 from regrow.cluster.redis_check import check_redis
 from regrow.cluster.redis_process import VERSION_ADVISED, find_redis, told
 from regrow.runtime.errors import RegrowError, WorldBroke
@@ -40,8 +42,6 @@ FREE_DISK_ADVISED_BYTES = 1 << 30
 
 IMPORT_TIMEOUT_S = 60.0
 """For loading Ray and FAISS in a process of their own; on a cold disk it takes seconds."""
-
-CONNECT_TIMEOUT_S = 3.0
 
 NATIVE_MODULES = ("ray", "faiss", "tantivy")
 """Dependencies with compiled code: they can be installed and still not load here."""
@@ -93,9 +93,8 @@ def examine(config: Path | None = None) -> Iterator[Finding]:
     yield shared_memory_found()
     yield open_files_found()
     yield ports_found()
-    yield ray_folder_found()
-    if settings.ray.address is not None:
-        yield ray_address_found(settings.ray.address)
+    address = ray_address(settings.ray)
+    yield ray_address_found(address) if address is not None else ray_folder_found()
 
 
 def python_found() -> Finding:
@@ -266,17 +265,12 @@ def ray_folder_found() -> Finding:
     return Finding("Ray folder", Verdict.GOOD, f"below {ray_folder.root()[0]}")
 
 
-def ray_address_found(address: str) -> Finding:
-    """Whether something listens where the config says that Ray is."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not port.isdigit() or not host:
-        return Finding("Ray address", Verdict.GOOD, f"{address} is looked up when an app starts")
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
-    except OSError as error:
-        text = f"nothing answers at {address} ({error})"
-        return Finding("Ray address", Verdict.BAD, text, "start it with: ray start --head; or correct ray.address")
-    return Finding("Ray address", Verdict.GOOD, f"{address} answers")
+def ray_address_found(address: RayAddress) -> Finding:
+    """Whether a Ray answers where the config or RAY_ADDRESS says that there is one."""
+    if trouble := address_trouble(address):
+        text, _, advice = trouble.rpartition("; ")
+        return Finding("Ray address", Verdict.BAD, text, advice)
+    return Finding("Ray address", Verdict.GOOD, f"{address.text}, as {address.said_by} says")
 
 
 def _is_needed_here(requirement: str) -> bool:

@@ -6,14 +6,15 @@ better, and its count of restarts. Without them everything works, only noisier a
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import logging
 import os
-import socket
 import subprocess
 import sys
 import time
 import warnings
+from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,19 @@ from ray.exceptions import RayError
 from regrow.cluster import ray_folder
 from regrow.cluster.config import RaySettings
 from regrow.cluster.errors import RayUnavailable
+from regrow.cluster.ray_address import RayAddress, ray_address
+from regrow.cluster.ray_address import trouble as address_trouble
+from regrow.cluster.ray_thread import RayThread
 from regrow.cluster.ray_transport import NAMESPACE
 
 PRELOADED = "regrow.cluster.ray_host,regrow.cluster.ray_guardian"
 """Imported by every worker before it is asked for, which makes a host's start ten times faster."""
 LIVES_SINCE_S = 1_760_000_000
 """From here on the seconds are counted that stand for an unknown number of lives."""
-PROBE_S = 2.0
-"""How long the machine of a Ray may take to answer at all; Ray itself would wait two minutes for it."""
+LEAVE_LIMIT_S = 30.0
+"""How long leaving Ray may take, with what is left of connecting before; then its processes are ended."""
+TROUBLES = (RayError, RayUnavailable, ConnectionError, RuntimeError, ValueError, OSError)
+"""What connecting to Ray raises when it is the world's fault."""
 
 
 class RaySession:
@@ -38,51 +44,82 @@ class RaySession:
 
     def __init__(self, settings: RaySettings) -> None:
         self._settings = settings
+        self._address: RayAddress | None = None
         self._folder: Path | None = None
         self._janitor: subprocess.Popen[bytes] | None = None
-        self._connected_here = False
+        self._thread: RayThread | None = None
+
+    async def aopen(self) -> None:
+        """Joins the Ray that the config or RAY_ADDRESS names, or starts one for this process. Takes seconds.
+
+        May be cancelled; `aclose` then undoes what it has done. Raises RayUnavailable with what to do.
+        """
+        thread = self._begin()
+        if thread is None:
+            return
+        try:
+            await asyncio.shield(asyncio.wrap_future(thread.entered))
+        except TROUBLES as error:
+            await self.aclose()
+            raise self._explained(error) from error
+
+    async def aclose(self) -> None:
+        """Leaves Ray, ends what is left of one that was started here, and removes its files. Idempotent."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.leave_soon()
+            # Its error, if it has one, is of no use any more: what counts is ended below.
+            await asyncio.wait([asyncio.wrap_future(thread.left)], timeout=LEAVE_LIMIT_S)
+        self._tidy()
 
     def open(self) -> None:
-        """Joins the Ray that the config or RAY_ADDRESS names, or starts one for this process. Blocks for seconds.
-
-        Raises RayUnavailable with what to do.
-        """
-        if ray.is_initialized():
-            return  # the program has its own connection, and keeps it
-        _quiet_death_notices()
-        address = self._settings.address or os.environ.get("RAY_ADDRESS")
+        """The same as `aopen`, where no loop runs. Blocks."""
+        thread = self._begin()
+        if thread is None:
+            return
         try:
-            if address:
-                _probe(address)
-                ray.init(address=address, namespace=NAMESPACE, log_to_driver=True, logging_level=logging.ERROR)
-            else:
-                self._start()
-        except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
+            thread.entered.result()
+        except TROUBLES as error:
             self.close()
-            raise RayUnavailable(_explained(address, error)) from error
-        self._connected_here = True
+            raise self._explained(error) from error
 
     def close(self) -> None:
-        """Leaves Ray, and removes the files of one that was started here. Idempotent."""
-        if self._connected_here and ray.is_initialized():
-            ray.shutdown()
-        self._connected_here = False
-        if self._folder is not None:
-            ray_folder.end(self._folder)
-            self._folder = None
-        if self._janitor is not None:
-            self._janitor.communicate(b"done")
-            self._janitor = None
+        """The same as `aclose`, where no loop runs. Blocks."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.leave_soon()
+            wait([thread.left], timeout=LEAVE_LIMIT_S)
+        self._tidy()
+
+    # ---- inside --------------------------------------------------------------------------------
+
+    def _begin(self) -> RayThread | None:
+        """Begins to connect; None when the program has a connection of its own, which it keeps."""
+        if ray.is_initialized():
+            return None
+        _quiet_death_notices()
+        self._address = ray_address(self._settings)
+        if self._address is None:
+            if trouble := ray_folder.trouble():
+                raise RayUnavailable(f"Ray can not start here: {trouble}")
+            self._folder = ray_folder.make()
+            self._janitor = ray_folder.janitor(self._folder)
+        self._thread = RayThread(self._enter, _leave)
+        return self._thread
+
+    def _enter(self) -> None:
+        if self._address is None:
+            self._start()
+            return
+        if trouble := address_trouble(self._address):
+            raise RayUnavailable(trouble)
+        ray.init(address=self._address.text, namespace=NAMESPACE, log_to_driver=True, logging_level=logging.ERROR)
 
     def _start(self) -> None:
         os.environ.setdefault("RAY_preload_python_modules", PRELOADED)
         os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        if trouble := ray_folder.trouble():
-            raise RayUnavailable(f"Ray can not start here: {trouble}")
-        self._folder = ray_folder.make()
-        self._janitor = ray_folder.janitor(self._folder)
         ray.init(
             address="local",
             namespace=NAMESPACE,
@@ -91,6 +128,33 @@ class RaySession:
             log_to_driver=True,
             logging_level=logging.ERROR,
             _temp_dir=str(self._folder),
+        )
+
+    def _tidy(self) -> None:
+        if self._folder is not None:
+            ray_folder.end(self._folder)
+            self._folder = None
+        if self._janitor is not None:
+            self._janitor.communicate(b"done")
+            self._janitor = None
+
+    def _explained(self, error: Exception) -> RayUnavailable:
+        if isinstance(error, RayUnavailable):
+            return error
+        said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if "InvalidAuthToken" in str(error.__cause__):
+            place = self._address.text if self._address is not None else "this machine"
+            return RayUnavailable(
+                f"the Ray at {place!r} wants a token, and this program has none; "
+                "set RAY_AUTH_MODE=token, and see `ray get-auth-token`"
+            )
+        if self._address is not None:
+            place, said_by = self._address.text, self._address.said_by
+            return RayUnavailable(
+                f"no Ray answers at {place!r} ({said}); start one with `ray start --head`, or unset {said_by}"
+            )
+        return RayUnavailable(
+            f"Ray could not start here ({said}); `regrow doctor` looks for the cause, --engine inline needs no Ray"
         )
 
 
@@ -110,23 +174,9 @@ def earlier_lives() -> int:
         return int(time.time()) - LIVES_SINCE_S
 
 
-def _probe(address: str) -> None:
-    """Raises OSError when nobody listens at an address of the form HOST:PORT."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_S).close()
-
-
-def _explained(address: str | None, error: Exception) -> str:
-    said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if "InvalidAuthToken" in str(error.__cause__):
-        return (
-            f"the Ray at {address!r} wants a token, and this program has none; "
-            "set RAY_AUTH_MODE=token, and see `ray get-auth-token`"
-        )
-    if address:
-        return f"no Ray answers at {address!r} ({said}); start one with `ray start --head`, or unset ray.address"
-    return f"Ray could not start here ({said}); `regrow doctor` looks for the cause, --engine inline needs no Ray"
+def _leave() -> None:
+    """Also after an `init` that failed half-way: at the end of the program Ray would make its files anew."""
+    ray.shutdown()
 
 
 def _quiet_death_notices() -> None:

@@ -99,7 +99,7 @@ class RayEngine:
     async def start(self) -> None:
         """See Engine."""
         order = self._order()  # first: wrong code is told before Ray takes its seconds to start
-        self._session.open()
+        await self._session.aopen()
         self._ended = asyncio.get_running_loop().create_future()
         self._guardian = await claimed(order)
         self._owner.start()
@@ -132,7 +132,7 @@ class RayEngine:
             ray.kill(self._guardian, no_restart=True)
         if self._runtime is not None:
             await self._runtime.aclose()
-        self._session.close()
+        await self._session.aclose()
 
     def request_stop(self) -> None:
         """See Engine."""

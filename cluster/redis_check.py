@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from redis.exceptions import (
     BusyLoadingError,
     NoPermissionError,
     RedisError,
+    ResponseError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -25,6 +27,9 @@ from regrow.cluster.redis_process import VERSION_ADVISED, VERSION_FLOOR, Version
 
 CHECK_TIMEOUT_S = 5.0
 """For the whole check, however many addresses the name has."""
+
+KEPT_MS = 10_000
+"""How long the key of a check whose end was cut off stays."""
 
 _SCHEMES = ("redis", "rediss", "unix")
 
@@ -45,11 +50,18 @@ class RedisFacts:
         return self.version < VERSION_ADVISED
 
 
+async def _check_writable(client: Redis) -> None:
+    """Writes and removes one key: better a refusal now than one in the middle of the work."""
+    key = f"regrow:check:{uuid.uuid4().hex}"
+    await client.set(key, "", px=KEPT_MS)
+    await client.delete(key)
+
+
 async def check_redis(url: str, *, timeout_s: float = CHECK_TIMEOUT_S) -> RedisFacts:
-    """Connects, signs in and reads the version; logs a warning for a dated one.
+    """Connects, signs in, reads the version and writes a key; logs a warning for a dated one.
 
     Raises ConfigError for text that is no Redis URL, and RedisUnavailable when it can not be reached,
-    refuses the password, is no Redis, or is older than 6.2. No text contains the password.
+    refuses the password or a write, is no Redis, or is older than 6.2. No text contains the password.
     """
     shown = shown_url(url)
     try:
@@ -62,8 +74,11 @@ async def check_redis(url: str, *, timeout_s: float = CHECK_TIMEOUT_S) -> RedisF
     try:
         async with asyncio.timeout(timeout_s), client:
             told_by_server = await client.info("server")
+            await _check_writable(client)
     except (RedisError, OSError, TimeoutError, ValueError) as error:
-        raise RedisUnavailable(_reason(shown, error, timeout_s)) from error
+        cause = error.__cause__  # over a unix socket redis-py says of a refusal that the connection failed
+        told_of = cause if isinstance(cause, AuthenticationError | ResponseError) else error
+        raise RedisUnavailable(_reason(shown, told_of, timeout_s)) from error
     facts = _facts(shown, told_by_server)
     if facts.version < VERSION_FLOOR:
         raise RedisUnavailable(
@@ -112,12 +127,16 @@ def _reason(shown: str, error: Exception, timeout_s: float) -> str:
         case AuthenticationError() | AuthorizationError():
             return f"Redis at {shown} refuses the password ({error}); put the right one into redis.url"
         case NoPermissionError():
-            return f"the user of redis.url may not run INFO at {shown} ({error}); give it the rights Regrow needs"
+            return (
+                f"the user of redis.url may not do what Regrow does at {shown} ({error}); give it the rights for that"
+            )
         case BusyLoadingError():
             return f"Redis at {shown} is still loading its data; try again when it has finished"
         case TimeoutError() | RedisTimeoutError():
             return f"Redis at {shown} did not answer within {timeout_s:g} s; check the address and the network"
         case RedisConnectionError() | OSError():
             return f"Redis at {shown} can not be reached ({error}); start it, or correct redis.url"
+        case ResponseError():
+            return f"Redis at {shown} refuses ({error}); correct redis.url, or what that Redis allows"
         case _:
             return f"what answers at {shown} does not speak Redis ({error}); correct redis.url"

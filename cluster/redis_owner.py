@@ -60,7 +60,9 @@ class RedisOwner:
             url = external.get_secret_value()
             await check_redis(url)
             return url
-        self._server = RedisServer(self._settings.data_dir_of(self._app), appendfsync=self._settings.redis.appendfsync)
+        redis = self._settings.redis
+        folder = self._settings.data_dir_of(self._app)
+        self._server = RedisServer(folder, appendfsync=redis.appendfsync, port=redis.port)
         url = await self._server.start()
         self._keeper = asyncio.get_running_loop().create_task(self._server.keep())
         self._keeper.add_done_callback(_gave_up)

@@ -105,6 +105,7 @@ class RedisServer:
                 self._folder.check_format(self._program)
                 await self._launch_somewhere(self._program)
             except BaseException:
+                self._folder.forget_identity()
                 self._let_go()
                 raise
             if self._program.bundled:

@@ -39,6 +39,7 @@ from regrow import App, AskFailed, AskTimeout, Killed, Packed, Refused, RegrowEr
 from regrow.cluster.app import ENGINES
 from regrow.cluster.config import Settings
 from regrow.cluster.tree import TreeNode
+from regrow.runtime import Bug
 
 READERS = ("reader-1", "reader-2", "reader-3")
 
@@ -225,10 +226,17 @@ def reason_to_spare(victim: TreeNode, everyone: Iterable[TreeNode]) -> str:
     return ""
 
 
+def _folder(docs: str) -> Path:
+    try:
+        return Path(docs).expanduser()
+    except RuntimeError:
+        raise NoDocuments(f"{docs} names the home of a user who is not here; give the folder itself") from None
+
+
 def library_of(docs: str) -> Library:
     """The documents of the folder that was asked for, or else Regrow's own. Raises NoDocuments."""
     if docs:
-        return find(Path(docs).expanduser())
+        return find(_folder(docs))
     if not (REPOSITORY / "pyproject.toml").is_file() or not (REPOSITORY / "docs").is_dir():
         raise NoDocuments(
             "Regrow's own documents are not where this file is; name a folder of yours with --docs FOLDER"
@@ -278,6 +286,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     screen = Screen(json_only=options.json)
     try:
         report = asyncio.run(day(options, screen))
+    except Bug:
+        raise  # ours and not yours: the traceback is what helps
     except (NoDocuments, RegrowError) as error:
         complain(str(error))
         return 2

@@ -9,6 +9,7 @@ import codecs
 import logging
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -75,14 +76,13 @@ def find(folder: Path, *, only: Collection[str] = ()) -> Library:
             others[_shown(path.suffix.lower())] += 1
         elif not name.isprintable():
             skipped.append((_shown(name), "its name has signs that can not be shown; rename it"))
-        elif not path.is_file():
-            skipped.append((name, "a broken link" if path.is_symlink() else "no ordinary file"))
+        elif (status := _status(path)) is None or not stat.S_ISREG(status.st_mode):
+            skipped.append((name, _why_no_file(path, status)))
         elif len(names) == LIMIT_DOCUMENTS:
             skipped.append((name, f"and all after it: more than {LIMIT_DOCUMENTS:,} documents; give a smaller folder"))
             break
         else:
             names.append(name)
-            status = path.stat()
             versions.update(f"{name}\n{status.st_size} {status.st_mtime_ns}\n".encode())
     if not names:
         raise NoDocuments(_why_none(folder, skipped, others))
@@ -95,7 +95,22 @@ def find(folder: Path, *, only: Collection[str] = ()) -> Library:
     )
 
 
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+def _why_no_file(path: Path, status: os.stat_result | None) -> str:
+    if status is not None:
+        return "no ordinary file"
+    return "a broken link" if path.is_symlink() else "can not be looked at; mind the rights of its folder"
+
+
 def _check_folder(folder: Path) -> None:
+    if not str(folder).isprintable():
+        raise NoDocuments(f"the folder {_shown(str(folder))} has signs in its name that can not be shown; rename it")
     try:
         os.scandir(folder).close()
     except FileNotFoundError:

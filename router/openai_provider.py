@@ -186,13 +186,13 @@ class OpenAIProvider:
         )
 
     def _no_connection(self, error: APIConnectionError, card: ModelCard) -> ProviderFailed:
-        from httpx2 import ConnectError, ConnectTimeout, TimeoutException
-
         cause = error.__cause__
+        # By name: which HTTP client raised it is the SDK's own affair, and has changed between its versions.
+        kinds = {cls.__name__ for cls in type(cause).__mro__}
         provider, model = card.provider, card.name
-        if isinstance(cause, TimeoutException) and not isinstance(cause, ConnectTimeout):
+        if "TimeoutException" in kinds and "ConnectTimeout" not in kinds:
             return self._too_slow(card)
-        if isinstance(cause, ConnectError | ConnectTimeout):
+        if kinds & {"ConnectError", "ConnectTimeout"}:
             return ProviderUnreachable(
                 f"nothing answers at {self._host} ({_detail(str(cause) or type(cause).__name__)}); "
                 "check base_url (OPENAI_BASE_URL) and that the server runs",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from regrow.router.catalog import NanoUsd, in_usd, nano_usd
 from regrow.router.errors import LedgerUnreachable
@@ -239,6 +239,11 @@ def _reached() -> Iterator[None]:
     """Turn a Redis failure into the ledger's own, so that callers need not know the store."""
     try:
         yield
+    except ResponseError as error:
+        raise LedgerUnreachable(
+            f"the ledger's Redis refuses to write ({error}); no model is called until it does not: look at its "
+            "memory limit and at the rights of its user"
+        ) from error
     except RedisError as error:
         raise LedgerUnreachable(
             f"the ledger's Redis does not answer ({type(error).__name__}: {error}); no model is called "

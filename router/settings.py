@@ -129,4 +129,6 @@ def _checked(values: Mapping[str, object]) -> RouterSettings:
         first = error.errors(include_url=False)[0]
         place = {"small": "OPENAI_BASE_URL", "large": "OPENAI_BASE_URL", "budget_usd": "REGROW_BUDGET_USD"}
         name = place.get(str(first["loc"][0]) if first["loc"] else "", "the environment")
-        raise InvalidSettings(f"{name} can not be used: {first['msg']}; correct or unset it") from error
+        raise InvalidSettings(
+            f"{name} can not be used: {first['msg'].removeprefix('Value error, ')}; correct or unset it"
+        ) from error

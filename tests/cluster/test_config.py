@@ -216,7 +216,7 @@ def test_a_folder_or_binary_in_place_of_the_file_is_one_sentence(folder: Path) -
     [
         '[redis]\nurl = ["redis://:secret@db"]',
         'redis = "redis://:secret@db"',
-        '[redis]\nurl = "redis://:secret@db"\nport = 1',
+        '[redis]\nurl = "redis://:secret@db"\nprt = 1',
         '[models.small]\napi_key = "secret"',
     ],
 )

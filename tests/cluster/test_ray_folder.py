@@ -23,14 +23,6 @@ def test_without_a_usable_folder_ray_is_not_started(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.slow
-def test_an_address_where_nobody_listens_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-
-    with pytest.raises(RayUnavailable, match=r"no Ray answers at '127.0.0.1:9'.*ray start --head"):
-        RaySession(RaySettings(address="127.0.0.1:9")).open()
-
-
-@pytest.mark.slow
 def test_the_end_of_a_folder_ends_who_works_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     folder = ray_folder.make()

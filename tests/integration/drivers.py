@@ -77,7 +77,7 @@ class Driver:
         return sorted(name for name in more if "__pycache__" not in name and not name.startswith(but))
 
 
-KEPT = {".py", ".txt"}
+KEPT = {".py", ".txt", ".toml"}
 """What a program has in its own folder, or writes there on purpose."""
 
 

@@ -18,10 +18,13 @@ async def lives(running: Running) -> dict[str, int]:
 
 
 async def restarted(running: Running, before: dict[str, int], id: str) -> dict[str, int] | None:
-    """The lives now, once this one (its id without the app's name) has a later life than before."""
+    """The lives now, once this one (its id without the app's name) has a later life, and all who ran run again.
+
+    All, since hosts are looked at one beside the other: a sibling that started before it may not be seen yet.
+    """
     now = await lives(running)
     id = f"{running.app.name}/{id}"
-    return now if now.get(id, 0) > before[id] else None
+    return now if now.get(id, 0) > before[id] and before.keys() <= now.keys() else None
 
 
 async def dead_letters(running: Running, reason: str) -> int:

@@ -323,8 +323,10 @@ def nothing_runs_in(at: Path) -> None:
         ({"a_txt": b"\0", "b_txt": b"\0"}, ("--docs", "docs"), "no document in"),
         ({"a_md": "x"}, ("--docs", "docs", "--ask", "x" * 3_000), "a question is one line of at most 2,000 characters"),
         ({"a_md": "x"}, ("--docs", "docs", "--engine", "steam"), "invalid choice: 'steam'"),
+        ({}, ("--docs", "~nobody-of-this-name/x"), "names the home of a user who is not here"),
+        ({}, ("--docs", "caf\udce9"), "has signs in its name that can not be shown; rename it"),
     ],
-    ids=["missing", "empty", "file", "binaries", "unreadable", "question", "engine"],
+    ids=["missing", "empty", "file", "binaries", "unreadable", "question", "engine", "home", "name"],
 )
 def test_bad_input_gives_one_sentence_and_exit_2(
     files: dict[str, str | bytes], arguments: tuple[str, ...], said: str, tmp_path: Path

@@ -21,6 +21,7 @@ MAY_CATCH_EVERYTHING = (
     "runtime/runtime.py",  # an actor's constructor is user code too: a failed start
     "runtime/wire_forms.py",  # validators are user code; what came from elsewhere must not end a link
     "cluster/code.py",  # importing a module runs user code
+    "cluster/ray_thread.py",  # raised again where the start or the stop waits for it
     "cluster/cli.py",  # a person gets one sentence, not a traceback
     "cluster/observer*.py",  # who watches must not break what is watched
     "*/*_transport.py",  # a broken peer must not end the others' links
