@@ -175,6 +175,14 @@ class Running:
             target = f"{self.app.name}/{target}"
         return self.engine.runtime.ref(target)
 
+    async def whereis(self, name: str) -> ActorRef | None:
+        """The life of an agent that has taken this name with `ctx.register`; None when none has."""
+        return await self.engine.runtime.names.whereis(name)
+
+    async def members(self, group: str) -> list[ActorRef]:
+        """The lives of agents that are in a group by `ctx.join`, each as often as it joined."""
+        return await self.engine.runtime.names.members(group)
+
     async def tree(self) -> tuple[TreeNode, ...]:
         """The supervision trees as they are now: the app's, and its services' once one is used."""
         return (await self.engine.trees()).roots

@@ -29,7 +29,6 @@ from regrow.cluster.orders import (
     AppOrder,
     Ended,
     GuardianStarted,
-    HostDied,
     HostStats,
     Located,
     Refusal,
@@ -44,11 +43,12 @@ from regrow.cluster.redis_owner import RedisOwner
 from regrow.cluster.roots import Roots
 from regrow.cluster.services import ServiceConfig
 from regrow.cluster.tree import Counts, Trees
-from regrow.runtime import ActorId, ExitReason, HostId, RegrowError, Runtime
+from regrow.runtime import ActorId, ExitReason, HostId, Incarnation, RegrowError, Runtime, Shutdown
 from regrow.runtime.codec import FrameCodec
 from regrow.runtime.packing import pack
 from regrow.runtime.peers import Peers
 from regrow.runtime.transport import PeerDead
+from regrow.runtime.verdicts import HostDied, HostReachable, HostUnreachable, Verdict
 
 log = structlog.get_logger("regrow.guardian")
 
@@ -100,7 +100,7 @@ class Guardian:
         self._peers = Peers(runtime, FrameCodec(runtime.ref_to, runtime.loop.time), RayTransport(self._life))
         me = str(ray.get_runtime_context().get_actor_id())
         host = order.host.model_copy(update={"first_incarnation": first, "guardian_actor": me})
-        self._keeper = Keeper(host, self._life, self._host_died)
+        self._keeper = Keeper(host, self._life, self)
         self._starter = RayStarter(runtime, self._keeper, directory)
         roots.attach(runtime, self._starter)
         try:
@@ -159,15 +159,25 @@ class Guardian:
         except RegrowError as error:
             return pack(Refusal(error=type(error).__name__, text=str(error)))
 
+    async def life_is_over(self, actor: str, incarnation: int) -> bool:
+        """True when that life of an actor is over for certain, also while its next one is still to come."""
+        if self._starting is None:
+            await self.start()
+        return self._starter.life_is_over(ActorId(actor), Incarnation(incarnation))
+
     # ---- looking -------------------------------------------------------------------------------
 
     async def trees(self) -> bytes:
         """The trees of the app with what every host says of its cells."""
         await self.start()
-        joined = {host: handle for host, handle in self._keeper.handles.items() if self._keeper.hosts[host].pid}
+        records = self._keeper.hosts
+        joined = {h: handle for h, handle in self._keeper.handles.items() if records[h].pid and records[h].reachable}
         stats = dict(zip(joined, await asyncio.gather(*map(self._stats_of, joined.values())), strict=True))
 
         async def of(actor: ActorId, host: HostId) -> tuple[str, int, str]:
+            record = records.get(host)
+            if record is not None and not record.reachable:
+                return "unreachable", 0, record.node
             known = stats.get(host)
             for name, state, depth in known.cells if known is not None else ():
                 if name == actor and known is not None:
@@ -190,16 +200,49 @@ class Guardian:
         """How much of its lease the owner has been silent for: 0 just now, 1 when the lease ends."""
         return (time.monotonic() - self._renewed_at) / self._order.owner_ttl_s
 
+    # ---- what the keeper tells -------------------------------------------------------------------
+
+    def host_died(self, record: HostRecord, reason: ExitReason) -> None:
+        """See HostNews. The supervisors of its agents are told last, when all that is theirs is free."""
+        log.warning("host died", host=record.host, pid=record.pid, reason=str(reason), agents=sorted(record.actors))
+        self._seal(record.host, reason)
+        self._starter.host_died(record, reason)
+
+    def host_ended(self, record: HostRecord) -> None:
+        """See HostNews."""
+        self._seal(record.host, Shutdown(detail="its host was not needed any more"))
+
+    def host_joined(self, record: HostRecord) -> None:
+        """See HostNews. A new host must know what the others do."""
+        self._peers.meet(record.host)
+        for other in self._keeper.hosts.values():
+            if not other.reachable:
+                self._peers.tell(record.host, HostUnreachable(host=other.host))
+
+    def host_contact(self, record: HostRecord) -> None:
+        """See HostNews. Contact lost is not death: monitors and askers are told, supervisors wait (SEMANTICS 1)."""
+        say = log.info if record.reachable else log.warning
+        text = "a host answers again" if record.reachable else "a host does not answer; its agents may still run"
+        say(text, host=record.host, pid=record.pid, agents=sorted(record.actors))
+        if record.reachable:
+            self._peers.regained_contact(record.host)
+            self._give_verdict(HostReachable(host=record.host))
+        else:
+            self._peers.lost_contact(record.host)
+            self._give_verdict(HostUnreachable(host=record.host))
+
     # ---- inside --------------------------------------------------------------------------------
 
-    def _host_died(self, record: HostRecord, reason: ExitReason) -> None:
-        """Seals the dead host's links everywhere, then tells its agents' supervisors (SEMANTICS 3)."""
-        log.warning("host died", host=record.host, pid=record.pid, reason=str(reason), agents=sorted(record.actors))
-        self._peers.died(record.host, reason)
+    def _give_verdict(self, verdict: Verdict) -> None:
         for host in self._keeper.handles:
             self._peers.meet(host)  # a host that has had nothing to say to us must hear of it, too
-        self._peers.tell_all(HostDied(host=record.host, reason=reason))
-        self._starter.host_died(record, reason)
+        self._peers.tell_all(verdict)
+
+    def _seal(self, host: HostId, reason: ExitReason) -> None:
+        """Frees the names of all that was in a host, then has its links sealed everywhere (SEMANTICS 3)."""
+        self._roots.registry.host_died(host)
+        self._peers.died(host, reason)
+        self._give_verdict(HostDied(host=host, reason=reason))
 
     async def _service_config(self) -> ServiceConfig:
         settings = Settings(**json.loads(self._order.settings))

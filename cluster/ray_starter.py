@@ -132,6 +132,16 @@ class RayStarter:
             task.add_done_callback(self._forgetting.discard)
         self._keeper.leaves(actor, host)
 
+    def life_is_over(self, actor: ActorId, incarnation: Incarnation) -> bool:
+        """True when that life is over for certain: a later one was begun, or its host is dead."""
+        cell = self._runtime.cells.get(actor)
+        if cell is not None:
+            return cell.is_over or cell.incarnation != incarnation
+        life = self._lives.get(actor)
+        if life is None:  # what agents spawn is known to their host alone, but their numbers are of its block
+            return not self._keeper.has_living_block(incarnation)
+        return incarnation < life[0] or (incarnation == life[0] and life[2] not in self._keeper.hosts)
+
     def host_died(self, record: HostRecord, reason: ExitReason) -> None:
         """Tells supervisors of every life that was in a dead host, as one event."""
         guilty = self._killed_for.pop(record.host, None)

@@ -28,6 +28,8 @@ from regrow.runtime import (
     StartRequest,
 )
 from regrow.runtime.cell import Cell
+from regrow.runtime.names import keep_registry
+from regrow.runtime.registry import Registry
 from regrow.supervisors import Supervisor, SupervisorSpec
 from regrow.supervisors.report import ReportKind, SupervisorReport
 from regrow.supervisors.spec import Kind
@@ -50,6 +52,7 @@ class Roots:
     ) -> None:
         self.app = ActorId(app)
         self.ended: asyncio.Future[ExitReason] = asyncio.get_running_loop().create_future()
+        self.registry = Registry()
         self._make_config = make_config
         self._incarnations = itertools.count(first_incarnation)
         self._starter: Starter | None = None
@@ -82,6 +85,8 @@ class Roots:
 
     async def start(self, spec: SupervisorSpec) -> None:
         """Starts the user's tree. Raises AppNotStarted with what failed and where."""
+        assert self._runtime is not None
+        self.registry = await keep_registry(self._runtime)
         await self._start_root(self.app, spec)
 
     async def ensure_service(self, actor: ActorId) -> bool:

@@ -17,7 +17,12 @@ from regrow.cluster.doctor import Finding, Verdict
 PLAIN_WIDTH_CHARS = 240
 """The width of a table that goes into a file or pipe, where nothing is cut off to fit."""
 
-STATE_STYLES = {"running": "green", "restarting": "yellow", "stopping": "yellow", "starting": "yellow", "ended": "red"}
+STATE_STYLES = {
+    "running": "green",
+    **dict.fromkeys(("restarting", "stopping", "starting"), "yellow"),
+    # What may run or not, and can not be told from here: it is not restarted before that is known.
+    **dict.fromkeys(("ended", "unreachable", "unconfirmed"), "red"),
+}
 
 MARKS = {Verdict.GOOD: ("✓", "green"), Verdict.DOUBTFUL: ("!", "yellow"), Verdict.BAD: ("✗", "red")}
 

@@ -22,12 +22,12 @@ from regrow.runtime.bonds import Bonds
 from regrow.runtime.contain import contained
 from regrow.runtime.context import CellContext, current
 from regrow.runtime.debts import Debts
-from regrow.runtime.envelope import Envelope, Kind
+from regrow.runtime.envelope import Envelope, Kind, mark_handled
 from regrow.runtime.errors import MailboxFull
-from regrow.runtime.lifecycle import Down, ExitReason, ExitSignal, Killed, crashed
+from regrow.runtime.lifecycle import Down, ExitReason, ExitSignal, Killed, Reachable, Unreachable, crashed
 from regrow.runtime.mailbox import Mailbox
 from regrow.runtime.outcome import Outcome
-from regrow.runtime.signals import failure_of
+from regrow.runtime.signals import Failure, failure_of
 from regrow.runtime.turn import MAX_CONCURRENT_TURNS, run_turn, runs_beside, start_turn_beside, would_deadlock
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class Cell:
         "bonds",
         "children",
         "debts",
+        "holds_names",
         "in_turn",
         "incarnation",
         "is_over",
@@ -100,6 +101,7 @@ class Cell:
         self._may_run_beside = False
         self._in_serial_turn = False
         self.bonds = Bonds()
+        self.holds_names = False  # set by whoever takes a name or a membership; then the exit gives them back
         self._exiting: asyncio.Task[None] | None = None
         self.state = State.STARTING
         self.stop_reason: ExitReason | None = None
@@ -125,8 +127,8 @@ class Cell:
             outcome = self.mailbox.offer(envelope)
             if outcome is not Outcome.TAKEN:
                 return outcome
-        elif isinstance(envelope.message, Down | ExitSignal):
-            if isinstance(envelope.message, Down) and not self.bonds.down_is_awaited(envelope.message):
+        elif isinstance(envelope.message, Down | ExitSignal | Unreachable | Reachable):
+            if not self.bonds.awaits(envelope.message):
                 return Outcome.TAKEN
             self.mailbox.put_in_turn(envelope, self.accept)
         else:
@@ -275,18 +277,35 @@ class Cell:
             elif envelope.kind == Kind.TELL:
                 self.runtime.dead_letters.add(envelope, "crashed")
         self.in_turn.clear()
+        if self.mailbox:
+            self._refuse_what_was_for(self.incarnation, reason)
         self._end_tasks()
-        if self.children or hasattr(self.behavior, "ended"):
-            self._exiting = self.runtime.spawn_task(self._exit_after_children(reason, quiet))
+        if self.children or self.holds_names or hasattr(self.behavior, "ended"):
+            self._exiting = self.runtime.spawn_task(self._exit_in_steps(reason, quiet))
         else:
             self._announce(reason, quiet)
 
-    async def _exit_after_children(self, reason: ExitReason, quiet: bool) -> None:
-        """What an actor spawned does not outlive it (SEMANTICS 2): its children end first."""
+    def _refuse_what_was_for(self, life: Incarnation, reason: ExitReason) -> None:
+        """What was meant for the life that ends, and no other, does not wait for the next one."""
+        queued, waiting = self.mailbox.take_out(life)
+        for envelope in waiting:
+            self.runtime.delivery.settle_final(envelope, Outcome.NOT_HERE)
+        for envelope in queued:
+            if envelope.kind == Kind.ASK:
+                text = f"{self.actor}#{life} ended ({reason}) before it came to {type(envelope.message).__name__}"
+                self.runtime.fail(envelope, Failure(error="AskFailed", text=text, reason=reason))
+            else:
+                self.runtime.dead_letters.add(envelope, "earlier_life")
+            mark_handled(envelope)
+
+    async def _exit_in_steps(self, reason: ExitReason, quiet: bool) -> None:
+        """What an actor spawned does not outlive it (SEMANTICS 2), and its names are free before its Down (3)."""
         await self.runtime.end_children(self)
         ended = getattr(self.behavior, "ended", None)
         if ended is not None:
             await ended(reason)
+        if self.holds_names:
+            await self.runtime.names.give_back(self)
         self._announce(reason, quiet)
 
     async def wait_exited(self) -> None:
@@ -297,7 +316,6 @@ class Cell:
     def _announce(self, reason: ExitReason, quiet: bool) -> None:
         self.state = State.RESTARTING if self._survives_exit else State.ENDED
         self.behavior = None
-        self.runtime.registry.free(self.actor)
         self.runtime.announce_exit(self, reason, quiet=quiet)
         if self.state is State.ENDED:
             self.runtime.drop(self, reason)

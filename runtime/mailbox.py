@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from regrow.runtime.address import Incarnation
 from regrow.runtime.envelope import Envelope, Kind
-from regrow.runtime.lifecycle import Down
+from regrow.runtime.lifecycle import Down, Reachable, Unreachable
 from regrow.runtime.outcome import Outcome
 
 DEFAULT_CAPACITY = 1_000
@@ -152,14 +153,30 @@ class Mailbox:
                 return
             self._waiters.popleft().offer_room(room)
 
-    def remove_down(self, monitor: int) -> None:
-        """Takes out a queued Down of a monitor that was taken back."""
+    def remove_news(self, monitor: int) -> None:
+        """Takes out what is queued of a monitor that was taken back."""
         waiting = [waiter.envelope for waiter in self._waiters if isinstance(waiter, Waiting)]
         for envelope in (*self.user, *waiting):
-            if isinstance(envelope.message, Down) and envelope.message.monitor == monitor:
+            if isinstance(envelope.message, Down | Unreachable | Reachable) and envelope.message.monitor == monitor:
                 if not self.withdraw(envelope):
                     self.user.remove(envelope)
-                return
+
+    def take_out(self, life: Incarnation) -> tuple[list[Envelope], list[Envelope]]:
+        """Takes out the tells and asks that are meant for this life of the actor alone.
+
+        Those that are queued, and those of local senders that wait for room.
+        """
+
+        def is_meant(envelope: Envelope) -> bool:
+            return envelope.incarnation == life and envelope.kind <= Kind.ASK
+
+        queued = [envelope for envelope in self.user if is_meant(envelope)]
+        waiters = [waiter for waiter in self._waiters if isinstance(waiter, Waiting) and is_meant(waiter.envelope)]
+        if queued or waiters:
+            self.user = deque(envelope for envelope in self.user if not is_meant(envelope))
+            self._waiters = deque(waiter for waiter in self._waiters if waiter not in waiters)
+            self.serve_waiters()
+        return queued, [waiter.envelope for waiter in waiters]
 
     def give_up_waiters(self) -> list[Envelope]:
         """The envelopes of local senders that waited for room, when no room will come.

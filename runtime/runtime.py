@@ -12,13 +12,14 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from regrow.runtime import telemetry
 from regrow.runtime.address import ActorId, Address, HostId, Incarnation
 from regrow.runtime.asks import Asks, PendingAsk
 from regrow.runtime.behavior import Behavior
-from regrow.runtime.bonds import ANY_LIFE
+from regrow.runtime.bonds import ANY_LIFE, kind_of
 from regrow.runtime.cell import Cell, State
 from regrow.runtime.contain import call_contained
 from regrow.runtime.context import current
@@ -26,14 +27,15 @@ from regrow.runtime.dead_letters import DeadLetters
 from regrow.runtime.delivery import Delivery, Directory
 from regrow.runtime.envelope import Envelope, Kind, Origin, mark_handled
 from regrow.runtime.errors import AskFailed, Closed, InvalidMessage, MailboxFull, Misuse, RegrowError
-from regrow.runtime.lifecycle import Crashed, Down, Exited, ExitReason, Killed, NoProc, Shutdown, crashed
+from regrow.runtime.lifecycle import Crashed, Exited, ExitReason, Killed, NoProc, Shutdown, crashed
 from regrow.runtime.message import Message, Request
+from regrow.runtime.names import Names
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.ref import ActorRef
-from regrow.runtime.registry import Registry
 from regrow.runtime.signals import Failure, Stop, Tie, failure_of
 from regrow.runtime.start import start_life
 from regrow.runtime.starter import StartRequest
+from regrow.runtime.tells import Settling
 from regrow.runtime.wire_forms import check as check_travels
 
 R = TypeVar("R")
@@ -64,7 +66,7 @@ class Runtime:
         self.origin = Origin(principal=principal)
         self.cells: dict[ActorId, Cell] = {}
         self.dead_letters = DeadLetters(self.loop.time)
-        self.registry = Registry()
+        self.names = Names(self)
         self.asks = Asks(self.loop)
         self.delivery = Delivery(host, self.cells, directory, self.dead_letters, self._refused)
         self.services: dict[str, ActorId] = {}
@@ -81,7 +83,7 @@ class Runtime:
     # ---- sending -------------------------------------------------------------------------------
 
     def ref(self, target: ActorRef | str | object, *, near: ActorId | None = None) -> ActorRef:
-        """A ref to `target`: an id, a name, a class or agent function of the app, or a ref.
+        """A ref to `target`: an id, a class or agent function of the app, or a ref.
 
         A string without `/` is a sibling of `near` where there is one. Raises Misuse when a class
         is unknown here or stands for several children.
@@ -89,10 +91,9 @@ class Runtime:
         if isinstance(target, ActorRef):
             return target
         if isinstance(target, str):
-            named = self.registry.whereis(target)
-            if named is None and near is not None and "/" in near and "/" not in target:
-                named = ActorId(f"{near.rpartition('/')[0]}/{target}")
-            return ActorRef(Address(named if named is not None else ActorId(target)), self)
+            if near is not None and "/" in near and "/" not in target:
+                target = f"{near.rpartition('/')[0]}/{target}"
+            return ActorRef(Address(ActorId(target)), self)
         found = self._names(target) if self._names is not None else None
         if found is None:
             raise Misuse(f"no child of this app is made from {target!r}; give its id instead, such as 'app/child'")
@@ -121,10 +122,15 @@ class Runtime:
         cell = self._cell_now(target.actor)
         if cell is not None and self.delivery.arrive(cell, envelope) is Outcome.TAKEN:
             return
-        settled: asyncio.Future[Outcome] = self.loop.create_future()
-        envelope.on_settled = lambda outcome: None if settled.done() else settled.set_result(outcome)
+        settling = Settling(self.loop, envelope)
         self.delivery.send(envelope)
-        await self._taken(envelope, settled, send_timeout_s)
+        capacity, carrier = partial(self._capacity, target.actor), self.delivery.carrier
+        is_lost = carrier.is_lost if carrier is not None else _never_lost
+        outcome = await settling.taken(send_timeout_s, capacity=capacity, is_lost=is_lost)
+        if outcome is Outcome.REJECTED:
+            raise MailboxFull(target.actor, self._capacity(target.actor), 0.0)
+        if outcome is not Outcome.TAKEN:
+            self.delivery.dead(envelope, outcome)
 
     def tell_nowait(self, target: Address, message: Message) -> None:
         """See ActorRef.tell_nowait."""
@@ -143,23 +149,6 @@ class Runtime:
         """The cell of an actor here, unless earlier messages to it wait for it to be found."""
         resolving = self.delivery.resolving
         return None if resolving and actor in resolving else self.cells.get(actor)
-
-    async def _taken(self, envelope: Envelope, settled: asyncio.Future[Outcome], timeout_s: float) -> None:
-        """Waits until the envelope is taken; raises MailboxFull when there is no room in time."""
-        try:
-            outcome = await asyncio.wait_for(asyncio.shield(settled), timeout_s)
-        except asyncio.CancelledError:
-            if envelope.holder is not None:
-                envelope.holder.withdraw(envelope)  # its sender may be dead, and nothing comes after its Down
-            raise
-        except TimeoutError:
-            if envelope.holder is None or envelope.holder.withdraw(envelope):
-                raise MailboxFull(envelope.receiver, self._capacity(envelope.receiver), timeout_s) from None
-            outcome = await settled  # it is under way and no longer ours to take back
-        if outcome is Outcome.REJECTED:
-            raise MailboxFull(envelope.receiver, self._capacity(envelope.receiver), 0.0)
-        if outcome is not Outcome.TAKEN:
-            self.delivery.dead(envelope, outcome)
 
     async def ask(self, target: Address, request: Request[R], timeout_s: float, command_id: str | None) -> R:
         """See ActorRef.ask."""
@@ -314,8 +303,7 @@ class Runtime:
     def announce_exit(self, cell: Cell, reason: ExitReason, *, quiet: bool) -> None:
         """Tells links, monitors and the parent, in this order, that a life is over."""
         for other, life, message in cell.bonds.farewells(cell.actor, cell.incarnation, reason):
-            kind = Kind.NOTICE if isinstance(message, Down) else Kind.SIGNAL  # a Down waits its turn; the rest acts now
-            self.delivery.send(Envelope(kind, other, message, self.origin, incarnation=life or None))
+            self.delivery.send(Envelope(kind_of(message), other, message, self.origin, incarnation=life or None))
         if cell.parent is not None and not quiet:
             exited = Exited(actor=cell.actor, incarnation=cell.incarnation, reason=reason)
             self.delivery.send(Envelope(Kind.SIGNAL, cell.parent, exited, self.origin))
@@ -395,3 +383,7 @@ class Runtime:
     def pid(self) -> int:
         """The operating system's number of this process."""
         return os.getpid()
+
+
+def _never_lost(envelope: Envelope) -> bool:
+    return False  # where there is no other process, there is no contact to lose

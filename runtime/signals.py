@@ -9,14 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from regrow.runtime import errors
-from regrow.runtime.address import ActorId
+from regrow.runtime.address import ActorId, HostId, Incarnation
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.errors import AskFailed, Bug, RegrowError
-from regrow.runtime.lifecycle import Crashed, Exited, ExitReason, ExitSignal
+from regrow.runtime.lifecycle import Crashed, Exited, ExitReason
 from regrow.runtime.message import Message
 
 if TYPE_CHECKING:
     from regrow.runtime.cell import Cell
+    from regrow.runtime.runtime import Runtime
 
 
 class Watch(Message):
@@ -92,7 +93,7 @@ def act_on(cell: Cell, signal: object) -> None:
             cell.bonds.untied(signal)
         case LinkedExit():
             if cell.bonds.parted(signal):
-                _end_or_tell(cell, signal)
+                cell.end(signal.reason)
         case Stop():
             cell.stop(signal.reason, signal.grace_s)
         case Exited():
@@ -104,12 +105,21 @@ def act_on(cell: Cell, signal: object) -> None:
             raise Bug(f"{signal!r} is no signal")
 
 
-def _end_or_tell(cell: Cell, linked: LinkedExit) -> None:
-    if cell.bonds.traps_exits:
-        told = ExitSignal(actor=linked.actor, incarnation=linked.incarnation, reason=linked.reason)
-        cell.offer(_notice(cell, told))
-    elif linked.reason.abnormal:
-        cell.end(linked.reason)
+def note_bond(runtime: Runtime, signal: object, host: HostId, receiver: ActorId) -> None:
+    """Notes on which host the other side of a monitor or link is: should that die, nobody there will say so."""
+    match signal:
+        case Watch():
+            cell = runtime.life(ActorId(signal.watcher), Incarnation(signal.watcher_incarnation))
+            if cell is not None and signal.monitor in cell.bonds.watching:
+                cell.bonds.watched_at[signal.monitor] = host
+        case Tie():
+            here, there = ActorId(signal.actor), receiver
+            if here not in runtime.cells:
+                here, there = there, here
+            if here in runtime.cells:
+                runtime.cells[here].bonds.linked_at[there] = host
+        case _:
+            pass
 
 
 def _notice(cell: Cell, message: object) -> Envelope:
