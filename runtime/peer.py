@@ -318,6 +318,17 @@ class Peer:
             elif envelope.kind != Kind.ASK:  # those fail with the reason, once all is settled
                 delivery.settle(envelope, Outcome.LOST)
 
+    def count_late(self, packet: bytes) -> None:
+        """What a dead process had sent and comes after its Down is delivered to nobody (SEMANTICS 3)."""
+        try:
+            late = self.link.late(packet)
+        except LinkError as error:
+            log.error("a packet of a dead process could not be read", peer=self.host, reason=str(error))
+            return
+        for envelope in late:
+            if envelope.kind <= Kind.ASK:
+                self._runtime.delivery.dead(envelope, Outcome.LOST)
+
     def close_unfinished(self) -> None:
         """Ends the link of a process that stops; what did not arrive is lost."""
         for envelope, state in self._close():

@@ -26,6 +26,8 @@ from regrow.runtime.signals import Watch, end_text, note_bond
 from regrow.runtime.transport import Transport
 from regrow.runtime.verdicts import HostDied, HostReachable, HostUnreachable
 
+LATE_S = 60.0
+"""For so long after the death of a host what it had sent may still come, and is counted as dead letters."""
 VERDICT_WAIT_S = 10.0
 """How long the verdict on a peer that a call found dead is waited for, before the call is believed."""
 
@@ -48,6 +50,7 @@ class Peers:
         self._settings = settings
         self._peers: dict[HostId, Peer] = {}
         self._dead: dict[HostId, ExitReason] = {}
+        self._sealed: dict[HostId, Peer] = {}
         self._lost: set[HostId] = set()
         self._found_dead_at: dict[HostId, asyncio.TimerHandle] = {}
         self._closed = False
@@ -88,6 +91,8 @@ class Peers:
     async def receive(self, host: HostId, packet: bytes) -> bytes:
         """Takes a call of a peer in; returns what its return carries."""
         if host in self._dead or self._closed:
+            if host in self._sealed:
+                self._sealed[host].count_late(packet)
             return b""  # sealed: nothing of a dead life is delivered after its Down
         return await self._peer(host).receive(packet)
 
@@ -110,6 +115,8 @@ class Peers:
         peer = self._peers.pop(host, None)
         if peer is not None:
             peer.close(reason)
+            self._sealed[host] = peer
+            self._runtime.loop.call_later(LATE_S, self._sealed.pop, host, None)
         self._tell_death(host, reason)
         for ask in self._runtime.asks:
             if ask.host == host:
