@@ -57,6 +57,7 @@ class Node:
         self.directory = RememberingDirectory(world.locate)
         self.runtime = Runtime(host, make_behavior=_make, directory=self.directory, principal="tester")
         self.runtime.on_root_exit = self._ended
+        self.runtime.delivery.life_is_over = world.life_is_over
         add = self.runtime.dead_letters.add
 
         def kept(envelope: Envelope, reason: str) -> None:
@@ -107,6 +108,7 @@ class World:
         self.all_nodes: list[Node] = []
         self.ends: list[tuple[str, ExitReason]] = []
         self._targets: dict[ActorId, tuple[Target, MailboxSettings]] = {}
+        self._begun: dict[ActorId, tuple[Incarnation, HostId]] = {}
         self._lives = itertools.count(1)
         self._numbers = itertools.count(1)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -156,10 +158,18 @@ class World:
         target, mailbox = self._targets[actor]
         request = StartRequest(actor, Incarnation(next(self._lives)), target, mailbox=mailbox)
         self.truth.starts(actor)
+        self._begun[actor] = request.incarnation, node.host
         failed = await node.runtime.start(request)
         if not node.is_dead:
             assert failed is None, failed.traceback
             self.truth.place(actor, node.host)
+
+    async def life_is_over(self, actor: ActorId, incarnation: Incarnation) -> bool:
+        """What a process is told when it asks the guardian about one life."""
+        await round_trip()
+        latest, host = self._begun.get(actor, (Incarnation(0), HostId("")))
+        is_dead = host not in [node.host for node in self.living]
+        return incarnation < latest or (incarnation == latest and is_dead)
 
     async def locate(self, actor: ActorId) -> HostId | None:
         """What a process is told when it asks the guardian."""
