@@ -272,7 +272,7 @@ class Link(Generic[RowT]):
         return Remains(rows=self._out.close(), undelivered=self._in.close())
 
     def late(self, packet: bytes) -> list[RowT]:
-        """The rows of a packet that came after `close`, each once: dead letters. Raises LinkError, as `receive` does."""
+        """The rows of a packet that came after `close`, each once; nobody is handed them. Raises LinkError."""
         arrived = parse_packet(packet)
         if (arrived.from_life, arrived.to_life) != (self.peer_life, self.our_life):
             return []

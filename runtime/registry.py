@@ -34,6 +34,9 @@ class Held(Message):
     incarnation: int
     host: str
 
+    def __hash__(self) -> int:
+        return hash((self.actor, self.incarnation))
+
 
 class Holders(Message):
     """The lives that hold a name (one or none) or the memberships of a group."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,7 +30,7 @@ class Listener:
     """Does `bond` when it is asked; keeps what it is told, each after `takes_s`."""
 
     def __init__(self, bond: Callable[[Any], object] = lambda ctx: None, *, takes_s: float = 0.0) -> None:
-        self._bond = bond
+        self.bond = bond
         self._takes_s = takes_s
         self.got: list[Message] = []
 
@@ -38,7 +39,7 @@ class Listener:
 
     async def _handle(self, message: Message, ctx: CellContext) -> str:
         if isinstance(message, Echo):
-            self._bond(ctx)
+            self.bond(ctx)
             return message.text
         self.got.append(message)
         if self._takes_s:
@@ -49,6 +50,10 @@ class Listener:
     def shown(self) -> list[object]:
         """Notes as numbers, the rest by class name."""
         return [m.n if isinstance(m, Note) else type(m).__name__ for m in self.got]
+
+
+def link_with(other: str, ctx: CellContext) -> None:
+    ctx.link(other)
 
 
 async def speak(message: Note, ctx: CellContext) -> None:
@@ -108,7 +113,7 @@ def test_it_comes_after_messages_whose_receiver_was_still_looked_for(news: str) 
             await speak(message, ctx)
 
         await world.start(there, "desk/speaker", lambda: Scripted(bond_and_speak))
-        listener._bond = lambda ctx: (
+        listener.bond = lambda ctx: (
             ctx.monitor("desk/speaker") if news == "Down" else (ctx.trap_exits(), ctx.link("desk/speaker"))
         )
         await here.ref("desk/listener").ask(Echo())
@@ -207,7 +212,7 @@ async def test_a_down_on_its_way_does_not_come_when_its_monitor_is_taken_back() 
     await here.ref("desk/speaker").tell(Note(n=5))
     await pass_time(0.5)  # the dead one's messages wait for room, and the Down behind them
 
-    listener._bond = lambda ctx: ctx.demonitor(monitors[0])
+    listener.bond = lambda ctx: ctx.demonitor(monitors[0])
     asking = asyncio.ensure_future(here.ref("desk/listener").ask(Echo()))
     await pass_time(30.0)
 
@@ -278,7 +283,7 @@ async def test_an_undone_link_between_processes_brings_nothing_not_even_a_trappe
     await here.ref("desk/speaker").tell(Note(n=4))
     await pass_time(0.5)
 
-    listener._bond = lambda ctx: ctx.unlink("desk/speaker")
+    listener.bond = lambda ctx: ctx.unlink("desk/speaker")
     await here.ref("desk/listener").ask(Echo())
     await pass_time(30.0)
 
@@ -331,7 +336,7 @@ async def test_a_ring_of_links_through_three_processes_falls_once() -> None:
     names = ["desk/a", "desk/b", "desk/c"]
     for n, name in enumerate(names):
         other = names[(n + 1) % 3]
-        await world.start(world.node(f"node{n}"), name, Listener(lambda ctx, other=other: ctx.link(other)))
+        await world.start(world.node(f"node{n}"), name, Listener(partial(link_with, other)))
     for node in world.living:
         await node.ref(names[int(node.host[4])]).ask(Echo())
     await pass_time(1.0)
