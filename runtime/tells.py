@@ -9,8 +9,8 @@ from regrow.runtime.envelope import Envelope
 from regrow.runtime.errors import ContactLost, MailboxFull
 from regrow.runtime.outcome import Outcome
 
-LOOK_AT_CONTACT_S = 0.5
-"""How often a tell that is under way looks whether contact with its receiver's process is lost."""
+LOOK_AGAIN_S = 0.5
+"""How often a tell past its time looks whether it can be taken back by now, or whether contact is lost."""
 
 
 class Settling:
@@ -34,18 +34,17 @@ class Settling:
         """
         envelope = self._envelope
         outcome = await self._within(timeout_s)
-        if outcome is not None:
-            return outcome
-        was_lost, sent = is_lost(envelope), type(envelope.message).__name__
-        if envelope.holder is None or envelope.holder.withdraw(envelope):
+        while outcome is None:
+            was_lost, sent = is_lost(envelope), type(envelope.message).__name__
+            if envelope.holder is None or envelope.holder.withdraw(envelope):
+                if was_lost:
+                    raise ContactLost(envelope.receiver, sent, may_have_run=False)
+                raise MailboxFull(envelope.receiver, capacity(), timeout_s)
             if was_lost:
-                raise ContactLost(envelope.receiver, sent, may_have_run=False)
-            raise MailboxFull(envelope.receiver, capacity(), timeout_s)
-        while outcome is None:  # it is under way and no longer ours to take back
-            if is_lost(envelope):
                 envelope.on_settled = None  # should it get nowhere after all, it is a dead letter
                 raise ContactLost(envelope.receiver, sent)
-            outcome = await self._within(LOOK_AT_CONTACT_S)
+            # It is under way and not ours to take back, until it is taken or turned away for want of room.
+            outcome = await self._within(LOOK_AGAIN_S)
         return outcome
 
     async def _within(self, timeout_s: float) -> Outcome | None:

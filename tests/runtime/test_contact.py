@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regrow.runtime.errors import ContactLost
+from regrow.runtime.errors import ContactLost, MailboxFull
 from regrow.runtime.lifecycle import Down, Killed, Reachable, Unreachable
 from regrow.runtime.mailbox import MailboxSettings
 from regrow.runtime.message import Message
@@ -306,6 +306,25 @@ async def test_a_tell_that_did_not_leave_says_so_and_a_lost_one_that_gets_nowher
     await pass_time(5.0)
 
     assert here.reasons() == {"host_lost": 3}
+
+
+@virtual
+async def test_a_tell_that_is_turned_away_for_want_of_room_after_its_time_waits_for_room_no_longer() -> None:
+    world = World()
+    here, _ = await watched(world, lambda: Scripted(for_ever), Watcher())
+    await world.start(
+        world.nodes["there"], "desk/full", lambda: Scripted(for_ever), mailbox=MailboxSettings(capacity=1)
+    )
+    for _ in range(2):
+        await here.ref("desk/full").tell(Note())
+    world.freeze("there")
+    waiting = asyncio.ensure_future(here.ref("desk/full").tell(Note(), send_timeout_s=1.0))
+    await pass_time(1.5)  # it is under way, so it can not be taken back
+
+    world.thaw("there")
+
+    with pytest.raises(MailboxFull):
+        await asyncio.wait_for(waiting, 2.0)
 
 
 # ---- the one that was cut off --------------------------------------------------------------------

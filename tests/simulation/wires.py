@@ -96,12 +96,14 @@ class World:
         settings: LinkSettings | None = None,
         *,
         restart_after_s: float | None = None,
+        noticed_s: float = NOTICED_S,
     ) -> None:
         self.wires = Wires(seed, plan)
         self.settings = settings
         self.restart_after_s = restart_after_s
         """None: who ends stays dead until the test starts it again."""
         self.truth = GuardianDirectory(HostId("guardian"), _no_service)
+        self._noticed_s = noticed_s
         self.guardian: Node | None = None
         self.registry = Registry()
         self.nodes: dict[str, Node] = {}
@@ -206,7 +208,7 @@ class World:
         """A process stops, as by SIGSTOP; some time later its guardian says that it does not answer."""
         node = self.nodes[name]
         self.wires.freeze(node.host)
-        self._later(NOTICED_S, self._contact, node, HostUnreachable(host=node.host))
+        self._later(self._noticed_s, self._contact, node, HostUnreachable(host=node.host))
 
     def thaw(self, name: str) -> None:
         """The process goes on, as by SIGCONT."""
