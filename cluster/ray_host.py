@@ -114,6 +114,11 @@ class RayHost:
         assert self._peers is not None
         return await self._peers.listened(HostId(peer))
 
+    async def hand_over(self) -> None:
+        """Returns when all that was sent from here has arrived, so that this process may end."""
+        if self._peers is not None:
+            await self._peers.all_arrived()
+
     async def start_cell(self, packed: bytes) -> bytes:
         """Starts one life, once; returns when it has initialised or failed."""
         order = unpack_as(StartOrder, packed)

@@ -37,6 +37,8 @@ BLOCK_OF_HOST = 100_000
 """Incarnations for what is spawned in one host, so that no later host gives a namesake the same number."""
 SPARE_DELAY_S = 0.25
 """A new spare is made a little later, so that its start does not slow down the takeover that used the last one."""
+HAND_OVER_S = 1.0
+"""How long a host that is not needed any more may take until all that it has sent has arrived."""
 PING_EVERY_S = 1.0
 """How often each host is asked for a sign of life. This looks for lost contact only: a death is told at once."""
 MAX_PINGS_PER_S = 200
@@ -113,7 +115,14 @@ class Keeper:
             return
         record.actors.discard(actor)
         if not record.actors and record.pool is None and host not in self._spares:
-            self._spawn(self.end(host))
+            record.alive = False
+            self._spawn(self._retire(host, self.handles[host]))
+
+    async def _retire(self, host: HostId, handle: Any) -> None:
+        """Ends a host whose last agent is gone. What that said last, such as its Down, arrives before."""
+        with suppress(PeerDead, RayError, TimeoutError):
+            await asyncio.wait_for(got_through(handle.hand_over), HAND_OVER_S)
+        await self.end(host)
 
     def kill(self, host: HostId) -> bool:
         """Kills a host's process; False when it is not known to be on this machine. Its death is told like any."""

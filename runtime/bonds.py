@@ -12,7 +12,7 @@ from regrow.runtime.address import ActorId, HostId, Incarnation
 from regrow.runtime.envelope import Kind
 from regrow.runtime.lifecycle import Down, ExitReason, ExitSignal, Reachable, Unreachable
 from regrow.runtime.message import Message
-from regrow.runtime.signals import LinkedExit, Tie, Untie, Unwatch, Watch
+from regrow.runtime.signals import Bonded, LinkedExit, Tie, Untie, Unwatch, Watch
 
 ANY_LIFE = Incarnation(0)
 """Stands for the incarnation of a linked actor while it is not known here; numbers start at 1."""
@@ -27,6 +27,8 @@ class Bonds:
     links: dict[ActorId, Incarnation] = field(default_factory=dict)
     watching: dict[int, ActorId] = field(default_factory=dict)
     watched_at: dict[int, HostId] = field(default_factory=dict)
+    watched_life: dict[int, Incarnation] = field(default_factory=dict)
+    """Which life a monitor of an actor elsewhere watches, once that has answered."""
     linked_at: dict[ActorId, HostId] = field(default_factory=dict)
     parting: dict[ActorId, tuple[LinkedExit, HostId | None]] = field(default_factory=dict)
     """Trapped exits whose messages are still on their way, behind what the dead sent before."""
@@ -47,6 +49,14 @@ class Bonds:
         """A link was undone."""
         self.links.pop(ActorId(untie.actor), None)
         self.linked_at.pop(ActorId(untie.actor), None)
+
+    def bonded(self, bonded: Bonded) -> None:
+        """An actor elsewhere says which life of it this one monitors or is linked with."""
+        other, life = ActorId(bonded.actor), Incarnation(bonded.incarnation)
+        if bonded.monitor in self.watching:
+            self.watched_life[bonded.monitor] = life
+        elif not bonded.monitor and self.links.get(other) == ANY_LIFE:
+            self.links[other] = life
 
     def unlinked(self, other: ActorId) -> None:
         """This actor undid its link with another: no exit of that one concerns it any more."""
@@ -90,6 +100,7 @@ class Bonds:
     def unwatch(self, monitor: int) -> ActorId | None:
         """Ends a monitor of this actor's own; returns whom it watched, None when it had ended already."""
         self.watched_at.pop(monitor, None)
+        self.watched_life.pop(monitor, None)
         return self.watching.pop(monitor, None)
 
     def lost_with(self, host: HostId, reason: ExitReason) -> list[Message]:
@@ -103,7 +114,8 @@ class Bonds:
                 told += exits_of(other, self.links[other], reason)
         for monitor, at in self.watched_at.items():
             if at == host:
-                told.append(Down(monitor=monitor, actor=self.watching[monitor], incarnation=0, reason=reason))
+                actor, life = self.watching[monitor], self.watched_life.get(monitor, ANY_LIFE)
+                told.append(Down(monitor=monitor, actor=actor, incarnation=life, reason=reason))
         return told
 
     def watched_in(self, host: HostId) -> list[tuple[int, ActorId]]:

@@ -106,6 +106,11 @@ class Link(Generic[RowT]):
     # ---- rows ----------------------------------------------------------------------------------------------------
 
     @property
+    def has_undelivered(self) -> bool:
+        """Whether rows of ours are not known to have arrived where they go."""
+        return bool(self._out.unsent or self._out.unacked or self._out.waiting)
+
+    @property
     def has_room(self) -> bool:
         """Whether `send` takes a row that needs room, unless its receiver is blocked."""
         return self._out.has_room

@@ -95,6 +95,11 @@ class Peer:
         """Sends, unless it would have to wait here for room."""
         return not self._must_wait(envelope) and self.link.send(envelope)
 
+    @property
+    def has_undelivered(self) -> bool:
+        """True while something that was sent may still be under way."""
+        return bool(self._overflow) or self.link.has_undelivered
+
     def _must_wait(self, envelope: Envelope) -> bool:
         """Behind others for the same receiver, or behind all for which room has just been found.
 

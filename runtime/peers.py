@@ -28,6 +28,8 @@ from regrow.runtime.verdicts import HostDied, HostReachable, HostUnreachable
 
 LATE_S = 60.0
 """For so long after the death of a host what it had sent may still come, and is counted as dead letters."""
+ARRIVAL_LOOK_S = 0.002
+"""Between two looks whether all that was sent has arrived; nobody looks but a process that ends."""
 VERDICT_WAIT_S = 10.0
 """How long the verdict on a peer that a call found dead is waited for, before the call is believed."""
 
@@ -195,6 +197,12 @@ class Peers:
     def known(self) -> list[HostId]:
         """The peers that there are links to."""
         return list(self._peers)
+
+    async def all_arrived(self) -> None:
+        """Waits until everything that was sent has arrived, for a process that is about to end."""
+        # Links tell nobody that all has arrived, and nobody asks but a process that ends.
+        while any(peer.has_undelivered for peer in self._peers.values()):  # noqa: ASYNC110
+            await asyncio.sleep(ARRIVAL_LOOK_S)
 
     def tell_all(self, message: Message) -> None:
         """Tells every peer's runtime something about the whole app, behind what was sent to it before."""

@@ -42,6 +42,14 @@ class Tie(Message):
     incarnation: int
 
 
+class Bonded(Message):
+    """The answer to a Watch or Tie from another process: which life it is bound to. `monitor` is 0 for a link."""
+
+    actor: str
+    incarnation: int
+    monitor: int
+
+
 class Untie(Message):
     """Undo a link."""
 
@@ -85,10 +93,14 @@ def act_on(cell: Cell, signal: object) -> None:
     match signal:
         case Watch():
             cell.bonds.watched(signal)
+            _name_life(cell, ActorId(signal.watcher), signal.watcher_incarnation, signal.monitor)
         case Unwatch():
             cell.bonds.unwatched(signal)
         case Tie():
             cell.bonds.tied(signal)
+            _name_life(cell, ActorId(signal.actor), signal.incarnation, 0)
+        case Bonded():
+            cell.bonds.bonded(signal)
         case Untie():
             cell.bonds.untied(signal)
         case LinkedExit():
@@ -103,6 +115,14 @@ def act_on(cell: Cell, signal: object) -> None:
                 cell.accept_ahead(_notice(cell, signal))
         case _:
             raise Bug(f"{signal!r} is no signal")
+
+
+def _name_life(cell: Cell, other: ActorId, its_life: int, monitor: int) -> None:
+    """Tells who is elsewhere which life it has a bond with: should this process die, nobody here can say so."""
+    if other not in cell.runtime.cells:
+        bonded = Bonded(actor=cell.actor, incarnation=cell.incarnation, monitor=monitor)
+        life = Incarnation(its_life) or None
+        cell.runtime.delivery.send(Envelope(Kind.SIGNAL, other, bonded, cell.runtime.origin, incarnation=life))
 
 
 def note_bond(runtime: Runtime, signal: object, host: HostId, receiver: ActorId) -> None:

@@ -613,3 +613,19 @@ async def test_ignoring_is_what_actors_of_these_tests_do_by_default() -> None:
     with pytest.raises(AskFailed, match="the reply to Hang must be str, not NoneType"):
         await here.ref("desk/clerk").ask(Hang())
     assert issubclass(NotAllowed, Refused)
+
+
+@virtual
+async def test_a_process_that_is_about_to_end_can_wait_until_all_it_sent_has_arrived() -> None:
+    world, kept = World(plan=FaultPlan(request_lost=0.3, reply_lost=0.3)), list[int]()
+    here, there = await two(world, scripted(Keeper(kept)))
+    for n in range(50):
+        here.ref("desk/clerk").tell_nowait(Note(n=n))
+
+    await asyncio.sleep(0.1)
+    await here.peers.all_arrived()
+    world.kill("here")
+    await pass_time(1.0)
+
+    assert kept == list(range(50))
+    assert not there.is_dead
