@@ -622,7 +622,7 @@ async def test_a_process_that_is_about_to_end_can_wait_until_all_it_sent_has_arr
     for n in range(50):
         here.ref("desk/clerk").tell_nowait(Note(n=n))
 
-    await asyncio.sleep(0.1)
+    await pass_time(0.1)
     await here.peers.all_arrived()
     world.kill("here")
     await pass_time(1.0)
