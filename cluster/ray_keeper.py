@@ -130,8 +130,7 @@ class Keeper:
         if record is None or not record.alive or record.pid == 0:
             return record is None or not record.alive
         record.alive = False  # nothing new is started in it, however long its death takes
-        with suppress(ProcessLookupError):  # it died a moment ago, and `watch` is about to say so
-            os.kill(record.pid, signal.SIGKILL)
+        _kill(record.pid)
         return True
 
     async def end(self, host: HostId) -> None:
@@ -143,7 +142,11 @@ class Keeper:
         record.alive = False
         ray.kill(handle)
         if record.pid:
-            await gone(record.pid)
+            if not record.reachable:
+                _kill(record.pid)  # what Ray asks of it, it does not hear
+            if not await gone(record.pid):
+                _kill(record.pid)
+                await gone(record.pid)
         if not self._closed:
             self._news.host_ended(record)
 
@@ -282,3 +285,8 @@ class Keeper:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):  # it died a moment ago, and `watch` is about to say so
+        os.kill(pid, signal.SIGKILL)

@@ -13,6 +13,7 @@ from regrow import Running
 from regrow.cluster.app import EngineName
 from regrow.runtime import ContactLost
 from tests.integration.apps.roster import AskToHold, Block, Enter, Heard, Hold, Pid, Take, Watch, app
+from tests.integration.belongings import app_processes
 from tests.integration.conftest import Start
 from tests.integration.killing import kill
 from tests.integration.lives import lives, node_of, restarted
@@ -101,6 +102,21 @@ async def test_a_stopped_process_is_unreachable_and_not_dead_until_it_is(start: 
             id: life for id, life in before.items() if id != "roster/first"
         }
         assert await watcher.ask(Heard()) == got
+
+
+async def test_an_app_stops_and_leaves_nothing_though_its_processes_do_not_answer(start: Start, root: Path) -> None:
+    async with start(app) as running:
+        await running.ref("second").ask(Watch(of="roster/first"))
+        third = await running.ref("third").ask(Pid())
+        seen = {await running.ref(name).ask(Pid()) for name in ("second", "third")}
+        spares = [p.pid for p in app_processes(root) if "RayHost" in p.title and p.pid not in seen]
+        for pid in (*spares, third):  # the first agent's process and the one that stands by are among them
+            os.kill(pid, signal.SIGSTOP)
+        await heard(running, "second", "Unreachable")
+
+        await asyncio.wait_for(running.stop(), 30)
+
+        assert [p.title for p in app_processes(root) if p.pid in (*spares, third)] == []
 
 
 async def test_a_handler_that_blocks_its_process_does_not_make_it_unreachable(start: Start) -> None:

@@ -198,7 +198,9 @@ def test_each_of_many_monitors_from_another_process_gives_one_down(end: str) -> 
             world.kill("there")
         await pass_time(30.0)
 
-        assert sorted(down.monitor for down in listener.got if isinstance(down, Down)) == sorted(monitors)
+        downs = [message for message in listener.got if isinstance(message, Down)]
+        assert sorted(down.monitor for down in downs) == sorted(monitors)
+        assert {(down.actor, down.incarnation) for down in downs} == {("desk/speaker", 1)}
 
     play()
 

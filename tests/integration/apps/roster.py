@@ -137,6 +137,8 @@ class Clerk(Agent):
 app = App(
     "roster",
     Supervisor(
-        max_restarts=100, within_s=1.0, children=[child(Clerk, id=name) for name in ("first", "second", "third")]
+        max_restarts=100,
+        within_s=1.0,
+        children=[child(Clerk, id=name, shutdown_s=1.0) for name in ("first", "second", "third")],
     ),
 )
