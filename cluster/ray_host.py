@@ -116,7 +116,9 @@ class RayHost:
 
     async def hand_over(self) -> None:
         """Returns when all that was sent from here has arrived, so that this process may end."""
-        if self._peers is not None:
+        if self._runtime is not None and self._peers is not None:
+            for cell in list(self._runtime.cells.values()):
+                await cell.wait_exited()
             await self._peers.all_arrived()
 
     async def start_cell(self, packed: bytes) -> bytes:

@@ -122,6 +122,11 @@ class Bonds:
         """The monitors of actors in that host: number and whom it watches."""
         return [(monitor, self.watching[monitor]) for monitor, at in self.watched_at.items() if at == host]
 
+    @property
+    def has_witnesses(self) -> bool:
+        """True when anybody but the parent is to be told of the end."""
+        return bool(self.watchers or self.links)
+
     def farewells(
         self, actor: ActorId, incarnation: Incarnation, reason: ExitReason
     ) -> list[tuple[ActorId, Incarnation, Message]]:

@@ -280,7 +280,7 @@ class Cell:
         if self.mailbox:
             self._refuse_what_was_for(self.incarnation, reason)
         self._end_tasks()
-        if self.children or self.holds_names or hasattr(self.behavior, "ended"):
+        if self.children or self.holds_names or hasattr(self.behavior, "ended") or self._parent_comes_first():
             self._exiting = self.runtime.spawn_task(self._exit_in_steps(reason, quiet))
         else:
             self._announce(reason, quiet)
@@ -306,7 +306,14 @@ class Cell:
             await ended(reason)
         if self.holds_names:
             await self.runtime.names.give_back(self)
+        if not quiet and self._parent_comes_first():
+            await self.runtime.tell_parent(self, reason)
+            quiet = True
         self._announce(reason, quiet)
+
+    def _parent_comes_first(self) -> bool:
+        """A supervisor in another process hears of an end before those who may ask it to start a namesake."""
+        return self.parent is not None and self.bonds.has_witnesses and self.parent not in self.runtime.cells
 
     async def wait_exited(self) -> None:
         """Waits until an exit that has begun is announced."""

@@ -220,6 +220,10 @@ class Delivery:
             for envelope in envelopes:
                 self.settle_final(envelope, Outcome.LOST)
 
+    def is_lost(self, envelope: Envelope) -> bool:
+        """True when the envelope is on its way to a process with which contact is lost."""
+        return self.carrier is not None and self.carrier.is_lost(envelope)
+
     def settle_final(self, envelope: Envelope, outcome: Outcome) -> None:
         """Settles without trying elsewhere."""
         envelope.reroutes = MAX_REROUTES
@@ -252,7 +256,8 @@ class Delivery:
             self.settle_final(envelope, Outcome.NOT_HERE)
             return
         envelope.holder = self
-        if envelope.incarnation is not None and self.life_is_over is not None:
+        is_for_life = envelope.kind <= Kind.ASK or isinstance(envelope.message, Watch | Tie)
+        if envelope.incarnation is not None and self.life_is_over is not None and is_for_life:
             self._spawn(self._refuse_if_over(envelope, self.life_is_over))
         waiting = self.resolving.get(envelope.receiver)
         if waiting is not None:

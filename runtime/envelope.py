@@ -130,7 +130,7 @@ class Envelope:
     @property
     def wants_settled(self) -> bool:
         """True when its sender waits to hear that it was taken; an asker waits for the reply instead."""
-        return self.kind == Kind.TELL and self.on_settled is not None
+        return self.kind in (Kind.TELL, Kind.SIGNAL) and self.on_settled is not None
 
     @property
     def is_ask(self) -> bool:

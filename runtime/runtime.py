@@ -27,12 +27,12 @@ from regrow.runtime.dead_letters import DeadLetters
 from regrow.runtime.delivery import Delivery, Directory
 from regrow.runtime.envelope import Envelope, Kind, Origin, mark_handled
 from regrow.runtime.errors import AskFailed, Closed, InvalidMessage, MailboxFull, Misuse, RegrowError
-from regrow.runtime.lifecycle import Crashed, Exited, ExitReason, Killed, NoProc, Shutdown, crashed
+from regrow.runtime.lifecycle import Crashed, ExitReason, Killed, NoProc, Shutdown, crashed
 from regrow.runtime.message import Message, Request
 from regrow.runtime.names import Names
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.ref import ActorRef
-from regrow.runtime.signals import Failure, Stop, Tie, failure_of
+from regrow.runtime.signals import Failure, Stop, Tie, exit_of, failure_of
 from regrow.runtime.start import start_life
 from regrow.runtime.starter import StartRequest
 from regrow.runtime.tells import Settling
@@ -40,6 +40,8 @@ from regrow.runtime.wire_forms import check as check_travels
 
 R = TypeVar("R")
 
+PARENT_HEARS_S = 10.0
+"""How long an end is told to nobody else while the parent's process can not be reached."""
 CHILD_GRACE_S = 5.0
 """How long the spawned children of an actor that ends may take to end themselves."""
 
@@ -124,9 +126,8 @@ class Runtime:
             return
         settling = Settling(self.loop, envelope)
         self.delivery.send(envelope)
-        capacity, carrier = partial(self._capacity, target.actor), self.delivery.carrier
-        is_lost = carrier.is_lost if carrier is not None else _never_lost
-        outcome = await settling.taken(send_timeout_s, capacity=capacity, is_lost=is_lost)
+        capacity = partial(self._capacity, target.actor)
+        outcome = await settling.taken(send_timeout_s, capacity=capacity, is_lost=self.delivery.is_lost)
         if outcome is Outcome.REJECTED:
             raise MailboxFull(target.actor, self._capacity(target.actor), 0.0)
         if outcome is not Outcome.TAKEN:
@@ -248,6 +249,9 @@ class Runtime:
         if self.closed:
             return Crashed(type_name="Closed", message="this host is stopping")
         cell = self.cells.get(request.actor)
+        if cell is not None and cell.state is State.EXITING and request.parent not in self.cells:
+            await cell.wait_exited()  # its parent knows already; the others are being told
+            cell = self.cells.get(request.actor)
         if cell is not None and cell.state is not State.RESTARTING:
             return Crashed(type_name="AlreadyStarted", message=f"{request.actor} runs already in this host")
         try:
@@ -305,10 +309,16 @@ class Runtime:
         for other, life, message in cell.bonds.farewells(cell.actor, cell.incarnation, reason):
             self.delivery.send(Envelope(kind_of(message), other, message, self.origin, incarnation=life or None))
         if cell.parent is not None and not quiet:
-            exited = Exited(actor=cell.actor, incarnation=cell.incarnation, reason=reason)
-            self.delivery.send(Envelope(Kind.SIGNAL, cell.parent, exited, self.origin))
+            self.delivery.send(exit_of(cell, reason))
         elif cell.parent is None and self.on_root_exit is not None:
             self.on_root_exit(cell, reason)
+
+    async def tell_parent(self, cell: Cell, reason: ExitReason) -> None:
+        """Tells a parent in another process of an exit, and waits until it knows."""
+        exited = exit_of(cell, reason)
+        told = Settling(self.loop, exited)
+        self.delivery.send(exited)
+        await told.within(PARENT_HEARS_S)
 
     def forget(self, actor: ActorId) -> None:
         """No further life of this actor will come here."""
@@ -383,7 +393,3 @@ class Runtime:
     def pid(self) -> int:
         """The operating system's number of this process."""
         return os.getpid()
-
-
-def _never_lost(envelope: Envelope) -> bool:
-    return False  # where there is no other process, there is no contact to lose

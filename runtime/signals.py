@@ -146,6 +146,13 @@ def _notice(cell: Cell, message: object) -> Envelope:
     return Envelope(Kind.NOTICE, cell.actor, message, cell.runtime.origin, incarnation=cell.incarnation)
 
 
+def exit_of(cell: Cell, reason: ExitReason) -> Envelope:
+    """How the parent is told that a life of its child is over."""
+    assert cell.parent is not None
+    exited = Exited(actor=cell.actor, incarnation=cell.incarnation, reason=reason)
+    return Envelope(Kind.SIGNAL, cell.parent, exited, cell.runtime.origin)
+
+
 def failure_of(error: RegrowError) -> Failure:
     """A refusal or misuse as a value that travels."""
     return Failure(error=type(error).__name__, text=str(error))

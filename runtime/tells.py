@@ -33,7 +33,7 @@ class Settling:
         Raises MailboxFull when there is no room in time, ContactLost when its process does not answer.
         """
         envelope = self._envelope
-        outcome = await self._within(timeout_s)
+        outcome = await self.within(timeout_s)
         while outcome is None:
             was_lost, sent = is_lost(envelope), type(envelope.message).__name__
             if envelope.holder is None or envelope.holder.withdraw(envelope):
@@ -44,10 +44,11 @@ class Settling:
                 envelope.on_settled = None  # should it get nowhere after all, it is a dead letter
                 raise ContactLost(envelope.receiver, sent)
             # It is under way and not ours to take back, until it is taken or turned away for want of room.
-            outcome = await self._within(LOOK_AGAIN_S)
+            outcome = await self.within(LOOK_AGAIN_S)
         return outcome
 
-    async def _within(self, timeout_s: float) -> Outcome | None:
+    async def within(self, timeout_s: float) -> Outcome | None:
+        """What became of the envelope by then; None while that is not known."""
         try:
             await asyncio.wait((self._settled,), timeout=timeout_s)
         except asyncio.CancelledError:

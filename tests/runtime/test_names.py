@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from regrow.runtime.address import ActorId, Incarnation
 from regrow.runtime.envelope import Envelope, Kind, Origin
 from regrow.runtime.errors import AskFailed, InvalidMessage, NameTaken, NotAllowed, Refused
 from regrow.runtime.lifecycle import Down, ExitReason, Killed, NoProc
 from regrow.runtime.message import Message, Request
 from regrow.runtime.names import MAX_NAME_CHARS
 from regrow.runtime.registry import REGISTRY
+from regrow.runtime.starter import StartRequest
 from regrow.runtime.testing import FaultPlan, pass_time, virtual
 from tests.runtime.scripted import Boom, Echo, Note, Scripted
 from tests.simulation.wires import Node, World
@@ -269,6 +271,57 @@ async def test_a_linked_actor_and_a_parent_hear_of_an_end_when_its_names_are_fre
 
     assert heard == [None]
     assert [type(message).__name__ for message in a.got] == ["ExitSignal"]
+
+
+class Boss:
+    """A parent in another process: keeps which of its children are over, as a supervisor does."""
+
+    def __init__(self) -> None:
+        self.over: list[str] = []
+
+    async def started(self, ctx: CellContext) -> None:
+        pass
+
+    async def handle(self, message: Message, ctx: CellContext) -> str:
+        return " ".join(self.over)
+
+    async def stopping(self, reason: ExitReason, ctx: CellContext) -> None:
+        pass
+
+    def on_exit_of_child(self, exited: Any) -> bool:
+        self.over.append(f"{exited.actor}#{exited.incarnation}")
+        return True
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_parent_in_another_process_knows_of_an_end_when_a_down_is_handled(seed: int) -> None:
+    @virtual
+    async def play() -> None:
+        world, answers = World(seed, UNEVEN), list[str]()
+        guardian = await world.with_guardian()
+        here, there = world.node("here"), world.node("there")
+        await world.start(guardian, "desk", Boss)
+
+        async def on_down(ctx: CellContext) -> None:
+            answers.append(await ctx.ask(ctx.runtime.ref("desk"), Echo()))
+
+        watcher = Stepper(on_down)
+        request = StartRequest(ActorId("desk/clerk"), Incarnation(50), Scripted, parent=ActorId("desk"))
+        assert await there.runtime.start(request) is None
+        world.truth.place(ActorId("desk/clerk"), there.host)
+        await world.start(here, "desk/watcher", watcher)
+        await run(here, "desk/watcher", watcher, lambda ctx: ctx.monitor("desk/clerk"))
+        await pass_time(5.0)
+
+        there.cell("desk/clerk").kill()
+        again = StartRequest(ActorId("desk/clerk"), Incarnation(51), Scripted, parent=ActorId("desk"))
+        assert await there.runtime.start(again) is None  # a quick supervisor's next start waits for the others' news
+        await pass_time(20.0)
+
+        assert answers == ["desk/clerk#50"], f"seed {seed}"
+        assert there.cell("desk/clerk").incarnation == 51
+
+    play()
 
 
 @virtual
