@@ -18,7 +18,9 @@ from regrow.actors import Agent, FunctionAgent
 from regrow.cluster import logs
 from regrow.cluster.code import agent_class, digest_of, not_an_agent
 from regrow.cluster.config import Settings
+from regrow.cluster.deeds import DEED_TIMEOUT_S, Deed, Replaced
 from regrow.cluster.engine import Engine
+from regrow.cluster.letters import Letters
 from regrow.cluster.tree import Counts, TreeNode
 from regrow.runtime import ActorId, ActorRef, ExitReason, InvalidDefinition, Misuse, Request
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S
@@ -182,6 +184,27 @@ class Running:
     async def counts(self) -> Counts:
         """What the app has done so far."""
         return (await self.engine.trees()).counts
+
+    async def dead_letters(self) -> Letters:
+        """The messages that nobody handled, in all processes of the app: counted by reason, and the latest ones."""
+        return await self.engine.letters()
+
+    async def kill(self, target: ActorRef | str | type[Agent], *, timeout_s: float = DEED_TIMEOUT_S) -> Replaced:
+        """Kills an agent or supervisor without asking it, and waits for what its supervisor does then.
+
+        Others see it as Killed. Raises what Operations.carry_out raises.
+        """
+        return await self._carry_out(Deed.KILL, target, timeout_s)
+
+    async def restart(self, target: ActorRef | str | type[Agent], *, timeout_s: float = DEED_TIMEOUT_S) -> Replaced:
+        """Has an agent's supervisor stop it in order and start it anew; starts one that does not run.
+
+        Raises what Operations.carry_out raises.
+        """
+        return await self._carry_out(Deed.RESTART, target, timeout_s)
+
+    async def _carry_out(self, deed: Deed, target: ActorRef | str | type[Agent], timeout_s: float) -> Replaced:
+        return await self.engine.carry_out(deed, self.ref(target).address.actor, timeout_s=timeout_s)
 
     async def stop(self) -> None:
         """Stops the tree in order, within the shutdown limits of its children; leaves nothing. Idempotent."""

@@ -21,10 +21,13 @@ from ray.exceptions import RayError
 
 from regrow.cluster import logs
 from regrow.cluster.config import Settings
+from regrow.cluster.deeds import Deed
 from regrow.cluster.directory import GuardianDirectory
 from regrow.cluster.host_process import end_others
 from regrow.cluster.hosts import HostRecord
+from regrow.cluster.letters import LetterBook, Letters, told_by
 from regrow.cluster.making import BehaviorFactory
+from regrow.cluster.operations import Operations
 from regrow.cluster.orders import (
     AppOrder,
     Ended,
@@ -46,7 +49,7 @@ from regrow.cluster.services import ServiceConfig
 from regrow.cluster.tree import Counts, Trees
 from regrow.runtime import ActorId, ExitReason, HostId, RegrowError, Runtime
 from regrow.runtime.codec import FrameCodec
-from regrow.runtime.packing import pack
+from regrow.runtime.packing import pack, unpack
 from regrow.runtime.peers import Peers
 from regrow.runtime.transport import PeerDead
 
@@ -98,9 +101,13 @@ class Guardian:
         )
         directory.here = runtime.cells.__contains__
         self._peers = Peers(runtime, FrameCodec(runtime.ref_to, runtime.loop.time), RayTransport(self._life))
+        self._peers.on_announcement = self._announced
+        self._letters = LetterBook()
+        self._operations = Operations(roots)
         me = str(ray.get_runtime_context().get_actor_id())
         host = order.host.model_copy(update={"first_incarnation": first, "guardian_actor": me})
         self._keeper = Keeper(host, self._life, self._host_died)
+        self._keeper.last_look = self._last_look
         self._starter = RayStarter(runtime, self._keeper, directory)
         roots.attach(runtime, self._starter)
         try:
@@ -175,10 +182,21 @@ class Guardian:
             return "", 0, ""
 
         counts = Counts(messages=sum(known.messages for known in stats.values()))
-        counts = counts.with_dead(self._runtime.dead_letters.counts)
-        for known in stats.values():
-            counts = counts.with_dead(dict(known.dead_letters))
+        counts = counts.with_dead(dict((await self._all_letters()).counts))
         return pack(Trees(roots=await self._roots.tree(of), counts=counts))
+
+    async def letters(self) -> bytes:
+        """The dead letters of this process and of all hosts, dead or alive."""
+        await self.start()
+        return pack(await self._all_letters())
+
+    async def carry_out(self, deed: str, actor: str, timeout_s: float) -> bytes:
+        """See Operations.carry_out; a Refusal stands for what it raises."""
+        await self.start()
+        try:
+            return pack(await self._operations.carry_out(Deed(deed), ActorId(actor), timeout_s=timeout_s))
+        except RegrowError as error:
+            return pack(Refusal(error=type(error).__name__, text=str(error)))
 
     @ray.method(concurrency_group="control")
     async def renew(self) -> None:
@@ -195,11 +213,35 @@ class Guardian:
     def _host_died(self, record: HostRecord, reason: ExitReason) -> None:
         """Seals the dead host's links everywhere, then tells its agents' supervisors (SEMANTICS 3)."""
         log.warning("host died", host=record.host, pid=record.pid, reason=str(reason), agents=sorted(record.actors))
+        self._letters.close(self._keeper.handles, self._runtime.loop.time())
         self._peers.died(record.host, reason)
         for host in self._keeper.handles:
             self._peers.meet(host)  # a host that has had nothing to say to us must hear of it, too
         self._peers.tell_all(HostDied(host=record.host, reason=reason))
         self._starter.host_died(record, reason)
+
+    async def _all_letters(self) -> Letters:
+        hosts = {host: handle for host, handle in self._keeper.handles.items() if self._keeper.hosts[host].pid}
+        await asyncio.gather(*(self._ask_letters(host, handle) for host, handle in hosts.items()))
+        now_s = self._runtime.loop.time()
+        return told_by(self._runtime.dead_letters, now_s).with_more(self._letters.all(now_s))
+
+    async def _ask_letters(self, host: HostId, handle: Any) -> None:
+        """Writes down what a host tells; one that does not answer has told most of it before."""
+        try:
+            packed = await asyncio.wait_for(got_through(handle.letters), STATS_TIMEOUT_S)
+        except (PeerDead, RayError, TimeoutError):
+            return
+        self._announced(host, unpack(packed))
+
+    async def _last_look(self, host: HostId, handle: Any) -> None:
+        """What a host that is about to be ended has still to tell."""
+        await self._ask_letters(host, handle)
+        self._letters.close({other: 0 for other in self._keeper.handles if other != host}, self._runtime.loop.time())
+
+    def _announced(self, host: HostId, message: object) -> None:
+        if isinstance(message, Letters) and host in self._keeper.handles:
+            self._letters.note(host, message, self._runtime.loop.time())
 
     async def _service_config(self) -> ServiceConfig:
         settings = Settings(**json.loads(self._order.settings))
@@ -210,7 +252,7 @@ class Guardian:
             stats = got_through(handle.stats)
             return unpack_as(HostStats, await asyncio.wait_for(stats, STATS_TIMEOUT_S))
         except (PeerDead, RayError, TimeoutError):
-            return HostStats(node=platform.node(), messages=0, cells=(), dead_letters=())
+            return HostStats(node=platform.node(), messages=0, cells=())
 
     async def mind_owner(self) -> None:
         """Pends until the owner has been silent for too long; then the app stops and this actor ends."""

@@ -19,6 +19,7 @@ import ray
 from regrow.cluster import host_process, logs
 from regrow.cluster.code import CodeBase
 from regrow.cluster.directory import RememberingDirectory
+from regrow.cluster.letters import TELL_AFTER_S, Letters, told_by
 from regrow.cluster.making import BehaviorFactory
 from regrow.cluster.orders import (
     CellFailed,
@@ -65,6 +66,7 @@ class RayHost:
         """The last start of each actor, for a starter that did not get the answer and asks again."""
         self._released: asyncio.Event | None = None
         self._watch_loop: asyncio.AbstractEventLoop | None = None
+        self._telling: asyncio.TimerHandle | None = None
 
     # ---- the cells' loop -----------------------------------------------------------------------
 
@@ -99,6 +101,7 @@ class RayHost:
         transport.know(self._guardian_life, guardian)
         self._peers = Peers(runtime, FrameCodec(runtime.ref_to, runtime.loop.time), transport)
         self._peers.on_announcement = self._announced
+        runtime.dead_letters.added = self._letter_added
         # What is loaded now lives as long as the process; not looking at it again makes each ask a tenth cheaper.
         gc.collect()
         gc.freeze()
@@ -161,13 +164,18 @@ class RayHost:
 
     @ray.method(concurrency_group="control")
     async def stats(self) -> bytes:
-        """State and mailbox depth of every cell, and the dead letters by reason."""
+        """State and mailbox depth of every cell."""
         runtime = self._runtime
         if runtime is None:
-            return pack(HostStats(node=platform.node(), messages=0, cells=(), dead_letters=()))
+            return pack(HostStats(node=platform.node(), messages=0, cells=()))
         cells = tuple((actor, state, depth) for actor, (state, depth) in runtime.stats().items())
-        dead = tuple(runtime.dead_letters.counts.items())
-        return pack(HostStats(node=platform.node(), messages=runtime.handled, cells=cells, dead_letters=dead))
+        return pack(HostStats(node=platform.node(), messages=runtime.handled, cells=cells))
+
+    @ray.method(concurrency_group="control")
+    async def letters(self) -> bytes:
+        """The dead letters of this process."""
+        runtime = self._runtime
+        return pack(told_by(runtime.dead_letters, runtime.loop.time()) if runtime is not None else Letters())
 
     # ---- the watch loop ------------------------------------------------------------------------
 
@@ -193,6 +201,17 @@ class RayHost:
     def _announced(self, peer: HostId, message: object) -> None:
         if isinstance(message, HostDied) and peer == self._guardian_life and self._peers is not None:
             self._peers.died(HostId(message.host), message.reason)
+
+    def _letter_added(self) -> None:
+        """The guardian is told soon: after a SIGKILL it is the only one who knows of them."""
+        if self._telling is None and self._runtime is not None:
+            self._telling = self._runtime.loop.call_later(TELL_AFTER_S, self._tell_letters)
+
+    def _tell_letters(self) -> None:
+        self._telling = None
+        if self._runtime is not None and self._peers is not None:
+            told = told_by(self._runtime.dead_letters, self._runtime.loop.time())
+            self._peers.tell_process(self._guardian_life, told)
 
     # ---- on the cells' loop, from the control loop ----------------------------------------------
 

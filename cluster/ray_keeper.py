@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import os
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -46,6 +46,8 @@ class Keeper:
         self._order = order.model_copy(update={"guardian_life": life})
         self._life = life
         self._died = died
+        self.last_look: Callable[[HostId, Any], Awaitable[None]] = _no_look
+        """Called with a host and its handle before the host is ended; must not raise."""
         self._class = remote_host()
         self._numbers = itertools.count(1)
         self._incarnations = itertools.count(order.first_incarnation + BLOCK_OF_HOST, BLOCK_OF_HOST)
@@ -94,11 +96,15 @@ class Keeper:
 
     async def end(self, host: HostId) -> None:
         """Ends a host and waits until its process is gone; no death is told of it."""
-        record = self.hosts.pop(host, None)
-        handle = self.handles.pop(host, None)
+        record, handle = self.hosts.get(host), self.handles.get(host)
         if record is None or handle is None:
             return
         record.alive = False
+        if record.pid and not self._closed:
+            await self.last_look(host, handle)
+        if self.hosts.pop(host, None) is None:
+            return  # it died meanwhile, or somebody else has ended it
+        del self.handles[host]
         ray.kill(handle)
         if record.pid:
             await gone(record.pid)
@@ -211,3 +217,7 @@ class Keeper:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _no_look(host: HostId, handle: Any) -> None:
+    pass

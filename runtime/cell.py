@@ -273,7 +273,7 @@ class Cell:
             if envelope.kind == Kind.ASK:
                 self.debts.owe(envelope, self.incarnation, reason)
             elif envelope.kind == Kind.TELL:
-                self.runtime.dead_letters.add(envelope, "crashed")
+                self.runtime.dead_letters.add(envelope, "crashed", self.incarnation)
         self.in_turn.clear()
         self._end_tasks()
         if self.children or hasattr(self.behavior, "ended"):

@@ -114,6 +114,11 @@ class Peers:
         for peer in list(self._peers.values()):
             peer.send(Envelope(Kind.NOTICE, EVERY_PROCESS, message, self._runtime.origin))
 
+    def tell_process(self, host: HostId, message: Message) -> None:
+        """Tells the runtime of one peer something that is for none of its actors."""
+        if host not in self._dead and not self._closed:
+            self._peer(host).send(Envelope(Kind.NOTICE, EVERY_PROCESS, message, self._runtime.origin))
+
     def close(self) -> None:
         """Ends every link of a process that stops."""
         self._closed = True

@@ -63,7 +63,7 @@ class Runtime:
         self.thread_id = threading.get_ident()
         self.origin = Origin(principal=principal)
         self.cells: dict[ActorId, Cell] = {}
-        self.dead_letters = DeadLetters(self.loop.time)
+        self.dead_letters = DeadLetters(self.loop.time, self.loop.call_later)
         self.registry = Registry()
         self.asks = Asks(self.loop)
         self.delivery = Delivery(host, self.cells, directory, self.dead_letters, self._refused)
@@ -364,6 +364,7 @@ class Runtime:
         self.asks.fail_all(self._closed_ask)
         for cell in list(self.cells.values()):
             self.drop(cell, Killed(detail="the runtime closed"))
+        self.dead_letters.sum_up()
 
     def _closed_ask(self, ask: PendingAsk) -> RegrowError:
         return Closed(f"the app stopped before {ask.actor} had answered {type(ask.request).__name__}")

@@ -94,7 +94,7 @@ async def run_turn(cell: Cell, envelope: Envelope) -> None:
 def _is_over(cell: Cell, envelope: Envelope) -> bool:
     """True for what must not run any more: past its deadline, or meant for an earlier life."""
     if envelope.deadline is not None and envelope.deadline <= cell.runtime.loop.time():
-        cell.runtime.dead_letters.add(envelope, "expired")
+        cell.runtime.dead_letters.add(envelope, "expired", cell.incarnation)
         return True
     if envelope.incarnation is None or envelope.incarnation == cell.incarnation:
         return False
@@ -123,7 +123,7 @@ def _refuse(cell: Cell, envelope: Envelope, refusal: Refused) -> None:
     if envelope.kind == Kind.ASK:
         cell.runtime.fail(envelope, failure_of(refusal))
     else:
-        cell.runtime.dead_letters.add(envelope, "refused")
+        cell.runtime.dead_letters.add(envelope, "refused", cell.incarnation)
 
 
 def _cancelled(cell: Cell, envelope: Envelope, error: asyncio.CancelledError) -> None:
@@ -139,7 +139,7 @@ def _cancelled(cell: Cell, envelope: Envelope, error: asyncio.CancelledError) ->
     if envelope.kind == Kind.ASK:
         cell.debts.owe(envelope, cell.incarnation, cell.stop_reason)
     elif envelope.kind == Kind.TELL:
-        cell.runtime.dead_letters.add(envelope, "stopped")
+        cell.runtime.dead_letters.add(envelope, "stopped", cell.incarnation)
 
 
 def _crash(cell: Cell, envelope: Envelope, error: BaseException) -> None:

@@ -54,9 +54,9 @@ class Node:
         self.runtime.on_root_exit = self._ended
         add = self.runtime.dead_letters.add
 
-        def kept(envelope: Envelope, reason: str) -> None:
+        def kept(envelope: Envelope, reason: str, incarnation: int = 0) -> None:
             self.dead.append((reason, envelope.message))
-            add(envelope, reason)
+            add(envelope, reason, incarnation)
 
         self.runtime.dead_letters.add = kept  # type: ignore[method-assign]
         transport = world.wires.transport(host, listens=listens)
