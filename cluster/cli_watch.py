@@ -44,14 +44,18 @@ class Screen(Protocol):
 class LiveScreen:
     """A terminal: each frame replaces the one before, and the last one stays."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: Live, *, one_app: bool) -> None:
         self._live = live
+        self._one_app = one_app
 
     def show(self, apps: Sequence[Seen], *, now: datetime) -> None:
         """See Screen."""
         parts: list[Any] = []
         for app in apps:
             parts += [*views.app_view(app, app["tree"], now=now), Text()]
+        if self._one_app and apps[0]["state"] == ENDED:
+            self._live.update(Group(*parts[:-1]), refresh=True)
+            return
         if not apps:
             parts += [Text("no app is running here; start one with: regrow run MODULE:APP"), Text()]
         parts.append(Text(f"{now.astimezone():%H:%M:%S} · Ctrl-C ends this view and no app", style="dim"))
@@ -98,7 +102,7 @@ def screen_for(to: IO[str], *, one_app: bool, as_json: bool) -> Iterator[Screen]
     console: Console = views.console_for(to)
     try:
         with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
-            yield LiveScreen(live)
+            yield LiveScreen(live, one_app=one_app)
     finally:
         signal.signal(signal.SIGTERM, before)
 

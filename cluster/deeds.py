@@ -28,8 +28,8 @@ class Replaced(Message):
     """What became of an agent.
 
     `state` is `running` where a new life runs, `gone` where its supervisor does not start it again,
-    `app_ended` where its end took the whole app along, and otherwise what it still is. `why` is the
-    reason of the end in the two last cases. `took_s` is from the order to that state.
+    `app_ended` where its end took the whole app along, and otherwise what it still is. `why` says why no
+    life runs. `took_s` is from the order to that state.
     """
 
     agent: str

@@ -65,7 +65,7 @@ class NoSuchAgent(Misuse):
     def __init__(self, app: str, agent: str, *, known: Sequence[str] = (), spawned_by: str | None = None) -> None:
         if spawned_by is not None:
             told = f"if {spawned_by} has spawned it, it ends and comes back with that one, so name that one"
-        elif near := get_close_matches(agent, known, n=1, cutoff=NEAR):
+        elif near := get_close_matches(agent, [id for id in known if id.count("/") == agent.count("/")], 1, NEAR):
             told = f"did you mean {near[0]}? There are: {_listed(known)}"
         else:
             told = f"there are: {_listed(known)}"

@@ -97,7 +97,8 @@ class Operations:
                 return "app_ended", None, str(self._roots.ended.result())
             now = self._roots.row(ActorId(row.actor))
             if now is None and self._roots.runs(parent_id(ActorId(row.actor))):
-                return "gone", None, ""
+                is_temporary = row.restart is Restart.TEMPORARY
+                return "gone", None, "it is temporary" if is_temporary else "somebody has removed it meanwhile"
             if now is not None and now.incarnation > after and now.state == "running":
                 return "running", _life(now), ""
             if now is not None and now.state in ("finished", "stopped"):

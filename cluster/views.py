@@ -139,7 +139,7 @@ def deed_text(done: Mapping[str, Any]) -> str:
             back = "is back" if done["deed"] == "kill" else "runs again" if before else "runs now"
             return f"{begun} and {back} after {took}: {_life(after)}"
         case "gone":
-            return f"{begun} and is not started again: its supervisor does not know it any more"
+            return f"{begun} and is not started again: {done['why']}"
         case "app_ended":
             return f"{begun} and the whole app ended with it: {done['why']}"
         case state:
