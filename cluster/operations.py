@@ -8,15 +8,14 @@ give up waiting; what was begun goes on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import structlog
 
 from regrow.cluster.deeds import Deed, Life, Replaced
 from regrow.cluster.errors import NoSuchAgent
 from regrow.cluster.roots import Roots, parent_id
-from regrow.runtime import ActorId, Incarnation, KillOutcome, Misuse, TooLate, WorldBroke
+from regrow.runtime import ActorId, Incarnation, KillOutcome, Misuse, Refused, TooLate, WorldBroke
 from regrow.supervisors.children import ChildRow
 from regrow.supervisors.errors import ChildRunning
 from regrow.supervisors.spec import Restart
@@ -28,12 +27,19 @@ LOOK_S = 0.05
 """Between two looks at a child that nothing is reported of: most of what happens to it is reported."""
 
 
+BEGUN_LIMIT = 100
+"""How many orders may be under way: one for an agent whose death can not be confirmed never ends."""
+
+LIVING = ("running", "starting", "unconfirmed")
+"""The states of a child of which there is, or may be, a life."""
+
+
 class Operations:
     """Carries out what is asked of one app."""
 
     def __init__(self, roots: Roots) -> None:
         self._roots = roots
-        self._running: set[asyncio.Task[Any]] = set()
+        self._begun: set[asyncio.Task[None]] = set()
 
     async def carry_out(self, deed: Deed, actor: ActorId, *, timeout_s: float) -> Replaced:
         """Kills or restarts an agent or supervisor, and says what became of it.
@@ -42,29 +48,38 @@ class Operations:
             NoSuchAgent: the app has nobody of that id.
             Misuse: nobody supervises it, or it can not be restarted by order.
             FailedToStartChild: it was stopped and did not start; it stays stopped.
+            Refused: too many orders are under way.
             TooLate: it is not over in time; what was begun goes on.
             WorldBroke: a kill could not be confirmed.
         """
         supervisor, row = self._find(actor)
+        if len(self._begun) >= BEGUN_LIMIT:
+            raise Refused(f"{len(self._begun)} orders of this app are not done yet; wait for one of them")
         log.warning("ordered by a person", order=deed.value, agent=actor, incarnation=row.incarnation)
-        work = self._kill(row) if deed is Deed.KILL else self._restart(supervisor, row)
-        task = asyncio.get_running_loop().create_task(self._timed(work, deed, row))
-        self._running.add(task)
-        task.add_done_callback(self._done)
-        done, _ = await asyncio.wait((task,), timeout=timeout_s)
-        if done:
-            return task.result()
-        current = self._roots.row(actor)
-        state = current.state if current is not None else "not there"
-        raise TooLate(
-            f"{actor} is {state} after {timeout_s:g} s and the {deed.value} goes on; follow it with: "
-            f"regrow ps {self._roots.app} --watch"
-        )
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        work = loop.create_task(self._kill(row) if deed is Deed.KILL else self._restart(supervisor, row))
+        self._begun.add(work)
+        work.add_done_callback(self._done)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await asyncio.shield(work)  # a restart cut short would leave the agent stopped
+                state, after, why = await self._settled(row)
+        except TimeoutError:
+            now = self._roots.row(actor)
+            state = now.state if now is not None else "not there"
+            raise TooLate(
+                f"{actor} is {state} after {timeout_s:g} s and the {deed.value} goes on; follow it with: "
+                f"regrow ps {self._roots.app} --watch"
+            ) from None
+        before = _life(row) if row.state in LIVING else None
+        took_s = loop.time() - began_s
+        return Replaced(agent=row.actor, deed=deed, before=before, after=after, state=state, took_s=took_s, why=why)
 
     # ---- the two deeds -------------------------------------------------------------------------
 
-    async def _kill(self, row: ChildRow) -> tuple[str, Life | None, str]:
-        if row.state not in ("running", "starting", "unconfirmed"):
+    async def _kill(self, row: ChildRow) -> None:
+        if row.state not in LIVING:
             raise Misuse(
                 f"{row.actor} does not run (it is {row.state}), so there is nothing to kill; "
                 f"start it with: regrow restart {row.actor}"
@@ -75,9 +90,8 @@ class Operations:
                 f"{row.actor} was told to die and its host can not confirm it, so it is not started again; "
                 f"look at process {row.pid or '(unknown)'} on its machine"
             )
-        return await self._settled(row, after=row.incarnation)
 
-    async def _restart(self, supervisor: SupervisorBehavior, row: ChildRow) -> tuple[str, Life | None, str]:
+    async def _restart(self, supervisor: SupervisorBehavior, row: ChildRow) -> None:
         if row.restart is Restart.TEMPORARY:
             raise Misuse(
                 f"{row.actor} is temporary: stopped, it is gone for good and nobody starts it again; "
@@ -88,9 +102,8 @@ class Operations:
             await supervisor.restart_child(row.id)
         except ChildRunning:
             pass  # somebody else's restart came between; that life is as new as ours would be
-        return await self._settled(row, after=row.incarnation)
 
-    async def _settled(self, row: ChildRow, *, after: int) -> tuple[str, Life | None, str]:
+    async def _settled(self, row: ChildRow) -> tuple[str, Life | None, str]:
         """Waits until a later life runs, or none can come."""
         while True:
             if self._roots.ended.done():
@@ -99,31 +112,14 @@ class Operations:
             if now is None and self._roots.runs(parent_id(ActorId(row.actor))):
                 is_temporary = row.restart is Restart.TEMPORARY
                 return "gone", None, "it is temporary" if is_temporary else "somebody has removed it meanwhile"
-            if now is not None and now.incarnation > after and now.state == "running":
+            if now is not None and now.incarnation > row.incarnation and now.state == "running":
                 return "running", _life(now), ""
             if now is not None and now.state in ("finished", "stopped"):
                 return now.state, None, now.last_reason
             await self._roots.reports.wait_next(LOOK_S)
 
-    async def _timed(
-        self, work: Coroutine[Any, Any, tuple[str, Life | None, str]], deed: Deed, row: ChildRow
-    ) -> Replaced:
-        loop = asyncio.get_running_loop()
-        began_s = loop.time()
-        had_life = row.state in ("running", "starting", "unconfirmed")
-        state, life, why = await work
-        return Replaced(
-            agent=row.actor,
-            deed=deed,
-            before=_life(row) if had_life else None,
-            after=life,
-            state=state,
-            took_s=loop.time() - began_s,
-            why=why,
-        )
-
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._running.discard(task)
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._begun.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             # Also when nobody waits for it any more.
             log.warning("an order of a person failed", error=str(error))

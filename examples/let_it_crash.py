@@ -105,7 +105,7 @@ async def tour(running: Running) -> None:
     await step("The cashier refuses.", cashier.ask(Pay(amount="0")))
     await step("The cashier has a bug.", cashier.ask(Pay(amount="twelve")))
     await step("The session breaks.", session.ask(Cut()))
-    print(f"  auditor:   {await running.ref('auditor').ask(Heard())}")
+    print(f"  auditor:   {await outcome(running.ref('auditor').ask(Heard()))}")
     await step("It breaks once more: too often for its supervisor.", session.ask(Cut()))
 
 

@@ -218,13 +218,14 @@ async def test_a_restart_is_in_order_and_the_agent_answers_again(served: Control
     assert await asked("small/greet", "world") == "hello world"
 
 
-async def test_dead_letters_are_told_with_the_time_of_day(served: ControlSocket) -> None:
-    running = served._running
-    assert running is not None
+async def test_dead_letters_are_told_with_the_time_of_day() -> None:
     before = datetime.now(UTC)
-    await running.ref("small/nobody").tell(Note(text="x"))
+    settings = Settings.model_construct()
+    async with opened("small") as served, APP.start(engine="inline", settings=settings) as running:
+        served.attach(running)
+        await running.ref("small/nobody").tell(Note(text="x"))
 
-    told = await called("dead_letters")
+        told = await called("dead_letters")
 
     (letter,) = told["latest"]
     assert (told["total"], told["counts"]) == (1, {"no_such_agent": 1})

@@ -50,7 +50,7 @@ async def test_a_stop_is_seen_within_a_second_behind_10000_messages_and_a_handle
     assert (await node_of(running, "lane/busy")).mailbox == QUEUE
 
     told_at_s = time.monotonic()
-    busy.stop()
+    await busy.stop()
     with pytest.raises(AskFailed, match="Shutdown"):
         await holding
 
@@ -67,7 +67,7 @@ async def test_the_same_stop_passes_those_that_wait_for_room_in_a_full_mailbox(
     await until(lambda: _is_full(running), "the mailbox is full")
 
     told_at_s = time.monotonic()
-    full.stop()
+    await full.stop()
     with pytest.raises(AskFailed, match="Shutdown"):
         await holding
 
