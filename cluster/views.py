@@ -85,8 +85,7 @@ def tree_table(tree: Sequence[Mapping[str, Any]]) -> Table:
     table.add_column("pid", justify="right", no_wrap=True)
     table.add_column("node", no_wrap=True)
     if with_reasons:
-        # One line for each agent, however long a reason is; the table of a file has no end to its width.
-        table.add_column("last ended with", no_wrap=True, overflow="ellipsis")
+        table.add_column("last ended with")  # the one column that may shrink, so that the others are whole
     for guide, node in rows:
         is_agent = node["kind"] != "supervisor"
         cells = [
@@ -97,7 +96,7 @@ def tree_table(tree: Sequence[Mapping[str, Any]]) -> Table:
             Text(str(node["pid"] or "")),
             Text(node["node"]),
         ]
-        table.add_row(*cells, *([Text(_one_line(node["last_reason"]))] if with_reasons else []))
+        table.add_row(*cells, *([_one_line_of(node["last_reason"])] if with_reasons else []))
     return table
 
 
@@ -196,6 +195,11 @@ def _branch(node: Mapping[str, Any], name: str) -> Text:
     for number, (text, style) in enumerate(part for part in parts if part[0]):
         line.append("  " if number == 0 else " · ", style="dim").append(text, style=style)
     return line
+
+
+def _one_line_of(text: str) -> Text:
+    """One line, cut where the terminal ends, so that there is one line for each agent."""
+    return Text(_one_line(text), no_wrap=True, overflow="ellipsis")
 
 
 def _one_line(text: str) -> str:

@@ -14,6 +14,7 @@ from rich.live import Live
 from regrow.cluster import cli_calls, control_client
 from regrow.cluster.cli_watch import ChangingScreen, LiveScreen, screen_for, watch
 from regrow.cluster.errors import AppNotRunning
+from regrow.cluster.views import tree_table
 from regrow.runtime.errors import TooLate
 from tests.cluster.test_cli import ABOUT, AGENT, ROOT
 
@@ -134,3 +135,17 @@ def test_on_a_terminal_the_last_frame_stays(looks: Callable[..., None]) -> None:
 def test_what_is_no_terminal_gets_lines() -> None:
     with screen_for(io.StringIO(), one_app=True, as_json=False) as screen:
         assert isinstance(screen, ChangingScreen)
+
+
+def test_on_a_narrow_terminal_a_long_reason_is_cut_and_nothing_else() -> None:
+    agent = {**AGENT, "last_reason": "ValueError: " + "much text " * 50}
+    to = io.StringIO()
+
+    Console(file=to, force_terminal=True, width=80, color_system=None).print(
+        tree_table([{**ROOT, "children": [agent]}])
+    )
+
+    _, _, line = to.getvalue().splitlines()
+    assert line.startswith("└─ clerk  restarting")
+    assert " 42  node-a  ValueError: much" in line
+    assert line.rstrip().endswith("…")
