@@ -222,21 +222,21 @@ class Guardian:
 
     async def _all_letters(self) -> Letters:
         hosts = {host: handle for host, handle in self._keeper.handles.items() if self._keeper.hosts[host].pid}
-        await asyncio.gather(*(self._ask_letters(host, handle) for host, handle in hosts.items()))
+        await asyncio.gather(*(self._ask_letters(host, handle.letters) for host, handle in hosts.items()))
         now_s = self._runtime.loop.time()
         return told_by(self._runtime.dead_letters, now_s).with_more(self._letters.all(now_s))
 
-    async def _ask_letters(self, host: HostId, handle: Any) -> None:
+    async def _ask_letters(self, host: HostId, method: Any) -> None:
         """Writes down what a host tells; one that does not answer has told most of it before."""
         try:
-            packed = await asyncio.wait_for(got_through(handle.letters), STATS_TIMEOUT_S)
+            packed = await asyncio.wait_for(got_through(method), STATS_TIMEOUT_S)
         except (PeerDead, RayError, TimeoutError):
             return
         self._announced(host, unpack(packed))
 
     async def _last_look(self, host: HostId, handle: Any) -> None:
-        """What a host that is about to be ended has still to tell."""
-        await self._ask_letters(host, handle)
+        """A host that is about to be ended answers who waits there, and tells its dead letters once more."""
+        await self._ask_letters(host, handle.leave)
         self._letters.close({other: 0 for other in self._keeper.handles if other != host}, self._runtime.loop.time())
 
     def _announced(self, host: HostId, message: object) -> None:

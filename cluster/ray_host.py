@@ -44,6 +44,8 @@ from regrow.runtime.peers import Peers
 from regrow.runtime.transport import PeerDead
 
 CONTROL_CALLS = 8
+LEAVE_S = 1.0
+"""How long the end of an empty host waits until what its agents still had to say has arrived."""
 LOOK_AT_CELLS_S = 1.0
 """How often a host looks whether the loop of its cells still runs."""
 EXIT_WITHOUT_CELLS = 70
@@ -140,6 +142,16 @@ class RayHost:
         self._starts.pop(actor, None)
         if self._runtime is not None:
             self._runtime.forget(ActorId(actor))
+
+    async def leave(self) -> bytes:
+        """Answers all who still wait for somebody here, since this process is to end; returns its dead letters."""
+        runtime = self._runtime
+        if runtime is None or self._peers is None:
+            return pack(Letters())
+        for actor in list(runtime.cells):
+            runtime.forget(actor)
+        await self._peers.wait_delivered(LEAVE_S)
+        return pack(told_by(runtime.dead_letters, runtime.loop.time()))
 
     # ---- the control loop ----------------------------------------------------------------------
 

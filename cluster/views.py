@@ -85,7 +85,9 @@ def tree_table(tree: Sequence[Mapping[str, Any]]) -> Table:
     table.add_column("pid", justify="right", no_wrap=True)
     table.add_column("node", no_wrap=True)
     if with_reasons:
-        table.add_column(_one_line_of("last ended with"))  # the one column that may shrink, so that the others are whole
+        table.add_column(
+            _one_line_of("last ended with")
+        )  # the one column that may shrink, so that the others are whole
     for guide, node in rows:
         is_agent = node["kind"] != "supervisor"
         cells = [

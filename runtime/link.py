@@ -114,6 +114,12 @@ class Link(Generic[RowT]):
         """Whether `send` takes a row that needs room for this receiver."""
         return self._out.has_room_for(receiver)
 
+    @property
+    def is_delivered(self) -> bool:
+        """Whether the peer has acknowledged all rows and reports but those that wait for room there."""
+        out = self._out
+        return self.is_closed or not (out.unsent or out.unacked or self._in.marks or self._in.has_settled)
+
     def send(self, row: RowT) -> bool:
         """Takes a row to be delivered once, in order; False if a limit is reached (`relieved` tells when to retry).
 

@@ -23,6 +23,9 @@ from regrow.runtime.runtime import Runtime
 from regrow.runtime.signals import end_text
 from regrow.runtime.transport import Transport
 
+LOOK_S = 0.005
+"""Between two looks whether all peers have what was sent to them; only a process that ends asks."""
+
 
 class Peers:
     """Every link of one process."""
@@ -118,6 +121,13 @@ class Peers:
         """Tells the runtime of one peer something that is for none of its actors."""
         if host not in self._dead and not self._closed:
             self._peer(host).send(Envelope(Kind.NOTICE, EVERY_PROCESS, message, self._runtime.origin))
+
+    async def wait_delivered(self, limit_s: float) -> None:
+        """Waits until all peers have what was sent to them, so that this process may end; at most so long."""
+        for _ in range(round(limit_s / LOOK_S)):
+            if all(peer.link.is_delivered for peer in self._peers.values()):
+                return
+            await asyncio.sleep(LOOK_S)
 
     def close(self) -> None:
         """Ends every link of a process that stops."""
