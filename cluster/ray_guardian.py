@@ -49,7 +49,7 @@ from regrow.cluster.services import ServiceConfig
 from regrow.cluster.tree import Counts, Trees
 from regrow.runtime import ActorId, ExitReason, HostId, RegrowError, Runtime
 from regrow.runtime.codec import FrameCodec
-from regrow.runtime.packing import pack, unpack
+from regrow.runtime.packing import pack
 from regrow.runtime.peers import Peers
 from regrow.runtime.transport import PeerDead
 
@@ -101,7 +101,6 @@ class Guardian:
         )
         directory.here = runtime.cells.__contains__
         self._peers = Peers(runtime, FrameCodec(runtime.ref_to, runtime.loop.time), RayTransport(self._life))
-        self._peers.on_announcement = self._announced
         self._letters = LetterBook()
         self._operations = Operations(roots)
         me = str(ray.get_runtime_context().get_actor_id())
@@ -190,6 +189,11 @@ class Guardian:
         await self.start()
         return pack(await self._all_letters())
 
+    async def heard_letters(self, host: str, packed: bytes) -> None:
+        """A host tells of all its dead letters; one that is no longer there has told, and must not be counted twice."""
+        if HostId(host) in self._keeper.handles:
+            self._letters.note(HostId(host), unpack_as(Letters, packed), self._runtime.loop.time())
+
     async def carry_out(self, deed: str, actor: str, timeout_s: float) -> bytes:
         """See Operations.carry_out; a Refusal stands for what it raises."""
         await self.start()
@@ -232,16 +236,12 @@ class Guardian:
             packed = await asyncio.wait_for(got_through(method), STATS_TIMEOUT_S)
         except (PeerDead, RayError, TimeoutError):
             return
-        self._announced(host, unpack(packed))
+        await self.heard_letters(host, packed)
 
     async def _last_look(self, host: HostId, handle: Any) -> None:
         """A host that is about to be ended answers who waits there, and tells its dead letters once more."""
         await self._ask_letters(host, handle.leave)
         self._letters.close({other: 0 for other in self._keeper.handles if other != host}, self._runtime.loop.time())
-
-    def _announced(self, host: HostId, message: object) -> None:
-        if isinstance(message, Letters) and host in self._keeper.handles:
-            self._letters.note(host, message, self._runtime.loop.time())
 
     async def _service_config(self) -> ServiceConfig:
         settings = Settings(**json.loads(self._order.settings))

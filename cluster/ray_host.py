@@ -69,6 +69,7 @@ class RayHost:
         self._released: asyncio.Event | None = None
         self._watch_loop: asyncio.AbstractEventLoop | None = None
         self._telling: asyncio.TimerHandle | None = None
+        self._guardian: Any = None
 
     # ---- the cells' loop -----------------------------------------------------------------------
 
@@ -87,7 +88,7 @@ class RayHost:
         except RegrowError as error:
             return pack(Refusal(error=type(error).__name__, text=str(error)))
         self._claimed = host_process.claim(order.guardian_actor, self._host)
-        guardian = await asyncio.to_thread(ray.get_actor, actor_name(order.guardian), NAMESPACE)
+        guardian = self._guardian = await asyncio.to_thread(ray.get_actor, actor_name(order.guardian), NAMESPACE)
         directory = RememberingDirectory(lambda actor: located(guardian, actor, after_start=False))
         runtime = self._runtime = Runtime(
             self._host,
@@ -221,9 +222,10 @@ class RayHost:
 
     def _tell_letters(self) -> None:
         self._telling = None
-        if self._runtime is not None and self._peers is not None:
+        if self._runtime is not None:
             told = told_by(self._runtime.dead_letters, self._runtime.loop.time())
-            self._peers.tell_process(self._guardian_life, told)
+            # Not waited for: the next word holds this one, and a guardian that is gone takes this process along.
+            self._guardian.heard_letters.remote(self._host, pack(told))
 
     # ---- on the cells' loop, from the control loop ----------------------------------------------
 

@@ -117,11 +117,6 @@ class Peers:
         for peer in list(self._peers.values()):
             peer.send(Envelope(Kind.NOTICE, EVERY_PROCESS, message, self._runtime.origin))
 
-    def tell_process(self, host: HostId, message: Message) -> None:
-        """Tells the runtime of one peer something that is for none of its actors."""
-        if host not in self._dead and not self._closed:
-            self._peer(host).send(Envelope(Kind.NOTICE, EVERY_PROCESS, message, self._runtime.origin))
-
     async def wait_delivered(self, limit_s: float) -> None:
         """Waits until all peers have what was sent to them, so that this process may end; at most so long."""
         for _ in range(round(limit_s / LOOK_S)):

@@ -639,7 +639,8 @@ async def test_the_wait_for_the_arrival_of_last_words_has_an_end() -> None:
     loop = asyncio.get_running_loop()
     here = world.node("here")
     there = world.node("there")
-    here.peers.tell_process(there.runtime.host, Note())
+    here.peers.meet(there.runtime.host)
+    here.peers.tell_all(Note())
     began_s = loop.time()
 
     await here.peers.wait_delivered(1.0)
