@@ -171,7 +171,9 @@ class Guardian:
         """The trees of the app with what every host says of its cells."""
         await self.start()
         joined = {host: handle for host, handle in self._keeper.handles.items() if self._keeper.hosts[host].pid}
-        stats = dict(zip(joined, await asyncio.gather(*map(self._stats_of, joined.values())), strict=True))
+        looks = asyncio.gather(*map(self._stats_of, joined.values()))
+        looked, letters = await asyncio.gather(looks, self._all_letters())
+        stats = dict(zip(joined, looked, strict=True))
 
         async def of(actor: ActorId, host: HostId) -> tuple[str, int, str]:
             known = stats.get(host)
@@ -181,7 +183,7 @@ class Guardian:
             return "", 0, ""
 
         counts = Counts(messages=sum(known.messages for known in stats.values()))
-        counts = counts.with_dead(dict((await self._all_letters()).counts))
+        counts = counts.with_dead(dict(letters.counts))
         return pack(Trees(roots=await self._roots.tree(of), counts=counts))
 
     async def letters(self) -> bytes:
