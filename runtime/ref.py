@@ -68,7 +68,7 @@ class ActorRef:
             Refused: the receiver declined; it lives.
             MailboxFull, NotAllowed, CallingSelf, AskCycle, InvalidMessage: it could not be asked.
         """
-        return self._runtime.ask(self.address, request, timeout_s, command_id)
+        return self._runtime.asking.ask(self.address, request, timeout_s, command_id)
 
     async def stop(self, reason: ExitReason | None = None, *, grace_s: float | None = 10.0) -> None:
         """Asks the actor to end in order; its supervisor decides whether it comes back."""

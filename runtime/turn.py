@@ -114,7 +114,7 @@ def _answer(cell: Cell, envelope: Envelope, reply: object) -> None:
     expected = request.reply()
     if not expected.accepts(reply):
         raise InvalidMessage(f"the reply to {type(request).__name__} must be {expected}, not {type(reply).__name__}")
-    cell.runtime.reply(envelope, reply)
+    cell.runtime.asking.reply(envelope, reply)
 
 
 def _refuse(cell: Cell, envelope: Envelope, refusal: Refused) -> None:
