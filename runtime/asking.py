@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from regrow.runtime.asks import Asks, PendingAsk
+from regrow.runtime.asks import PROBE_AFTER_S, Asks, PendingAsk
 from regrow.runtime.context import current
-from regrow.runtime.envelope import Envelope, Kind
-from regrow.runtime.errors import AskFailed, Closed, MailboxFull, RegrowError
+from regrow.runtime.delivery import MAX_REROUTES
+from regrow.runtime.envelope import Envelope, Kind, mark_handled
+from regrow.runtime.errors import AskCycle, AskFailed, Closed, InvalidMessage, MailboxFull, Misuse, RegrowError
 from regrow.runtime.lifecycle import Killed, NoProc
+from regrow.runtime.message import Request, check_reply, registered
 from regrow.runtime.outcome import Outcome
+from regrow.runtime.signals import Failure, TakenBack, failure_of
 from regrow.runtime.wire_forms import check as check_travels
 
 if TYPE_CHECKING:
     from regrow.runtime.address import Address
-    from regrow.runtime.message import Request
+    from regrow.runtime.cell import Cell
+    from regrow.runtime.errors import Refused
+    from regrow.runtime.reply_slot import ReplySlot
     from regrow.runtime.runtime import Runtime
-    from regrow.runtime.signals import Failure
 
 R = TypeVar("R")
 
@@ -28,32 +34,82 @@ class Asking:
         self._runtime = runtime
         self._asks = asks
 
+    # ---- asking --------------------------------------------------------------------------------
+
     async def ask(self, target: Address, request: Request[R], timeout_s: float, command_id: str | None) -> R:
         """See ActorRef.ask."""
-        runtime = self._runtime
-        envelope = runtime.envelope(Kind.ASK, target, request)
-        now = runtime.loop.time()
-        deadline = now + timeout_s
+        timeout_s, deadline = self.limits(timeout_s)
+        ask = self.send(target, request, timeout_s, deadline, command_id)
+        try:
+            return await ask.future  # type: ignore[return-value]
+        except BaseException as error:
+            self.give_up(ask, error)
+            raise
+
+    def limits(self, timeout_s: float) -> tuple[float, float]:
+        """How long an ask that begins now may take, and until when; the turn's own deadline where that is earlier."""
+        now = self._runtime.loop.time()
         ctx = current.get()
         if ctx is not None and (left := ctx.deadline) is not None and left < timeout_s:
-            timeout_s, deadline = left, now + left
-        ask = self._asks.open(target.actor, request, timeout_s, deadline)
+            timeout_s = left
+        return timeout_s, now + timeout_s
+
+    def send(
+        self,
+        target: Address,
+        request: Request[Any],
+        timeout_s: float,
+        deadline: float,
+        command_id: str | None = None,
+    ) -> PendingAsk:
+        """Sends a request; the future of what it returns ends once, with the reply or an error.
+
+        Whoever stops waiting earlier calls `give_up`.
+        """
+        runtime = self._runtime
+        envelope = runtime.envelope(Kind.ASK, target, request)
+        turn = current.get()
+        probe_at = 0.0 if turn is None else runtime.loop.time() + PROBE_AFTER_S
+        ask = self._asks.open(target.actor, request, timeout_s, deadline, turn, probe_at)
+        ask.envelope = envelope
         envelope.deadline = deadline
         envelope.ask_id = ask.ask_id
         envelope.reply_host = runtime.host
         envelope.command_id = command_id
-        try:
-            cell = runtime.cell_now(target.actor)
-            if cell is None or runtime.delivery.arrive(cell, envelope) is not Outcome.TAKEN:
-                envelope.on_settled = lambda outcome: self._settled(ask, outcome)
-                runtime.delivery.send(envelope)
-            return await ask.future  # type: ignore[return-value]
-        except BaseException:
-            if envelope.holder is not None:
-                envelope.holder.withdraw(envelope)  # nobody waits for the answer: it need not run
-            raise
-        finally:
-            self._asks.close(ask)
+        cell = runtime.cell_now(target.actor)
+        if cell is None or runtime.delivery.arrive(cell, envelope) is not Outcome.TAKEN:
+            envelope.on_settled = lambda outcome: self._settled(ask, outcome)
+            runtime.delivery.send(envelope)
+        return ask
+
+    def give_up(self, ask: PendingAsk, error: BaseException) -> None:
+        """Nobody waits for the answer any more: a request that has not begun need not run."""
+        self._asks.close(ask)
+        if ask.future.done() and not ask.future.cancelled():
+            ask.future.exception()  # looked at, whether or not somebody was there to see it
+        envelope = ask.envelope
+        assert envelope is not None
+        if envelope.holder is not None and envelope.holder.withdraw(envelope):
+            return
+        if isinstance(error, asyncio.CancelledError | AskCycle):  # at its deadline it is dropped without our word
+            self._take_back(ask)
+
+    def _take_back(self, ask: PendingAsk) -> None:
+        runtime = self._runtime
+        signal = TakenBack(host=runtime.host, ask_id=ask.ask_id)
+        cell = runtime.cells.get(ask.actor)
+        if cell is not None:
+            self.taken_back(cell, signal)
+        elif ask.host is not None and runtime.delivery.carrier is not None:
+            envelope = Envelope(Kind.SIGNAL, ask.actor, signal, runtime.origin)
+            envelope.reroutes = MAX_REROUTES  # an actor that moved meanwhile has lost the request
+            runtime.delivery.carrier.send(ask.host, envelope)
+
+    def taken_back(self, cell: Cell, signal: TakenBack) -> None:
+        """The asker of a request for `cell` has gone: it is taken out, unless it has begun."""
+        envelope = cell.mailbox.take_back(signal.host, signal.ask_id)
+        if envelope is not None:
+            mark_handled(envelope)
 
     def _settled(self, ask: PendingAsk, outcome: Outcome) -> None:
         match outcome:
@@ -98,6 +154,60 @@ class Asking:
         check_travels(value)
         back = Envelope(kind, envelope.receiver, value, self._runtime.origin, ask_id=envelope.ask_id)
         carrier.send(envelope.reply_host, back)
+
+    # ---- answering by a slot -------------------------------------------------------------------
+
+    def answer(self, slot: ReplySlot[Any], value: object) -> None:
+        """See ReplySlot.reply."""
+        request = registered(slot.request)
+        # Where the request's class is unknown the life that took the slot checks; it was asked, so it knows.
+        if request is not None and issubclass(request, Request):
+            check_reply(request, value)
+        self._answer_by(slot, Kind.REPLY, value)
+
+    def refuse(self, slot: ReplySlot[Any], refusal: Refused) -> None:
+        """See ReplySlot.refuse."""
+        self._answer_by(slot, Kind.FAILURE, failure_of(refusal))
+
+    def _answer_by(self, slot: ReplySlot[Any], kind: Kind, value: object) -> None:
+        runtime, taker = self._runtime, slot.taker.address
+        if threading.get_ident() != runtime.thread_id:
+            raise Misuse("a `def` handler runs in a thread and can not answer; make it `async def`")
+        if runtime.closed:
+            raise Closed("this app has stopped; nobody waits for the answer any more")
+        answer = Envelope(
+            kind,
+            taker.actor,
+            value,
+            runtime.current_origin(),
+            ask_id=slot.ask_id,
+            reply_host=slot.reply_host,
+            incarnation=taker.incarnation,
+        )
+        if slot.reply_host != runtime.host or taker.actor not in runtime.cells:
+            check_travels(value)
+        runtime.delivery.send(answer)
+
+    def answered(self, cell: Cell, answer: Envelope) -> None:
+        """The answer to an ask of `cell` for which it had taken the slot; a second one is a dead letter."""
+        ask = cell.open_slots.get(answer.reply_host, answer.ask_id)
+        if ask is None:
+            self._runtime.dead_letters.add(answer, "late_reply")
+            return
+        cell.open_slots.settle(ask)
+        request, value = ask.message, answer.message
+        assert isinstance(request, Request)
+        if isinstance(value, Failure):
+            self.fail(ask, value)
+            return
+        try:
+            if not request.reply().accepts(value):
+                value = request.reply().read(value)  # it came as bytes, and is of a class that only the request names
+        except ValueError as error:
+            text = f"the reply to {type(request).__name__} that was given for {cell.actor} could not be read ({error})"
+            self.fail(ask, failure_of(InvalidMessage(text)))
+        else:
+            self.reply(ask, value)
 
 
 def _closed(ask: PendingAsk) -> RegrowError:

@@ -144,6 +144,13 @@ def reply_type(request: type[Request[Any]]) -> object:
     )
 
 
+def check_reply(request: type[Request[Any]], value: object) -> None:
+    """Raises InvalidMessage when `value` is not of the type of reply that the request names."""
+    expected = request.reply()
+    if not expected.accepts(value):
+        raise InvalidMessage(f"the reply to {request.__name__} must be {expected}, not {type(value).__name__}")
+
+
 def registered(name: str) -> type[Message] | None:
     """The message class of that wire name, when its module has been imported here."""
     return _registry.get(name)

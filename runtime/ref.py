@@ -37,6 +37,11 @@ class ActorRef:
         self._runtime = runtime
 
     @property
+    def runtime(self) -> Runtime:
+        """The runtime of the process in which the ref is, for rooms that build on the kernel."""
+        return self._runtime
+
+    @property
     def id(self) -> str:
         """The logical id, such as `desk/clerk`."""
         return self.address.actor

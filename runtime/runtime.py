@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from regrow.runtime import telemetry
 from regrow.runtime.address import ActorId, Address, HostId, Incarnation
+from regrow.runtime.ask_rings import AskRings
 from regrow.runtime.asking import Asking
 from regrow.runtime.asks import Asks
 from regrow.runtime.behavior import Behavior
@@ -67,6 +68,8 @@ class Runtime:
         self.registry = Registry()
         self.asks = Asks(self.loop)
         self.asking = Asking(self, self.asks)
+        self.ask_rings = AskRings(self)
+        self.asks.on_long_wait = self.ask_rings.look
         self.delivery = Delivery(host, self.cells, directory, self.dead_letters, self._refused)
         self.services: dict[str, ActorId] = {}
         self.on_root_exit: Callable[[Cell, ExitReason], None] | None = None
