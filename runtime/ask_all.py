@@ -64,13 +64,13 @@ async def ask_all(
     asking: Asking, ref_of: Callable[[Any], ActorRef], pairs: list[tuple[Any, Request[Any]]], timeout_s: float
 ) -> list[AskOutcome[Any]]:
     """Sends all requests, then waits until each has its outcome; in the order of `pairs`."""
-    timeout_s, deadline = asking.limits(timeout_s)
+    now = asyncio.get_running_loop().time()
     sent: list[PendingAsk | NoReply] = []
     asks: list[PendingAsk] = []
     try:
         for target, request in pairs:
             try:
-                ask = asking.send(ref_of(target).address, request, timeout_s, deadline)
+                ask = asking.send(ref_of(target).address, request, timeout_s, now)
             except RegrowError as error:
                 sent.append(NoReply(agent=str(target), error=error))
             else:

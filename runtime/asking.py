@@ -12,7 +12,7 @@ from regrow.runtime.delivery import MAX_REROUTES
 from regrow.runtime.envelope import Envelope, Kind, mark_handled
 from regrow.runtime.errors import AskCycle, AskFailed, Closed, InvalidMessage, MailboxFull, Misuse, RegrowError
 from regrow.runtime.lifecycle import Killed, NoProc
-from regrow.runtime.message import Request, check_reply, registered
+from regrow.runtime.message import Request, registered, wrong_reply
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.signals import Failure, TakenBack, failure_of
 from regrow.runtime.wire_forms import check as check_travels
@@ -38,39 +38,31 @@ class Asking:
 
     async def ask(self, target: Address, request: Request[R], timeout_s: float, command_id: str | None) -> R:
         """See ActorRef.ask."""
-        timeout_s, deadline = self.limits(timeout_s)
-        ask = self.send(target, request, timeout_s, deadline, command_id)
+        ask = self.send(target, request, timeout_s, self._runtime.loop.time(), command_id)
         try:
             return await ask.future  # type: ignore[return-value]
         except BaseException as error:
             self.give_up(ask, error)
             raise
 
-    def limits(self, timeout_s: float) -> tuple[float, float]:
-        """How long an ask that begins now may take, and until when; the turn's own deadline where that is earlier."""
-        now = self._runtime.loop.time()
-        ctx = current.get()
-        if ctx is not None and (left := ctx.deadline) is not None and left < timeout_s:
-            timeout_s = left
-        return timeout_s, now + timeout_s
-
     def send(
-        self,
-        target: Address,
-        request: Request[Any],
-        timeout_s: float,
-        deadline: float,
-        command_id: str | None = None,
+        self, target: Address, request: Request[Any], timeout_s: float, now: float, command_id: str | None = None
     ) -> PendingAsk:
-        """Sends a request; the future of what it returns ends once, with the reply or an error.
+        """Sends a request that begins `now`; the future of what it returns ends once, with the reply or an error.
 
-        Whoever stops waiting earlier calls `give_up`.
+        The turn's own deadline counts where that is earlier. Whoever stops waiting before the end calls `give_up`.
         """
         runtime = self._runtime
         envelope = runtime.envelope(Kind.ASK, target, request)
+        deadline = now + timeout_s
         turn = current.get()
-        probe_at = 0.0 if turn is None else runtime.loop.time() + PROBE_AFTER_S
-        ask = self._asks.open(target.actor, request, timeout_s, deadline, turn, probe_at)
+        if turn is None:
+            ask = self._asks.open(target.actor, request, timeout_s, deadline)
+        else:
+            limit = turn.deadline_at
+            if limit is not None and limit < deadline:
+                timeout_s, deadline = limit - now, limit
+            ask = self._asks.open(target.actor, request, timeout_s, deadline, turn, now + PROBE_AFTER_S)
         ask.envelope = envelope
         envelope.deadline = deadline
         envelope.ask_id = ask.ask_id
@@ -161,8 +153,8 @@ class Asking:
         """See ReplySlot.reply."""
         request = registered(slot.request)
         # Where the request's class is unknown the life that took the slot checks; it was asked, so it knows.
-        if request is not None and issubclass(request, Request):
-            check_reply(request, value)
+        if request is not None and issubclass(request, Request) and not request.reply().accepts(value):
+            raise wrong_reply(request, value)
         self._answer_by(slot, Kind.REPLY, value)
 
     def refuse(self, slot: ReplySlot[Any], refusal: Refused) -> None:

@@ -37,6 +37,12 @@ current: ContextVar[CellContext | None] = ContextVar("regrow_current", default=N
 """The context of the turn that runs, so that a bare ref knows on whose behalf it is used."""
 
 
+class SetAside:
+    """In place of a reply: the message goes into the stash and is handled later."""
+
+    __slots__ = ()
+
+
 class Timer:
     """A message to oneself that waits for its time. Ends with the incarnation that set it."""
 
@@ -55,17 +61,15 @@ class Timer:
 class CellContext:
     """One turn of one actor."""
 
-    __slots__ = ("_cell", "_envelope", "_origin", "incarnation", "sets_aside", "slot")
+    __slots__ = ("_cell", "_envelope", "_origin", "incarnation", "instead")
 
     def __init__(self, cell: Cell, envelope: Envelope | None) -> None:
         self._cell = cell
         self._envelope = envelope
         self._origin: Origin | None = None
         self.incarnation: Incarnation = cell.incarnation
-        self.sets_aside = False
-        """True once this turn's message is to be set aside."""
-        self.slot: ReplySlot[Any] | None = None
-        """The reply slot, once this turn has taken it."""
+        self.instead: ReplySlot[Any] | SetAside | None = None
+        """What this turn gives in place of a reply."""
 
     # ---- identity ------------------------------------------------------------------------------
 
@@ -111,6 +115,11 @@ class CellContext:
         if self._envelope is None or self._envelope.deadline is None:
             return None
         return self._envelope.deadline - self._cell.runtime.loop.time()
+
+    @property
+    def deadline_at(self) -> float | None:
+        """The same as a time of this process's loop."""
+        return self._envelope.deadline if self._envelope is not None else None
 
     @property
     def log(self) -> Any:
@@ -216,15 +225,16 @@ class CellContext:
         self._on_own_thread()
         self.live()
         cell, envelope = self._cell, self._envelope
-        if self.slot is not None:
+        if isinstance(self.instead, ReplySlot):
             raise Misuse(f"{cell.actor} has taken its reply slot in this turn already; hand that one on")
-        if envelope is None or envelope.kind != Kind.ASK or envelope not in cell.in_turn or self.sets_aside:
+        if envelope is None or envelope.kind != Kind.ASK or envelope not in cell.in_turn or self.instead is not None:
             raise Misuse("only the turn of a request that was asked and not set aside has a reply to defer")
         if request is not None and request is not envelope.message:
             raise Misuse(f"{type(request).__name__} is not what this turn handles; give its own request, or none")
-        self.slot = cell.open_slots.open(envelope, cell.runtime.ref_to(Address(cell.actor, self.incarnation)))
+        slot = cell.open_slots.open(envelope, cell.runtime.ref_to(Address(cell.actor, self.incarnation)))
+        self.instead = slot
         self._origin = None  # its asker waits for whoever has the slot, and no longer for this turn
-        return self.slot
+        return slot
 
     def stash(self) -> None:
         """Sets this turn's message aside when the handler returns; `unstash_all` brings it back.
@@ -235,12 +245,12 @@ class CellContext:
         self._on_own_thread()
         self.live()
         cell, envelope = self._cell, self._envelope
-        if envelope is None or envelope not in cell.in_turn or self.slot is not None:
+        if envelope is None or envelope not in cell.in_turn or isinstance(self.instead, ReplySlot):
             raise Misuse("only the turn of a message whose reply was not deferred can set that message aside")
         for over in cell.mailbox.take_expired(cell.runtime.loop.time()):
             cell.runtime.dead_letters.add(over, "expired")
         cell.mailbox.check_stash(envelope)
-        self.sets_aside = True
+        self.instead = SetAside()
 
     def unstash_all(self) -> int:
         """Puts all that was set aside in front of the mailbox again, in its order; returns how many these are."""

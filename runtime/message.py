@@ -144,11 +144,9 @@ def reply_type(request: type[Request[Any]]) -> object:
     )
 
 
-def check_reply(request: type[Request[Any]], value: object) -> None:
-    """Raises InvalidMessage when `value` is not of the type of reply that the request names."""
-    expected = request.reply()
-    if not expected.accepts(value):
-        raise InvalidMessage(f"the reply to {request.__name__} must be {expected}, not {type(value).__name__}")
+def wrong_reply(request: type[Request[Any]], value: object) -> InvalidMessage:
+    """What is raised where `value` is given as a reply and the request names another type."""
+    return InvalidMessage(f"the reply to {request.__name__} must be {request.reply()}, not {type(value).__name__}")
 
 
 def registered(name: str) -> type[Message] | None:

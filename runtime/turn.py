@@ -10,11 +10,11 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from regrow.runtime.contain import is_interrupt
-from regrow.runtime.context import current
+from regrow.runtime.context import SetAside, current
 from regrow.runtime.envelope import Envelope, Kind, mark_handled
 from regrow.runtime.errors import AskCycle, CallingSelf, InvalidMessage, Refused
 from regrow.runtime.lifecycle import NoProc, crashed
-from regrow.runtime.message import Request, check_reply
+from regrow.runtime.message import Request, wrong_reply
 from regrow.runtime.signals import Failure, failure_of
 
 if TYPE_CHECKING:
@@ -75,12 +75,10 @@ async def run_turn(cell: Cell, envelope: Envelope) -> None:
     is_stashed = False
     try:
         reply = await behavior.handle(envelope.message, ctx)
-        if ctx.sets_aside:
-            is_stashed = _set_aside(cell, envelope)
+        if ctx.instead is not None:
+            is_stashed = _without_reply(cell, envelope, ctx.instead, reply)
         elif envelope.kind == Kind.ASK and envelope in cell.in_turn:
             _answer(cell, envelope, reply)
-        elif ctx.slot is not None and reply is not None and reply is not ctx.slot:
-            raise InvalidMessage(f"{cell.actor} took its reply slot and returned {reply!r:.80} too; return the slot")
     except Refused as refusal:
         _refuse(cell, envelope, refusal)
     except asyncio.CancelledError as error:
@@ -116,16 +114,21 @@ def _is_over(cell: Cell, envelope: Envelope) -> bool:
 
 def _answer(cell: Cell, envelope: Envelope, reply: object) -> None:
     request: Request[object] = cast("Request[object]", envelope.message)  # an ASK carries nothing else
-    check_reply(type(request), reply)
+    if not request.reply().accepts(reply):
+        raise wrong_reply(type(request), reply)
     cell.runtime.asking.reply(envelope, reply)
 
 
-def _set_aside(cell: Cell, envelope: Envelope) -> bool:
-    """Puts a message into the stash, as its handler wished; False when its life has ended and answered for it."""
+def _without_reply(cell: Cell, envelope: Envelope, instead: object, reply: object) -> bool:
+    """Ends a turn that has deferred its reply, or sets its message aside; True when it goes into the stash."""
     if envelope not in cell.in_turn:
-        return False
-    cell.mailbox.stash(envelope)
-    return True
+        return False  # its life has ended and answered for it
+    if isinstance(instead, SetAside):
+        cell.mailbox.stash(envelope)
+        return True
+    if reply is not None and reply is not instead:
+        raise InvalidMessage(f"{cell.actor} took its reply slot and returned {reply!r:.80} too; return the slot")
+    return False
 
 
 def _refuse(cell: Cell, envelope: Envelope, refusal: Refused) -> None:

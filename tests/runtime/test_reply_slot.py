@@ -207,13 +207,12 @@ async def test_there_is_a_slot_only_in_the_turn_of_a_request_and_once() -> None:
     process, said = Process(), list[str]()
 
     async def front(message: Message, ctx: CellContext) -> object:
+        slot = ctx.defer_reply(message) if isinstance(message, Echo) else None
         try:
-            slot = ctx.defer_reply(message if isinstance(message, Echo) else None)
             ctx.defer_reply()
         except Misuse as misuse:
             said.append(str(misuse))
-            return slot if isinstance(message, Echo) else None
-        return None
+        return slot
 
     await process.start("desk/front", front)
 
