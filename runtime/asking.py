@@ -93,6 +93,8 @@ class Asking:
         if cell is not None:
             self.taken_back(cell, signal)
         elif ask.host is not None and runtime.delivery.carrier is not None:
+            assert ask.envelope is not None
+            ask.envelope.deadline = runtime.loop.time()  # should it come back refused, it leaves as one that expired
             envelope = Envelope(Kind.SIGNAL, ask.actor, signal, runtime.origin)
             envelope.reroutes = MAX_REROUTES  # an actor that moved meanwhile has lost the request
             runtime.delivery.carrier.send(ask.host, envelope)

@@ -197,6 +197,11 @@ class CellContext:
         self, targets: Iterable[tuple[object, Request[R]]], *, timeout_s: float = DEFAULT_ASK_TIMEOUT_S
     ) -> list[AskOutcome[R]]: ...
 
+    @overload  # with replies of several types
+    async def ask_all(
+        self, targets: Iterable[tuple[object, Request[Any]]], *, timeout_s: float = DEFAULT_ASK_TIMEOUT_S
+    ) -> list[AskOutcome[Any]]: ...
+
     async def ask_all(
         self, targets: Iterable[Any], request: Request[Any] | None = None, *, timeout_s: float = DEFAULT_ASK_TIMEOUT_S
     ) -> list[AskOutcome[Any]]:

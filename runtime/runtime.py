@@ -42,6 +42,9 @@ R = TypeVar("R")
 CHILD_GRACE_S = 5.0
 """How long the spawned children of an actor that ends may take to end themselves."""
 
+WITHDRAW_AGAIN_S = 0.01
+"""Between two tries to take back a tell that was under way when its time was over."""
+
 BehaviorMaker = Callable[[StartRequest], Behavior]
 """Makes the behavior of one life; runs user code and may raise anything."""
 
@@ -150,16 +153,19 @@ class Runtime:
 
     async def _taken(self, envelope: Envelope, settled: asyncio.Future[Outcome], timeout_s: float) -> None:
         """Waits until the envelope is taken; raises MailboxFull when there is no room in time."""
-        try:
-            outcome = await asyncio.wait_for(asyncio.shield(settled), timeout_s)
-        except asyncio.CancelledError:
-            if envelope.holder is not None:
-                envelope.holder.withdraw(envelope)  # its sender may be dead, and nothing comes after its Down
-            raise
-        except TimeoutError:
-            if envelope.holder is None or envelope.holder.withdraw(envelope):
-                raise MailboxFull(envelope.receiver, self.capacity(envelope.receiver), timeout_s) from None
-            outcome = await settled  # it is under way and no longer ours to take back
+        wait_s = timeout_s
+        while not settled.done():
+            try:
+                await asyncio.wait_for(asyncio.shield(settled), wait_s)
+            except asyncio.CancelledError:
+                if envelope.holder is not None:
+                    envelope.holder.withdraw(envelope)  # its sender may be dead, and nothing comes after its Down
+                raise
+            except TimeoutError:
+                if envelope.holder is None or envelope.holder.withdraw(envelope):
+                    raise MailboxFull(envelope.receiver, self.capacity(envelope.receiver), timeout_s) from None
+                wait_s = WITHDRAW_AGAIN_S  # it is under way; refused there, it comes back and waits here
+        outcome = settled.result()
         if outcome is Outcome.REJECTED:
             raise MailboxFull(envelope.receiver, self.capacity(envelope.receiver), 0.0)
         if outcome is not Outcome.TAKEN:

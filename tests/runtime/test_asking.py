@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from regrow.runtime.errors import AskTimeout, Closed
+from regrow.runtime.errors import AskTimeout, Closed, MailboxFull
 from regrow.runtime.mailbox import MailboxSettings
 from regrow.runtime.message import Message
 from regrow.runtime.testing import pass_time, virtual
@@ -180,6 +180,22 @@ async def test_an_agent_that_is_killed_takes_back_what_it_asked() -> None:
     await settle()
 
     assert len(process.cell("desk/back").mailbox) == 0
+
+
+@virtual
+async def test_a_tell_that_is_under_way_when_its_time_is_over_and_comes_back_refused_waits_no_longer() -> None:
+    world, loop = World(), asyncio.get_running_loop()
+    here, there = world.node("here"), world.node("there")
+    await world.start(there, "desk/clerk", lambda: Scripted(for_ever), mailbox=MailboxSettings(capacity=1))
+    await here.ref("desk/clerk").tell(Note())
+    await here.ref("desk/clerk").tell(Note())
+    began_s = loop.time()
+
+    with pytest.raises(MailboxFull):
+        await here.ref("desk/clerk").tell(Note(), send_timeout_s=0.0001)
+
+    assert loop.time() - began_s < 0.1
+    await world.close()
 
 
 # ---- stop ----------------------------------------------------------------------------------------
