@@ -65,7 +65,7 @@ class ReplySlot(Generic[R]):
         return hash((self.reply_host, self.ask_id))
 
     def __repr__(self) -> str:
-        return f"<reply slot of {self.taker.address} for {self.request}>"
+        return f"<reply slot of {self.taker.address} for {self.request} ({self.reply_host}/{self.ask_id})>"
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

@@ -92,6 +92,18 @@ async def test_the_deadline_counts_while_the_receiver_is_looked_for() -> None:
     await world.close()
 
 
+@virtual
+async def test_an_ask_waits_thirty_seconds_unless_told_otherwise() -> None:
+    process, loop = Process(), asyncio.get_running_loop()
+    clerk = await process.start("desk/clerk", for_ever)
+    began_s = loop.time()
+
+    with pytest.raises(AskTimeout):
+        await clerk.ask(Echo())
+
+    assert loop.time() - began_s == pytest.approx(30.0, abs=0.01)
+
+
 # ---- an asker that goes away ---------------------------------------------------------------------
 
 
