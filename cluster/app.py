@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Generator, Mapping
+from collections.abc import Awaitable, Generator, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 import structlog
 
@@ -22,7 +22,8 @@ from regrow.cluster.deeds import DEED_TIMEOUT_S, Deed, Replaced
 from regrow.cluster.engine import Engine
 from regrow.cluster.letters import Letters
 from regrow.cluster.tree import Counts, TreeNode
-from regrow.runtime import ActorId, ActorRef, ExitReason, InvalidDefinition, Misuse, Request
+from regrow.runtime import ActorId, ActorRef, AskOutcome, ExitReason, InvalidDefinition, Misuse, Request
+from regrow.runtime.ask_all import ask_all, paired
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S
 from regrow.supervisors import ChildSpec, Supervisor, SupervisorSpec, child
 
@@ -33,6 +34,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 EngineName = Literal["inline", "ray"]
 ENGINES: tuple[EngineName, ...] = ("inline", "ray")
+Target: TypeAlias = ActorRef | str | FunctionAgent[Any, Any] | type[Agent]
+"""What stands for one agent of the app."""
 RESERVED = frozenset("/#:$* ")
 
 log = structlog.get_logger("regrow.app")
@@ -171,11 +174,32 @@ class Running:
         self.app = app
         self.engine = engine
 
-    def ref(self, target: ActorRef | str | FunctionAgent[Any, Any] | type[Agent]) -> ActorRef:
+    def ref(self, target: Target) -> ActorRef:
         """A ref to an agent by class, agent function, id (`desk/analyst`) or the id below the root (`analyst`)."""
         if isinstance(target, str) and not target.startswith(f"{self.app.name}/") and ":" not in target:
             target = f"{self.app.name}/{target}"
         return self.engine.runtime.ref(target)
+
+    @overload
+    async def ask_all(
+        self, targets: Iterable[Target], request: Request[R], *, timeout_s: float = DEFAULT_ASK_TIMEOUT_S
+    ) -> list[AskOutcome[R]]: ...
+
+    @overload
+    async def ask_all(
+        self, targets: Iterable[tuple[Target, Request[R]]], *, timeout_s: float = DEFAULT_ASK_TIMEOUT_S
+    ) -> list[AskOutcome[R]]: ...
+
+    @overload  # with replies of several types
+    async def ask_all(
+        self, targets: Iterable[tuple[Target, Request[Any]]], *, timeout_s: float = DEFAULT_ASK_TIMEOUT_S
+    ) -> list[AskOutcome[Any]]: ...
+
+    async def ask_all(
+        self, targets: Iterable[Any], request: Request[Any] | None = None, *, timeout_s: float = DEFAULT_ASK_TIMEOUT_S
+    ) -> list[AskOutcome[Any]]:
+        """Asks many agents under one deadline; gives for each its reply or error. See Context.ask_all."""
+        return await ask_all(self.engine.runtime.asking, self.ref, paired(targets, request), timeout_s)
 
     async def tree(self) -> tuple[TreeNode, ...]:
         """The supervision trees as they are now: the app's, and its services' once one is used."""

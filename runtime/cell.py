@@ -27,6 +27,7 @@ from regrow.runtime.errors import MailboxFull
 from regrow.runtime.lifecycle import Down, ExitReason, ExitSignal, Killed, crashed
 from regrow.runtime.mailbox import Mailbox
 from regrow.runtime.outcome import Outcome
+from regrow.runtime.reply_slot import OpenSlots
 from regrow.runtime.signals import failure_of
 from regrow.runtime.turn import MAX_CONCURRENT_TURNS, run_turn, runs_beside, start_turn_beside, would_deadlock
 
@@ -67,6 +68,7 @@ class Cell:
         "incarnation",
         "is_over",
         "mailbox",
+        "open_slots",
         "parent",
         "request",
         "runtime",
@@ -100,6 +102,8 @@ class Cell:
         self._may_run_beside = False
         self._in_serial_turn = False
         self.bonds = Bonds()
+        self.open_slots = OpenSlots(self.runtime.loop)
+        self.mailbox.unstash_all()
         self._exiting: asyncio.Task[None] | None = None
         self.state = State.STARTING
         self.stop_reason: ExitReason | None = None
@@ -129,6 +133,8 @@ class Cell:
             if isinstance(envelope.message, Down) and not self.bonds.down_is_awaited(envelope.message):
                 return Outcome.TAKEN
             self.mailbox.put_in_turn(envelope, self.accept)
+        elif envelope.kind != Kind.NOTICE:
+            self.runtime.asking.answered(self, envelope)
         else:
             self.mailbox.put(envelope)
         if self.task is None and self.state is State.RUNNING:
@@ -144,6 +150,11 @@ class Cell:
         """True when the message's handler may run while another does."""
         runs_concurrently = getattr(self.behavior, "runs_concurrently", None)
         return runs_concurrently is not None and runs_concurrently(message)
+
+    @property
+    def is_between_turns(self) -> bool:
+        """True while it starts or stops: its asks then are those of no turn, and its messages wait all the same."""
+        return self.state in (State.STARTING, State.STOPPING)
 
     def accept(self, envelope: Envelope) -> None:
         """Takes an envelope for which room was found."""
@@ -275,6 +286,8 @@ class Cell:
             elif envelope.kind == Kind.TELL:
                 self.runtime.dead_letters.add(envelope, "crashed", self.incarnation)
         self.in_turn.clear()
+        for envelope in self.open_slots.take_all():
+            self.debts.owe(envelope, self.incarnation, reason)
         self._end_tasks()
         if self.children or hasattr(self.behavior, "ended"):
             self._exiting = self.runtime.spawn_task(self._exit_after_children(reason, quiet))

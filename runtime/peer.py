@@ -245,8 +245,14 @@ class Peer:
     def _deliver_rare(self, envelope: Envelope) -> Outcome:
         """Delivers all but tells and asks; whatever is taken is also handled."""
         if envelope.kind in (Kind.REPLY, Kind.FAILURE):
-            self._replied(envelope)
-        elif isinstance(envelope.message, Undecodable):
+            if envelope.incarnation is None:
+                self._replied(envelope)
+                return Outcome.TAKEN
+            if isinstance(envelope.message, Undecodable):
+                envelope.message = failure_of(_unreadable(envelope.receiver, envelope.message))
+            cell = self._runtime.cells.get(envelope.receiver)  # the life that has taken the slot knows what to do
+            return Outcome.NOT_HERE if cell is None else self._runtime.delivery.arrive(cell, envelope)
+        if isinstance(envelope.message, Undecodable):
             self._undecodable(envelope)
         elif envelope.origin.capability is not None and not self._runtime.delivery.permits(envelope):
             pass  # counted there; signals stop and tie, so they need the capability as messages do
