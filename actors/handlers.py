@@ -16,6 +16,7 @@ from regrow.actors.errors import InvalidAgent
 from regrow.runtime.context import CellContext
 from regrow.runtime.immutable import shown
 from regrow.runtime.message import Message, Request, reply_type
+from regrow.runtime.reply_slot import ReplySlot
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ def _check_return(where: str, message: type[Message], hints: dict[str, Any]) -> 
     expected = reply_type(message)
     if given is _MISSING:
         raise InvalidAgent(f"{where}: annotate its return; {message.__name__} expects -> {shown(expected)}")
-    if given != expected and not _is_narrower(given, expected):
+    if given != expected and not _is_narrower(given, expected) and not _defers(given, expected):
         raise InvalidAgent(
             f"{where} returns {shown(given)}, but {message.__name__} expects {shown(expected)}; change one of them"
         )
@@ -113,6 +114,16 @@ def _check_return(where: str, message: type[Message], hints: dict[str, Any]) -> 
 
 def _is_narrower(given: object, expected: object) -> bool:
     return isinstance(given, type) and isinstance(expected, type) and issubclass(given, expected)
+
+
+def _defers(given: object, expected: object) -> bool:
+    """True for `ReplySlot[Reply]`, alone or beside the reply: the handler may leave the answer to another agent."""
+    parts = get_args(given) if get_origin(given) in (Union, UnionType) else (given,)
+    slots = [part for part in parts if part is ReplySlot or get_origin(part) is ReplySlot]
+    if not slots or any(get_args(slot) not in ((), (expected,), (Any,)) for slot in slots):
+        return False
+    rest = tuple(part for part in parts if part not in slots)
+    return not rest or Union[rest] == expected  # noqa: UP007 # of parts that are known only here
 
 
 _MISSING = object()

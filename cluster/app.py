@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Generator, Mapping
+from collections.abc import Awaitable, Generator, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 import structlog
 
@@ -18,9 +18,12 @@ from regrow.actors import Agent, FunctionAgent
 from regrow.cluster import logs
 from regrow.cluster.code import agent_class, digest_of, not_an_agent
 from regrow.cluster.config import Settings
+from regrow.cluster.deeds import DEED_TIMEOUT_S, Deed, Replaced
 from regrow.cluster.engine import Engine
+from regrow.cluster.letters import Letters
 from regrow.cluster.tree import Counts, TreeNode
-from regrow.runtime import ActorId, ActorRef, ExitReason, InvalidDefinition, Misuse, Request
+from regrow.runtime import ActorId, ActorRef, AskOutcome, ExitReason, InvalidDefinition, Misuse, Request
+from regrow.runtime.ask_all import ask_all, paired
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S
 from regrow.supervisors import ChildSpec, Supervisor, SupervisorSpec, child
 
@@ -31,6 +34,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 EngineName = Literal["inline", "ray"]
 ENGINES: tuple[EngineName, ...] = ("inline", "ray")
+Target: TypeAlias = ActorRef | str | FunctionAgent[Any, Any] | type[Agent]
+"""What stands for one agent of the app."""
 RESERVED = frozenset("/#:$* ")
 
 log = structlog.get_logger("regrow.app")
@@ -169,7 +174,7 @@ class Running:
         self.app = app
         self.engine = engine
 
-    def ref(self, target: ActorRef | str | FunctionAgent[Any, Any] | type[Agent]) -> ActorRef:
+    def ref(self, target: Target) -> ActorRef:
         """A ref to an agent by class, agent function, id (`desk/analyst`) or the id below the root (`analyst`)."""
         if isinstance(target, str) and not target.startswith(f"{self.app.name}/") and ":" not in target:
             target = f"{self.app.name}/{target}"
@@ -183,6 +188,27 @@ class Running:
         """The lives of agents that are in a group by `ctx.join`, each as often as it joined."""
         return await self.engine.runtime.names.members(group)
 
+    @overload
+    async def ask_all(
+        self, targets: Iterable[Target], request: Request[R], *, timeout_s: float = DEFAULT_ASK_TIMEOUT_S
+    ) -> list[AskOutcome[R]]: ...
+
+    @overload
+    async def ask_all(
+        self, targets: Iterable[tuple[Target, Request[R]]], *, timeout_s: float = DEFAULT_ASK_TIMEOUT_S
+    ) -> list[AskOutcome[R]]: ...
+
+    @overload  # with replies of several types
+    async def ask_all(
+        self, targets: Iterable[tuple[Target, Request[Any]]], *, timeout_s: float = DEFAULT_ASK_TIMEOUT_S
+    ) -> list[AskOutcome[Any]]: ...
+
+    async def ask_all(
+        self, targets: Iterable[Any], request: Request[Any] | None = None, *, timeout_s: float = DEFAULT_ASK_TIMEOUT_S
+    ) -> list[AskOutcome[Any]]:
+        """Asks many agents under one deadline; gives for each its reply or error. See Context.ask_all."""
+        return await ask_all(self.engine.runtime.asking, self.ref, paired(targets, request), timeout_s)
+
     async def tree(self) -> tuple[TreeNode, ...]:
         """The supervision trees as they are now: the app's, and its services' once one is used."""
         return (await self.engine.trees()).roots
@@ -190,6 +216,27 @@ class Running:
     async def counts(self) -> Counts:
         """What the app has done so far."""
         return (await self.engine.trees()).counts
+
+    async def dead_letters(self) -> Letters:
+        """The messages that nobody handled, in all processes of the app: counted by reason, and the latest ones."""
+        return await self.engine.letters()
+
+    async def kill(self, target: ActorRef | str | type[Agent], *, timeout_s: float = DEED_TIMEOUT_S) -> Replaced:
+        """Kills an agent or supervisor without asking it, and waits for what its supervisor does then.
+
+        Others see it as Killed. Raises what Operations.carry_out raises.
+        """
+        return await self._carry_out(Deed.KILL, target, timeout_s)
+
+    async def restart(self, target: ActorRef | str | type[Agent], *, timeout_s: float = DEED_TIMEOUT_S) -> Replaced:
+        """Has an agent's supervisor stop it in order and start it anew; starts one that does not run.
+
+        Raises what Operations.carry_out raises.
+        """
+        return await self._carry_out(Deed.RESTART, target, timeout_s)
+
+    async def _carry_out(self, deed: Deed, target: ActorRef | str | type[Agent], timeout_s: float) -> Replaced:
+        return await self.engine.carry_out(deed, self.ref(target).address.actor, timeout_s=timeout_s)
 
     async def stop(self) -> None:
         """Stops the tree in order, within the shutdown limits of its children; leaves nothing. Idempotent."""

@@ -1,4 +1,4 @@
-"""The `regrow` command: new, run, ps, ask, stop, doctor.
+"""The `regrow` command: new, run, ps, tree, dead-letters, ask, kill, restart, stop, doctor.
 
 Results go to stdout, with `--json` as exactly one JSON value; progress, logs and errors go to stderr.
 
@@ -33,6 +33,9 @@ P = ParamSpec("P")
 STOP_TIMEOUT_S = 60.0
 """Enough for a tree of some agents that each take their default 10 s, services included."""
 
+DEED_TIMEOUT_S = 60.0
+"""As in `deeds`, which is not loaded for a look at the help."""
+
 _cli = typer.Typer(
     name="regrow",
     help="Run agents under supervision. What dies grows back.",
@@ -52,6 +55,10 @@ class EngineChoice(StrEnum):
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout.")]
 Config = Annotated[Path | None, typer.Option(help="The config file; regrow.toml in this folder otherwise.")]
+
+
+Agent = Annotated[str, typer.Argument(metavar="APP/AGENT", help="Such as hello/greet; `regrow ps` shows them.")]
+Timeout = Annotated[float, typer.Option("--timeout", help="How many seconds to wait.")]
 
 
 def main() -> NoReturn:
@@ -147,13 +154,23 @@ def run(
 @_verb
 def ps(
     app: Annotated[str | None, typer.Argument(help="The name of one app; all that run here otherwise.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again each second, until Ctrl-C.")] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Show the supervision trees of the apps that run here."""
+    """Show the supervision trees of the apps that run here.
+
+    With --watch into a file or pipe, and with --json, a frame is printed for each change: one JSON value a line.
+    """
     from datetime import UTC, datetime
 
     from regrow.cluster import cli_calls
 
+    if watch:
+        from regrow.cluster import cli_watch
+
+        with cli_watch.screen_for(sys.stdout, one_app=app is not None, as_json=as_json) as screen:
+            cli_watch.watch(app, screen)
+        return 0
     found = [cli_calls.seen(app)] if app is not None else cli_calls.all_seen()
     if as_json:
         _print_json(found[0] if app is not None else found)
@@ -168,16 +185,76 @@ def ps(
     return 0
 
 
+@_cli.command()
+@_verb
+def tree(app: Annotated[str, typer.Argument(help="The name of the app.")], as_json: AsJson = False) -> int:
+    """Draw an app's supervision tree: how each supervisor restarts, and how each child has fared."""
+    from regrow.cluster import cli_calls, views
+
+    roots = cli_calls.tree_of(app)
+    if as_json:
+        _print_json(roots)
+    else:
+        views.show_branches(roots, to=sys.stdout)
+    return 0
+
+
+@_cli.command(name="dead-letters")
+@_verb
+def dead_letters(app: Annotated[str, typer.Argument(help="The name of the app.")], as_json: AsJson = False) -> int:
+    """Show the messages that nobody handled: counted by reason, and the latest ones."""
+    from regrow.cluster import cli_calls, views
+
+    told = cli_calls.dead_letters(app)
+    if as_json:
+        _print_json(told)
+    else:
+        views.show_letters(told, to=sys.stdout)
+    return 0
+
+
+@_cli.command()
+@_verb
+def kill(agent: Agent, timeout_s: Timeout = DEED_TIMEOUT_S, as_json: AsJson = False) -> int:
+    """Kill an agent without asking it; its supervisor starts it again.
+
+    Others see it as Killed. On Ray an agent that is alone in its process dies with it, by SIGKILL.
+    """
+    return _do("kill", agent, timeout_s, as_json=as_json)
+
+
+@_cli.command()
+@_verb
+def restart(agent: Agent, timeout_s: Timeout = DEED_TIMEOUT_S, as_json: AsJson = False) -> int:
+    """Have an agent stopped in order and started anew by its supervisor; also one that does not run.
+
+    AGENT may be a supervisor, which takes all below it along.
+    """
+    return _do("restart", agent, timeout_s, as_json=as_json)
+
+
+def _do(deed: str, agent: str, timeout_s: float, *, as_json: bool) -> int:
+    from regrow.cluster import cli_calls, views
+
+    done = cli_calls.done_to(agent, deed, timeout_s=timeout_s)
+    if as_json:
+        _print_json(done)
+    else:
+        typer.echo(views.deed_text(done))
+    came_to_what_was_meant = done["state"] == "running" or (deed == "kill" and done["state"] == "gone")
+    return 0 if came_to_what_was_meant else 1
+
+
 @_cli.command(context_settings={"ignore_unknown_options": True})
 @_verb
 def ask(
-    agent: Annotated[str, typer.Argument(metavar="APP/AGENT", help="Such as hello/greet; `regrow ps` shows them.")],
+    agent: Agent,
     words: Annotated[
         list[str] | None,
         typer.Argument(metavar="[MESSAGE]…", help="The message: one JSON object, or words, or FIELD=WORD."),
     ] = None,
     type_name: Annotated[str, typer.Option("--type", help="Which request, if the agent answers several.")] = "",
-    timeout_s: Annotated[float, typer.Option("--timeout", help="How many seconds to wait.")] = 30.0,
+    timeout_s: Timeout = 30.0,
     as_json: AsJson = False,
 ) -> int:
     """Ask an agent of a running app, and print its reply."""
@@ -195,7 +272,7 @@ def ask(
 @_verb
 def stop(
     app: Annotated[str, typer.Argument(help="The name of the app.")],
-    timeout_s: Annotated[float, typer.Option("--timeout", help="How many seconds to wait.")] = STOP_TIMEOUT_S,
+    timeout_s: Timeout = STOP_TIMEOUT_S,
     as_json: AsJson = False,
 ) -> int:
     """Stop an app in order, and wait until it has stopped."""

@@ -1,4 +1,4 @@
-"""What `ps` and `ask` want from running apps, as requests to their control sockets."""
+"""What the verbs on running apps want from them, as requests to their control sockets."""
 
 from __future__ import annotations
 
@@ -23,21 +23,34 @@ def seen(app: str) -> dict[str, Any]:
     return {**about, "tree": _tree(about)}
 
 
+def tree_of(app: str) -> list[Any]:
+    """The trees of a running app. Raises AppNotRunning, also while it starts, ControlError, TooLate."""
+    tree: list[Any] = control_client.call(app, "tree", wait_s=control_client.TREE_TIMEOUT_S)
+    return tree
+
+
 def all_seen() -> list[dict[str, Any]]:
     """Every app that runs here. One that does not say how it is has the state NO_ANSWER, and a `note` why."""
-    found = (_seen_anyway(app, pid) for app, pid in control_client.running_pids().items())
+    found = (seen_anyway(app, pid) for app, pid in control_client.running_pids().items())
     return [each for each in found if each is not None]
+
+
+def seen_anyway(app: str, pid: int) -> dict[str, Any] | None:
+    """What can be said of an app: one that hangs must not hide the others. None when it does not run."""
+    about: dict[str, Any] = {"app": app, "engine": None, "pid": pid, "started_at": None}
+    try:
+        about = _about(app)
+        return {**about, "tree": _tree(about)}
+    except AppNotRunning:
+        return None
+    except (TooLate, ControlError) as error:
+        return {**about, "state": NO_ANSWER, "note": str(error), "tree": []}
 
 
 def asked(agent: str, words: Sequence[str], *, type_name: str, timeout_s: float) -> dict[str, Any]:
     """The answer of `APP/AGENT` to what these words say. Raises Misuse for words that can not be meant."""
-    app, slash, name = agent.partition("/")
-    if not (app and slash and name):
-        raise Misuse(f"{agent!r} names no agent; write APP/AGENT, such as hello/greet (regrow ps shows them)")
-    if timeout_s <= 0:
-        raise Misuse(f"--timeout is {timeout_s:g}; give seconds above 0")
     answer: dict[str, Any] = control_client.call(
-        app,
+        _app_of(agent, timeout_s),
         "ask",
         wait_s=timeout_s + ANSWER_MARGIN_S,
         agent=agent,
@@ -46,6 +59,32 @@ def asked(agent: str, words: Sequence[str], *, type_name: str, timeout_s: float)
         **_message(words),
     )
     return answer
+
+
+def dead_letters(app: str) -> dict[str, Any]:
+    """The dead letters of an app: `total`, `counts` by reason, and the `latest` ones."""
+    told: dict[str, Any] = control_client.call(app, "dead_letters", wait_s=control_client.TREE_TIMEOUT_S)
+    return {"app": app, **told}
+
+
+def done_to(agent: str, deed: str, *, timeout_s: float) -> dict[str, Any]:
+    """What became of `APP/AGENT` after a `kill` or `restart`. Raises Misuse for what names no agent."""
+    app = _app_of(agent, timeout_s)
+    done: dict[str, Any] = control_client.call(
+        app, deed, wait_s=timeout_s + ANSWER_MARGIN_S, agent=agent, timeout_s=timeout_s
+    )
+    return done
+
+
+def _app_of(agent: str, timeout_s: float) -> str:
+    """The app of an agent's id: `desk` of `desk/clerk` and of `desk:services/memory`."""
+    root, slash, name = agent.partition("/")
+    app = root.partition(":")[0]
+    if not (app and slash and name):
+        raise Misuse(f"{agent!r} names no agent; write APP/AGENT, such as hello/greet (regrow ps shows them)")
+    if not 0 < timeout_s <= control_client.TIMEOUT_LIMIT_S:
+        raise Misuse(f"--timeout is {timeout_s:g}; give seconds above 0, at most {control_client.TIMEOUT_LIMIT_S:g}")
+    return app
 
 
 def _about(app: str) -> dict[str, Any]:
@@ -58,18 +97,6 @@ def _tree(about: dict[str, Any]) -> list[Any]:
         return []
     tree: list[Any] = control_client.call(about["app"], "tree", wait_s=control_client.TREE_TIMEOUT_S)
     return tree
-
-
-def _seen_anyway(app: str, pid: int) -> dict[str, Any] | None:
-    """What can be said of an app: one that hangs must not hide the others. None when it has ended since."""
-    about: dict[str, Any] = {"app": app, "engine": None, "pid": pid, "started_at": None}
-    try:
-        about = _about(app)
-        return {**about, "tree": _tree(about)}
-    except AppNotRunning:
-        return None
-    except (TooLate, ControlError) as error:
-        return {**about, "state": NO_ANSWER, "note": str(error), "tree": []}
 
 
 def _message(words: Sequence[str]) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The control socket of a running app: who may look at it, ask its agents, and stop it from outside.
+"""The control socket of a running app: who may look at it, ask, kill and restart its agents, and stop it.
 
     async with ControlSocket("desk", engine="inline", request_stop=…) as control, app.start() as running:
         control.attach(running)
@@ -15,7 +15,7 @@ import json
 import os
 import socket
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -28,13 +28,16 @@ from regrow.cluster.control_client import (
     PROTOCOL_VERSION,
     READ_SIZE_BYTES,
     REQUEST_LIMIT_BYTES,
+    TIMEOUT_LIMIT_S,
     exit_code_of,
     folder_lock,
     make_runtime_dir,
     remove_stale,
     socket_path,
 )
+from regrow.cluster.deeds import DEED_TIMEOUT_S, Deed
 from regrow.cluster.errors import AppAlreadyRunning, AppNotRunning
+from regrow.cluster.letters import Letter, Letters
 from regrow.runtime.address import ActorId
 from regrow.runtime.errors import Closed, Misuse, RegrowError
 from regrow.runtime.lifecycle import ExitReason, Shutdown
@@ -51,9 +54,6 @@ READ_TIMEOUT_S = 10.0
 
 WRITE_TIMEOUT_S = 10.0
 """How long a client may take to read its answer."""
-
-ASK_TIMEOUT_LIMIT_S = 86_400.0
-"""How long one ask may be told to wait; a day is a batch job's answer."""
 
 
 class _Order(BaseModel):
@@ -82,12 +82,24 @@ class _Ask(_Order):
     type: str = ""
     fields: dict[str, Any] | None = None
     words: tuple[str, ...] = ()
-    timeout_s: float = Field(default=DEFAULT_ASK_TIMEOUT_S, gt=0, le=ASK_TIMEOUT_LIMIT_S)
+    timeout_s: float = Field(default=DEFAULT_ASK_TIMEOUT_S, gt=0, le=TIMEOUT_LIMIT_S)
 
 
-_ORDER: TypeAdapter[_About | _Tree | _Stop | _Ask] = TypeAdapter(
-    Annotated[_About | _Tree | _Stop | _Ask, Field(discriminator="do")]
-)
+class _DeadLetters(_Order):
+    do: Literal["dead_letters"]
+
+
+class _Deed(_Order):
+    """To one agent or supervisor, by its whole id."""
+
+    do: Literal["kill", "restart"]
+    agent: str
+    timeout_s: float = Field(default=DEED_TIMEOUT_S, gt=0, le=TIMEOUT_LIMIT_S)
+
+
+_AnyOrder = _About | _Tree | _Stop | _Ask | _DeadLetters | _Deed
+
+_ORDER: TypeAdapter[_AnyOrder] = TypeAdapter(Annotated[_AnyOrder, Field(discriminator="do")])
 
 
 class ControlSocket:
@@ -225,7 +237,7 @@ class ControlSocket:
             raise Misuse(f"a request is one line, and none came within {READ_TIMEOUT_S:g} s") from None
         return bytes(line)
 
-    async def _do(self, order: _About | _Tree | _Stop | _Ask) -> object:
+    async def _do(self, order: _AnyOrder) -> object:
         match order:
             case _About():
                 return self._about()
@@ -233,6 +245,13 @@ class ControlSocket:
                 return [node.model_dump(mode="json") for node in await self._started().tree()]
             case _Ask():
                 return await self._ask(self._started(), order)
+            case _DeadLetters():
+                return _letters_told(await self._started().dead_letters())
+            case _Deed():
+                running = self._started()
+                deed, actor = Deed(order.do), ActorId(order.agent)
+                done = await running.engine.carry_out(deed, actor, timeout_s=order.timeout_s)
+                return done.model_dump(mode="json")
             case _Stop():
                 self._stopping = True
                 self._request_stop()
@@ -265,7 +284,21 @@ class ControlSocket:
         return self._running
 
 
-def _parsed(line: bytes) -> _About | _Tree | _Stop | _Ask:
+def _letters_told(letters: Letters) -> dict[str, object]:
+    """With the time of day at which each became one, by the clock of this machine."""
+    now = datetime.now(UTC)
+    latest = [
+        {"at": (now - timedelta(seconds=letter.age_s)).isoformat(timespec="milliseconds"), **_without_age(letter)}
+        for letter in letters.latest
+    ]
+    return {"total": letters.total, "counts": dict(letters.counts), "latest": latest}
+
+
+def _without_age(letter: Letter) -> dict[str, object]:
+    return letter.model_dump(mode="json", exclude={"age_s"})
+
+
+def _parsed(line: bytes) -> _AnyOrder:
     """Raises Misuse that says what a request should be."""
     try:
         request = json.loads(line)

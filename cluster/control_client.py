@@ -40,7 +40,10 @@ PROBE_TIMEOUT_S = 2.0
 TREE_TIMEOUT_S = 10.0
 """For asking every host what its agents do."""
 
-VERBS_WITH_TIMEOUT = frozenset({"ask", "stop"})
+TIMEOUT_LIMIT_S = 86_400.0
+"""How long one request may be told to wait; a day is a batch job's answer."""
+
+VERBS_WITH_TIMEOUT = frozenset({"ask", "stop", "kill", "restart"})
 """What a person may wait for as long as `--timeout` says; the other verbs have no such option."""
 
 READ_SIZE_BYTES = 65_536

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from regrow.cluster.deeds import Deed, Replaced
+from regrow.cluster.letters import Letters
 from regrow.cluster.tree import Trees
-from regrow.runtime import ExitReason, Runtime
+from regrow.runtime import ActorId, ExitReason, Runtime
 
 
 class Engine(Protocol):
@@ -34,4 +36,12 @@ class Engine(Protocol):
 
     async def trees(self) -> Trees:
         """The trees and counts of the app as they are now."""
+        ...
+
+    async def letters(self) -> Letters:
+        """The dead letters of all processes of the app."""
+        ...
+
+    async def carry_out(self, deed: Deed, actor: ActorId, *, timeout_s: float) -> Replaced:
+        """See Operations.carry_out."""
         ...

@@ -2,6 +2,7 @@
 
 Misuse (runtime)
 ├── ConfigError             a setting that is unknown or wrong: mend the key it names
+├── NoSuchAgent             the app has nobody of that id: name one of those that are listed
 ├── AppNotFound             MODULE:APP leads to no app: mend the name
 └── AppAlreadyRunning       the name is taken: stop that app, or choose another name
 ControlError                the running app answered with an error of its own
@@ -17,10 +18,18 @@ WorldBroke (runtime)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from regrow.runtime.errors import Closed, Misuse, RegrowError, WorldBroke
 from regrow.runtime.lifecycle import Crashed
+
+LISTED = 30
+"""How many agents are listed for somebody who named one that is not there."""
+
+NEAR = 0.8
+"""How alike two ids are, of 1, for one to be taken for a misspelling of the other."""
 
 
 class ConfigError(Misuse):
@@ -45,6 +54,25 @@ class AppNotFound(Misuse):
     def __init__(self, target: str, text: str) -> None:
         super().__init__(f"{target}: {text}")
         self.target = target
+
+
+class NoSuchAgent(Misuse):
+    """The app has no supervised agent of that id.
+
+    Attributes: `app`, `agent` as it was given, and `known`, the ids that there are.
+    """
+
+    def __init__(self, app: str, agent: str, *, known: Sequence[str] = (), spawned_by: str | None = None) -> None:
+        if spawned_by is not None:
+            told = f"if {spawned_by} has spawned it, it ends and comes back with that one, so name that one"
+        elif near := get_close_matches(agent, [id for id in known if id.count("/") == agent.count("/")], 1, NEAR):
+            told = f"did you mean {near[0]}? There are: {_listed(known)}"
+        else:
+            told = f"there are: {_listed(known)}"
+        super().__init__(f"{app} supervises no {agent!r}; {told}")
+        self.app = app
+        self.agent = agent
+        self.known = tuple(known)
 
 
 class AppNotRunning(Closed):
@@ -133,3 +161,8 @@ class PortInUse(WorldBroke):
         )
         self.port = port
         self.purpose = purpose
+
+
+def _listed(known: Sequence[str]) -> str:
+    more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
+    return (", ".join(known[:LISTED]) or "none") + more

@@ -7,7 +7,10 @@ import platform
 
 from regrow.cluster.app import App
 from regrow.cluster.config import Settings
+from regrow.cluster.deeds import Deed, Replaced
+from regrow.cluster.letters import Letters, told_by
 from regrow.cluster.making import BehaviorFactory
+from regrow.cluster.operations import Operations
 from regrow.cluster.redis_owner import RedisOwner
 from regrow.cluster.roots import Roots
 from regrow.cluster.services import ServiceConfig, service_id
@@ -26,6 +29,7 @@ class InlineEngine:
         self._settings = settings
         self._runtime: Runtime | None = None
         self._roots: Roots | None = None
+        self._operations: Operations | None = None
         self._redis = RedisOwner(app.name, settings)
         self._stopped = False
 
@@ -38,6 +42,7 @@ class InlineEngine:
     async def start(self) -> None:
         """See Engine."""
         roots = self._roots = Roots(self._app.name, self._service_config)
+        self._operations = Operations(roots)
         runtime = self._runtime = Runtime(
             HOST,
             make_behavior=BehaviorFactory(roots.make_supervisor),
@@ -76,6 +81,15 @@ class InlineEngine:
         runtime = self.runtime
         counts = Counts(messages=runtime.handled, dead_letters=tuple(sorted(runtime.dead_letters.counts.items())))
         return Trees(roots=await self._roots.tree(self._stats), counts=counts)
+
+    async def letters(self) -> Letters:
+        """See Engine."""
+        return told_by(self.runtime.dead_letters, self.runtime.loop.time())
+
+    async def carry_out(self, deed: Deed, actor: ActorId, *, timeout_s: float) -> Replaced:
+        """See Engine."""
+        assert self._operations is not None
+        return await self._operations.carry_out(deed, actor, timeout_s=timeout_s)
 
     async def _service_config(self) -> ServiceConfig:
         return ServiceConfig(app=self._app.name, redis_url=await self._redis.url(), models=self._settings.models)

@@ -78,12 +78,11 @@ class GuardianStarted(Message):
 
 
 class HostStats(Message):
-    """What one host says of itself: its cells as (id, state, mailbox depth), dead letters by reason."""
+    """What one host says of itself: its cells as (id, state, mailbox depth)."""
 
     node: str
     messages: int
     cells: tuple[tuple[str, str, int], ...]
-    dead_letters: tuple[tuple[str, int], ...]
 
 
 class StartOrder(Message):

@@ -7,6 +7,7 @@ import json
 import os
 import threading
 import uuid
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -18,8 +19,10 @@ from regrow.cluster import errors as cluster_errors
 from regrow.cluster.app import App
 from regrow.cluster.code import CodeBase
 from regrow.cluster.config import INTERNAL_PREFIX, Settings
+from regrow.cluster.deeds import Deed, Replaced
 from regrow.cluster.directory import RememberingDirectory
 from regrow.cluster.errors import AppNotRunning, RayUnavailable
+from regrow.cluster.letters import Letters, told_by
 from regrow.cluster.orders import (
     AppOrder,
     Ended,
@@ -35,6 +38,7 @@ from regrow.cluster.ray_host import life_is_over, located
 from regrow.cluster.ray_transport import DRIVER_PREFIX, RayTransport, contact_error, got_through
 from regrow.cluster.tree import Trees
 from regrow.runtime import (
+    ActorId,
     Behavior,
     Bug,
     CodeNotImportable,
@@ -46,12 +50,15 @@ from regrow.runtime import (
     Runtime,
     Shutdown,
     StartRequest,
+    WorldBroke,
 )
+from regrow.runtime import errors as runtime_errors
 from regrow.runtime.codec import FrameCodec
 from regrow.runtime.packing import unpack
 from regrow.runtime.peers import Peers
 from regrow.runtime.transport import PeerDead
 from regrow.supervisors import Intensity, SupervisorSpec
+from regrow.supervisors import errors as supervisors_errors
 
 log = structlog.get_logger("regrow.app")
 
@@ -146,18 +153,42 @@ class RayEngine:
 
     async def trees(self) -> Trees:
         """See Engine."""
+        trees = unpack_as(Trees, await self._guardian_says(self._guardian.trees.remote))
+        # What came back too late, or found nobody, is known here alone.
+        return Trees(roots=trees.roots, counts=trees.counts.with_dead(self.runtime.dead_letters.counts))
+
+    async def letters(self) -> Letters:
+        """See Engine."""
+        letters = unpack_as(Letters, await self._guardian_says(self._guardian.letters.remote))
+        return letters.with_more(told_by(self.runtime.dead_letters, self.runtime.loop.time()))
+
+    async def carry_out(self, deed: Deed, actor: ActorId, *, timeout_s: float) -> Replaced:
+        """See Engine. Called once and not again, since a second kill would meet the next life."""
+        try:
+            answer = unpack(await self._guardian.carry_out.remote(deed.value, actor, timeout_s))
+        except RayError as error:
+            if isinstance(contact_error(error), PeerDead):
+                raise AppNotRunning(self._app.name) from error
+            raise WorldBroke(
+                f"contact to the guardian of {self._app.name} was lost, so the {deed.value} of {actor} may have been "
+                f"done or not; look with: regrow ps {self._app.name}"
+            ) from error
+        if isinstance(answer, Refusal):
+            raise _raised(answer, self._app.name)
+        assert isinstance(answer, Replaced)
+        return answer
+
+    async def _guardian_says(self, look: Callable[[], Awaitable[bytes]]) -> bytes:
+        """What a look gives, once the guardian can be reached; one that restarts is waited for."""
         deadline = self.runtime.loop.time() + GUARDIAN_WAIT_S
         while True:
             try:
-                trees = unpack_as(Trees, await self._guardian.trees.remote())
+                return await look()
             except RayError as error:
                 gone = isinstance(contact_error(error), PeerDead) or self.runtime.loop.time() > deadline
                 if gone:
                     raise AppNotRunning(self._app.name) from error
                 await asyncio.sleep(RETRY_S)
-            else:
-                # What came back too late, or found nobody, is known here alone.
-                return Trees(roots=trees.roots, counts=trees.counts.with_dead(self.runtime.dead_letters.counts))
 
     # ---- inside --------------------------------------------------------------------------------
 
@@ -283,7 +314,8 @@ def _raised(refusal: Refusal, app: str) -> RegrowError:
     """The error that a Refusal of the guardian stands for."""
     if refusal.error == "CodeNotImportable" or "CodeNotImportable" in refusal.text:
         return CodeNotImportable(refusal.text)
-    cls = getattr(cluster_errors, refusal.error, None)
+    rooms = (cluster_errors, supervisors_errors, runtime_errors)
+    cls = next((found for room in rooms if (found := getattr(room, refusal.error, None)) is not None), None)
     if refusal.cause is not None:
         return cluster_errors.AppNotStarted(app, refusal.cause)
     if isinstance(cls, type) and issubclass(cls, RegrowError):

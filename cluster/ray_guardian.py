@@ -21,10 +21,13 @@ from ray.exceptions import RayError
 
 from regrow.cluster import logs
 from regrow.cluster.config import Settings
+from regrow.cluster.deeds import Deed
 from regrow.cluster.directory import GuardianDirectory
 from regrow.cluster.host_process import end_others
 from regrow.cluster.hosts import HostRecord
+from regrow.cluster.letters import LetterBook, Letters, told_by
 from regrow.cluster.making import BehaviorFactory
+from regrow.cluster.operations import Operations
 from regrow.cluster.orders import (
     AppOrder,
     Ended,
@@ -98,9 +101,12 @@ class Guardian:
         )
         directory.here = runtime.cells.__contains__
         self._peers = Peers(runtime, FrameCodec(runtime.ref_to, runtime.loop.time), RayTransport(self._life))
+        self._letters = LetterBook()
+        self._operations = Operations(roots)
         me = str(ray.get_runtime_context().get_actor_id())
         host = order.host.model_copy(update={"first_incarnation": first, "guardian_actor": me})
         self._keeper = Keeper(host, self._life, self)
+        self._keeper.last_look = self._last_look
         self._starter = RayStarter(runtime, self._keeper, directory)
         roots.attach(runtime, self._starter)
         try:
@@ -172,7 +178,9 @@ class Guardian:
         await self.start()
         records = self._keeper.hosts
         joined = {h: handle for h, handle in self._keeper.handles.items() if records[h].pid and records[h].reachable}
-        stats = dict(zip(joined, await asyncio.gather(*map(self._stats_of, joined.values())), strict=True))
+        looks = asyncio.gather(*map(self._stats_of, joined.values()))
+        looked, letters = await asyncio.gather(looks, self._all_letters())
+        stats = dict(zip(joined, looked, strict=True))
 
         async def of(actor: ActorId, host: HostId) -> tuple[str, int, str]:
             record = records.get(host)
@@ -185,10 +193,26 @@ class Guardian:
             return "", 0, ""
 
         counts = Counts(messages=sum(known.messages for known in stats.values()))
-        counts = counts.with_dead(self._runtime.dead_letters.counts)
-        for known in stats.values():
-            counts = counts.with_dead(dict(known.dead_letters))
+        counts = counts.with_dead(dict(letters.counts))
         return pack(Trees(roots=await self._roots.tree(of), counts=counts))
+
+    async def letters(self) -> bytes:
+        """The dead letters of this process and of all hosts, dead or alive."""
+        await self.start()
+        return pack(await self._all_letters())
+
+    async def heard_letters(self, host: str, packed: bytes) -> None:
+        """A host tells of all its dead letters; one that is no longer there has told, and must not be counted twice."""
+        if HostId(host) in self._keeper.handles:
+            self._letters.note(HostId(host), unpack_as(Letters, packed), self._runtime.loop.time())
+
+    async def carry_out(self, deed: str, actor: str, timeout_s: float) -> bytes:
+        """See Operations.carry_out; a Refusal stands for what it raises."""
+        await self.start()
+        try:
+            return pack(await self._operations.carry_out(Deed(deed), ActorId(actor), timeout_s=timeout_s))
+        except RegrowError as error:
+            return pack(Refusal(error=type(error).__name__, text=str(error)))
 
     @ray.method(concurrency_group="control")
     async def renew(self) -> None:
@@ -205,6 +229,7 @@ class Guardian:
     def host_died(self, record: HostRecord, reason: ExitReason) -> None:
         """See HostNews. The supervisors of its agents are told last, when all that is theirs is free."""
         log.warning("host died", host=record.host, pid=record.pid, reason=str(reason), agents=sorted(record.actors))
+        self._letters.close(self._keeper.handles, self._runtime.loop.time())
         self._seal(record.host, reason)
         self._starter.host_died(record, reason)
 
@@ -244,6 +269,26 @@ class Guardian:
         self._peers.died(host, reason)
         self._give_verdict(HostDied(host=host, reason=reason))
 
+    async def _all_letters(self) -> Letters:
+        records = self._keeper.hosts
+        hosts = {h: handle for h, handle in self._keeper.handles.items() if records[h].pid and records[h].reachable}
+        await asyncio.gather(*(self._ask_letters(host, handle.letters) for host, handle in hosts.items()))
+        now_s = self._runtime.loop.time()
+        return told_by(self._runtime.dead_letters, now_s).with_more(self._letters.all(now_s))
+
+    async def _ask_letters(self, host: HostId, method: Any) -> None:
+        """Writes down what a host tells; one that does not answer has told most of it before."""
+        try:
+            packed = await asyncio.wait_for(got_through(method), STATS_TIMEOUT_S)
+        except (PeerDead, RayError, TimeoutError):
+            return
+        await self.heard_letters(host, packed)
+
+    async def _last_look(self, host: HostId, handle: Any) -> None:
+        """A host that is about to be ended answers who waits there, and tells its dead letters once more."""
+        await self._ask_letters(host, handle.leave)
+        self._letters.close({other: 0 for other in self._keeper.handles if other != host}, self._runtime.loop.time())
+
     async def _service_config(self) -> ServiceConfig:
         settings = Settings(**json.loads(self._order.settings))
         return ServiceConfig(app=self._order.app, redis_url=await self._redis.url(), models=settings.models)
@@ -253,7 +298,7 @@ class Guardian:
             stats = got_through(handle.stats)
             return unpack_as(HostStats, await asyncio.wait_for(stats, STATS_TIMEOUT_S))
         except (PeerDead, RayError, TimeoutError):
-            return HostStats(node=platform.node(), messages=0, cells=(), dead_letters=())
+            return HostStats(node=platform.node(), messages=0, cells=())
 
     async def mind_owner(self) -> None:
         """Pends until the owner has been silent for too long; then the app stops and this actor ends."""

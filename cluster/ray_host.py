@@ -20,6 +20,7 @@ import ray
 from regrow.cluster import host_process, logs
 from regrow.cluster.code import CodeBase
 from regrow.cluster.directory import RememberingDirectory
+from regrow.cluster.letters import TELL_AFTER_S, Letters, told_by
 from regrow.cluster.making import BehaviorFactory
 from regrow.cluster.orders import (
     CellFailed,
@@ -43,6 +44,8 @@ from regrow.runtime.peers import Peers
 from regrow.runtime.transport import PeerDead
 
 CONTROL_CALLS = 8
+LEAVE_S = 1.0
+"""How long the end of an empty host waits until what its agents still had to say has arrived."""
 LOOK_AT_CELLS_S = 1.0
 """How often a host looks whether the loop of its cells still runs."""
 EXIT_WITHOUT_CELLS = 70
@@ -65,6 +68,8 @@ class RayHost:
         """The last start of each actor, for a starter that did not get the answer and asks again."""
         self._released: asyncio.Event | None = None
         self._watch_loop: asyncio.AbstractEventLoop | None = None
+        self._telling: asyncio.TimerHandle | None = None
+        self._guardian: Any = None
 
     # ---- the cells' loop -----------------------------------------------------------------------
 
@@ -83,7 +88,7 @@ class RayHost:
         except RegrowError as error:
             return pack(Refusal(error=type(error).__name__, text=str(error)))
         self._claimed = host_process.claim(order.guardian_actor, self._host)
-        guardian = await asyncio.to_thread(ray.get_actor, actor_name(order.guardian), NAMESPACE)
+        guardian = self._guardian = await asyncio.to_thread(ray.get_actor, actor_name(order.guardian), NAMESPACE)
         directory = RememberingDirectory(lambda actor: located(guardian, actor, after_start=False))
         runtime = self._runtime = Runtime(
             self._host,
@@ -99,6 +104,7 @@ class RayHost:
         transport.know(arbiter, guardian)
         self._peers = Peers(runtime, FrameCodec(runtime.ref_to, runtime.loop.time), transport, arbiter=arbiter)
         runtime.delivery.life_is_over = partial(life_is_over, guardian)
+        runtime.dead_letters.added = self._letter_added
         # What is loaded now lives as long as the process; not looking at it again makes each ask a tenth cheaper.
         gc.collect()
         gc.freeze()
@@ -113,13 +119,6 @@ class RayHost:
         """The pending call of a peer that can not be called."""
         assert self._peers is not None
         return await self._peers.listened(HostId(peer))
-
-    async def hand_over(self) -> None:
-        """Returns when all that was sent from here has arrived, so that this process may end."""
-        if self._runtime is not None and self._peers is not None:
-            for cell in list(self._runtime.cells.values()):
-                await cell.wait_exited()
-            await self._peers.all_arrived()
 
     async def start_cell(self, packed: bytes) -> bytes:
         """Starts one life, once; returns when it has initialised or failed."""
@@ -144,6 +143,18 @@ class RayHost:
         self._starts.pop(actor, None)
         if self._runtime is not None:
             self._runtime.forget(ActorId(actor))
+
+    async def leave(self) -> bytes:
+        """Answers all who still wait for somebody here, since this process is to end; returns its dead letters."""
+        runtime = self._runtime
+        if runtime is None or self._peers is None:
+            return pack(Letters())
+        for actor in list(runtime.cells):
+            runtime.forget(actor)
+        for cell in list(runtime.cells.values()):
+            await cell.wait_exited()  # of an end that its parent knows, the others are still to hear
+        await self._peers.wait_delivered(LEAVE_S)
+        return pack(told_by(runtime.dead_letters, runtime.loop.time()))
 
     # ---- the control loop ----------------------------------------------------------------------
 
@@ -172,13 +183,18 @@ class RayHost:
 
     @ray.method(concurrency_group="control")
     async def stats(self) -> bytes:
-        """State and mailbox depth of every cell, and the dead letters by reason."""
+        """State and mailbox depth of every cell."""
         runtime = self._runtime
         if runtime is None:
-            return pack(HostStats(node=platform.node(), messages=0, cells=(), dead_letters=()))
+            return pack(HostStats(node=platform.node(), messages=0, cells=()))
         cells = tuple((actor, state, depth) for actor, (state, depth) in runtime.stats().items())
-        dead = tuple(runtime.dead_letters.counts.items())
-        return pack(HostStats(node=platform.node(), messages=runtime.handled, cells=cells, dead_letters=dead))
+        return pack(HostStats(node=platform.node(), messages=runtime.handled, cells=cells))
+
+    @ray.method(concurrency_group="control")
+    async def letters(self) -> bytes:
+        """The dead letters of this process."""
+        runtime = self._runtime
+        return pack(told_by(runtime.dead_letters, runtime.loop.time()) if runtime is not None else Letters())
 
     # ---- the watch loop ------------------------------------------------------------------------
 
@@ -200,6 +216,18 @@ class RayHost:
         """Ends `watch`, so that Ray can end this actor in order."""
         if self._released is not None and self._watch_loop is not None:
             self._watch_loop.call_soon_threadsafe(self._released.set)
+
+    def _letter_added(self) -> None:
+        """The guardian is told soon: after a SIGKILL it is the only one who knows of them."""
+        if self._telling is None and self._runtime is not None:
+            self._telling = self._runtime.loop.call_later(TELL_AFTER_S, self._tell_letters)
+
+    def _tell_letters(self) -> None:
+        self._telling = None
+        if self._runtime is not None:
+            told = told_by(self._runtime.dead_letters, self._runtime.loop.time())
+            # Not waited for: the next word holds this one, and a guardian that is gone takes this process along.
+            self._guardian.heard_letters.remote(self._host, pack(told))
 
     # ---- on the cells' loop, from the control loop ----------------------------------------------
 

@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import os
 import signal
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -37,8 +37,6 @@ BLOCK_OF_HOST = 100_000
 """Incarnations for what is spawned in one host, so that no later host gives a namesake the same number."""
 SPARE_DELAY_S = 0.25
 """A new spare is made a little later, so that its start does not slow down the takeover that used the last one."""
-HAND_OVER_S = 1.0
-"""How long a host that is not needed any more may take until all that it has sent has arrived."""
 PING_EVERY_S = 1.0
 """How often each host is asked for a sign of life. This looks for lost contact only: a death is told at once."""
 MAX_PINGS_PER_S = 200
@@ -76,6 +74,8 @@ class Keeper:
         self._order = order.model_copy(update={"guardian_life": life})
         self._life = life
         self._news = news
+        self.last_look: Callable[[HostId, Any], Awaitable[None]] = _no_look
+        """Called with a host and its handle before the host is ended; must not raise."""
         self._class = remote_host()
         self._numbers = itertools.count(1)
         self._incarnations = itertools.count(order.first_incarnation + BLOCK_OF_HOST, BLOCK_OF_HOST)
@@ -115,14 +115,7 @@ class Keeper:
             return
         record.actors.discard(actor)
         if not record.actors and record.pool is None and host not in self._spares:
-            record.alive = False
-            self._spawn(self._retire(host, self.handles[host]))
-
-    async def _retire(self, host: HostId, handle: Any) -> None:
-        """Ends a host whose last agent is gone. What that said last, such as its Down, arrives before."""
-        with suppress(PeerDead, RayError, TimeoutError):
-            await asyncio.wait_for(got_through(handle.hand_over), HAND_OVER_S)
-        await self.end(host)
+            self._spawn(self.end(host))
 
     def kill(self, host: HostId) -> bool:
         """Kills a host's process; False when it is not known to be on this machine. Its death is told like any."""
@@ -135,11 +128,15 @@ class Keeper:
 
     async def end(self, host: HostId) -> None:
         """Ends a host and waits until its process is gone; no death is told of it."""
-        record = self.hosts.pop(host, None)
-        handle = self.handles.pop(host, None)
+        record, handle = self.hosts.get(host), self.handles.get(host)
         if record is None or handle is None:
             return
         record.alive = False
+        if record.pid and record.reachable and not self._closed:
+            await self.last_look(host, handle)
+        if self.hosts.pop(host, None) is None:
+            return  # it died meanwhile, or somebody else has ended it
+        del self.handles[host]
         ray.kill(handle)
         if record.pid:
             if not record.reachable:
@@ -290,3 +287,7 @@ class Keeper:
 def _kill(pid: int) -> None:
     with suppress(ProcessLookupError):  # it died a moment ago, and `watch` is about to say so
         os.kill(pid, signal.SIGKILL)
+
+
+async def _no_look(host: HostId, handle: Any) -> None:
+    pass

@@ -9,11 +9,12 @@ import asyncio
 import itertools
 import platform
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 import structlog
 
 from regrow.cluster.errors import AppNotStarted
+from regrow.cluster.reports import Reports
 from regrow.cluster.services import ServiceConfig, known_service, service_spec, services_root
 from regrow.cluster.tree import TreeNode
 from regrow.runtime import (
@@ -27,11 +28,11 @@ from regrow.runtime import (
     Starter,
     StartRequest,
 )
-from regrow.runtime.cell import Cell
+from regrow.runtime.cell import Cell, State
 from regrow.runtime.names import keep_registry
 from regrow.runtime.registry import Registry
 from regrow.supervisors import Supervisor, SupervisorSpec
-from regrow.supervisors.report import ReportKind, SupervisorReport
+from regrow.supervisors.children import ChildRow
 from regrow.supervisors.spec import Kind
 from regrow.supervisors.supervisor import SupervisorBehavior
 
@@ -57,9 +58,9 @@ class Roots:
         self._incarnations = itertools.count(first_incarnation)
         self._starter: Starter | None = None
         self._runtime: Runtime | None = None
-        self._supervisors: dict[ActorId, SupervisorBehavior] = {}
         self._starting: dict[str, asyncio.Task[None]] = {}
         self._starting_services = asyncio.Lock()
+        self.reports = Reports()
 
     def attach(self, runtime: Runtime, starter: Starter) -> None:
         """Names the runtime whose cells the supervisors are, and what starts their children."""
@@ -80,7 +81,7 @@ class Roots:
             incarnations=self.next_incarnation,
             time=self._runtime.loop.time,
             jitter=random.random,
-            report=_log_report,
+            report=self.reports,
         )
 
     async def start(self, spec: SupervisorSpec) -> None:
@@ -138,10 +139,15 @@ class Roots:
                     host=row.host or "",
                     node=node,
                     last_reason=row.last_reason,
+                    restart=row.restart.value,
+                    strategy=below.strategy if below is not None else "",
+                    intensity=below.intensity if below is not None else "",
                     children=below.children if below is not None else (),
                 )
             )
         cell = self._runtime.cells[actor]
+        spec = cell.request.target
+        assert isinstance(spec, SupervisorSpec)
         return TreeNode(
             id=actor,
             kind=Kind.SUPERVISOR.value,
@@ -150,14 +156,44 @@ class Roots:
             pid=self._runtime.pid,
             host=self._runtime.host,
             node=platform.node(),
+            strategy=spec.strategy.value,
+            intensity=f"{spec.max_restarts} in {spec.within_s:g} s",
             children=tuple(children),
         )
+
+    @property
+    def starter(self) -> Starter:
+        """What starts and ends the children of every supervisor here."""
+        assert self._starter is not None
+        return self._starter
+
+    def rows(self) -> Iterator[ChildRow]:
+        """Every child of every supervisor that runs, a supervisor before its own children."""
+        for root in (self.app, services_root(self.app)):
+            yield from self._rows_below(root)
+
+    def row(self, actor: ActorId) -> ChildRow | None:
+        """What the supervisor of an actor knows of it; None when it has no such child, or does not run itself."""
+        supervisor = self.supervisor(parent_id(actor))
+        rows = supervisor.rows() if supervisor is not None else ()
+        return next((row for row in rows if row.actor == actor), None)
+
+    def runs(self, actor: ActorId) -> bool:
+        """True for a supervisor that has started all its children and does not end."""
+        assert self._runtime is not None
+        return self.supervisor(actor) is not None and self._runtime.cells[actor].state is State.RUNNING
 
     def supervisor(self, actor: ActorId) -> SupervisorBehavior | None:
         """The supervisor of that id, while it runs."""
         cell = self._runtime.cells.get(actor) if self._runtime is not None else None
         behavior = cell.behavior if cell is not None else None
         return behavior if isinstance(behavior, SupervisorBehavior) else None
+
+    def _rows_below(self, actor: ActorId) -> Iterator[ChildRow]:
+        supervisor = self.supervisor(actor)
+        for row in supervisor.rows() if supervisor is not None else ():
+            yield row
+            yield from self._rows_below(ActorId(row.actor))
 
     async def _start_root(self, actor: ActorId, spec: SupervisorSpec) -> None:
         assert self._runtime is not None
@@ -184,15 +220,6 @@ class Roots:
             self._starting.clear()
 
 
-def _log_report(report: SupervisorReport) -> None:
-    """One structured line for each event; a death is a warning, an ordered start is not worth one."""
-    say = log.debug if report.kind is ReportKind.CHILD_STARTED else log.warning
-    if report.reason is not None and not report.reason.abnormal:
-        say = log.debug
-    say(
-        report.kind.value,
-        agent=f"{report.supervisor}/{report.child}",
-        incarnation=report.incarnation,
-        reason=str(report.reason) if report.reason is not None else None,
-        restarts=report.restarts,
-    )
+def parent_id(actor: ActorId) -> ActorId:
+    """The id of who supervises or spawned an actor; empty for a root."""
+    return ActorId(actor.rpartition("/")[0])

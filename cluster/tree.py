@@ -9,7 +9,11 @@ from regrow.runtime.message import Message
 
 
 class TreeNode(Message):
-    """One supervisor or agent. `mailbox` counts messages that wait; pid and host are empty while it does not run."""
+    """One supervisor or agent. `mailbox` counts messages that wait; pid and host are empty while it does not run.
+
+    `restart` is its restart type, empty for a root. `strategy` and `intensity`, such as `3 in 5 s`, are
+    those of a supervisor, empty for an agent and while the supervisor does not run.
+    """
 
     id: str
     kind: str
@@ -21,6 +25,9 @@ class TreeNode(Message):
     host: str = ""
     node: str = ""
     last_reason: str = ""
+    restart: str = ""
+    strategy: str = ""
+    intensity: str = ""
     children: tuple[TreeNode, ...] = ()
 
     def walk(self, depth: int = 0) -> Iterator[tuple[int, TreeNode]]:

@@ -10,18 +10,25 @@ from typing import IO, Any
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
 from regrow.cluster.cli_calls import NO_ANSWER
 from regrow.cluster.doctor import Finding, Verdict
 
-PLAIN_WIDTH_CHARS = 240
+PLAIN_WIDTH_CHARS = 1_000
 """The width of a table that goes into a file or pipe, where nothing is cut off to fit."""
 
 STATE_STYLES = {
     "running": "green",
-    **dict.fromkeys(("restarting", "stopping", "starting"), "yellow"),
+    "starting": "yellow",
+    "restarting": "yellow",
+    "waiting": "yellow",
+    "stopping": "yellow",
+    "exiting": "yellow",
     # What may run or not, and can not be told from here: it is not restarted before that is known.
-    **dict.fromkeys(("ended", "unreachable", "unconfirmed"), "red"),
+    "unreachable": "red",
+    "unconfirmed": "red",
+    "ended": "red",
 }
 
 MARKS = {Verdict.GOOD: ("✓", "green"), Verdict.DOUBTFUL: ("!", "yellow"), Verdict.BAD: ("✗", "red")}
@@ -31,22 +38,43 @@ _DURATIONS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 def show_app(about: Mapping[str, Any], tree: Sequence[Mapping[str, Any]], *, to: IO[str], now: datetime) -> None:
     """One running app: a line on it, and its tree; or why it does not show one."""
-    console = _console(to)
+    console = console_for(to)
+    for part in app_view(about, tree, now=now):
+        console.print(part, soft_wrap=isinstance(part, Text))
+
+
+def app_view(about: Mapping[str, Any], tree: Sequence[Mapping[str, Any]], *, now: datetime) -> list[Text | Table]:
+    """What `show_app` prints."""
+    parts: list[Text | Table] = [app_line(about, now=now)]
+    if note := about.get("note"):
+        parts.append(Text(note, style="yellow"))
+    if tree:
+        parts.append(tree_table(tree))
+    return parts
+
+
+def app_line(about: Mapping[str, Any], *, now: datetime) -> Text:
+    """The line on one app: its name, engine, process, state, and since when."""
     state = about["state"]
-    if state != NO_ANSWER:
+    if about["started_at"] and state != NO_ANSWER:
         started = datetime.fromisoformat(about["started_at"])
         state += f" for {_duration((now - started.astimezone(UTC)).total_seconds())}"
     pid = f"pid {about['pid']}" if about["pid"] else None
-    console.print(Text(" · ".join(filter(None, (about["app"], about["engine"], pid, state))), style="bold"))
-    if note := about.get("note"):
-        console.print(Text(note, style="yellow"), soft_wrap=True)
-    if tree:
-        console.print(tree_table(tree))
+    return Text(" · ".join(filter(None, (about["app"], about["engine"], pid, state))), style="bold")
 
 
 def show_tree(tree: Sequence[Mapping[str, Any]], *, to: IO[str]) -> None:
-    """The trees of an app."""
-    _console(to).print(tree_table(tree))
+    """The trees of an app as a table."""
+    console_for(to).print(tree_table(tree))
+
+
+def show_branches(tree: Sequence[Mapping[str, Any]], *, to: IO[str]) -> None:
+    """The trees of an app, drawn as trees: how each supervisor restarts, and how each child has fared."""
+    console = console_for(to)
+    for root in tree:
+        drawn = Tree(_branch(root, root["id"]), guide_style="dim")
+        _grow(drawn, root)
+        console.print(drawn)
 
 
 def tree_table(tree: Sequence[Mapping[str, Any]]) -> Table:
@@ -59,7 +87,9 @@ def tree_table(tree: Sequence[Mapping[str, Any]]) -> Table:
     table.add_column("pid", justify="right", no_wrap=True)
     table.add_column("node", no_wrap=True)
     if with_reasons:
-        table.add_column("last ended with")
+        table.add_column(
+            _one_line_of("last ended with")
+        )  # the one column that may shrink, so that the others are whole
     for guide, node in rows:
         is_agent = node["kind"] != "supervisor"
         cells = [
@@ -70,8 +100,53 @@ def tree_table(tree: Sequence[Mapping[str, Any]]) -> Table:
             Text(str(node["pid"] or "")),
             Text(node["node"]),
         ]
-        table.add_row(*cells, *([Text(node["last_reason"])] if with_reasons else []))
+        table.add_row(*cells, *([_one_line_of(node["last_reason"])] if with_reasons else []))
     return table
+
+
+def show_letters(told: Mapping[str, Any], *, to: IO[str]) -> None:
+    """How many dead letters there are for each reason, and the latest ones."""
+    console = console_for(to)
+    if not told["total"]:
+        console.print(Text(f"{told['app']} has no dead letters: every message was handled"), soft_wrap=True)
+        return
+    counts = Table(box=None, pad_edge=False, header_style="dim")
+    counts.add_column("reason", no_wrap=True)
+    counts.add_column("dead letters", justify="right", no_wrap=True)
+    for reason, count in sorted(told["counts"].items(), key=lambda item: -item[1]):
+        counts.add_row(Text(reason), Text(f"{count:,}"))
+    if len(told["counts"]) > 1:
+        counts.add_row(Text("in all", style="bold"), Text(f"{told['total']:,}", style="bold"))
+    console.print(counts)
+    console.print()
+    latest = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("time", "reason", "message", "from", "to"):
+        latest.add_column(name, no_wrap=True, overflow="ellipsis")
+    for letter in told["latest"]:
+        at = datetime.fromisoformat(letter["at"]).astimezone()
+        life = f"#{letter['incarnation']}" if letter["incarnation"] else ""
+        names = (letter["reason"], letter["message"], letter["sender"], f"{letter['receiver']}{life}")
+        latest.add_row(Text(f"{at:%H:%M:%S}", style="dim"), *map(Text, names))
+    console.print(latest)
+    if told["total"] > len(told["latest"]):
+        console.print(Text(f"the latest {len(told['latest'])} of {told['total']:,}", style="dim"))
+
+
+def deed_text(done: Mapping[str, Any]) -> str:
+    """What became of an agent that was killed or restarted, in one sentence."""
+    before, after, took = done["before"], done["after"], _short_duration(done["took_s"])
+    was = "was killed" if done["deed"] == "kill" else "was stopped"
+    begun = f"{done['agent']} {was} ({_life(before)})" if before else f"{done['agent']} did not run"
+    match done["state"]:
+        case "running":
+            back = "is back" if done["deed"] == "kill" else "runs again" if before else "runs now"
+            return f"{begun} and {back} after {took}: {_life(after)}"
+        case "gone":
+            return f"{begun} and is not started again: {done['why']}"
+        case "app_ended":
+            return f"{begun} and the whole app ended with it: {done['why']}"
+        case state:
+            return f"{begun} and is {state}: {done['why']}"
 
 
 def show_reply(reply: object, *, to: IO[str]) -> None:
@@ -85,7 +160,7 @@ def show_reply(reply: object, *, to: IO[str]) -> None:
 
 def show_findings(findings: Iterable[Finding], *, to: IO[str]) -> None:
     """One line for each finding, and below it what to do about one that is not good."""
-    console = _console(to)
+    console = console_for(to)
     for finding in findings:
         mark, style = MARKS[finding.verdict]
         line = Text.assemble((mark, style), " ", (finding.subject, "bold"), ": ", finding.text)
@@ -103,6 +178,46 @@ def _rows(node: Mapping[str, Any], guide: str, below: str) -> Iterator[tuple[str
         yield from _rows(child, below + ("└─ " if is_last else "├─ "), below + ("   " if is_last else "│  "))
 
 
+def _grow(drawn: Tree, node: Mapping[str, Any]) -> None:
+    for child in node["children"]:
+        _grow(drawn.add(_branch(child, child["id"].rpartition("/")[2])), child)
+
+
+def _branch(node: Mapping[str, Any], name: str) -> Text:
+    """One supervisor or agent on one line; what is as it mostly is, such as no restart, is left out."""
+    life = " ".join(filter(None, (f"#{node['incarnation']}", f"pid {node['pid']}" if node["pid"] else "")))
+    restarts = f"{node['restarts']} restart{'s' if node['restarts'] != 1 else ''}" if node["restarts"] else ""
+    parts = [
+        (node["restart"], ""),
+        (f"{node['strategy']}, {node['intensity']}" if node["strategy"] else "", "cyan"),
+        (node["state"], STATE_STYLES.get(node["state"], "")),
+        (life, "dim"),
+        (restarts, "yellow"),
+        (f"last ended with {_one_line(node['last_reason'])}" if node["last_reason"] else "", "dim"),
+    ]
+    line = Text(name, style="bold")
+    for number, (text, style) in enumerate(part for part in parts if part[0]):
+        line.append("  " if number == 0 else " · ", style="dim").append(text, style=style)
+    return line
+
+
+def _one_line_of(text: str) -> Text:
+    """One line, cut where the terminal ends, so that there is one line for each agent."""
+    return Text(_one_line(text), no_wrap=True, overflow="ellipsis")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _life(life: Mapping[str, Any]) -> str:
+    return f"#{life['incarnation']}, pid {life['pid']}" if life["pid"] else f"#{life['incarnation']}"
+
+
+def _short_duration(seconds: float) -> str:
+    return f"{seconds * 1_000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
 def _duration(seconds: float) -> str:
     for unit_s, name in _DURATIONS:
         if seconds >= unit_s:
@@ -110,6 +225,7 @@ def _duration(seconds: float) -> str:
     return f"{max(0, int(seconds))} s"
 
 
-def _console(to: IO[str]) -> Console:
+def console_for(to: IO[str]) -> Console:
+    """The console for a terminal, or for a file or pipe, where nothing is cut off."""
     width = None if to.isatty() else PLAIN_WIDTH_CHARS
     return Console(file=to, width=width, highlight=False, markup=False, emoji=False)

@@ -1,6 +1,6 @@
 """The kernel: typed messages, mailboxes, cells, refs, exits; no Ray, no Redis.
 
-Reading order: errors, address, message, lifecycle, envelope → mailbox, cell, context, ref →
+Reading order: errors, address, message, lifecycle, envelope → mailbox, cell, context, ref, asking →
 delivery, runtime → link, codec, peers (between processes) → testing.
 """
 
@@ -8,6 +8,7 @@ if __name__ != "regrow.runtime":
     raise ImportError(f"this is regrow.runtime; import it under that name, not as {__name__!r}")
 
 from regrow.runtime.address import ActorId, Address, HostId, Incarnation, child_id
+from regrow.runtime.ask_all import AskOutcome, NoReply, Replied
 from regrow.runtime.behavior import Behavior
 from regrow.runtime.context import CellContext, Timer
 from regrow.runtime.errors import (
@@ -29,6 +30,8 @@ from regrow.runtime.errors import (
     Refused,
     RegistryFull,
     RegrowError,
+    SlotsFull,
+    StashFull,
     TooLate,
     WorldBroke,
 )
@@ -51,6 +54,7 @@ from regrow.runtime.mailbox import MailboxSettings, Overflow
 from regrow.runtime.message import Message, Request
 from regrow.runtime.placement import Dedicated, Packed, Placement
 from regrow.runtime.ref import ActorRef
+from regrow.runtime.reply_slot import ReplySlot
 from regrow.runtime.runtime import Runtime
 from regrow.runtime.starter import KillOutcome, Started, Starter, StartFailed, StartRequest
 
@@ -60,6 +64,7 @@ __all__ = [
     "Address",
     "AskCycle",
     "AskFailed",
+    "AskOutcome",
     "AskTimeout",
     "Behavior",
     "Bug",
@@ -88,6 +93,7 @@ __all__ = [
     "Misuse",
     "NameTaken",
     "NoProc",
+    "NoReply",
     "Normal",
     "NotAllowed",
     "OutOfBudget",
@@ -98,13 +104,17 @@ __all__ = [
     "Refused",
     "RegistryFull",
     "RegrowError",
+    "Replied",
+    "ReplySlot",
     "Request",
     "Runtime",
     "Shutdown",
+    "SlotsFull",
     "StartFailed",
     "StartRequest",
     "Started",
     "Starter",
+    "StashFull",
     "Timer",
     "TooLate",
     "Unreachable",

@@ -1,28 +1,56 @@
 """The asks that wait in this process for a reply, each with a deadline.
 
-Timers cost more than an ask itself, so there is one for all: it stands at the earliest deadline it
-knew when it was set, and looks through the asks that wait when it fires. Deadlines come true at
-most `GRAIN_S` late.
+Timers cost more than an ask itself, so there is one for all: it stands at the earliest time at which
+something was due when it was set, and looks through the asks that wait when it fires. Deadlines come
+true at most `GRAIN_S` late.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from regrow.runtime.address import ActorId, HostId
 from regrow.runtime.errors import AskTimeout
 from regrow.runtime.message import Request
 
+if TYPE_CHECKING:
+    from regrow.runtime.context import CellContext
+    from regrow.runtime.envelope import Envelope
+
 GRAIN_S = 0.005
 """The least time between two looks through the waiting asks, so that many deadlines cost few looks."""
+PROBE_AFTER_S = 0.25
+"""How long an ask of a turn waits until it is followed, lest agents block each other; then twice as long each time."""
+PROBE_GRAIN_S = 0.1
+"""The least time between two looks for asks that have waited so long."""
+LAST_ROUNDS = 3
+"""Rounds of the loop that a reply which is in the process at the deadline has to reach its asker: one for its packet
+to be handed over, one for the task that reads it, one for the turn that gave it here."""
+
+_NEVER = float("inf")
 
 
 class PendingAsk:
-    """One ask that waits. `host` is where the receiver was when it left, None while unknown."""
+    """One ask that waits. `host` is where the receiver was when it left, None while unknown.
 
-    __slots__ = ("actor", "ask_id", "deadline", "future", "host", "request", "timeout_s")
+    `turn` is the turn that asks, None outside of any; `probe_at` when to look whether it is blocked.
+    """
+
+    __slots__ = (
+        "actor",
+        "ask_id",
+        "deadline",
+        "envelope",
+        "future",
+        "host",
+        "probe_at",
+        "probe_in_s",
+        "request",
+        "timeout_s",
+        "turn",
+    )
 
     def __init__(
         self,
@@ -40,6 +68,10 @@ class PendingAsk:
         self.deadline = deadline
         self.future = future
         self.host: HostId | None = None
+        self.envelope: Envelope | None = None
+        self.turn: CellContext | None = None
+        self.probe_at = _NEVER
+        self.probe_in_s = PROBE_AFTER_S
 
 
 class Asks:
@@ -50,7 +82,9 @@ class Asks:
         self._waiting: dict[int, PendingAsk] = {}
         self._next_id = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = float("inf")
+        self._timer_at = _NEVER
+        self.on_long_wait: Callable[[list[PendingAsk]], None] | None = None
+        """Told of asks of turns that wait so long that agents may block each other."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -58,11 +92,24 @@ class Asks:
     def __iter__(self) -> Iterator[PendingAsk]:
         return iter(list(self._waiting.values()))
 
-    def open(self, actor: ActorId, request: Request[Any], timeout_s: float, deadline: float) -> PendingAsk:
+    def open(
+        self,
+        actor: ActorId,
+        request: Request[Any],
+        timeout_s: float,
+        deadline: float,
+        turn: CellContext | None = None,
+        probe_at: float = _NEVER,
+    ) -> PendingAsk:
         """A new ask whose future ends with the reply, a failure, or AskTimeout at the deadline."""
         self._next_id += 1
         ask = PendingAsk(self._next_id, actor, request, timeout_s, deadline, self._loop.create_future())
         self._waiting[ask.ask_id] = ask
+        if turn is not None:
+            ask.turn = turn
+            ask.probe_at = probe_at
+            if probe_at < self._timer_at:
+                self._set_timer(min(probe_at, deadline))
         if deadline < self._timer_at:
             self._set_timer(deadline)
         return ask
@@ -103,7 +150,7 @@ class Asks:
             self.fail(ask.ask_id, error(ask))
         if self._timer is not None:
             self._timer.cancel()
-            self._timer, self._timer_at = None, float("inf")
+            self._timer, self._timer_at = None, _NEVER
 
     def _set_timer(self, at: float) -> None:
         if self._timer is not None:
@@ -113,12 +160,31 @@ class Asks:
 
     def _look(self) -> None:
         now = self._loop.time()
-        earliest = float("inf")
-        for ask in list(self._waiting.values()):
+        next_deadline = next_probe = _NEVER
+        over: list[PendingAsk] = []
+        waits_long: list[PendingAsk] = []
+        for ask in self._waiting.values():
             if ask.deadline <= now:
-                self.fail(ask.ask_id, AskTimeout(ask.actor, type(ask.request).__name__, ask.timeout_s))
-            elif ask.deadline < earliest:
-                earliest = ask.deadline
-        self._timer, self._timer_at = None, float("inf")
-        if earliest != float("inf"):
-            self._set_timer(max(earliest, now + GRAIN_S))
+                over.append(ask)
+                continue
+            if ask.probe_at <= now:
+                waits_long.append(ask)
+                ask.probe_at, ask.probe_in_s = now + ask.probe_in_s, 2 * ask.probe_in_s
+            next_deadline = min(next_deadline, ask.deadline)
+            next_probe = min(next_probe, ask.probe_at)
+        self._timer, self._timer_at = None, _NEVER
+        due = min(max(next_deadline, now + GRAIN_S), max(next_probe, now + PROBE_GRAIN_S))
+        if due != _NEVER:
+            self._set_timer(due)
+        if over:
+            self._expire(over, LAST_ROUNDS)
+        if waits_long and self.on_long_wait is not None:
+            self.on_long_wait(waits_long)
+
+    def _expire(self, over: list[PendingAsk], rounds: int) -> None:
+        """Fails asks at their deadline, behind every reply that is in the process already (SEMANTICS 4)."""
+        if rounds:
+            self._loop.call_soon(self._expire, over, rounds - 1)
+            return
+        for ask in over:
+            self.fail(ask.ask_id, AskTimeout(ask.actor, type(ask.request).__name__, ask.timeout_s))

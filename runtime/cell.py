@@ -27,6 +27,7 @@ from regrow.runtime.errors import MailboxFull
 from regrow.runtime.lifecycle import Down, ExitReason, ExitSignal, Killed, Reachable, Unreachable, crashed
 from regrow.runtime.mailbox import Mailbox
 from regrow.runtime.outcome import Outcome
+from regrow.runtime.reply_slot import OpenSlots
 from regrow.runtime.signals import Failure, failure_of
 from regrow.runtime.turn import MAX_CONCURRENT_TURNS, run_turn, runs_beside, start_turn_beside, would_deadlock
 
@@ -68,6 +69,7 @@ class Cell:
         "incarnation",
         "is_over",
         "mailbox",
+        "open_slots",
         "parent",
         "request",
         "runtime",
@@ -102,6 +104,8 @@ class Cell:
         self._in_serial_turn = False
         self.bonds = Bonds()
         self.holds_names = False  # set by whoever takes a name or a membership; then the exit gives them back
+        self.open_slots = OpenSlots(self.runtime.loop)
+        self.mailbox.unstash_all()
         self._exiting: asyncio.Task[None] | None = None
         self.state = State.STARTING
         self.stop_reason: ExitReason | None = None
@@ -131,6 +135,8 @@ class Cell:
             if not self.bonds.awaits(envelope.message):
                 return Outcome.TAKEN
             self.mailbox.put_in_turn(envelope, self.accept)
+        elif envelope.kind != Kind.NOTICE:
+            self.runtime.asking.answered(self, envelope)
         else:
             self.mailbox.put(envelope)
         if self.task is None and self.state is State.RUNNING:
@@ -146,6 +152,11 @@ class Cell:
         """True when the message's handler may run while another does."""
         runs_concurrently = getattr(self.behavior, "runs_concurrently", None)
         return runs_concurrently is not None and runs_concurrently(message)
+
+    @property
+    def is_between_turns(self) -> bool:
+        """True while it starts or stops: its asks then are those of no turn, and its messages wait all the same."""
+        return self.state in (State.STARTING, State.STOPPING)
 
     def accept(self, envelope: Envelope) -> None:
         """Takes an envelope for which room was found."""
@@ -275,10 +286,12 @@ class Cell:
             if envelope.kind == Kind.ASK:
                 self.debts.owe(envelope, self.incarnation, reason)
             elif envelope.kind == Kind.TELL:
-                self.runtime.dead_letters.add(envelope, "crashed")
+                self.runtime.dead_letters.add(envelope, "crashed", self.incarnation)
         self.in_turn.clear()
         if self.mailbox:
             self._refuse_what_was_for(self.incarnation, reason)
+        for envelope in self.open_slots.take_all():
+            self.debts.owe(envelope, self.incarnation, reason)
         self._end_tasks()
         if self.children or self.holds_names or hasattr(self.behavior, "ended") or self._parent_comes_first():
             self._exiting = self.runtime.spawn_task(self._exit_in_steps(reason, quiet))

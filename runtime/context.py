@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import structlog
 
 from regrow.runtime import telemetry
 from regrow.runtime.address import ActorId, Address, Incarnation, child_id
+from regrow.runtime.ask_all import AskOutcome, ask_all, paired
 from regrow.runtime.envelope import Envelope, Kind, Origin
 from regrow.runtime.errors import Closed, Misuse
 from regrow.runtime.lifecycle import ExitReason, Normal
 from regrow.runtime.message import Message, Request
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, ActorRef
+from regrow.runtime.reply_slot import ReplySlot
 from regrow.runtime.signals import Untie, Unwatch, Watch
 
 if TYPE_CHECKING:
@@ -33,6 +35,12 @@ R = TypeVar("R")
 
 current: ContextVar[CellContext | None] = ContextVar("regrow_current", default=None)
 """The context of the turn that runs, so that a bare ref knows on whose behalf it is used."""
+
+
+class SetAside:
+    """In place of a reply: the message goes into the stash and is handled later."""
+
+    __slots__ = ()
 
 
 class Timer:
@@ -53,13 +61,15 @@ class Timer:
 class CellContext:
     """One turn of one actor."""
 
-    __slots__ = ("_cell", "_envelope", "_origin", "incarnation")
+    __slots__ = ("_cell", "_envelope", "_origin", "incarnation", "instead")
 
     def __init__(self, cell: Cell, envelope: Envelope | None) -> None:
         self._cell = cell
         self._envelope = envelope
         self._origin: Origin | None = None
         self.incarnation: Incarnation = cell.incarnation
+        self.instead: ReplySlot[Any] | SetAside | None = None
+        """What this turn gives in place of a reply."""
 
     # ---- identity ------------------------------------------------------------------------------
 
@@ -107,6 +117,11 @@ class CellContext:
         return self._envelope.deadline - self._cell.runtime.loop.time()
 
     @property
+    def deadline_at(self) -> float | None:
+        """The same as a time of this process's loop."""
+        return self._envelope.deadline if self._envelope is not None else None
+
+    @property
     def log(self) -> Any:
         """A structlog logger that names this agent, its incarnation and the trace on every line."""
         trace = self._envelope.origin.trace if self._envelope is not None else ""
@@ -143,6 +158,14 @@ class CellContext:
         if self._cell.is_over or self._cell.incarnation != self.incarnation:
             raise Closed(f"{self._cell.actor}#{self.incarnation} has ended; what is left of it can send nothing")
 
+    def turn_that_runs(self) -> tuple[Cell, Envelope | None] | None:
+        """This turn, while it keeps its agent from the messages behind it; None once it is over."""
+        cell, envelope = self._cell, self._envelope
+        if cell.incarnation != self.incarnation or cell.is_over:
+            return None
+        runs = cell.is_between_turns if envelope is None else envelope in cell.in_turn
+        return (cell, envelope) if runs else None
+
     # ---- messages ------------------------------------------------------------------------------
 
     def ref(self, target: ActorRef | str | object) -> ActorRef:
@@ -163,6 +186,84 @@ class CellContext:
     ) -> R:
         """Sends and waits for the reply. See ActorRef.ask."""
         return await self.ref(target).ask(request, timeout_s=timeout_s)
+
+    @overload
+    async def ask_all(
+        self, targets: Iterable[object], request: Request[R], *, timeout_s: float = DEFAULT_ASK_TIMEOUT_S
+    ) -> list[AskOutcome[R]]: ...
+
+    @overload
+    async def ask_all(
+        self, targets: Iterable[tuple[object, Request[R]]], *, timeout_s: float = DEFAULT_ASK_TIMEOUT_S
+    ) -> list[AskOutcome[R]]: ...
+
+    @overload  # with replies of several types
+    async def ask_all(
+        self, targets: Iterable[tuple[object, Request[Any]]], *, timeout_s: float = DEFAULT_ASK_TIMEOUT_S
+    ) -> list[AskOutcome[Any]]: ...
+
+    async def ask_all(
+        self, targets: Iterable[Any], request: Request[Any] | None = None, *, timeout_s: float = DEFAULT_ASK_TIMEOUT_S
+    ) -> list[AskOutcome[Any]]:
+        """Asks many at once, under one deadline: the same request of all, or pairs of a target and its request.
+
+        Gives in the order of the targets a `Replied` or a `NoReply` with the error that `ask` would have raised;
+        no target's error ends the others. Cancelled, it cancels them all. Raises Misuse for more than MAX_TARGETS.
+        """
+        self._on_own_thread()
+        return await ask_all(self._cell.runtime.asking, self.ref, paired(targets, request), timeout_s)
+
+    @overload
+    def defer_reply(self, request: Request[R]) -> ReplySlot[R]: ...
+
+    @overload
+    def defer_reply(self) -> ReplySlot[Any]: ...
+
+    def defer_reply(self, request: Request[Any] | None = None) -> ReplySlot[Any]:
+        """Takes the reply slot of this turn's request: any agent that gets it may answer later, once.
+
+        The handler returns the slot (or None), and its agent serves the next message. The asker still fails at once
+        when this life ends before the answer, and at its deadline. Given the request, the slot has its reply's type.
+
+        Raises SlotsFull when this agent owes MAX_OPEN_SLOTS replies; Misuse outside of a request's turn.
+        """
+        self._on_own_thread()
+        self.live()
+        cell, envelope = self._cell, self._envelope
+        if isinstance(self.instead, ReplySlot):
+            raise Misuse(f"{cell.actor} has taken its reply slot in this turn already; hand that one on")
+        if envelope is None or envelope.kind != Kind.ASK or envelope not in cell.in_turn or self.instead is not None:
+            raise Misuse("only the turn of a request that was asked and not set aside has a reply to defer")
+        if request is not None and request is not envelope.message:
+            raise Misuse(f"{type(request).__name__} is not what this turn handles; give its own request, or none")
+        slot = cell.open_slots.open(envelope, cell.runtime.ref_to(Address(cell.actor, self.incarnation)))
+        self.instead = slot
+        self._origin = None  # its asker waits for whoever has the slot, and no longer for this turn
+        return slot
+
+    def stash(self) -> None:
+        """Sets this turn's message aside when the handler returns; `unstash_all` brings it back.
+
+        What is set aside keeps its order and its deadline, counts as queued, and comes back to the front of the
+        mailbox when the agent restarts. Raises StashFull when half of the mailbox is set aside already.
+        """
+        self._on_own_thread()
+        self.live()
+        cell, envelope = self._cell, self._envelope
+        if envelope is None or envelope not in cell.in_turn or isinstance(self.instead, ReplySlot):
+            raise Misuse("only the turn of a message whose reply was not deferred can set that message aside")
+        for over in cell.mailbox.take_expired(cell.runtime.loop.time()):
+            cell.runtime.dead_letters.add(over, "expired")
+        cell.mailbox.check_stash(envelope)
+        self.instead = SetAside()
+
+    def unstash_all(self) -> int:
+        """Puts all that was set aside in front of the mailbox again, in its order; returns how many these are."""
+        self._on_own_thread()
+        self.live()
+        count = self._cell.mailbox.unstash_all()
+        self._cell.wake()
+        return count
 
     def after(self, delay_s: float, message: Message) -> Timer:
         """Sends `message` to this actor in `delay_s` seconds, if this incarnation is still the one that runs."""

@@ -333,6 +333,8 @@ class Delivery:
                     self.send(Envelope(kind_of(ended), linked, ended, envelope.origin, incarnation=its_life))
             case _ if envelope.kind <= Kind.ASK:
                 self.dead(envelope, Outcome.NOT_HERE)
+            case _ if envelope.kind in (Kind.REPLY, Kind.FAILURE):
+                self._dead.add(envelope, "late_reply")  # by a slot whose life is over, and with it the ask
             case _:
                 pass  # a stop or an unwatch of somebody who is gone has come true; a Down for nobody tells nothing
 

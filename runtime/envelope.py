@@ -137,6 +137,10 @@ class Envelope:
         """True when somebody waits for the reply."""
         return self.kind == Kind.ASK
 
+    def is_ask_of(self, host: HostId, ask_id: int) -> bool:
+        """True for the ask of this number in that host."""
+        return self.ask_id == ask_id and self.reply_host == host and self.kind == Kind.ASK
+
     def __repr__(self) -> str:
         return f"<{self.kind.name.lower()} {type(self.message).__name__} to {self.receiver}>"
 

@@ -13,7 +13,9 @@ RegrowError
 │   ├── NotAllowed          the capability does not reach this far
 │   ├── NameTaken           another has the name; it tells who
 │   ├── RegistryFull        no more names or memberships can be held
-│   └── OutOfBudget         the money or tokens set aside do not suffice
+│   ├── OutOfBudget         the money or tokens set aside do not suffice
+│   ├── StashFull           as many messages are set aside as may be
+│   └── SlotsFull           as many replies are deferred as may be
 ├── TooLate             the deadline passed
 │   └── AskTimeout          no reply in time; the callee may still be running
 ├── AskFailed           the other side ended while it owed a reply
@@ -135,6 +137,36 @@ class RegistryFull(Refused):
 
 class OutOfBudget(Refused):
     """What was set aside for this work does not suffice for the next call."""
+
+
+class StashFull(Refused):
+    """An agent has set aside as many messages as its mailbox allows."""
+
+    actor = ""
+    limit = 0
+
+    def __init__(self, actor: str, limit: int) -> None:
+        super().__init__(
+            f"{actor} has set aside {limit} messages, and its mailbox allows no more; "
+            "unstash them earlier, refuse what can not be served, or give it a larger mailbox"
+        )
+        self.actor = actor
+        self.limit = limit
+
+
+class SlotsFull(Refused):
+    """An agent has deferred as many replies as it may."""
+
+    actor = ""
+    limit = 0
+
+    def __init__(self, actor: str, limit: int) -> None:
+        super().__init__(
+            f"{actor} has deferred {limit} replies that nobody gave yet, and no more may be open; "
+            "answer or refuse some of them, or let askers wait in the mailbox"
+        )
+        self.actor = actor
+        self.limit = limit
 
 
 class TooLate(RegrowError):

@@ -106,11 +106,6 @@ class Link(Generic[RowT]):
     # ---- rows ----------------------------------------------------------------------------------------------------
 
     @property
-    def has_undelivered(self) -> bool:
-        """Whether rows of ours are not known to have arrived where they go."""
-        return bool(self._out.unsent or self._out.unacked or self._out.waiting)
-
-    @property
     def has_room(self) -> bool:
         """Whether `send` takes a row that needs room, unless its receiver is blocked."""
         return self._out.has_room
@@ -118,6 +113,12 @@ class Link(Generic[RowT]):
     def has_room_for(self, receiver: Receiver) -> bool:
         """Whether `send` takes a row that needs room for this receiver."""
         return self._out.has_room_for(receiver)
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether the peer has acknowledged all rows and reports but those that wait for room there."""
+        out = self._out
+        return self.is_closed or not (out.unsent or out.unacked or self._in.marks or self._in.has_settled)
 
     def send(self, row: RowT) -> bool:
         """Takes a row to be delivered once, in order; False if a limit is reached (`relieved` tells when to retry).

@@ -1,7 +1,8 @@
 """The bounded queue of one actor: a system lane that overtakes, and a user lane with a limit.
 
-The bound counts tells and asks of all senders together (SEMANTICS 5). Replies, Downs and trapped
-exits take their place in the user lane without needing room, since what they answer was bounded.
+The bound counts tells and asks of all senders together (SEMANTICS 5), those that their actor has set
+aside included. Replies, Downs and trapped exits take their place in the user lane without needing
+room, since what they answer was bounded.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from regrow.runtime.address import Incarnation
+from regrow.runtime.address import HostId, Incarnation
 from regrow.runtime.envelope import Envelope, Kind
+from regrow.runtime.errors import StashFull
 from regrow.runtime.lifecycle import Down, Reachable, Unreachable
 from regrow.runtime.outcome import Outcome
 
 DEFAULT_CAPACITY = 1_000
+
+STASH_SHARE = 0.5
+"""The part of a mailbox that its stash may fill; the rest stays open for the message that ends the waiting."""
 
 
 class Overflow(enum.Enum):
@@ -69,23 +74,25 @@ class Waiting:
 class Mailbox:
     """Two lanes of envelopes. `dropped` is told what the overflow policy threw away."""
 
-    __slots__ = ("_dropped", "_waiters", "capacity", "overflow", "system", "taken", "user")
+    __slots__ = ("_bound", "_dropped", "_waiters", "capacity", "overflow", "stashed", "system", "taken", "user")
 
     def __init__(self, settings: MailboxSettings, dropped: Callable[[Envelope, str], None]) -> None:
         self.capacity = settings.capacity
         self.overflow = settings.overflow
         self.system: deque[Envelope] = deque()
         self.user: deque[Envelope] = deque()
+        self.stashed: deque[Envelope] = deque()
         self.taken = 0
+        self._bound = settings.capacity  # of the user lane: what is stashed takes from it
         self._waiters: deque[RoomWaiter] = deque()
         self._dropped = dropped
 
     def __len__(self) -> int:
-        return len(self.user)
+        return len(self.user) + len(self.stashed)
 
     def offer(self, envelope: Envelope) -> Outcome:
         """Puts a tell or ask at the end of the user lane, or says why not."""
-        if len(self.user) < self.capacity and not self._waiters:
+        if len(self.user) < self._bound and not self._waiters:
             self.user.append(envelope)
             return Outcome.TAKEN
         if self.overflow is Overflow.BLOCK:
@@ -148,7 +155,7 @@ class Mailbox:
     def serve_waiters(self) -> None:
         """Offers room to the waiters in their order, as far as it goes."""
         while self._waiters:
-            room = self.capacity - len(self.user)
+            room = self._bound - len(self.user)
             if room <= 0 or room < self._waiters[0].share * self.capacity:
                 return
             self._waiters.popleft().offer_room(room)
@@ -156,27 +163,89 @@ class Mailbox:
     def remove_news(self, monitor: int) -> None:
         """Takes out what is queued of a monitor that was taken back."""
         waiting = [waiter.envelope for waiter in self._waiters if isinstance(waiter, Waiting)]
-        for envelope in (*self.user, *waiting):
+        for envelope in (*self.user, *waiting, *self.stashed):
             if isinstance(envelope.message, Down | Unreachable | Reachable) and envelope.message.monitor == monitor:
                 if not self.withdraw(envelope):
-                    self.user.remove(envelope)
+                    self._remove(envelope)
 
     def take_out(self, life: Incarnation) -> tuple[list[Envelope], list[Envelope]]:
         """Takes out the tells and asks that are meant for this life of the actor alone.
 
-        Those that are queued, and those of local senders that wait for room.
+        Those that are queued or set aside, and those of local senders that wait for room.
         """
 
         def is_meant(envelope: Envelope) -> bool:
             return envelope.incarnation == life and envelope.kind <= Kind.ASK
 
-        queued = [envelope for envelope in self.user if is_meant(envelope)]
+        queued = [envelope for envelope in (*self.stashed, *self.user) if is_meant(envelope)]
         waiters = [waiter for waiter in self._waiters if isinstance(waiter, Waiting) and is_meant(waiter.envelope)]
+        for envelope in queued:
+            self._remove(envelope)
+        for waiter in waiters:
+            self._waiters.remove(waiter)
         if queued or waiters:
-            self.user = deque(envelope for envelope in self.user if not is_meant(envelope))
-            self._waiters = deque(waiter for waiter in self._waiters if waiter not in waiters)
             self.serve_waiters()
         return queued, [waiter.envelope for waiter in waiters]
+
+    def holds(self, host: HostId, ask_id: int) -> bool:
+        """True when this ask of that host is queued here, set aside, or may be among those that wait for room."""
+        return self._find(host, ask_id) is not None or any(
+            not isinstance(waiter, Waiting) or waiter.envelope.is_ask_of(host, ask_id) for waiter in self._waiters
+        )
+
+    def take_back(self, host: HostId, ask_id: int) -> Envelope | None:
+        """Takes out an ask that has not begun, since nobody waits for its reply any more; None if it is not here."""
+        envelope = self._find(host, ask_id)
+        if envelope is not None:
+            self._remove(envelope)
+            self.serve_waiters()
+        return envelope
+
+    def _find(self, host: HostId, ask_id: int) -> Envelope | None:
+        return next((each for each in (*self.user, *self.stashed) if each.is_ask_of(host, ask_id)), None)
+
+    def _remove(self, envelope: Envelope) -> None:
+        if envelope in self.stashed:
+            self.stashed.remove(envelope)
+            self._bound += 1
+        else:
+            self.user.remove(envelope)
+
+    # ---- the stash -----------------------------------------------------------------------------
+
+    @property
+    def stash_limit(self) -> int:
+        """How many messages may be set aside at once."""
+        return int(self.capacity * STASH_SHARE)
+
+    def check_stash(self, envelope: Envelope) -> None:
+        """Raises StashFull when no more may be set aside."""
+        if len(self.stashed) >= self.stash_limit:
+            raise StashFull(envelope.receiver, self.stash_limit)
+
+    def stash(self, envelope: Envelope) -> None:
+        """Sets aside a message that was taken. It counts as queued. Raises StashFull."""
+        self.check_stash(envelope)
+        self.stashed.append(envelope)
+        self.taken -= 1
+        self._bound -= 1
+
+    def unstash_all(self) -> int:
+        """Puts what was set aside in front again, in the order in which it was; returns how many these are."""
+        count = len(self.stashed)
+        self.user.extendleft(reversed(self.stashed))
+        self.stashed.clear()
+        self._bound = self.capacity
+        return count
+
+    def take_expired(self, now: float) -> list[Envelope]:
+        """Takes out what was set aside and whose deadline is past."""
+        over = [each for each in self.stashed if each.deadline is not None and each.deadline <= now]
+        for envelope in over:
+            self._remove(envelope)
+        if over:
+            self.serve_waiters()
+        return over
 
     def give_up_waiters(self) -> list[Envelope]:
         """The envelopes of local senders that waited for room, when no room will come.
@@ -194,6 +263,7 @@ class Mailbox:
 
     def drain(self) -> list[Envelope]:
         """Everything that is queued, system lane first; the mailbox is empty afterwards."""
+        self.unstash_all()
         left = [*self.system, *self.user]
         self.system.clear()
         self.user.clear()

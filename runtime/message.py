@@ -144,6 +144,11 @@ def reply_type(request: type[Request[Any]]) -> object:
     )
 
 
+def wrong_reply(request: type[Request[Any]], value: object) -> InvalidMessage:
+    """What is raised where `value` is given as a reply and the request names another type."""
+    return InvalidMessage(f"the reply to {request.__name__} must be {request.reply()}, not {type(value).__name__}")
+
+
 def registered(name: str) -> type[Message] | None:
     """The message class of that wire name, when its module has been imported here."""
     return _registry.get(name)

@@ -111,7 +111,7 @@ class Names:
         log.error("the names of an actor that ended may not be free", agent=cell.actor, incarnation=cell.incarnation)
 
     async def _ask(self, request: Request[R], *, timeout_s: float = DEFAULT_ASK_TIMEOUT_S) -> R:
-        return await self._runtime.ask(Address(REGISTRY), request, timeout_s, None)
+        return await self._runtime.asking.ask(Address(REGISTRY), request, timeout_s, None)
 
     def _marked(self, cell: Cell, name: str) -> Held:
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_CHARS:

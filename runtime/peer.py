@@ -95,11 +95,6 @@ class Peer:
         """Sends, unless it would have to wait here for room."""
         return not self._must_wait(envelope) and self.link.send(envelope)
 
-    @property
-    def has_undelivered(self) -> bool:
-        """True while something that was sent may still be under way."""
-        return bool(self._overflow) or self.link.has_undelivered
-
     def _must_wait(self, envelope: Envelope) -> bool:
         """Behind others for the same receiver, or behind all for which room has just been found.
 
@@ -251,8 +246,14 @@ class Peer:
     def _deliver_rare(self, envelope: Envelope) -> Outcome:
         """Delivers all but tells and asks; whatever is taken is also handled."""
         if envelope.kind in (Kind.REPLY, Kind.FAILURE):
-            self._replied(envelope)
-        elif isinstance(envelope.message, Undecodable):
+            if envelope.incarnation is None:
+                self._replied(envelope)
+                return Outcome.TAKEN
+            if isinstance(envelope.message, Undecodable):
+                envelope.message = failure_of(_unreadable(envelope.receiver, envelope.message))
+            cell = self._runtime.cells.get(envelope.receiver)  # the life that has taken the slot knows what to do
+            return Outcome.NOT_HERE if cell is None else self._runtime.delivery.arrive(cell, envelope)
+        if isinstance(envelope.message, Undecodable):
             self._undecodable(envelope)
         elif envelope.origin.capability is not None and not self._runtime.delivery.permits(envelope):
             pass  # counted there; signals stop and tie, so they need the capability as messages do

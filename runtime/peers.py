@@ -28,10 +28,11 @@ from regrow.runtime.verdicts import HostDied, HostReachable, HostUnreachable
 
 LATE_S = 60.0
 """For so long after the death of a host what it had sent may still come, and is counted as dead letters."""
-ARRIVAL_LOOK_S = 0.002
-"""Between two looks whether all that was sent has arrived; nobody looks but a process that ends."""
 VERDICT_WAIT_S = 10.0
 """How long the verdict on a peer that a call found dead is waited for, before the call is believed."""
+
+LOOK_S = 0.005
+"""Between two looks whether all peers have what was sent to them; only a process that ends asks."""
 
 
 class Peers:
@@ -198,12 +199,6 @@ class Peers:
         """The peers that there are links to."""
         return list(self._peers)
 
-    async def all_arrived(self) -> None:
-        """Waits until everything that was sent has arrived, for a process that is about to end."""
-        # Links tell nobody that all has arrived, and nobody asks but a process that ends.
-        while any(peer.has_undelivered for peer in self._peers.values()):  # noqa: ASYNC110
-            await asyncio.sleep(ARRIVAL_LOOK_S)
-
     def tell_all(self, message: Message) -> None:
         """Tells every peer's runtime something about the whole app, behind what was sent to it before."""
         for host in self.known():
@@ -212,6 +207,13 @@ class Peers:
     def tell(self, host: HostId, message: Message) -> None:
         """Tells one peer's runtime something about the whole app."""
         self._peer(host).send(Envelope(Kind.NOTICE, EVERY_PROCESS, message, self._runtime.origin))
+
+    async def wait_delivered(self, limit_s: float) -> None:
+        """Waits until all peers have what was sent to them, so that this process may end; at most so long."""
+        for _ in range(round(limit_s / LOOK_S)):
+            if all(peer.link.is_delivered for peer in self._peers.values()):
+                return
+            await asyncio.sleep(LOOK_S)
 
     def close(self) -> None:
         """Ends every link of a process that stops."""

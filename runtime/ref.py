@@ -37,6 +37,11 @@ class ActorRef:
         self._runtime = runtime
 
     @property
+    def runtime(self) -> Runtime:
+        """The runtime of the process in which the ref is, for rooms that build on the kernel."""
+        return self._runtime
+
+    @property
     def id(self) -> str:
         """The logical id, such as `desk/clerk`."""
         return self.address.actor
@@ -68,7 +73,7 @@ class ActorRef:
             Refused: the receiver declined; it lives.
             MailboxFull, NotAllowed, CallingSelf, AskCycle, InvalidMessage: it could not be asked.
         """
-        return self._runtime.ask(self.address, request, timeout_s, command_id)
+        return self._runtime.asking.ask(self.address, request, timeout_s, command_id)
 
     async def stop(self, reason: ExitReason | None = None, *, grace_s: float | None = 10.0) -> None:
         """Asks the actor to end in order; its supervisor decides whether it comes back."""

@@ -17,7 +17,9 @@ from typing import Any, TypeVar
 
 from regrow.runtime import telemetry
 from regrow.runtime.address import ActorId, Address, HostId, Incarnation
-from regrow.runtime.asks import Asks, PendingAsk
+from regrow.runtime.ask_rings import AskRings
+from regrow.runtime.asking import Asking
+from regrow.runtime.asks import Asks
 from regrow.runtime.behavior import Behavior
 from regrow.runtime.bonds import ANY_LIFE, kind_of
 from regrow.runtime.cell import Cell, State
@@ -36,7 +38,6 @@ from regrow.runtime.signals import Failure, Stop, Tie, exit_of, failure_of
 from regrow.runtime.start import start_life
 from regrow.runtime.starter import StartRequest
 from regrow.runtime.tells import Settling
-from regrow.runtime.wire_forms import check as check_travels
 
 R = TypeVar("R")
 
@@ -44,6 +45,7 @@ PARENT_HEARS_S = 10.0
 """How long an end is told to nobody else while the parent's process can not be reached."""
 CHILD_GRACE_S = 5.0
 """How long the spawned children of an actor that ends may take to end themselves."""
+
 
 BehaviorMaker = Callable[[StartRequest], Behavior]
 """Makes the behavior of one life; runs user code and may raise anything."""
@@ -67,9 +69,12 @@ class Runtime:
         self.thread_id = threading.get_ident()
         self.origin = Origin(principal=principal)
         self.cells: dict[ActorId, Cell] = {}
-        self.dead_letters = DeadLetters(self.loop.time)
+        self.dead_letters = DeadLetters(self.loop.time, self.loop.call_later)
         self.names = Names(self)
         self.asks = Asks(self.loop)
+        self.asking = Asking(self, self.asks)
+        self.ask_rings = AskRings(self)
+        self.asks.on_long_wait = self.ask_rings.look
         self.delivery = Delivery(host, self.cells, directory, self.dead_letters, self._refused)
         self.services: dict[str, ActorId] = {}
         self.on_root_exit: Callable[[Cell, ExitReason], None] | None = None
@@ -120,23 +125,23 @@ class Runtime:
 
     async def tell(self, target: Address, message: Message, send_timeout_s: float) -> None:
         """See ActorRef.tell."""
-        envelope = self._envelope(Kind.TELL, target, message)
-        cell = self._cell_now(target.actor)
+        envelope = self.envelope(Kind.TELL, target, message)
+        cell = self.cell_now(target.actor)
         if cell is not None and self.delivery.arrive(cell, envelope) is Outcome.TAKEN:
             return
         settling = Settling(self.loop, envelope)
         self.delivery.send(envelope)
-        capacity = partial(self._capacity, target.actor)
+        capacity = partial(self.capacity, target.actor)
         outcome = await settling.taken(send_timeout_s, capacity=capacity, is_lost=self.delivery.is_lost)
         if outcome is Outcome.REJECTED:
-            raise MailboxFull(target.actor, self._capacity(target.actor), 0.0)
+            raise MailboxFull(target.actor, self.capacity(target.actor), 0.0)
         if outcome is not Outcome.TAKEN:
             self.delivery.dead(envelope, outcome)
 
     def tell_nowait(self, target: Address, message: Message) -> None:
         """See ActorRef.tell_nowait."""
-        envelope = self._envelope(Kind.TELL, target, message)
-        cell = self._cell_now(target.actor)
+        envelope = self.envelope(Kind.TELL, target, message)
+        cell = self.cell_now(target.actor)
         if cell is None:
             if not self.delivery.send_nowait(envelope):
                 raise MailboxFull(target.actor, 0, 0.0)
@@ -146,52 +151,13 @@ class Runtime:
             raise MailboxFull(target.actor, cell.mailbox.capacity, 0.0)
         self.delivery.settle(envelope, outcome)
 
-    def _cell_now(self, actor: ActorId) -> Cell | None:
+    def cell_now(self, actor: ActorId) -> Cell | None:
         """The cell of an actor here, unless earlier messages to it wait for it to be found."""
         resolving = self.delivery.resolving
         return None if resolving and actor in resolving else self.cells.get(actor)
 
-    async def ask(self, target: Address, request: Request[R], timeout_s: float, command_id: str | None) -> R:
-        """See ActorRef.ask."""
-        envelope = self._envelope(Kind.ASK, target, request)
-        now = self.loop.time()
-        deadline = now + timeout_s
-        ctx = current.get()
-        if ctx is not None and (left := ctx.deadline) is not None and left < timeout_s:
-            timeout_s, deadline = left, now + left
-        ask = self.asks.open(target.actor, request, timeout_s, deadline)
-        envelope.deadline = deadline
-        envelope.ask_id = ask.ask_id
-        envelope.reply_host = self.host
-        envelope.command_id = command_id
-        try:
-            cell = self._cell_now(target.actor)
-            if cell is None or self.delivery.arrive(cell, envelope) is not Outcome.TAKEN:
-                envelope.on_settled = lambda outcome: self._ask_settled(ask, outcome)
-                self.delivery.send(envelope)
-            return await ask.future  # type: ignore[return-value]
-        except BaseException:
-            if envelope.holder is not None:
-                envelope.holder.withdraw(envelope)  # nobody waits for the answer: it need not run
-            raise
-        finally:
-            self.asks.close(ask)
-
-    def _ask_settled(self, ask: PendingAsk, outcome: Outcome) -> None:
-        match outcome:
-            case Outcome.TAKEN:
-                return
-            case Outcome.REJECTED | Outcome.FULL:
-                self.asks.fail(ask.ask_id, MailboxFull(ask.actor, self._capacity(ask.actor), 0.0))
-            case Outcome.LOST | Outcome.TOO_LATE:
-                text = f"the host of {ask.actor} was lost while it held {type(ask.request).__name__}; it may have run"
-                self.asks.fail(ask.ask_id, AskFailed(ask.actor, Killed(detail="host lost"), text))
-            case Outcome.NOT_HERE:
-                asked = type(ask.request).__name__
-                text = f"{ask.actor} does not exist or has ended for good, so nobody can answer {asked}"
-                self.asks.fail(ask.ask_id, AskFailed(ask.actor, NoProc(), text))
-
-    def _envelope(self, kind: Kind, target: Address, message: Message) -> Envelope:
+    def envelope(self, kind: Kind, target: Address, message: Message) -> Envelope:
+        """What is sent to `target` from here and now. Raises Closed, InvalidMessage and NotAllowed."""
         if self.closed:
             raise Closed("this app has stopped; start it again before sending")
         if type(message) not in self._sendable[kind]:
@@ -212,35 +178,14 @@ class Runtime:
             )
         self._sendable[kind].add(type(message))
 
-    def _capacity(self, actor: ActorId) -> int:
+    def capacity(self, actor: ActorId) -> int:
+        """The bound of an actor's mailbox; 0 where it is not here."""
         cell = self.cells.get(actor)
         return cell.mailbox.capacity if cell is not None else 0
 
-    # ---- replying ------------------------------------------------------------------------------
-
-    def reply(self, envelope: Envelope, value: object) -> None:
-        """Sends the reply of an ask to where it waits."""
-        if envelope.reply_host == self.host:
-            if not self.asks.reply(envelope.ask_id, value):
-                self.dead_letters.add(envelope, "late_reply")
-            return
-        self._send_back(Kind.REPLY, envelope, value)
-
     def fail(self, envelope: Envelope, failure: Failure) -> None:
         """Answers an ask with a failure; a tell that fails is a dead letter."""
-        if envelope.kind != Kind.ASK:
-            self.dead_letters.add(envelope, failure.error)
-        elif envelope.reply_host == self.host:
-            self.asks.fail(envelope.ask_id, failure.exception(envelope.receiver))
-        else:
-            self._send_back(Kind.FAILURE, envelope, failure)
-
-    def _send_back(self, kind: Kind, envelope: Envelope, value: object) -> None:
-        carrier = self.delivery.carrier
-        assert carrier is not None and envelope.reply_host is not None
-        check_travels(value)
-        back = Envelope(kind, envelope.receiver, value, self.origin, ask_id=envelope.ask_id)
-        carrier.send(envelope.reply_host, back)
+        self.asking.fail(envelope, failure)
 
     # ---- starting and ending -------------------------------------------------------------------
 
@@ -359,12 +304,10 @@ class Runtime:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.asks.fail_all(self._closed_ask)
+        self.asking.fail_all()
         for cell in list(self.cells.values()):
             self.drop(cell, Killed(detail="the runtime closed"))
-
-    def _closed_ask(self, ask: PendingAsk) -> RegrowError:
-        return Closed(f"the app stopped before {ask.actor} had answered {type(ask.request).__name__}")
+        self.dead_letters.sum_up()
 
     # ---- small services ------------------------------------------------------------------------
 

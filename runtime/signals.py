@@ -71,6 +71,31 @@ class Stop(Message):
     grace_s: float | None
 
 
+class TakenBack(Message):
+    """The asker of this request has gone; it need not run, unless it has begun."""
+
+    host: HostId
+    ask_id: int
+
+
+class Chase(Message):
+    """Follows what an ask waits for; see ask_rings. A step of its path is who asks, in which host, and by which ask.
+
+    `found` is the ring that the chase before it found, and that has to be found again.
+    """
+
+    number: int
+    path: tuple[tuple[str, str, int], ...]
+    found: tuple[tuple[str, str, int], ...]
+
+
+class RingFound(Message):
+    """These agents block each other, and the receiver's ask of this number has to fail for it."""
+
+    ask_id: int
+    agents: tuple[str, ...]
+
+
 class Failure(Message):
     """What an asker gets instead of a reply.
 
@@ -108,6 +133,12 @@ def act_on(cell: Cell, signal: object) -> None:
                 cell.end(signal.reason)
         case Stop():
             cell.stop(signal.reason, signal.grace_s)
+        case TakenBack():
+            cell.runtime.asking.taken_back(cell, signal)
+        case Chase():
+            cell.runtime.ask_rings.follow(cell, signal)
+        case RingFound():
+            cell.runtime.ask_rings.found(cell, signal)
         case Exited():
             cell.children.pop(ActorId(signal.actor), None)
             settles = getattr(cell.behavior, "on_exit_of_child", None)
@@ -190,6 +221,9 @@ def _rebuilt(cls: type[RegrowError], text: str, actor: str) -> RegrowError:
     """The error without running its constructor, whose arguments are not known here; its text is."""
     error = cls.__new__(cls)
     Exception.__init__(error, text)
-    if isinstance(error, errors.AskCycle | errors.CallingSelf | errors.MailboxFull):
+    if isinstance(error, _NAMES_AN_ACTOR):
         error.actor = actor
     return error
+
+
+_NAMES_AN_ACTOR = (errors.AskCycle, errors.CallingSelf, errors.MailboxFull, errors.StashFull, errors.SlotsFull)

@@ -19,6 +19,23 @@ SEARCH_MEMORY = "search_memory"
 SEND = "send"
 PROCESS = "process"
 
+SUPERVISE = "supervise"
+"""The span of a supervisor's report where no other span is current."""
+
+CHILD_STARTED = "supervisor.child_started"
+CHILD_TERMINATED = "supervisor.child_terminated"
+RESTARTING = "supervisor.restarting"
+START_FAILED = "supervisor.start_failed"
+ESCALATED = "supervisor.escalated"
+
+AGENT_ID = "regrow.agent.id"
+AGENT_INCARNATION = "regrow.agent.incarnation"
+SUPERVISOR_ID = "regrow.supervisor.id"
+EXIT_KIND = "regrow.exit.kind"
+EXIT_REASON = "regrow.exit.reason"
+RESTARTS = "regrow.supervisor.restarts"
+DELAY_S = "regrow.supervisor.delay_s"
+
 _tracer = trace.get_tracer("regrow")
 _propagator = TraceContextTextMapPropagator()
 
@@ -44,3 +61,13 @@ def span(name: str, traceparent: str, attributes: Mapping[str, str | int | float
     parent = _propagator.extract({"traceparent": traceparent}) if traceparent else None
     with _tracer.start_as_current_span(name, context=parent, attributes=dict(attributes)):
         yield
+
+
+def event(name: str, attributes: Mapping[str, str | int | float | bool], *, span_name: str) -> None:
+    """An event on the current span; where none is recorded, on a short span of its own called `span_name`."""
+    current = trace.get_current_span()
+    if current.is_recording():
+        current.add_event(name, dict(attributes))
+        return
+    with _tracer.start_as_current_span(span_name) as span:
+        span.add_event(name, dict(attributes))

@@ -9,7 +9,7 @@ from regrow.runtime.envelope import Envelope
 from regrow.runtime.errors import ContactLost, MailboxFull
 from regrow.runtime.outcome import Outcome
 
-LOOK_AGAIN_S = 0.5
+LOOK_AGAIN_S = 0.01
 """How often a tell past its time looks whether it can be taken back by now, or whether contact is lost."""
 
 

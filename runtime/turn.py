@@ -10,11 +10,11 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from regrow.runtime.contain import is_interrupt
-from regrow.runtime.context import current
+from regrow.runtime.context import SetAside, current
 from regrow.runtime.envelope import Envelope, Kind, mark_handled
 from regrow.runtime.errors import AskCycle, CallingSelf, InvalidMessage, Refused
 from regrow.runtime.lifecycle import NoProc, crashed
-from regrow.runtime.message import Request
+from regrow.runtime.message import Request, wrong_reply
 from regrow.runtime.signals import Failure, failure_of
 
 if TYPE_CHECKING:
@@ -72,9 +72,12 @@ async def run_turn(cell: Cell, envelope: Envelope) -> None:
     cell.in_turn[envelope] = None
     ctx = cell.context(envelope)
     token = current.set(ctx)
+    is_stashed = False
     try:
         reply = await behavior.handle(envelope.message, ctx)
-        if envelope.kind == Kind.ASK and envelope in cell.in_turn:
+        if ctx.instead is not None:
+            is_stashed = _without_reply(cell, envelope, ctx.instead, reply)
+        elif envelope.kind == Kind.ASK and envelope in cell.in_turn:
             _answer(cell, envelope, reply)
     except Refused as refusal:
         _refuse(cell, envelope, refusal)
@@ -87,14 +90,14 @@ async def run_turn(cell: Cell, envelope: Envelope) -> None:
     finally:
         current.reset(token)
         cell.in_turn.pop(envelope, None)
-        if envelope.mark is not None:
+        if envelope.mark is not None and not is_stashed:
             mark_handled(envelope)
 
 
 def _is_over(cell: Cell, envelope: Envelope) -> bool:
     """True for what must not run any more: past its deadline, or meant for an earlier life."""
     if envelope.deadline is not None and envelope.deadline <= cell.runtime.loop.time():
-        cell.runtime.dead_letters.add(envelope, "expired")
+        cell.runtime.dead_letters.add(envelope, "expired", cell.incarnation)
         return True
     if envelope.incarnation is None or envelope.incarnation == cell.incarnation:
         return False
@@ -111,19 +114,34 @@ def _is_over(cell: Cell, envelope: Envelope) -> bool:
 
 def _answer(cell: Cell, envelope: Envelope, reply: object) -> None:
     request: Request[object] = cast("Request[object]", envelope.message)  # an ASK carries nothing else
-    expected = request.reply()
-    if not expected.accepts(reply):
-        raise InvalidMessage(f"the reply to {type(request).__name__} must be {expected}, not {type(reply).__name__}")
-    cell.runtime.reply(envelope, reply)
+    if not request.reply().accepts(reply):
+        raise wrong_reply(type(request), reply)
+    cell.runtime.asking.reply(envelope, reply)
+
+
+def _without_reply(cell: Cell, envelope: Envelope, instead: object, reply: object) -> bool:
+    """Ends a turn that has deferred its reply, or sets its message aside; True when it goes into the stash."""
+    if envelope not in cell.in_turn:
+        return False  # its life has ended and answered for it
+    if isinstance(instead, SetAside):
+        cell.mailbox.stash(envelope)
+        return True
+    if reply is not None and reply is not instead:
+        raise InvalidMessage(f"{cell.actor} took its reply slot and returned {reply!r:.80} too; return the slot")
+    return False
 
 
 def _refuse(cell: Cell, envelope: Envelope, refusal: Refused) -> None:
     if envelope not in cell.in_turn:
         return
-    if envelope.kind == Kind.ASK:
+    deferred = cell.open_slots.get(envelope.reply_host, envelope.ask_id) if envelope.ask_id else None
+    if deferred is not None:
+        cell.open_slots.settle(deferred)
+        cell.runtime.fail(deferred, failure_of(refusal))
+    elif envelope.kind == Kind.ASK:
         cell.runtime.fail(envelope, failure_of(refusal))
     else:
-        cell.runtime.dead_letters.add(envelope, "refused")
+        cell.runtime.dead_letters.add(envelope, "refused", cell.incarnation)
 
 
 def _cancelled(cell: Cell, envelope: Envelope, error: asyncio.CancelledError) -> None:
@@ -139,7 +157,7 @@ def _cancelled(cell: Cell, envelope: Envelope, error: asyncio.CancelledError) ->
     if envelope.kind == Kind.ASK:
         cell.debts.owe(envelope, cell.incarnation, cell.stop_reason)
     elif envelope.kind == Kind.TELL:
-        cell.runtime.dead_letters.add(envelope, "stopped")
+        cell.runtime.dead_letters.add(envelope, "stopped", cell.incarnation)
 
 
 def _crash(cell: Cell, envelope: Envelope, error: BaseException) -> None:

@@ -25,6 +25,7 @@ from regrow.runtime.errors import InvalidMessage
 from regrow.runtime.immutable import PLAIN, wire_name
 from regrow.runtime.message import Message, registered
 from regrow.runtime.ref import ActorRef
+from regrow.runtime.reply_slot import ReplySlot
 from regrow.runtime.wire_values import MAX_KNOWN_CLASSES, SCALARS, Parts, Undecodable, raw, settled
 
 MAX_DEPTH = 100
@@ -41,6 +42,7 @@ LEAVES: Final = (
     uuid.UUID,
     pathlib.PurePath,
     ActorRef,
+    ReplySlot,
 )
 """Classes whose every value travels; a datetime is a date."""
 
@@ -215,6 +217,8 @@ def _is_sure(annotation: object) -> bool:
         return all(type(value) in SCALARS or _is_sure(type(value)) for value in get_args(annotation))
     if annotation is None:
         return True
+    if get_origin(annotation) is ReplySlot:
+        return True
     if not isinstance(annotation, type):
         return False
     if issubclass(annotation, enum.Enum):
@@ -253,7 +257,7 @@ def _part_classes(annotation: object, seen: set[object]) -> Iterator[type]:
 def _fault(value: Any, path: str, parts: Parts | None, depth: int) -> str | None:
     """Why a value can not travel, with the path to what is in its way. `parts` None: a raw reply, not in a Message."""
     cls: type[Any] = type(value)
-    if cls in SCALARS or isinstance(value, ActorRef):
+    if cls in SCALARS or isinstance(value, ActorRef | ReplySlot):
         return None
     if depth > MAX_DEPTH:
         return f"{path} is nested deeper than {MAX_DEPTH} levels; send a reference to where it is kept"

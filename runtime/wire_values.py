@@ -14,6 +14,8 @@ one entry, `{tag: [part, …]}` (values that hold values), for nothing that trav
     ext 7 Decimal     its text                          {7: [item, …]}                               a set
     ext 8 UUID        16 bytes                          {8: [key, value, …]}                         a dict
     ext 9 path        p, w, P or W (pure, Windows), then its text
+                                                        {9: [actor, incarnation, reply host, ask_id, request]}
+                                                                                                     a ReplySlot
 
 The class of a Message is looked up in the registry of messages and nowhere else; that of an Enum member, dataclass
 or model only among the classes with which the message around it declares its fields. Until that message is known,
@@ -37,13 +39,14 @@ from typing import Any, Final, TypeAlias
 import msgpack
 from pydantic import BaseModel
 
-from regrow.runtime.address import ActorId, Address, Incarnation
+from regrow.runtime.address import ActorId, Address, HostId, Incarnation
 from regrow.runtime.immutable import PLAIN, wire_name
 from regrow.runtime.message import Message
 from regrow.runtime.ref import ActorRef
+from regrow.runtime.reply_slot import ReplySlot
 
 COMPLEX, DATETIME, DATE, TIME, INT, TIMEDELTA, DECIMAL, UUID, PATH = range(1, 10)
-REF, FROZENSET, MESSAGE, ENUM, PART, LIST, SET, DICT = range(1, 9)
+REF, FROZENSET, MESSAGE, ENUM, PART, LIST, SET, DICT, SLOT = range(1, 10)
 
 SCALARS: Final = frozenset(PLAIN)
 MAX_KNOWN_CLASSES = 4_096
@@ -184,6 +187,9 @@ _SPAN: Final = struct.Struct(">iii")
 _WRITERS: Final[dict[type, Callable[[Any], object]]] = {
     tuple: list,
     ActorRef: lambda ref: {REF: [ref.address.actor, ref.address.incarnation]},
+    ReplySlot: lambda slot: {
+        SLOT: [slot.taker.address.actor, slot.taker.address.incarnation, slot.reply_host, slot.ask_id, slot.request]
+    },
     datetime.datetime: _leaf(DATETIME, _moment),
     datetime.date: _leaf(DATE, lambda day: datetime.date.isoformat(day).encode()),
     datetime.time: _leaf(TIME, _moment),
@@ -240,6 +246,8 @@ class Reading:
                 return self._part(tag, *content)
             if tag == REF:
                 return self._ref(*content)
+            if tag == SLOT:
+                return self._slot(*content)
             return _CONTAINERS[tag](content)
         except (TypeError, ValueError, LookupError) as error:
             return self._undecodable(f"a map of {len(pairs)} entries is no tagged value: {error}")
@@ -261,6 +269,11 @@ class Reading:
         if type(actor) is not str or not (incarnation is None or type(incarnation) is int):
             raise TypeError("a ref without id")
         return self._ref_of(Address(ActorId(actor), None if incarnation is None else Incarnation(incarnation)))
+
+    def _slot(self, actor: object, incarnation: object, host: object, ask_id: object, request: object) -> object:
+        if type(host) is not str or type(ask_id) is not int or type(request) is not str:
+            raise TypeError("a reply slot without an ask")
+        return ReplySlot(self._ref(actor, incarnation), HostId(host), ask_id, request)
 
     def _undecodable(self, reason: str) -> Undecodable:
         self.met_undecodable = True

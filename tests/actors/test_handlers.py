@@ -16,6 +16,7 @@ from regrow.actors.errors import InvalidAgent
 from regrow.runtime.context import CellContext
 from regrow.runtime.errors import InvalidDefinition
 from regrow.runtime.message import Message, Request
+from regrow.runtime.reply_slot import ReplySlot
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -216,3 +217,30 @@ def test_a_handler_may_return_a_subclass_of_the_reply() -> None:
 
 def test_a_wrong_agent_is_a_wrong_definition_like_any_other() -> None:
     assert issubclass(InvalidAgent, InvalidDefinition)
+
+
+# ---- deferred replies ----------------------------------------------------------------------------
+
+
+def test_a_handler_may_give_its_reply_slot_in_place_of_the_reply() -> None:
+    class Clerk(Agent):
+        @on
+        async def answer(self, question: Question, ctx: Context) -> ReplySlot[str]:
+            return ctx.defer_reply(question)
+
+        @on
+        async def count(self, count: Count, ctx: Context) -> int | ReplySlot[int]:
+            return 3
+
+    assert set(Clerk.handlers) == {Question, Count}
+
+
+def test_a_reply_slot_of_another_type_is_refused() -> None:
+    with refused(
+        "Clerk.answer returns regrow.runtime.reply_slot.ReplySlot[int], but Question expects str; change one of them"
+    ):
+
+        class Clerk(Agent):
+            @on
+            async def answer(self, question: Question, ctx: Context) -> ReplySlot[int]:
+                raise NotImplementedError

@@ -246,6 +246,114 @@ def test_stop_tells_why_it_ended(regrow: Regrow, monkeypatch: pytest.MonkeyPatch
     assert regrow("stop", "desk", "--json").json == ended
 
 
+def test_tree_draws_how_each_restarts_and_how_it_has_fared(regrow: Regrow, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = {**AGENT, "restart": "transient", "strategy": "", "intensity": ""}
+    own = {"restart": "", "strategy": "rest_for_one", "intensity": "3 in 5 s", "restarts": 0}
+    answers(monkeypatch, tree=[{**ROOT, **own, "children": [agent]}])
+
+    said = regrow("tree", "desk")
+    as_json = regrow("tree", "desk", "--json")
+
+    assert said.code == 0
+    assert [line.rstrip() for line in said.out.splitlines()] == [
+        "desk  rest_for_one, 3 in 5 s · running · #3 pid 42",
+        "└── clerk  transient · restarting · #3 pid 42 · 2 restarts · last ended with ValueError: bad",
+    ]
+    assert as_json.json[0]["children"][0]["restart"] == "transient"
+
+
+def test_dead_letters_are_counted_and_the_latest_are_listed(regrow: Regrow, monkeypatch: pytest.MonkeyPatch) -> None:
+    letter = {
+        "at": "2026-01-01T00:00:01.500+00:00",
+        "reason": "crashed",
+        "message": "Note",
+        "sender": "desk/analyst#2",
+        "receiver": "desk/clerk",
+        "incarnation": 3,
+    }
+    told = {"total": 1_003, "counts": {"crashed": 3, "expired": 1_000}, "latest": [letter]}
+    answers(monkeypatch, dead_letters=told)
+
+    said = regrow("dead-letters", "desk")
+
+    rows = [line.split() for line in said.out.splitlines()]
+    assert rows[1:4] == [["expired", "1,000"], ["crashed", "3"], ["in", "all", "1,003"]]
+    assert rows[6][1:] == ["crashed", "Note", "desk/analyst#2", "desk/clerk#3"]
+    assert rows[7] == "the latest 1 of 1,003".split()
+    assert regrow("dead-letters", "desk", "--json").json == {"app": "desk", **told}
+
+
+def test_an_app_without_dead_letters_says_so(regrow: Regrow, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers(monkeypatch, dead_letters={"total": 0, "counts": {}, "latest": []})
+
+    assert regrow("dead-letters", "desk").out == "desk has no dead letters: every message was handled\n"
+
+
+OLD, NEW = {"incarnation": 3, "pid": 41}, {"incarnation": 4, "pid": 42}
+
+
+@pytest.mark.parametrize(
+    ("deed", "more", "code", "told"),
+    [
+        (
+            "kill",
+            {"before": OLD, "after": NEW, "state": "running"},
+            0,
+            "desk/clerk was killed (#3, pid 41) and is back after 18 ms: #4, pid 42",
+        ),
+        (
+            "restart",
+            {"before": OLD, "after": NEW, "state": "running"},
+            0,
+            "desk/clerk was stopped (#3, pid 41) and runs again after 18 ms: #4, pid 42",
+        ),
+        (
+            "restart",
+            {"before": None, "after": NEW, "state": "running"},
+            0,
+            "desk/clerk did not run and runs now after 18 ms: #4, pid 42",
+        ),
+        (
+            "kill",
+            {"before": OLD, "after": None, "state": "gone", "why": "it is temporary"},
+            0,
+            "desk/clerk was killed (#3, pid 41) and is not started again: it is temporary",
+        ),
+        (
+            "kill",
+            {"before": OLD, "after": None, "state": "app_ended", "why": "Escalated: clerk"},
+            1,
+            "desk/clerk was killed (#3, pid 41) and the whole app ended with it: Escalated: clerk",
+        ),
+        (
+            "restart",
+            {"before": OLD, "after": None, "state": "stopped", "why": "Shutdown"},
+            1,
+            "desk/clerk was stopped (#3, pid 41) and is stopped: Shutdown",
+        ),
+    ],
+)
+def test_kill_and_restart_tell_what_became_of_the_agent(
+    regrow: Regrow, monkeypatch: pytest.MonkeyPatch, deed: str, more: dict[str, object], code: int, told: str
+) -> None:
+    done = {"agent": "desk/clerk", "deed": deed, "took_s": 0.018, "why": "", **more}
+    asked = answers(monkeypatch, **{deed: done})
+
+    said = regrow(deed, "desk/clerk", "--timeout", "3")
+    as_json = regrow(deed, "desk/clerk", "--json")
+
+    assert (said.code, said.out, said.err) == (code, f"{told}\n", "")
+    assert (as_json.code, as_json.json) == (code, done)
+    assert asked[0] == {"app": "desk", "do": deed, "wait_s": 8.0, "agent": "desk/clerk", "timeout_s": 3.0}
+
+
+def test_an_agent_of_the_services_is_asked_for_at_its_app(regrow: Regrow, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = answers(monkeypatch, kill=ControlError("no", type_name="NoSuchAgent", exit_code=2))
+
+    assert regrow("kill", "desk:services/memory").code == 2
+    assert (asked[0]["app"], asked[0]["agent"]) == ("desk", "desk:services/memory")
+
+
 def test_new_lists_what_it_made(regrow: Regrow, folder: Path) -> None:
     assert regrow("new", "shop").out.splitlines()[0] == "shop/shop.py"
     made = regrow("new", "store", "--json").json
@@ -306,7 +414,15 @@ def test_run_ends_with_the_reason_of_its_root(
         (("ps", "nix"), "no app 'nix' is running here; start it with"),
         (("stop", "nix"), "no app 'nix' is running here; start it with"),
         (("ask", "nix/greet", "x"), "no app 'nix' is running here; start it with"),
+        (("tree", "nix"), "no app 'nix' is running here; start it with"),
+        (("dead-letters", "nix"), "no app 'nix' is running here; start it with"),
+        (("kill", "nix/greet"), "no app 'nix' is running here; start it with"),
+        (("restart", "nix/greet"), "no app 'nix' is running here; start it with"),
+        (("ps", "nix", "--watch"), "no app 'nix' is running here; start it with"),
         (("ask", "nix"), "write APP/AGENT"),
+        (("kill", "nix"), "write APP/AGENT"),
+        (("restart", "/greet"), "write APP/AGENT"),
+        (("kill", "nix/greet", "--timeout", "nan"), "give seconds above 0"),
         (("ask", "nix/greet", "x", "--timeout", "0"), "give seconds above 0"),
         (("ask", "nix/greet", "{text: 1}"), "is no valid JSON"),
         (("run", "./hello:app"), "give the module and not a path, such as hello:app"),

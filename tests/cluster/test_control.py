@@ -10,6 +10,7 @@ import socket
 import stat
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,50 @@ async def test_stop_is_answered_when_the_app_has_stopped() -> None:
     assert orders == ["stop"]
 
 
+async def test_a_kill_is_answered_with_the_old_life_and_the_new_one(served: ControlSocket) -> None:
+    (root,) = await called("tree")
+    before = root["children"][0]
+
+    done = await called("kill", agent="small/greet")
+
+    (root,) = await called("tree")
+    after = root["children"][0]
+    assert (done["agent"], done["deed"], done["state"]) == ("small/greet", "kill", "running")
+    assert done["before"] == {"incarnation": before["incarnation"], "pid": os.getpid()}
+    assert done["after"] == {"incarnation": after["incarnation"], "pid": os.getpid()}
+    assert after["last_reason"].startswith("Killed")
+
+
+async def test_a_restart_is_in_order_and_the_agent_answers_again(served: ControlSocket) -> None:
+    done = await called("restart", agent="small/greet")
+
+    assert done["after"]["incarnation"] > done["before"]["incarnation"]
+    assert await asked("small/greet", "world") == "hello world"
+
+
+async def test_dead_letters_are_told_with_the_time_of_day() -> None:
+    before = datetime.now(UTC)
+    settings = Settings.model_construct()
+    async with opened("small") as served, APP.start(engine="inline", settings=settings) as running:
+        served.attach(running)
+        await running.ref("small/nobody").tell(Note(text="x"))
+
+        told = await called("dead_letters")
+
+    (letter,) = told["latest"]
+    assert (told["total"], told["counts"]) == (1, {"no_such_agent": 1})
+    assert (letter["receiver"], letter["message"], letter["sender"]) == ("small/nobody", "Note", "app:small")
+    assert before - timedelta(seconds=1) <= datetime.fromisoformat(letter["at"]) <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize("do", ["kill", "restart"])
+async def test_an_agent_that_is_not_there_is_told_with_those_that_are(served: ControlSocket, do: str) -> None:
+    with pytest.raises(ControlError, match="did you mean small/greet") as caught:
+        await called(do, agent="small/gret")
+
+    assert (caught.value.type_name, caught.value.exit_code) == ("NoSuchAgent", 2)
+
+
 async def test_an_app_that_is_still_starting_says_so() -> None:
     async with opened("small"):
         about = await called("about")
@@ -271,6 +316,8 @@ async def test_a_crash_of_the_agent_is_told_as_the_asker_in_the_app_would_hear_i
         (b'{"v": 1}\n', "can not be read"),
         (b'{"v": 1, "do": "dance"}\n', "can not be read"),
         (b'{"v": 1, "do": "tree", "more": 1}\n', "more: Extra inputs"),
+        (b'{"v": 1, "do": "kill"}\n', "agent: Field required"),
+        (b'{"v": 1, "do": "restart", "agent": "small/greet", "timeout_s": 0}\n', "timeout_s"),
         (b'{"v": 1, "do": "ask", "agent": 5}\n', "ask.agent"),
         (b'{"v": 1, "do": "ask", "agent": "small/greet", "timeout_s": -1}\n', "timeout_s"),
         (b'{"v": 1, "do": "ask", "agent": "small/greet", "timeout_s": 1e99}\n', "timeout_s"),
@@ -458,11 +505,11 @@ async def answer_with(listener: socket.socket, line: bytes) -> Any:
     return await asking
 
 
-@pytest.mark.parametrize("do", ["about", "tree", "ask", "stop"])
+@pytest.mark.parametrize("do", ["about", "tree", "dead_letters", "ask", "stop", "kill", "restart"])
 async def test_a_process_that_hangs_is_named_and_a_longer_wait_advised_where_one_can_be_had(
     silent: socket.socket, do: str
 ) -> None:
-    advice = "or wait longer with --timeout" if do in ("ask", "stop") else "and try again"
+    advice = "or wait longer with --timeout" if do in ("ask", "stop", "kill", "restart") else "and try again"
     told = f"small did not answer within 0.01 s; look at what its process {os.getpid()} does, {advice}"
     with pytest.raises(TooLate, match=f"^{re.escape(told)}$"):
         await called(do, wait_s=0.01)

@@ -1,4 +1,4 @@
-"""The smallest example runs as it stands."""
+"""Examples run as they stand, and say what the guides say that they do."""
 
 from __future__ import annotations
 
@@ -41,9 +41,45 @@ def test_hello_answers_within_two_seconds_and_starts_nothing_else(tmp_path: Path
 
 
 def test_hello_is_the_one_that_the_readme_shows() -> None:
-    blocks = re.findall(
-        r"^```python\n(.*?)^```", (REPOSITORY / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
-    )
     hello = ast.dump(ast.parse((EXAMPLES / "hello.py").read_text("utf-8")))
 
-    assert hello in [ast.dump(ast.parse(block)) for block in blocks]
+    assert hello in [ast.dump(ast.parse(block)) for block in blocks(REPOSITORY / "README.md", "python")]
+
+
+GUIDE = REPOSITORY / "docs/guides/let-it-crash.md"
+
+
+@pytest.mark.slow
+def test_the_tour_through_a_crashing_tree_says_what_its_guide_shows(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("REGROW_")}
+
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "let_it_crash.py")],
+        check=False,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode == 0, done.stderr
+    (shown,) = blocks(GUIDE, "text")
+    assert without_times(done.stdout.strip()) == without_times(shown.strip())
+    assert "Traceback" not in done.stderr
+
+
+def test_the_code_in_the_guide_is_the_code_of_the_example() -> None:
+    program = (EXAMPLES / "let_it_crash.py").read_text("utf-8")
+    shown = blocks(GUIDE, "python")
+
+    assert len(shown) == 4
+    assert [block for block in shown if block not in program] == []
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def without_times(transcript: str) -> str:
+    return re.sub(r"\d+ ms", "N ms", transcript)

@@ -73,7 +73,8 @@ VALUES = st.builds(
     messages=st.lists(MESSAGES, max_size=3).map(tuple),
 )
 REFS = ADDRESSES.map(frames.ref_of)
-LEAVES = st.one_of(st.none(), st.booleans(), WHOLE, NUMBERS, TEXTS, st.binary(max_size=9), MOMENTS, st.uuids(), REFS)
+HANDLES = st.one_of(REFS, st.integers(0, 2**60).map(frames.slot_of))
+LEAVES = st.one_of(st.none(), st.booleans(), WHOLE, NUMBERS, TEXTS, st.binary(max_size=9), MOMENTS, st.uuids(), HANDLES)
 REPLIES = st.one_of(
     MESSAGES,
     st.recursive(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from structlog.testing import capture_logs
 
 from regrow.runtime.address import ActorId, Address, Incarnation
-from regrow.runtime.dead_letters import KEPT, LOGGED_PER_S, DeadLetters
+from regrow.runtime.dead_letters import KEPT, LOGGED_PER_S, NAME_LIMIT_CHARS, DeadLetters
 from regrow.runtime.envelope import Origin
+from regrow.runtime.testing import pass_time, virtual
 from tests.runtime.scripted import tell
 
 
@@ -52,6 +55,7 @@ def test_a_dead_letter_says_who_sent_what_to_whom_and_why() -> None:
     assert logs == [
         {
             "event": "dead letter",
+            "incarnation": 0,
             "log_level": "warning",
             "message": "Note",
             "reason": "no_such_agent",
@@ -86,6 +90,42 @@ def test_a_flood_is_logged_as_a_few_lines_and_one_with_the_number_of_the_rest() 
         ("dead letters not logged one by one", 7),
         ("dead letter", None),
     ]
+
+
+@virtual
+async def test_a_flood_that_ends_is_summed_up_without_another_dead_letter() -> None:
+    loop = asyncio.get_running_loop()
+    dead = DeadLetters(loop.time, loop.call_later)
+
+    with capture_logs() as logs:
+        for _ in range(LOGGED_PER_S + 7):
+            dead.add(tell(), "mailbox_full")
+        await pass_time(2.0)
+        dead.add(tell(), "mailbox_full")
+
+    assert [(line["event"], line.get("count")) for line in logs[LOGGED_PER_S:]] == [
+        ("dead letters not logged one by one", 7),
+        ("dead letter", None),
+    ]
+
+
+def test_a_dead_letter_tells_the_life_that_was_to_handle_it() -> None:
+    dead = DeadLetters(Clock())
+
+    with capture_logs():
+        dead.add(tell(), "crashed", Incarnation(4))
+        dead.add(tell(), "no_such_agent")
+
+    assert [letter.incarnation for letter in dead.latest] == [4, 0]
+
+
+def test_a_kept_dead_letter_is_of_bounded_size() -> None:
+    dead = DeadLetters(Clock())
+
+    with capture_logs():
+        dead.add(tell(receiver="desk/" + "x" * 10_000), "expired")
+
+    assert len(dead.latest[0].receiver) == NAME_LIMIT_CHARS
 
 
 def test_a_dead_letter_needs_no_more_care_of_the_link_that_brought_it() -> None:

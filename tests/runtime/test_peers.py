@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from regrow.runtime.address import ActorId
 from regrow.runtime.envelope import Envelope, Kind, Origin
 from regrow.runtime.errors import AskFailed, AskTimeout, InvalidMessage, MailboxFull, NotAllowed, Refused
 from regrow.runtime.lifecycle import Down, ExitSignal, Killed, NoProc, Shutdown
@@ -616,16 +617,32 @@ async def test_ignoring_is_what_actors_of_these_tests_do_by_default() -> None:
 
 
 @virtual
-async def test_a_process_that_is_about_to_end_can_wait_until_all_it_sent_has_arrived() -> None:
-    world, kept = World(plan=FaultPlan(request_lost=0.3, reply_lost=0.3)), list[int]()
-    here, there = await two(world, scripted(Keeper(kept)))
-    for n in range(50):
-        here.ref("desk/clerk").tell_nowait(Note(n=n))
+async def test_a_process_that_is_to_end_can_wait_until_its_last_words_have_arrived() -> None:
+    world = World(3, LOSSY)
+    here, there = await two(world, scripted(for_ever))
+    asking = asyncio.create_task(here.ref("desk/clerk").ask(Hang(), timeout_s=300))
+    await pass_time(60.0)
 
-    await pass_time(0.1)
-    await here.peers.all_arrived()
-    world.kill("here")
-    await pass_time(1.0)
+    there.runtime.cells[ActorId("desk/clerk")].kill("enough")
+    there.runtime.forget(ActorId("desk/clerk"))
+    await there.peers.wait_delivered(30.0)
+    there.peers.close()
 
-    assert kept == list(range(50))
-    assert not there.is_dead
+    with pytest.raises(AskFailed) as failed:
+        await asking
+    assert failed.value.reason == Killed(detail="enough")
+
+
+@virtual
+async def test_the_wait_for_the_arrival_of_last_words_has_an_end() -> None:
+    world = World(plan=FaultPlan(request_lost=1.0))
+    loop = asyncio.get_running_loop()
+    here = world.node("here")
+    there = world.node("there")
+    here.peers.meet(there.runtime.host)
+    here.peers.tell_all(Note())
+    began_s = loop.time()
+
+    await here.peers.wait_delivered(1.0)
+
+    assert loop.time() - began_s == pytest.approx(1.0, abs=0.01)

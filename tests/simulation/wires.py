@@ -60,9 +60,9 @@ class Node:
         self.runtime.delivery.life_is_over = world.life_is_over
         add = self.runtime.dead_letters.add
 
-        def kept(envelope: Envelope, reason: str) -> None:
+        def kept(envelope: Envelope, reason: str, incarnation: int = 0) -> None:
             self.dead.append((reason, envelope.message))
-            add(envelope, reason)
+            add(envelope, reason, incarnation)
 
         self.runtime.dead_letters.add = kept  # type: ignore[method-assign]
         transport = world.wires.transport(host, listens=listens)

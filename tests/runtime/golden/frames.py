@@ -23,7 +23,8 @@ from regrow.runtime.envelope import Envelope, Kind, Origin
 from regrow.runtime.lifecycle import Crashed, Down, Escalated, Exited, Fenced, Killed, NoProc, Normal, Shutdown
 from regrow.runtime.message import Message, Request
 from regrow.runtime.ref import ActorRef
-from regrow.runtime.signals import Failure, LinkedExit, Stop, Tie, Untie, Unwatch, Watch
+from regrow.runtime.reply_slot import ReplySlot
+from regrow.runtime.signals import Chase, Failure, LinkedExit, RingFound, Stop, TakenBack, Tie, Untie, Unwatch, Watch
 
 NOW: Final = 1_000.0
 """The time at which the golden frames are written and read."""
@@ -124,9 +125,19 @@ class Handover(Message):
     refs: tuple[ActorRef, ...] = ()
 
 
+class Delegated(Message):
+    slot: ReplySlot[str]
+    others: tuple[ReplySlot[int], ...] = ()
+
+
 def ref_of(address: Address) -> ActorRef:
     """A ref that can not send; equal to every other to that address."""
     return ActorRef(address, cast("Any", None))
+
+
+def slot_of(ask_id: int) -> ReplySlot[Any]:
+    """A slot that can not answer."""
+    return ReplySlot(ref_of(Address(B, Incarnation(2))), HOST, ask_id, "tests:Question")
 
 
 ROOT: Final = Origin(principal="ops")
@@ -197,5 +208,13 @@ FRAMES: Final[dict[str, list[Envelope]]] = {
         tell(A, Values()),
         tell(A, Handover(ref=ref_of(Address(A)), refs=(ref_of(Address(B, Incarnation(2))),))),
         tell(A, Renamed.model_validate({"from": "a", "to": "b"})),
+    ],
+    "calls": [
+        tell(A, Delegated(slot=slot_of(12), others=(slot_of(13), slot_of(2**40)))),
+        reply((1, slot_of(14)), 15),
+        Envelope(Kind.REPLY, B, "by a slot", TURN, ask_id=12, reply_host=HOST, incarnation=Incarnation(2)),
+        signal(TakenBack(host=HOST, ask_id=16)),
+        signal(Chase(number=1, path=(("desk/a", HOST, 17), ("desk/b", "host-2", 3)), found=())),
+        signal(RingFound(ask_id=17, agents=("desk/a", "desk/b"))),
     ],
 }

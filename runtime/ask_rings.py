@@ -1,0 +1,154 @@
+"""Agents that block each other: found by following what an ask waits for from turn to turn.
+
+A call chain that comes back to itself is seen at once, since each ask carries its chain. Asks that began apart are
+not: A's turn asks B while B's turn asks A. So an ask of a turn that has waited for a while sends a `Chase` after
+itself. Where the request lies behind a turn that runs, or is handled by one, the chase goes on along every ask of that
+turn; a chase that comes back to the turn it set out from has found a ring. This is the edge chasing of K. M. Chandy,
+J. Misra and L. M. Haas, «Distributed deadlock detection», ACM TOCS 1(2), 1983, for the AND model: what a turn asks,
+it waits for. A turn that waits for nothing ends the chase, however slow it is.
+
+A ring must be found twice in a row, by the same asks, since an asker may give up while a chase is under way. Then one
+of its asks fails, and every chase that finds this ring names the same one.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from regrow.runtime.address import ActorId, HostId
+from regrow.runtime.asks import PendingAsk
+from regrow.runtime.delivery import MAX_REROUTES
+from regrow.runtime.envelope import Envelope, Kind
+from regrow.runtime.errors import AskCycle
+from regrow.runtime.signals import Chase, RingFound
+
+if TYPE_CHECKING:
+    from regrow.runtime.cell import Cell
+    from regrow.runtime.message import Message
+    from regrow.runtime.runtime import Runtime
+
+MAX_RING = 64
+"""The most agents in a ring that is still found; a longer one ends at its first deadline."""
+MAX_KNOWN_CHASES = 4_096
+"""How many visits of chases are remembered, so that none goes on twice from the same turn."""
+
+Turn = tuple["Cell", Envelope | None]
+"""A turn of a life; None for its start or its stop."""
+
+
+class AskRings:
+    """Starts, follows and closes chases in one process."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._numbers = itertools.count(1)
+        self._visits: dict[tuple[object, ...], None] = {}
+        self._by_turn: dict[Turn, list[PendingAsk]] | None = None
+
+    def look(self, asks: list[PendingAsk]) -> None:
+        """Starts a chase for each turn that has waited long for one of these asks."""
+        turns = dict.fromkeys(turn for ask in asks if (turn := _turn_of(ask)) is not None)
+        for turn in turns:
+            self._set_out(turn, ())
+
+    def follow(self, cell: Cell, chase: Chase) -> None:
+        """A chase has come to the agent that was asked; it goes on from the turn behind which its ask waits."""
+        _, host, ask_id = chase.path[-1]
+        turn = _blocking_turn(cell, HostId(host), ask_id)
+        if turn is None:
+            return
+        waits_for = self._asks_of(turn)
+        _, home, first = chase.path[0]
+        if home == self._runtime.host and any(ask.ask_id == first for ask in waits_for):
+            self._close(turn, chase)
+        elif len(chase.path) < MAX_RING and self._is_first_visit(turn, chase):
+            for ask in waits_for:
+                self._send_on(cell, ask, chase)
+
+    def found(self, cell: Cell, ring: RingFound) -> None:
+        """One of a ring has to fail, and it is this agent's ask."""
+        ask = self._runtime.asks.get(ring.ask_id)
+        if ask is not None and ask.turn is not None and ask.turn.id == cell.actor:
+            chain = tuple(ActorId(agent) for agent in ring.agents)
+            self._runtime.asks.fail(ring.ask_id, AskCycle(chain, cell.actor))
+
+    def _set_out(self, turn: Turn, found: tuple[tuple[str, str, int], ...]) -> None:
+        chase = Chase(number=next(self._numbers), path=(), found=found)
+        self._is_first_visit(turn, chase)
+        for ask in self._asks_of(turn):
+            self._send_on(turn[0], ask, chase)
+
+    def _close(self, turn: Turn, chase: Chase) -> None:
+        if chase.path != chase.found:
+            if not chase.found:
+                self._set_out(turn, chase.path)
+            return
+        # The same one whoever finds the ring, so that no more than one fails.
+        victim = max(range(len(chase.path)), key=lambda place: chase.path[place][1:])
+        agents = tuple(agent for agent, _, _ in (*chase.path[victim:], *chase.path[:victim]))
+        actor, host, ask_id = chase.path[victim]
+        self._send(HostId(host), ActorId(actor), RingFound(ask_id=ask_id, agents=agents))
+
+    def _send_on(self, cell: Cell, ask: PendingAsk, chase: Chase) -> None:
+        runtime = self._runtime
+        host = runtime.host if ask.actor in runtime.cells else ask.host
+        if host is None or runtime.asks.get(ask.ask_id) is not ask:
+            return  # still looked for, so nobody is in its way; or over by now
+        path = (*chase.path, (cell.actor, runtime.host, ask.ask_id))
+        self._send(host, ask.actor, Chase(number=chase.number, path=path, found=chase.found))
+
+    def _send(self, host: HostId, actor: ActorId, signal: Message) -> None:
+        """Along the link on which the ask went, so that it comes behind it, and nowhere else."""
+        envelope = Envelope(Kind.SIGNAL, actor, signal, self._runtime.origin)
+        delivery = self._runtime.delivery
+        if host == self._runtime.host:
+            cell = self._runtime.cells.get(actor)
+            if cell is not None:
+                delivery.arrive(cell, envelope)
+        elif delivery.carrier is not None:
+            envelope.reroutes = MAX_REROUTES
+            delivery.carrier.send(host, envelope)
+
+    def _is_first_visit(self, turn: Turn, chase: Chase) -> bool:
+        home = chase.path[0][1] if chase.path else self._runtime.host
+        cell, envelope = turn
+        visit = (home, chase.number, cell.actor, id(envelope))
+        if visit in self._visits:
+            return False
+        if len(self._visits) >= MAX_KNOWN_CHASES:
+            del self._visits[next(iter(self._visits))]
+        self._visits[visit] = None
+        return True
+
+    def _asks_of(self, turn: Turn) -> list[PendingAsk]:
+        """What a turn waits for. Sorted by turn once in each round of the loop, since many chases come together."""
+        if self._by_turn is None:
+            self._by_turn = {}
+            for ask in self._runtime.asks:
+                asker = _turn_of(ask)
+                if asker is not None:
+                    self._by_turn.setdefault(asker, []).append(ask)
+            self._runtime.loop.call_soon(self._forget_turns)
+        return [ask for ask in self._by_turn.get(turn, ()) if not ask.future.done()]
+
+    def _forget_turns(self) -> None:
+        self._by_turn = None
+
+
+def _turn_of(ask: PendingAsk) -> Turn | None:
+    """The turn that waits for an ask; None where it has ended and its agent serves others."""
+    return ask.turn.turn_that_runs() if ask.turn is not None else None
+
+
+def _blocking_turn(cell: Cell, host: HostId, ask_id: int) -> Turn | None:
+    """The turn that must end before this ask of `cell` is answered; None when it waits for nothing that runs."""
+    for envelope in cell.in_turn:
+        if envelope.is_ask_of(host, ask_id):
+            return cell, envelope
+    if cell.open_slots.get(host, ask_id) is not None or not cell.mailbox.holds(host, ask_id):
+        return None
+    if cell.is_between_turns:
+        return cell, None
+    serial = (envelope for envelope in cell.in_turn if not cell.may_run_beside(envelope.message))
+    return next(((cell, envelope) for envelope in serial), None)

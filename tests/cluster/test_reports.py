@@ -1,0 +1,76 @@
+"""Each report of a supervisor is one log line and one event of a trace."""
+
+from __future__ import annotations
+
+import pytest
+from structlog.testing import capture_logs
+
+from regrow.cluster.reports import EVENT_NAMES, Reports
+from regrow.runtime import Crashed, Normal, telemetry
+from regrow.runtime.testing import virtual
+from regrow.supervisors.report import ReportKind, SupervisorReport
+from tests.runtime.test_telemetry import Traces, traces
+
+__all__ = ["traces"]
+
+
+def report(kind: ReportKind, **more: object) -> SupervisorReport:
+    fields = {"supervisor": "desk", "child": "clerk", "incarnation": 3, "restarts": 2, "delay_s": 0.5, **more}
+    return SupervisorReport(kind=kind, **fields)  # type: ignore[arg-type]
+
+
+CRASH = Crashed(type_name="ValueError", message="bad")
+
+
+def test_every_kind_of_report_has_a_name_of_its_own_in_traces() -> None:
+    assert set(EVENT_NAMES) == set(ReportKind)
+    assert len(set(EVENT_NAMES.values())) == len(ReportKind)
+
+
+@pytest.mark.parametrize("kind", list(ReportKind))
+@virtual
+async def test_each_report_is_one_line(kind: ReportKind) -> None:
+    with capture_logs() as logs:
+        Reports()(report(kind, reason=CRASH))
+
+    (line,) = logs
+    assert (line["event"], line["agent"], line["incarnation"]) == (kind.value, "desk/clerk", 3)
+    assert (line["reason"], line["restarts"], line["delay_s"]) == ("ValueError: bad", 2, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "level"), [(ReportKind.CHILD_TERMINATED, "debug"), (ReportKind.RESTARTING, "warning")]
+)
+@virtual
+async def test_an_end_in_order_is_no_warning_but_a_restart_after_it_is(kind: ReportKind, level: str) -> None:
+    with capture_logs() as logs:
+        Reports()(report(kind, reason=Normal()))
+
+    assert logs[0]["log_level"] == level
+
+
+async def test_a_report_is_an_event_of_the_span_that_is_current(traces: Traces) -> None:
+    with capture_logs(), traces.tracer.start_as_current_span("turn"):
+        Reports()(report(ReportKind.CHILD_TERMINATED, reason=CRASH))
+
+    assert list(traces.spans) == ["turn"]
+    (event,) = traces.spans["turn"].events
+    assert event.name == telemetry.CHILD_TERMINATED
+    assert dict(event.attributes or {}) == {
+        telemetry.AGENT_ID: "desk/clerk",
+        telemetry.AGENT_INCARNATION: 3,
+        telemetry.SUPERVISOR_ID: "desk",
+        telemetry.RESTARTS: 2,
+        telemetry.DELAY_S: 0.5,
+        telemetry.EXIT_KIND: "crashed",
+        telemetry.EXIT_REASON: "ValueError: bad",
+    }
+
+
+async def test_without_a_current_span_a_report_has_a_short_one_of_its_own(traces: Traces) -> None:
+    with capture_logs():
+        Reports()(report(ReportKind.CHILD_STARTED))
+
+    span = traces.spans[telemetry.SUPERVISE]
+    assert [event.name for event in span.events] == [telemetry.CHILD_STARTED]
+    assert span.parent is None

@@ -1,0 +1,134 @@
+"""What a person does to agents of a running app, the same on both engines; on Ray processes are looked at as well."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from regrow import AskFailed, Killed, Running
+from regrow.cluster.app import EngineName
+from regrow.cluster.deeds import Deed
+from regrow.cluster.errors import NoSuchAgent
+from regrow.cluster.letters import Letters
+from regrow.runtime import ActorId, Misuse
+from regrow.supervisors import FailedToStartChild
+from tests.integration.apps.operated import BAD_MOOD, GOOD_MOOD, app
+from tests.integration.apps.victims import Crash, Downs, Hold, Note, Pid, Watch
+from tests.integration.belongings import alive
+from tests.integration.conftest import Start, nothing_left
+from tests.integration.killing import asked, back
+from tests.integration.lives import lives, node_of
+from tests.integration.waiting import until
+
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(start: Start, root: Path) -> AsyncIterator[Running]:
+    with nothing_left(root):
+        async with start(app) as started:
+            yield started
+
+
+async def test_a_killed_agent_is_back_in_a_new_process_and_its_watcher_saw_it_killed(
+    running: Running, engine: EngineName
+) -> None:
+    pid = await running.ref("clerk").ask(Pid())
+    number = await running.ref("watcher").ask(Watch(of="operated/clerk"))
+
+    done = await running.kill("clerk")
+
+    assert done.before is not None
+    assert done.after is not None
+    assert (done.state, done.before.pid) == ("running", pid)
+    assert done.after.incarnation == (await node_of(running, "operated/clerk")).incarnation > done.before.incarnation
+    assert await back(running.ref("clerk")) == done.after.pid
+    if engine == "ray":
+        assert done.after.pid != pid
+        assert not alive(pid)
+    downs = await until(lambda: running.ref("watcher").ask(Downs()), "the Down")
+    assert [(down.actor, type(down.reason)) for down in downs if down.monitor == number] == [("operated/clerk", Killed)]
+
+
+async def test_a_killed_packed_agent_leaves_its_neighbours_alone(running: Running) -> None:
+    before = await lives(running)
+
+    done = await running.kill("packed")
+
+    after = await lives(running)
+    assert done.state == "running"
+    assert after["operated/packed"] > before["operated/packed"]
+    assert after["operated/beside"] == before["operated/beside"]
+    assert await running.ref("packed").ask(Pid()) == await running.ref("beside").ask(Pid())
+
+
+async def test_an_ordered_restart_fails_what_is_being_handled_and_the_agent_answers_again(
+    running: Running, tmp_path: Path
+) -> None:
+    holding = await asked(running.ref("clerk"), Hold(begun=str(tmp_path / "begun")))
+
+    done = await running.restart("clerk")
+
+    with pytest.raises(AskFailed, match="Shutdown"):
+        await holding
+    assert done.state == "running"
+    assert done.after is not None
+    assert await running.ref("clerk").ask(Pid()) == done.after.pid
+
+
+async def test_a_supervisor_is_restarted_with_all_below_it(running: Running) -> None:
+    before = await lives(running)
+
+    done = await running.restart("operated/inner")
+
+    after = await lives(running)
+    assert done.state == "running"
+    assert after["operated/inner/inside"] > before["operated/inner/inside"]
+    assert await running.ref("operated/inner/inside").ask(Pid()) > 0
+
+
+async def test_a_child_that_does_not_start_stays_stopped_until_a_restart_succeeds(running: Running) -> None:
+    await running.ref("watcher").tell(Note(number=BAD_MOOD))
+    with pytest.raises(FailedToStartChild, match="in a bad mood"):
+        await running.restart("moody")
+    assert (await node_of(running, "operated/moody")).state == "stopped"
+
+    await running.ref("watcher").tell(Note(number=GOOD_MOOD))
+    done = await running.restart("moody")
+
+    assert (done.before, done.state) == (None, "running")
+
+
+async def test_who_can_not_be_meant_is_refused_alike_on_every_engine(running: Running) -> None:
+    with pytest.raises(NoSuchAgent, match="did you mean operated/clerk"):
+        await running.kill("clark")
+    with pytest.raises(Misuse, match="operated/once is temporary"):
+        await running.restart("once")
+    with pytest.raises(Misuse, match="operated is the root"):
+        await running.engine.carry_out(Deed.KILL, ActorId("operated"), timeout_s=5)
+
+
+async def test_dead_letters_of_all_processes_are_counted_also_of_those_that_died(running: Running) -> None:
+    before = dict((await running.dead_letters()).counts)
+    await running.ref("operated/nobody").tell(Note(number=1))  # becomes one in the driver
+    await running.ref("clerk").tell(Crash())  # in the host of the clerk
+    letters = await until(lambda: _more(running, before, 2), "both are counted")
+
+    assert {(letter.receiver, letter.message, letter.reason) for letter in letters.latest[-2:]} == {
+        ("operated/nobody", "Note", "no_such_agent"),
+        ("operated/clerk", "Crash", "crashed"),
+    }
+    (crashed,) = [letter for letter in letters.latest[-2:] if letter.reason == "crashed"]
+    assert 0 < crashed.incarnation <= (await node_of(running, "operated/clerk")).incarnation
+    await back(running.ref("clerk"))
+    await running.kill("clerk")
+    assert dict((await running.dead_letters()).counts)["crashed"] == before.get("crashed", 0) + 1
+    assert dict((await running.counts()).dead_letters)["crashed"] == before.get("crashed", 0) + 1
+
+
+async def _more(running: Running, before: dict[str, int], many: int) -> Letters | None:
+    letters = await running.dead_letters()
+    return letters if letters.total == sum(before.values()) + many else None
