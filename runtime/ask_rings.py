@@ -96,7 +96,9 @@ class AskRings:
         if host is None or runtime.asks.get(ask.ask_id) is not ask:
             return  # still looked for, so nobody is in its way; or over by now
         path = (*chase.path, (cell.actor, runtime.host, ask.ask_id))
-        self._send(host, ask.actor, Chase(number=chase.number, path=path, found=chase.found))
+        # Not validated: it is right as it stands, and a path is as long as the ring.
+        further = Chase.model_construct(number=chase.number, path=path, found=chase.found)
+        self._send(host, ask.actor, further)
 
     def _send(self, host: HostId, actor: ActorId, signal: Message) -> None:
         """Along the link on which the ask went, so that it comes behind it, and nowhere else."""

@@ -131,12 +131,12 @@ class Cell:
             outcome = self.mailbox.offer(envelope)
             if outcome is not Outcome.TAKEN:
                 return outcome
+        elif envelope.kind != Kind.NOTICE:
+            self.runtime.asking.answered(self, envelope)  # a reply by a slot, whatever it says
         elif isinstance(envelope.message, Down | ExitSignal | Unreachable | Reachable):
             if not self.bonds.awaits(envelope.message):
                 return Outcome.TAKEN
             self.mailbox.put_in_turn(envelope, self.accept)
-        elif envelope.kind != Kind.NOTICE:
-            self.runtime.asking.answered(self, envelope)
         else:
             self.mailbox.put(envelope)
         if self.task is None and self.state is State.RUNNING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regrow.runtime.ask_rings import MAX_RING
+from regrow.runtime import ask_rings
 from regrow.runtime.errors import AskCycle, AskTimeout
 from regrow.runtime.mailbox import MailboxSettings
 from regrow.runtime.message import Message, Request
@@ -34,6 +34,14 @@ class Beside(Request[str]):
     """May be served beside other messages."""
 
 
+class GoBeside(Go):
+    """The same, in a turn beside others."""
+
+
+class Later(Request[str]):
+    """Somebody else replies, in three seconds."""
+
+
 class Players:
     """Agents that ask each other when they are told to; what came of each ask, and when."""
 
@@ -42,7 +50,7 @@ class Players:
         self.took_s: dict[tuple[str, str], float] = {}
         self.slow_s = 0.0
 
-    async def handle(self, message: Any, ctx: CellContext) -> str:
+    async def handle(self, message: Any, ctx: CellContext) -> object:
         match message:
             case Go():
                 if message.at_once:
@@ -53,6 +61,10 @@ class Players:
                 return ""
             case Note():
                 await pass_time(message.n)
+            case Later():
+                slot = ctx.defer_reply()
+                asyncio.get_running_loop().call_later(3.0, slot.reply, "later")
+                return slot
             case _:
                 await pass_time(self.slow_s)
         return f"by {ctx.id}"
@@ -61,13 +73,16 @@ class Players:
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         try:
-            self.seen[ctx.id, to] = await ctx.ask(to, Beside() if to.endswith("open") else Echo(), timeout_s=timeout_s)
+            self.seen[ctx.id, to] = await ctx.ask(to, self.request(to), timeout_s=timeout_s)
         except (AskCycle, AskTimeout) as error:
             self.seen[ctx.id, to] = error
         self.took_s[ctx.id, to] = loop.time() - began_s
 
+    def request(self, to: str) -> Request[str]:
+        return {"open": Beside(), "later": Later()}.get(to.rpartition("/")[2], Echo())
+
     def make(self) -> Behavior:
-        return Scripted(self.handle, beside=(Beside,))
+        return Scripted(self.handle, beside=(Beside, GoBeside))
 
     @property
     def rings(self) -> list[AskCycle]:
@@ -94,7 +109,7 @@ STAGES = pytest.mark.parametrize("stage", [in_one_process, in_as_many])
 
 
 @STAGES
-@pytest.mark.parametrize("size", [2, 3, 7])
+@pytest.mark.parametrize("size", [2, 3, 5])
 def test_agents_that_block_each_other_are_found_within_a_second_and_one_of_them_fails(stage: Stage, size: int) -> None:
     @virtual
     async def run() -> None:
@@ -188,6 +203,43 @@ def test_what_is_served_beside_a_turn_is_no_ring(stage: Stage) -> None:
 
 
 @STAGES
+def test_a_slow_turn_is_no_ring_though_another_beside_it_waits_for_the_asker(stage: Stage) -> None:
+    @virtual
+    async def run() -> None:
+        players = Players()
+        ref = await stage(players, ["a", "b"])
+
+        await ref("a").tell(GoBeside(to=()))  # so that both are known where they ask
+        await ref("b").tell(Note(n=5))
+        await ref("b").tell(GoBeside(to=("a",)))
+        await ref("a").tell(Go(to=("b",)))
+        await pass_time(0.01)
+        await ref("b").tell(GoBeside(to=("a",)))
+        await pass_time(10.0)
+
+        assert players.seen == {("a", "b"): "by b", ("b", "a"): "by a"}
+
+    run()
+
+
+@STAGES
+def test_who_waits_for_a_deferred_reply_is_in_no_ring(stage: Stage) -> None:
+    @virtual
+    async def run() -> None:
+        players = Players()
+        ref = await stage(players, ["a", "later"])
+
+        await ref("a").tell(Go(to=("later",)))
+        await pass_time(0.1)
+        await ref("later").tell(Go(to=("a",)))  # it has deferred its reply to a, and is free to ask
+        await pass_time(10.0)
+
+        assert players.seen == {("a", "later"): "later", ("later", "a"): "by a"}
+
+    run()
+
+
+@STAGES
 def test_a_ring_that_a_deadline_opens_in_time_is_none(stage: Stage) -> None:
     @virtual
     async def run() -> None:
@@ -269,9 +321,10 @@ async def test_a_ring_through_a_full_mailbox_is_found() -> None:
 
 
 @virtual
-async def test_a_ring_longer_than_the_limit_ends_at_its_first_deadline() -> None:
+async def test_a_ring_longer_than_the_limit_ends_at_its_first_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ask_rings, "MAX_RING", 4)
     process, players = Process(), Players()
-    names = [f"ring/{number}" for number in range(MAX_RING + 1)]
+    names = [f"ring/{number}" for number in range(5)]
     for name in names:
         await process.start(name, players.make)
 

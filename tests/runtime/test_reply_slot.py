@@ -9,7 +9,7 @@ import pytest
 
 from regrow.runtime import reply_slot
 from regrow.runtime.errors import AskFailed, AskTimeout, Closed, InvalidMessage, Misuse, Refused, SlotsFull
-from regrow.runtime.lifecycle import Crashed, Killed, Shutdown
+from regrow.runtime.lifecycle import Crashed, Down, Killed, Shutdown
 from regrow.runtime.message import Message, Request
 from regrow.runtime.reply_slot import ReplySlot
 from regrow.runtime.testing import pass_time, virtual
@@ -28,6 +28,10 @@ class Job(Message):
 
 class Count(Request[tuple[int, ...]]):
     """Expects numbers."""
+
+
+class LastDown(Request[Down]):
+    """Expects what the kernel also tells monitors."""
 
 
 class Front:
@@ -78,6 +82,18 @@ async def test_another_agent_answers_while_the_one_that_was_asked_serves_on() ->
 
     assert [await first, await second] == ["first", "second"]
     assert len(process.cell("desk/front").open_slots) == 0
+
+
+@virtual
+async def test_an_answer_may_be_a_message_that_the_kernel_sends_itself() -> None:
+    process, front = await desk()
+    asking = asyncio.ensure_future(process.ref("desk/front").ask(LastDown()))
+    await settle()
+    down = Down(monitor=1, actor="desk/back", incarnation=1, reason=Shutdown())
+
+    front.slots[0].reply(down)
+
+    assert await asking == down
 
 
 @virtual
