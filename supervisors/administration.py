@@ -12,6 +12,7 @@ from functools import partial
 
 from regrow.supervisors.children import Child, ChildRow, Life
 from regrow.supervisors.errors import AlreadyPresent, AlreadyStarted, ChildRunning
+from regrow.supervisors.requests import ANY_LIFE
 from regrow.supervisors.restarts import Restarts
 from regrow.supervisors.spec import ChildSpec, Restart
 from regrow.supervisors.strategy import Status
@@ -80,9 +81,11 @@ class Administration(Restarts):
             if child.life is Life.NONE and child.status is not Status.RUNNING:
                 self._children.remove(child)
 
-    async def _stop_child(self, id: str) -> asyncio.Future[None] | None:
+    async def _stop_child(self, id: str, incarnation: int = ANY_LIFE) -> asyncio.Future[None] | None:
         """Returns the death to wait for: of this life, since another may follow before the caller looks."""
         child = self._children.named(id)
+        if incarnation not in (ANY_LIFE, child.last_up):
+            return None
         self._retries.pop(id, None)
         await self._lives.end(child)
         self._intensity = self._intensity.forgotten(id)

@@ -50,6 +50,8 @@ class Child:
     status: Status = Status.RESTARTING
     life: Life = Life.NONE
     incarnation: Incarnation = NO_LIFE
+    last_up: Incarnation = NO_LIFE
+    """The last life that came up; `incarnation` also counts starts that failed."""
     host: HostId | None = None
     pid: int | None = None
     restarts: int = 0

@@ -22,7 +22,15 @@ from regrow.runtime.starter import Starter
 from regrow.supervisors.children import Child, ChildCounts, ChildRow, Life
 from regrow.supervisors.errors import DynamicChild, MaxChildren
 from regrow.supervisors.report import SupervisorReport
-from regrow.supervisors.requests import CountChildren, DeleteChild, RestartChild, StartChild, StopChild, WhichChildren
+from regrow.supervisors.requests import (
+    ANY_LIFE,
+    CountChildren,
+    DeleteChild,
+    RestartChild,
+    StartChild,
+    StopChild,
+    WhichChildren,
+)
 from regrow.supervisors.restarts import Restarts, RetryStart
 from regrow.supervisors.spec import ChildSpec, DynamicSupervisorSpec, Kind, SupervisorSpec
 from regrow.supervisors.strategy import Status
@@ -61,12 +69,13 @@ class DynamicSupervisorBehavior(Restarts):
         """
         return await self._turn(lambda: self._start_child(self._free_id(), config))
 
-    async def stop_child(self, id: str) -> None:
+    async def stop_child(self, id: str, incarnation: int = ANY_LIFE) -> None:
         """Stops a child and returns when it is dead; nothing is known of it any more.
 
-        Also one that waits for its restart; and nothing happens where there is none, as in OTP.
+        Also one that waits for its restart; and nothing happens where there is none, as in OTP. With an
+        `incarnation` only that life of it is meant: nothing happens when it is over and another runs.
         """
-        child = await self._turn(partial(self._stop_child, id))
+        child = await self._turn(partial(self._stop_child, id, incarnation))
         if child is not None:  # outside the turn: an unconfirmed death must not hold up the siblings
             await child.wait_dead()
 
@@ -101,7 +110,7 @@ class DynamicSupervisorBehavior(Restarts):
                 config = Opaque(packed=message.config) if message.config else None
                 return await self._answered(self._start_child(self._free_id(), config))
             case StopChild():
-                await self._stop_child(message.id)
+                await self._stop_child(message.id, message.incarnation)
                 return self._child_stopped(message.id)
             case WhichChildren():
                 return self._some_rows(message.skip)
@@ -146,9 +155,9 @@ class DynamicSupervisorBehavior(Restarts):
             if child.life is Life.NONE and child.status is not Status.RUNNING:
                 self._children.remove(child)
 
-    async def _stop_child(self, id: str) -> Child | None:
+    async def _stop_child(self, id: str, incarnation: int) -> Child | None:
         child = self._children.get(id)
-        if child is None:
+        if child is None or incarnation not in (ANY_LIFE, child.last_up):
             return None
         self._retries.pop(id, None)
         await self._lives.end(child)

@@ -87,6 +87,7 @@ class Lives:
             nested = isinstance(child.spec.behavior, AnySupervisorSpec)
             return failures[-1] if nested and failures else outcome.cause
         child.host, child.pid = outcome.host, outcome.pid
+        child.last_up = child.incarnation
         child.status = Status.RUNNING
         if child.life is Life.STARTING:  # else it is over again, and its Exited was quicker than this
             child.life = Life.UP

@@ -21,6 +21,9 @@ from regrow.supervisors.children import ChildCounts, ChildRow, ChildRows
 from regrow.supervisors.errors import FailedToStartChild, NoSuchChild
 from regrow.supervisors.lives import failed_to_start
 
+ANY_LIFE = 0
+"""Stands for whichever life runs; real incarnations start at 1."""
+
 START_TIMEOUT_S = 90.0
 """How long a door waits for a child's start, a new host process for it included."""
 
@@ -55,9 +58,13 @@ class StartChild(Request[ChildRow | NotStarted]):
 
 
 class StopChild(Request[ChildStopped]):
-    """Asks a supervisor to stop a child; of a DynamicSupervisor it is gone then. Refused with NoSuchChild."""
+    """Asks a supervisor to stop a child; of a DynamicSupervisor it is gone then. Refused with NoSuchChild.
+
+    With an `incarnation` only that life is meant: nothing is done when it is over and another runs.
+    """
 
     id: str
+    incarnation: int = ANY_LIFE
 
 
 class RestartChild(Request[ChildRow | NotStarted]):
@@ -112,21 +119,22 @@ async def restart_child(child: ActorRef, timeout_s: float = START_TIMEOUT_S) -> 
 
 
 async def stop_child(child: ActorRef, timeout_s: float = DEFAULT_ASK_TIMEOUT_S) -> None:
-    """Asks its supervisor to stop a child and returns when it is dead.
+    """Asks its supervisor to stop a child and returns when it is dead; a ref of one life means that life only.
 
     Raises NoSuchChild, and AskTimeout when it is not certainly dead in time.
     """
     supervisor, id = parent_of(child)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
+    request = StopChild(id=id, incarnation=child.address.incarnation or ANY_LIFE)
     try:
-        stopped = await supervisor.ask(StopChild(id=id), timeout_s=timeout_s)
+        stopped = await supervisor.ask(request, timeout_s=timeout_s)
         while not stopped.confirmed:
             left_s = deadline - loop.time() - UNCONFIRMED_PAUSE_S
             if left_s <= 0:
                 raise AskTimeout(supervisor.id, StopChild.__name__, timeout_s)
             await asyncio.sleep(UNCONFIRMED_PAUSE_S)
-            stopped = await _stopped_again(supervisor, id, left_s)
+            stopped = await _stopped_again(supervisor, request, left_s)
     except AskTimeout as error:
         raise AskTimeout(supervisor.id, StopChild.__name__, timeout_s) from error
 
@@ -169,9 +177,9 @@ def parent_of(child: ActorRef) -> tuple[ActorRef, str]:
     return ActorRef(Address(ActorId(above)), child.runtime), id
 
 
-async def _stopped_again(supervisor: ActorRef, id: str, timeout_s: float) -> ChildStopped:
+async def _stopped_again(supervisor: ActorRef, request: StopChild, timeout_s: float) -> ChildStopped:
     try:
-        return await supervisor.ask(StopChild(id=id), timeout_s=timeout_s)
+        return await supervisor.ask(request, timeout_s=timeout_s)
     except NoSuchChild:
         return ChildStopped(confirmed=True)  # a temporary one is removed when its death is confirmed
 

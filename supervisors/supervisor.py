@@ -70,7 +70,7 @@ class SupervisorBehavior(Administration):
             case CountChildren():
                 return self._counts()
             case StopChild():
-                await self._stop_child(message.id)
+                await self._stop_child(message.id, message.incarnation)
                 return self._child_stopped(message.id)
             case RestartChild():
                 return await self._answered(self._restart_child(message.id))

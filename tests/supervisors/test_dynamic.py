@@ -10,7 +10,6 @@ from regrow.runtime.address import ActorId
 from regrow.runtime.errors import AskFailed, Refused
 from regrow.runtime.lifecycle import Crashed, Escalated, Killed, NoProc
 from regrow.runtime.placement import Dedicated, Packed
-from regrow.runtime.starter import StartRequest
 from regrow.supervisors import (
     Backoff,
     ChildCounts,
