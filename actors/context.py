@@ -77,13 +77,16 @@ class Context(CellContext):
         """
         await to_supervisor.stop_child(self.ref(child), timeout_s)
 
-    async def which_children(self, supervisor: ActorRef | str) -> tuple[ChildRow, ...]:
-        """The children of a supervisor in start order."""
-        return await to_supervisor.which_children(self.ref(supervisor))
+    async def which_children(self, supervisor: ActorRef | str | None = None) -> tuple[ChildRow, ...]:
+        """The children of a supervisor in start order; of this agent's own where none is named."""
+        return await to_supervisor.which_children(self._supervisor(supervisor))
 
-    async def count_children(self, supervisor: ActorRef | str) -> ChildCounts:
-        """How many children a supervisor has."""
-        return await to_supervisor.count_children(self.ref(supervisor))
+    async def count_children(self, supervisor: ActorRef | str | None = None) -> ChildCounts:
+        """How many children a supervisor has; this agent's own where none is named."""
+        return await to_supervisor.count_children(self._supervisor(supervisor))
+
+    def _supervisor(self, named: ActorRef | str | None) -> ActorRef:
+        return to_supervisor.parent_of(self.self_ref)[0] if named is None else self.ref(named)
 
     def _service(self, name: str) -> _Service:
         service = self.runtime.services.get(name)

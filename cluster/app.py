@@ -22,7 +22,7 @@ from regrow.cluster.deeds import DEED_TIMEOUT_S, Deed, Replaced
 from regrow.cluster.engine import Engine
 from regrow.cluster.letters import Letters
 from regrow.cluster.tree import Counts, TreeNode
-from regrow.runtime import ActorId, ActorRef, AskOutcome, ExitReason, InvalidDefinition, Misuse, Request
+from regrow.runtime import ActorId, ActorRef, Address, AskOutcome, ExitReason, InvalidDefinition, Misuse, Request
 from regrow.runtime.ask_all import ask_all, paired
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S
 from regrow.supervisors import AnySupervisorSpec, ChildCounts, ChildRow, ChildSpec, Supervisor, SupervisorSpec, child
@@ -217,13 +217,17 @@ class Running:
         """Has a child stopped by its supervisor; returns when it is dead. See Context.stop_child."""
         await to_supervisor.stop_child(self.ref(child), timeout_s)
 
-    async def which_children(self, supervisor: ActorRef | str) -> tuple[ChildRow, ...]:
-        """The children of a supervisor in start order."""
-        return await to_supervisor.which_children(self.ref(supervisor))
+    async def which_children(self, supervisor: ActorRef | str | None = None) -> tuple[ChildRow, ...]:
+        """The children of a supervisor in start order; of the root where none is named."""
+        return await to_supervisor.which_children(self._supervisor(supervisor))
 
-    async def count_children(self, supervisor: ActorRef | str) -> ChildCounts:
-        """How many children a supervisor has."""
-        return await to_supervisor.count_children(self.ref(supervisor))
+    async def count_children(self, supervisor: ActorRef | str | None = None) -> ChildCounts:
+        """How many children a supervisor has; the root where none is named."""
+        return await to_supervisor.count_children(self._supervisor(supervisor))
+
+    def _supervisor(self, named: ActorRef | str | None) -> ActorRef:
+        runtime = self.engine.runtime
+        return runtime.ref_to(Address(ActorId(self.app.name))) if named is None else self.ref(named)
 
     async def tree(self) -> tuple[TreeNode, ...]:
         """The supervision trees as they are now: the app's, and its services' once one is used."""
