@@ -22,7 +22,6 @@ from regrow.runtime.asks import Asks
 from regrow.runtime.behavior import Behavior
 from regrow.runtime.bonds import ANY_LIFE
 from regrow.runtime.cell import Cell, State
-from regrow.runtime.contain import call_contained
 from regrow.runtime.context import current
 from regrow.runtime.dead_letters import DeadLetters
 from regrow.runtime.delivery import Delivery, Directory
@@ -34,7 +33,7 @@ from regrow.runtime.outcome import Outcome
 from regrow.runtime.ref import ActorRef
 from regrow.runtime.registry import Registry
 from regrow.runtime.signals import Failure, Stop, Tie, failure_of
-from regrow.runtime.start import start_life
+from regrow.runtime.start import made_behavior, start_life
 from regrow.runtime.starter import StartRequest
 
 R = TypeVar("R")
@@ -212,7 +211,7 @@ class Runtime:
         if cell is not None and cell.state is not State.RESTARTING:
             return Crashed(type_name="AlreadyStarted", message=f"{request.actor} runs already in this host")
         try:
-            behavior = call_contained(self._make_behavior, request)
+            behavior = made_behavior(self._make_behavior, request)
         except Exception as error:  # the constructor is user code; a failed start is its only consequence
             return crashed(error)
         if cell is None:

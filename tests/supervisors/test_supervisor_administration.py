@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from regrow.runtime.errors import AskFailed, Closed, Refused
-from regrow.runtime.lifecycle import Crashed, NoProc
+from regrow.runtime.lifecycle import Crashed, Escalated, ExitReason, Killed, NoProc, Shutdown
 from regrow.supervisors import (
     AlreadyPresent,
     AlreadyStarted,
@@ -422,6 +422,22 @@ def test_report_bounds_what_an_exception_said() -> None:
 
     assert isinstance(reason, Crashed)
     assert len(reason.message) == MESSAGE_LIMIT_CHARS + 1
+
+
+def test_report_bounds_what_an_agent_said_when_it_ended_itself() -> None:
+    long = "x" * 10**6
+    reasons: list[ExitReason] = [
+        Shutdown(detail=long),
+        Killed(detail=long),
+        Escalated(child=long, restarts=1, cause=long),
+        Crashed(type_name=long, message=long, traceback=long, on_message=long),
+    ]
+
+    for reason in reasons:
+        assert len(repr(bounded(reason))) < 20_000
+
+    assert bounded(Shutdown(detail="short")) == Shutdown(detail="short")
+    assert bounded(None) is None
 
 
 @virtual
