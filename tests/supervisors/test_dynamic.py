@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import NoReturn
 
 import pytest
 
@@ -21,6 +22,7 @@ from regrow.supervisors import (
     SupervisorSpec,
     child,
 )
+from regrow.supervisors.children import ChildList
 from regrow.supervisors.spec import RestartName
 from tests.supervisors.stage import Actor, FarStarter, Finish, Hang, Ping, Stage, pass_time, virtual
 
@@ -367,3 +369,28 @@ async def test_a_stop_during_the_start_of_a_dynamic_child_leaves_nothing() -> No
         await starting
     assert not stage.runtime.cells
     assert not +stage.lives
+
+
+# ---- size ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sort", ["static", "dynamic"])
+@virtual
+async def test_a_restart_looks_at_no_sibling(sort: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage()
+    if sort == "static":
+        await stage.start(Supervisor(children=[child(Actor, str(number)) for number in range(20)]))
+        one = "7"
+    else:
+        await stage.start(of_actors())
+        one = (await started(stage, 20))[7]
+    before = stage.cell(one).incarnation
+
+    def looked(children: ChildList) -> NoReturn:
+        raise AssertionError(f"all {len(children)} children were looked at")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ChildList, "__iter__", looked)
+        await stage.crash(one)
+
+    assert stage.cell(one).incarnation > before
