@@ -327,24 +327,21 @@ async def test_turns_of_other_handlers_run_one_after_the_other() -> None:
 
 
 def test_a_start_or_stop_that_is_not_async_is_refused_when_the_class_is_defined() -> None:
+    def returns_at_once(self: Agent, ctx: Context) -> int:
+        return 3
+
     with pytest.raises(InvalidAgent, match="write it as `async def started`"):
-
-        class Hasty(Agent):
-            def started(self, ctx: Context) -> int:  # type: ignore[override]
-                return 3
-
+        type("Hasty", (Agent,), {"started": returns_at_once})
     with pytest.raises(InvalidAgent, match="write it as `async def stopping`"):
-
-        class Lazy(Agent):
-            stopping = None  # type: ignore[assignment]
+        type("Lazy", (Agent,), {"stopping": None})
 
 
 def test_a_constructor_that_is_async_is_refused_when_the_class_is_defined() -> None:
-    with pytest.raises(InvalidAgent, match="would never run"):
+    async def awaits(self: Agent) -> None:
+        pass
 
-        class Waiting(Agent):
-            async def __init__(self) -> None:  # type: ignore[misc]
-                pass
+    with pytest.raises(InvalidAgent, match="would never run"):
+        type("Waiting", (Agent,), {"__init__": awaits})
 
 
 def test_a_constructor_that_returns_something_is_refused_when_the_agent_is_made() -> None:

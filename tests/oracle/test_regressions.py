@@ -13,6 +13,8 @@ ONE = (Kid("a"),)
 TWO = (Kid("a"), Kid("b"))
 THREE = (Kid("a"), Kid("b"), Kid("c"))
 
+A_POOL = Sup((Kid("w"),), DYNAMIC)
+
 FOUND: dict[str, Trace] = {
     "stop_child never returned when the child was started again at once": Trace(
         Sup(ONE), (Together("", (), (Admin("stop", "a"), Admin("restart", "a"))),)
@@ -42,11 +44,6 @@ FOUND: dict[str, Trace] = {
         Sup(THREE, "one_for_all", max_restarts=4),
         (Fail("b", (Exit("a", "kill"), Admin("stop", "c"))), Exit("a", "error")),
     ),
-}
-
-A_POOL = Sup((Kid("w"),), DYNAMIC)
-
-FOUND |= {
     "a stop of a life that was over stopped the next one": Trace(
         A_POOL, (Admin("start", "1"), Together("", (Exit("1", "kill"),), (Admin("stop", "1"),)))
     ),

@@ -286,7 +286,9 @@ def test_a_dynamic_supervisor_has_the_documented_defaults() -> None:
     ],
 )
 def test_a_dynamic_supervisor_refuses(field: str, arguments: dict[str, Any]) -> None:
-    error = refusal(lambda: DynamicSupervisor(**{"child": child(Clerk), **arguments}))
+    given: dict[str, Any] = {"child": child(Clerk), **arguments}
+
+    error = refusal(lambda: DynamicSupervisor(**given))
 
     assert error.field == field
     assert "allowed: " in str(error)
