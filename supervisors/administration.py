@@ -79,7 +79,7 @@ class Administration(Restarts):
             return await self._start_by_order(child)
         finally:
             if child.life is Life.NONE and child.status is not Status.RUNNING:
-                self._children.remove(child)
+                self._remove(child)  # also where the start was cut short, of which nobody else will know
 
     async def _stop_child(self, id: str, incarnation: int = ANY_LIFE) -> asyncio.Future[None] | None:
         """Returns the death to wait for: of this life, since another may follow before the caller looks."""

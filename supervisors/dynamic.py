@@ -153,7 +153,7 @@ class DynamicSupervisorBehavior(Restarts):
             return await self._start_by_order(child)
         finally:
             if child.life is Life.NONE and child.status is not Status.RUNNING:
-                self._children.remove(child)
+                self._remove(child)  # also where the start was cut short, of which nobody else will know
 
     async def _stop_child(self, id: str, incarnation: int) -> Child | None:
         child = self._children.get(id)

@@ -417,6 +417,22 @@ async def test_abandoned_administration_is_not_carried_out() -> None:
     assert stage.alive() == {"a", "b"}
 
 
+@virtual
+async def test_start_child_that_the_kill_of_its_supervisor_cuts_short_leaves_nothing() -> None:
+    stage = Stage()
+    stage.start_takes_s["late"] = 60.0
+    await stage.start(Supervisor(children=[child(Actor, "a")]))
+    starting = asyncio.ensure_future(stage.supervisor().start_child(child(Actor, "late")))
+    await pass_time(1.0)
+
+    stage.cell().kill()
+
+    with pytest.raises(AskFailed):
+        await starting
+    await pass_time(60.0)
+    assert not stage.runtime.cells
+
+
 def test_report_bounds_what_an_exception_said() -> None:
     reason = bounded(Crashed(type_name="X", message="m" * 10**6))
 
