@@ -140,7 +140,7 @@ async def test_nothing_of_a_pool_survives_its_end_at_any_moment(seed: int) -> No
     for _ in range(pool.rng.randint(1, 25)):
         await pass_time(pool.rng.choice((0.0, 0.005, 0.3)))
         await pool.disturb()
-    stopping = asyncio.ensure_future(stage.stop()) if "root" in stage.runtime.cells else None  # type: ignore[comparison-overlap]
+    stopping = asyncio.ensure_future(stage.stop()) if "root" in stage.runtime.cells else None
     await pass_time(1.0)
     await pool.confirm_all()
     await pass_time(QUIET_S)
