@@ -143,22 +143,27 @@ class Comparer:
 
 
 def _by_number(log: list[Entry]) -> list[Entry]:
-    """The log with neighbouring ends of the children of one dynamic supervisor sorted."""
+    """The log with neighbouring ends below one dynamic supervisor sorted by child; those in one keep their order."""
     told: list[Entry] = []
-    for above, group in groupby(log, key=_dynamic_parent):
+    for above, group in groupby(log, key=_outermost):
         entries = list(group)
-        told.extend(entries if above is None else sorted(entries, key=_life))
+        told.extend(entries if above is None else sorted(entries, key=_innermost))
     return told
 
 
-def _life(entry: Entry) -> tuple[str, int]:
-    return entry.path, entry.life
+def _outermost(entry: Entry) -> list[str] | None:
+    """The path of the outermost dynamic supervisor below which something ended; None where there is none."""
+    parts = entry.path.split("/")
+    place = next((place for place, part in enumerate(parts) if part.isdigit()), None)
+    return None if place is None or entry.word != "exit" else parts[:place]
 
 
-def _dynamic_parent(entry: Entry) -> str | None:
-    """Whose child ended, where it has a number for a name."""
-    above, _, id = entry.path.rpartition("/")
-    return above if entry.word == "exit" and id.isdigit() else None
+def _innermost(entry: Entry) -> list[str]:
+    """The path of the innermost child of a dynamic supervisor that ended, or in which something ended."""
+    parts = entry.path.split("/")
+    while not parts[-1].isdigit():
+        parts.pop()
+    return parts
 
 
 def _orphans(path: str, here: dict[str, int], ends: set[tuple[str, int]]) -> tuple[tuple[str, int], ...]:

@@ -68,7 +68,7 @@ def kids(draw: DrawFn, id: str, *, level: int, significant: bool) -> Kid:
 def sups(draw: DrawFn, *, level: int = 1) -> Sup:
     """A supervisor with all that is below it; one of five is dynamic."""
     if draw(st.integers(0, 4)) == 4:
-        made_of = draw(kids("w", level=LEVELS, significant=False))
+        made_of = draw(kids("w", level=level, significant=False))
         return Sup((made_of,), DYNAMIC, draw(st.integers(1 if level == 1 else 0, 4)), draw(st.integers(1, 5)))
     auto_shutdown = draw(AUTO)
     count = draw(st.integers(1 if level == 1 else 0, 5 - level))
@@ -85,39 +85,58 @@ class _Places:
     """What there is in one tree to do something to."""
 
     def __init__(self, tree: Sup) -> None:
-        found = list(paths(tree))
-        sups = {"": tree, **{path: kid.target for path, kid in found if isinstance(kid.target, Sup)}}
-        self.sups = list(sups)
-        self.dynamic = [path for path, sup in sups.items() if sup.dynamic]
+        self.sups: list[str] = []
+        self.dynamic: dict[str, Kid] = {}
+        """What each dynamic supervisor makes its children of."""
         self.numbered: list[str] = []
         """The children of dynamic supervisors that were asked for so far; no name comes twice."""
-        self.workers = [path for path, kid in found if not isinstance(kid.target, Sup)]
-        self.children = [path for path, _ in found]
-        self.added = [_join(sup, NEW[0]) for sup in self.sups]
+        self.workers: list[str] = []
+        self.children: list[str] = []
+        self.added: list[str] = []
+        self._add(Kid("", tree), "")
+        for path, kid in paths(tree):
+            self._add(kid, path)
+
+    def _add(self, kid: Kid, path: str) -> None:
+        """One more place, with what its supervisor is."""
+        if path:
+            self.children.append(path)
+        if not isinstance(kid.target, Sup):
+            self.workers.append(path)
+            return
+        self.sups.append(path)
+        self.added.append(_join(path, NEW[0]))
+        if kid.target.dynamic:
+            (self.dynamic[path],) = kid.target.kids
 
     def any_worker(self) -> SearchStrategy[str]:
         """The path of a worker."""
-        return st.sampled_from([*self.workers * 3, *self.numbered * 3, *self.added])
+        return st.sampled_from([*self.workers * 3, *self.added])
 
     def any_child(self) -> SearchStrategy[str]:
         """The path of a child, at times one of which only an operator knows."""
-        return st.sampled_from([*self.children * 3, *self.numbered * 3, *self.added])
+        return st.sampled_from([*self.children * 3, *self.added])
 
     def one_more(self, sup: str) -> Admin:
         """The call for one more child of a dynamic supervisor."""
         path = _join(sup, str(1 + sum(parent(other) == sup for other in self.numbered)))
         self.numbered.append(path)
+        made_of = self.dynamic[sup]
+        self._add(made_of, path)
+        if isinstance(made_of.target, Sup):
+            for below, kid in paths(made_of.target, path):
+                self._add(kid, below)
         return Admin("start", path)
 
     def siblings(self, path: str) -> list[str]:
         """The children of the same supervisor, itself and one that an operator may have added among them."""
         above = parent(path)
-        children = (child for child in (*self.children, *self.numbered) if parent(child) == above)
+        children = (child for child in self.children if parent(child) == above)
         return [*children, _join(above, NEW[0])]
 
     def workers_below(self, sup: str) -> list[str]:
         """The workers directly below it."""
-        return [path for path in [*self.workers, *self.numbered, *self.added] if parent(path) == sup]
+        return [path for path in [*self.workers, *self.added] if parent(path) == sup]
 
 
 def _join(sup: str, id: str) -> str:
@@ -142,7 +161,7 @@ def admins(draw: DrawFn, places: _Places, candidates: list[str]) -> Admin:
 def fails(draw: DrawFn, places: _Places, path: str) -> Fail:
     """A few failing starts, at times with something that happens to a sibling meanwhile."""
     near = places.siblings(path)
-    workers = [sibling for sibling in near if sibling in (*places.workers, *places.numbered, *places.added)]
+    workers = [sibling for sibling in near if sibling in (*places.workers, *places.added)]
 
     def hook() -> Hook:
         match draw(st.integers(0, 9)):
@@ -163,7 +182,7 @@ def events(draw: DrawFn, places: _Places) -> tuple[Event, ...]:
     """One event, or two that belong together."""
     match draw(st.integers(0, 18)):
         case 16 | 17 | 18 if places.dynamic:
-            return (places.one_more(draw(st.sampled_from(places.dynamic))),)
+            return (places.one_more(draw(st.sampled_from(list(places.dynamic)))),)
         case 0 | 1 | 2:
             return (Exit(draw(places.any_worker()), draw(HOWS)),)
         case 3 | 4 | 5 | 6:
@@ -196,7 +215,7 @@ def traces(draw: DrawFn) -> Trace:
     """A tree and up to a dozen events."""
     tree = draw(sups())
     places = _Places(tree)
-    grown = [places.one_more(sup) for sup in places.dynamic for _ in range(draw(st.integers(0, 4)))]
+    grown = [places.one_more(sup) for sup in list(places.dynamic) for _ in range(draw(st.integers(0, 4)))]
     first = (draw(fails(places, draw(places.any_child()))),) if draw(st.integers(0, 19)) == 19 else ()
     groups = draw(st.lists(events(places), min_size=1, max_size=9))
     return Trace(tree, (*grown, *(event for group in groups for event in group)), first)
