@@ -46,11 +46,6 @@ class ActorRef:
         """The logical id, such as `desk/clerk`."""
         return self.address.actor
 
-    @property
-    def runtime(self) -> Runtime:
-        """The runtime through which it sends, for rooms that build on the kernel."""
-        return self._runtime
-
     def tell(self, message: Message, *, send_timeout_s: float = DEFAULT_SEND_TIMEOUT_S) -> Coroutine[Any, Any, None]:
         """Sends; returns when the receiver's host has taken the message.
 
