@@ -184,6 +184,14 @@ class Running:
             target = f"{self.app.name}/{target}"
         return self.engine.runtime.ref(target)
 
+    async def whereis(self, name: str) -> ActorRef | None:
+        """The life of an agent that has taken this name with `ctx.register`; None when none has."""
+        return await self.engine.runtime.names.whereis(name)
+
+    async def members(self, group: str) -> list[ActorRef]:
+        """The lives of agents that are in a group by `ctx.join`, each as often as it joined."""
+        return await self.engine.runtime.names.members(group)
+
     @overload
     async def ask_all(
         self, targets: Iterable[Target], request: Request[R], *, timeout_s: float = DEFAULT_ASK_TIMEOUT_S

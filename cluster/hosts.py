@@ -16,6 +16,9 @@ class HostRecord:
     pid: int = 0
     node: str = ""
     alive: bool = True
+    reachable: bool = True
+    first_incarnation: int = 0
+    """What is spawned there is numbered from here on."""
     actors: set[ActorId] = field(default_factory=set)
 
 
@@ -34,8 +37,12 @@ class Create:
 
 
 def choose(actor: ActorId, placement: Placement, hosts: dict[HostId, HostRecord], spares: list[HostId]) -> Use | Create:
-    """Where an actor starts: where it was, else a warm spare or a pool host with few actors, else a new host."""
+    """Where an actor starts: where it was, else a warm spare or a pool host with few actors, else a new host.
+
+    Who was not there before goes to no host that does not answer, as long as there is another.
+    """
     living = [record for record in hosts.values() if record.alive]
+    spares = [host for host in spares if hosts[host].reachable]
     for record in living:
         if actor in record.actors:
             return Use(record.host)
@@ -46,4 +53,5 @@ def choose(actor: ActorId, placement: Placement, hosts: dict[HostId, HostRecord]
             members = [record for record in living if record.pool == pool]
             if len(members) < wanted:
                 return Use(spares[0]) if spares else Create(pool)
-            return Use(min(members, key=lambda record: len(record.actors)).host)
+            answering = [record for record in members if record.reachable] or members
+            return Use(min(answering, key=lambda record: len(record.actors)).host)

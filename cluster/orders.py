@@ -111,13 +111,6 @@ class Located(Message):
     host: str
 
 
-class HostDied(Message):
-    """To every process of the app: nothing of that host's life will come any more."""
-
-    host: str
-    reason: ExitReason
-
-
 class Ended(Message):
     """The root of the app's tree is over."""
 

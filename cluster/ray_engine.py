@@ -8,6 +8,7 @@ import os
 import threading
 import uuid
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import ray
@@ -26,7 +27,6 @@ from regrow.cluster.orders import (
     AppOrder,
     Ended,
     GuardianStarted,
-    HostDied,
     Refusal,
     host_order,
     supervisor_order,
@@ -34,7 +34,7 @@ from regrow.cluster.orders import (
 )
 from regrow.cluster.ray_claim import RENEWALS, claimed
 from regrow.cluster.ray_connect import RaySession
-from regrow.cluster.ray_host import located
+from regrow.cluster.ray_host import life_is_over, located
 from regrow.cluster.ray_transport import DRIVER_PREFIX, RayTransport, contact_error, got_through
 from regrow.cluster.tree import Trees
 from regrow.runtime import (
@@ -233,13 +233,14 @@ class RayEngine:
             names=self._app.id_of,
         )
         self._transport = RayTransport(me)
+        runtime.delivery.life_is_over = partial(life_is_over, self._guardian)
         self._peers = Peers(runtime, FrameCodec(runtime.ref_to, runtime.loop.time), self._transport)
-        self._peers.on_announcement = self._announced
         self._meet_guardian()
 
     def _meet_guardian(self) -> None:
         assert self._peers is not None
         self._transport.know(self._life, self._guardian)
+        self._peers.arbiter = self._life
         self._peers.meet(self._life)  # from now on it tells of dead hosts
 
     async def _mind_guardian(self) -> None:
@@ -280,10 +281,6 @@ class RayEngine:
             if host == gone or host.startswith(f"{gone}."):
                 self._peers.died(host, Killed(detail="the guardian of the app died, and its hosts with it"))
         self._meet_guardian()
-
-    def _announced(self, peer: HostId, message: object) -> None:
-        if isinstance(message, HostDied) and peer == self._life and self._peers is not None:
-            self._peers.died(HostId(message.host), message.reason)
 
     def _end(self, reason: ExitReason) -> None:
         if self._ended is not None and not self._ended.done():

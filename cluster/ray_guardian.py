@@ -32,7 +32,6 @@ from regrow.cluster.orders import (
     AppOrder,
     Ended,
     GuardianStarted,
-    HostDied,
     HostStats,
     Located,
     Refusal,
@@ -47,11 +46,12 @@ from regrow.cluster.redis_owner import RedisOwner
 from regrow.cluster.roots import Roots
 from regrow.cluster.services import ServiceConfig
 from regrow.cluster.tree import Counts, Trees
-from regrow.runtime import ActorId, ExitReason, HostId, RegrowError, Runtime
+from regrow.runtime import ActorId, ExitReason, HostId, Incarnation, RegrowError, Runtime, Shutdown
 from regrow.runtime.codec import FrameCodec
 from regrow.runtime.packing import pack
 from regrow.runtime.peers import Peers
 from regrow.runtime.transport import PeerDead
+from regrow.runtime.verdicts import HostDied, HostReachable, HostUnreachable, Verdict
 
 log = structlog.get_logger("regrow.guardian")
 
@@ -105,7 +105,7 @@ class Guardian:
         self._operations = Operations(roots)
         me = str(ray.get_runtime_context().get_actor_id())
         host = order.host.model_copy(update={"first_incarnation": first, "guardian_actor": me})
-        self._keeper = Keeper(host, self._life, self._host_died)
+        self._keeper = Keeper(host, self._life, self)
         self._keeper.last_look = self._last_look
         self._starter = RayStarter(runtime, self._keeper, directory)
         roots.attach(runtime, self._starter)
@@ -165,18 +165,28 @@ class Guardian:
         except RegrowError as error:
             return pack(Refusal(error=type(error).__name__, text=str(error)))
 
+    async def life_is_over(self, actor: str, incarnation: int) -> bool:
+        """True when that life of an actor is over for certain, also while its next one is still to come."""
+        if self._starting is None:
+            await self.start()
+        return self._starter.life_is_over(ActorId(actor), Incarnation(incarnation))
+
     # ---- looking -------------------------------------------------------------------------------
 
     async def trees(self) -> bytes:
         """The trees of the app with what every host says of its cells."""
         await self.start()
-        joined = {host: handle for host, handle in self._keeper.handles.items() if self._keeper.hosts[host].pid}
+        records = self._keeper.hosts
+        joined = {h: handle for h, handle in self._keeper.handles.items() if records[h].pid and records[h].reachable}
         looks = asyncio.gather(*map(self._stats_of, joined.values()))
         looked, letters = await asyncio.gather(looks, self._all_letters())
         stats = dict(zip(joined, looked, strict=True))
         cells = {host: {name: (state, depth) for name, state, depth in told.cells} for host, told in stats.items()}
 
         async def of(actor: ActorId, host: HostId) -> tuple[str, int, str]:
+            record = records.get(host)
+            if record is not None and not record.reachable:
+                return "unreachable", 0, record.node
             known = cells.get(host, {}).get(actor)
             return (*known, stats[host].node) if known is not None else ("", 0, "")
 
@@ -212,20 +222,54 @@ class Guardian:
         """How much of its lease the owner has been silent for: 0 just now, 1 when the lease ends."""
         return (time.monotonic() - self._renewed_at) / self._order.owner_ttl_s
 
-    # ---- inside --------------------------------------------------------------------------------
+    # ---- what the keeper tells -------------------------------------------------------------------
 
-    def _host_died(self, record: HostRecord, reason: ExitReason) -> None:
-        """Seals the dead host's links everywhere, then tells its agents' supervisors (SEMANTICS 3)."""
+    def host_died(self, record: HostRecord, reason: ExitReason) -> None:
+        """See HostNews. The supervisors of its agents are told last, when all that is theirs is free."""
         log.warning("host died", host=record.host, pid=record.pid, reason=str(reason), agents=sorted(record.actors))
         self._letters.close(self._keeper.handles, self._runtime.loop.time())
-        self._peers.died(record.host, reason)
-        for host in self._keeper.handles:
-            self._peers.meet(host)  # a host that has had nothing to say to us must hear of it, too
-        self._peers.tell_all(HostDied(host=record.host, reason=reason))
+        self._seal(record.host, reason)
         self._starter.host_died(record, reason)
 
+    def host_ended(self, record: HostRecord) -> None:
+        """See HostNews."""
+        self._seal(record.host, Shutdown(detail="its host was not needed any more"))
+
+    def host_joined(self, record: HostRecord) -> None:
+        """See HostNews. A new host must know what the others do."""
+        self._peers.meet(record.host)
+        for other in self._keeper.hosts.values():
+            if not other.reachable:
+                self._peers.tell(record.host, HostUnreachable(host=other.host))
+
+    def host_contact(self, record: HostRecord) -> None:
+        """See HostNews. Contact lost is not death: monitors and askers are told, supervisors wait (SEMANTICS 1)."""
+        say = log.info if record.reachable else log.warning
+        text = "a host answers again" if record.reachable else "a host does not answer; its agents may still run"
+        say(text, host=record.host, pid=record.pid, agents=sorted(record.actors))
+        if record.reachable:
+            self._peers.regained_contact(record.host)
+            self._give_verdict(HostReachable(host=record.host))
+        else:
+            self._peers.lost_contact(record.host)
+            self._give_verdict(HostUnreachable(host=record.host))
+
+    # ---- inside --------------------------------------------------------------------------------
+
+    def _give_verdict(self, verdict: Verdict) -> None:
+        for host in self._keeper.handles:
+            self._peers.meet(host)  # a host that has had nothing to say to us must hear of it, too
+        self._peers.tell_all(verdict)
+
+    def _seal(self, host: HostId, reason: ExitReason) -> None:
+        """Frees the names of all that was in a host, then has its links sealed everywhere (SEMANTICS 3)."""
+        self._roots.registry.host_died(host)
+        self._peers.died(host, reason)
+        self._give_verdict(HostDied(host=host, reason=reason))
+
     async def _all_letters(self) -> Letters:
-        hosts = {host: handle for host, handle in self._keeper.handles.items() if self._keeper.hosts[host].pid}
+        records = self._keeper.hosts
+        hosts = {h: handle for h, handle in self._keeper.handles.items() if records[h].pid and records[h].reachable}
         await asyncio.gather(*(self._ask_letters(host, handle.letters) for host, handle in hosts.items()))
         now_s = self._runtime.loop.time()
         return told_by(self._runtime.dead_letters, now_s).with_more(self._letters.all(now_s))

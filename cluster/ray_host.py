@@ -12,6 +12,7 @@ import gc
 import os
 import platform
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import ray
@@ -24,7 +25,6 @@ from regrow.cluster.making import BehaviorFactory
 from regrow.cluster.orders import (
     CellFailed,
     CellStarted,
-    HostDied,
     HostJoined,
     HostOrder,
     HostStats,
@@ -100,10 +100,10 @@ class RayHost:
         )
         runtime.services = {name: service_id(order.app, name) for name in ("memory", "models")}
         transport = RayTransport(self._host)
-        self._guardian_life = HostId(order.guardian_life)  # nobody else's word is a verdict
-        transport.know(self._guardian_life, guardian)
-        self._peers = Peers(runtime, FrameCodec(runtime.ref_to, runtime.loop.time), transport)
-        self._peers.on_announcement = self._announced
+        arbiter = HostId(order.guardian_life)  # nobody else's word is a verdict
+        transport.know(arbiter, guardian)
+        self._peers = Peers(runtime, FrameCodec(runtime.ref_to, runtime.loop.time), transport, arbiter=arbiter)
+        runtime.delivery.life_is_over = partial(life_is_over, guardian)
         runtime.dead_letters.added = self._letter_added
         # What is loaded now lives as long as the process; not looking at it again makes each ask a tenth cheaper.
         gc.collect()
@@ -151,6 +151,8 @@ class RayHost:
             return pack(Letters())
         for actor in list(runtime.cells):
             runtime.forget(actor)
+        for cell in list(runtime.cells.values()):
+            await cell.wait_exited()  # of an end that its parent knows, the others are still to hear
         await self._peers.wait_delivered(LEAVE_S)
         return pack(told_by(runtime.dead_letters, runtime.loop.time()))
 
@@ -174,6 +176,10 @@ class RayHost:
         except TimeoutError:
             return False
         return True
+
+    @ray.method(concurrency_group="control")
+    async def ping(self) -> None:
+        """Answers, also while a handler blocks the cells' loop: this process runs and can be reached."""
 
     @ray.method(concurrency_group="control")
     async def stats(self) -> bytes:
@@ -210,10 +216,6 @@ class RayHost:
         """Ends `watch`, so that Ray can end this actor in order."""
         if self._released is not None and self._watch_loop is not None:
             self._watch_loop.call_soon_threadsafe(self._released.set)
-
-    def _announced(self, peer: HostId, message: object) -> None:
-        if isinstance(message, HostDied) and peer == self._guardian_life and self._peers is not None:
-            self._peers.died(HostId(message.host), message.reason)
 
     def _letter_added(self) -> None:
         """The guardian is told soon: after a SIGKILL it is the only one who knows of them."""
@@ -264,6 +266,14 @@ async def located(guardian: Any, actor: ActorId, *, after_start: bool) -> HostId
         raise WorldBroke(answer.text)
     assert isinstance(answer, Located)
     return HostId(answer.host) if answer.host else None
+
+
+async def life_is_over(guardian: Any, actor: ActorId, incarnation: Incarnation) -> bool:
+    """Asks the guardian whether a life is over for certain; False where nobody knows."""
+    try:
+        return bool(await got_through(guardian.life_is_over, actor, incarnation))
+    except PeerDead:
+        return False
 
 
 async def _loaded(code: CodeBase) -> Any:

@@ -13,7 +13,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 import structlog
@@ -37,15 +37,43 @@ BLOCK_OF_HOST = 100_000
 """Incarnations for what is spawned in one host, so that no later host gives a namesake the same number."""
 SPARE_DELAY_S = 0.25
 """A new spare is made a little later, so that its start does not slow down the takeover that used the last one."""
+PING_EVERY_S = 1.0
+"""How often each host is asked for a sign of life. This looks for lost contact only: a death is told at once."""
+MAX_PINGS_PER_S = 200
+"""With more hosts than that, each is asked less often, for a call costs the guardian half a millisecond."""
+PING_LOOK_S = 1.0
+PING_LOOKS = 4
+"""A host that has not answered at so many looks is out of reach. Several, since a guardian that was held up itself
+must not blame its hosts: what came meanwhile is seen at the next look."""
+
+
+class HostNews(Protocol):
+    """Who is told of hosts."""
+
+    def host_died(self, record: HostRecord, reason: ExitReason) -> None:
+        """A host's process is dead, with all that was in it."""
+        ...
+
+    def host_ended(self, record: HostRecord) -> None:
+        """A host that nobody needs was ended; its process is gone."""
+        ...
+
+    def host_joined(self, record: HostRecord) -> None:
+        """A host is ready for cells."""
+        ...
+
+    def host_contact(self, record: HostRecord) -> None:
+        """Whether a host can be reached has changed."""
+        ...
 
 
 class Keeper:
     """The hosts of one app on one node."""
 
-    def __init__(self, order: HostOrder, life: HostId, died: Callable[[HostRecord, ExitReason], None]) -> None:
+    def __init__(self, order: HostOrder, life: HostId, news: HostNews) -> None:
         self._order = order.model_copy(update={"guardian_life": life})
         self._life = life
-        self._died = died
+        self._news = news
         self.last_look: Callable[[HostId, Any], Awaitable[None]] = _no_look
         """Called with a host and its handle before the host is ended; must not raise."""
         self._class = remote_host()
@@ -58,6 +86,11 @@ class Keeper:
         self._spare_wanted = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+
+    def has_living_block(self, incarnation: int) -> bool:
+        """True when that number is one for what is spawned in a host that lives."""
+        firsts = (record.first_incarnation for record in self.hosts.values() if record.first_incarnation)
+        return any(first <= incarnation < first + BLOCK_OF_HOST for first in firsts)
 
     async def host_for(self, actor: ActorId, placement: Placement) -> HostId:
         """A host for an actor, ready for cells. Raises CodeNotImportable, RayUnavailable."""
@@ -90,8 +123,7 @@ class Keeper:
         if record is None or not record.alive or record.pid == 0:
             return record is None or not record.alive
         record.alive = False  # nothing new is started in it, however long its death takes
-        with suppress(ProcessLookupError):  # it died a moment ago, and `watch` is about to say so
-            os.kill(record.pid, signal.SIGKILL)
+        _kill(record.pid)
         return True
 
     async def end(self, host: HostId) -> None:
@@ -100,14 +132,20 @@ class Keeper:
         if record is None or handle is None:
             return
         record.alive = False
-        if record.pid and not self._closed:
+        if record.pid and record.reachable and not self._closed:
             await self.last_look(host, handle)
         if self.hosts.pop(host, None) is None:
             return  # it died meanwhile, or somebody else has ended it
         del self.handles[host]
         ray.kill(handle)
         if record.pid:
-            await gone(record.pid)
+            if not record.reachable:
+                _kill(record.pid)  # what Ray asks of it, it does not hear
+            if not await gone(record.pid):
+                _kill(record.pid)
+                await gone(record.pid)
+        if not self._closed:
+            self._news.host_ended(record)
 
     async def close(self) -> None:
         """Ends every host."""
@@ -145,7 +183,8 @@ class Keeper:
     async def _join(self, host: HostId) -> None:
         handle = self.handles[host]
         self._spawn(self._watch(host, handle))
-        order = self._order.model_copy(update={"host": host, "first_incarnation": next(self._incarnations)})
+        first = self.hosts[host].first_incarnation = next(self._incarnations)
+        order = self._order.model_copy(update={"host": host, "first_incarnation": first})
         try:
             packed = pack(order)
             answer = unpack(await asyncio.wait_for(got_through(handle.join, packed), JOIN_TIMEOUT_S))
@@ -166,6 +205,8 @@ class Keeper:
         record = self.hosts.get(host)
         if record is not None:
             record.pid, record.node = answer.pid, answer.node
+            self._news.host_joined(record)
+            self._spawn(self._keep_contact(record, handle))
 
     async def _joined(self, host: HostId) -> None:
         task = self._joining.get(host)
@@ -211,12 +252,41 @@ class Keeper:
         if record is not None:
             record.alive = False
             said = reason.detail if isinstance(reason, Killed) else str(reason)
-            self._died(record, Killed(detail=f"{said} (pid {record.pid})") if record.pid else reason)
+            self._news.host_died(record, Killed(detail=f"{said} (pid {record.pid})") if record.pid else reason)
+
+    async def _keep_contact(self, record: HostRecord, handle: Any) -> None:
+        """Asks a host again and again for a sign of life, and tells when it gives none and when it does again."""
+        while record.host in self.hosts:
+            await asyncio.sleep(max(PING_EVERY_S, len(self.hosts) / MAX_PINGS_PER_S))
+            answer = asyncio.ensure_future(got_through(handle.ping))
+            try:
+                for _ in range(PING_LOOKS):
+                    await asyncio.wait((answer,), timeout=PING_LOOK_S)
+                    if answer.done():
+                        break
+                else:
+                    self._contact(record, reachable=False)
+                await answer  # however long it takes: it comes, or the host's death does
+            except (PeerDead, RayError):
+                return  # `watch` tells of it
+            finally:
+                answer.cancel()
+            self._contact(record, reachable=True)
+
+    def _contact(self, record: HostRecord, *, reachable: bool) -> None:
+        if record.reachable != reachable and record.host in self.hosts:
+            record.reachable = reachable
+            self._news.host_contact(record)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):  # it died a moment ago, and `watch` is about to say so
+        os.kill(pid, signal.SIGKILL)
 
 
 async def _no_look(host: HostId, handle: Any) -> None:

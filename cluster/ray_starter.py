@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from ray.exceptions import RayError
@@ -48,7 +48,7 @@ class RayStarter:
         self._directory = directory
         self._local = LocalStarter(runtime)
         self._lives: dict[ActorId, tuple[Incarnation, ActorId | None, HostId]] = {}
-        self._forgetting: set[asyncio.Task[bool]] = set()
+        self._tellings: set[asyncio.Task[bool]] = set()
         self._killed_for: dict[HostId, ActorId] = {}
         """Hosts that had to be killed, and the one agent in each that would not end."""
 
@@ -100,8 +100,12 @@ class RayStarter:
             return
         handle = self._handle(actor, incarnation)
         if handle is not None:
-            packed = pack(reason)
-            await _tried(handle.stop_cell, actor, incarnation, packed, grace_s)
+            telling = _tried(handle.stop_cell, actor, incarnation, pack(reason), grace_s)
+            record = self._keeper.hosts.get(self._lives[actor][2])
+            if record is not None and not record.reachable:
+                self._behind(telling)  # it may hear of it when it answers again; its limit runs from now on
+            else:
+                await telling
 
     async def kill(self, actor: ActorId, incarnation: Incarnation) -> KillOutcome:
         """See Starter.kill. An agent alone in its host is killed by pid, which nothing can hold up."""
@@ -127,10 +131,18 @@ class RayStarter:
             return
         record, handle = self._keeper.hosts.get(host), self._keeper.handles.get(host)
         if record is not None and record.pool is not None and handle is not None:
-            task = asyncio.get_running_loop().create_task(_tried(handle.forget, actor))
-            self._forgetting.add(task)
-            task.add_done_callback(self._forgetting.discard)
+            self._behind(_tried(handle.forget, actor))
         self._keeper.leaves(actor, host)
+
+    def life_is_over(self, actor: ActorId, incarnation: Incarnation) -> bool:
+        """True when that life is over for certain: a later one was begun, or its host is dead."""
+        cell = self._runtime.cells.get(actor)
+        if cell is not None:
+            return cell.is_over or cell.incarnation != incarnation
+        life = self._lives.get(actor)
+        if life is None:  # what agents spawn is known to their host alone, but their numbers are of its block
+            return not self._keeper.has_living_block(incarnation)
+        return incarnation < life[0] or (incarnation == life[0] and life[2] not in self._keeper.hosts)
 
     def host_died(self, record: HostRecord, reason: ExitReason) -> None:
         """Tells supervisors of every life that was in a dead host, as one event."""
@@ -141,6 +153,11 @@ class RayStarter:
             kind = Exited if guilty in (None, actor) else FreeExited  # its neighbours do not pay for it
             exited = kind(actor=actor, incarnation=incarnation, reason=reason, event=record.host)
             self._runtime.delivery.send(Envelope(Kind.SIGNAL, parent, exited, self._runtime.origin))
+
+    def _behind(self, telling: Coroutine[Any, Any, bool]) -> None:
+        task = asyncio.get_running_loop().create_task(telling)
+        self._tellings.add(task)
+        task.add_done_callback(self._tellings.discard)
 
     def _handle(self, actor: ActorId, incarnation: Incarnation) -> Any | None:
         life = self._lives.get(actor)

@@ -29,6 +29,8 @@ from regrow.runtime import (
     StartRequest,
 )
 from regrow.runtime.cell import Cell, State
+from regrow.runtime.names import keep_registry
+from regrow.runtime.registry import Registry
 from regrow.supervisors import AnySupervisorSpec, DynamicSupervisorBehavior, Supervisor, SupervisorSpec
 from regrow.supervisors.children import ChildRow
 from regrow.supervisors.spec import Kind
@@ -51,6 +53,7 @@ class Roots:
     ) -> None:
         self.app = ActorId(app)
         self.ended: asyncio.Future[ExitReason] = asyncio.get_running_loop().create_future()
+        self.registry = Registry()
         self._make_config = make_config
         self._incarnations = itertools.count(first_incarnation)
         self._starter: Starter | None = None
@@ -83,6 +86,8 @@ class Roots:
 
     async def start(self, spec: SupervisorSpec) -> None:
         """Starts the user's tree. Raises AppNotStarted with what failed and where."""
+        assert self._runtime is not None
+        self.registry = await keep_registry(self._runtime)
         await self._start_root(self.app, spec)
 
     async def ensure_service(self, actor: ActorId) -> bool:

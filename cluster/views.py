@@ -25,6 +25,8 @@ STATE_STYLES = {
     "waiting": "yellow",
     "stopping": "yellow",
     "exiting": "yellow",
+    # What may run or not, and can not be told from here: it is not restarted before that is known.
+    "unreachable": "red",
     "unconfirmed": "red",
     "ended": "red",
 }

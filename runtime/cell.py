@@ -22,13 +22,13 @@ from regrow.runtime.bonds import Bonds
 from regrow.runtime.contain import contained
 from regrow.runtime.context import CellContext, current
 from regrow.runtime.debts import Debts
-from regrow.runtime.envelope import Envelope, Kind
+from regrow.runtime.envelope import Envelope, Kind, mark_handled
 from regrow.runtime.errors import MailboxFull
-from regrow.runtime.lifecycle import Down, ExitReason, ExitSignal, Killed, crashed
+from regrow.runtime.lifecycle import Down, ExitReason, ExitSignal, Killed, Reachable, Unreachable, crashed
 from regrow.runtime.mailbox import Mailbox
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.reply_slot import OpenSlots
-from regrow.runtime.signals import failure_of
+from regrow.runtime.signals import Failure, failure_of
 from regrow.runtime.turn import MAX_CONCURRENT_TURNS, run_turn, runs_beside, start_turn_beside, would_deadlock
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Cell:
         "bonds",
         "children",
         "debts",
+        "holds_names",
         "in_turn",
         "incarnation",
         "is_over",
@@ -102,6 +103,7 @@ class Cell:
         self._may_run_beside = False
         self._in_serial_turn = False
         self.bonds = Bonds()
+        self.holds_names = False  # set by whoever takes a name or a membership; then the exit gives them back
         self.open_slots = OpenSlots(self.runtime.loop)
         self.mailbox.unstash_all()
         self._exiting: asyncio.Task[None] | None = None
@@ -131,8 +133,8 @@ class Cell:
                 return outcome
         elif envelope.kind != Kind.NOTICE:
             self.runtime.asking.answered(self, envelope)  # a reply by a slot, whatever it says
-        elif isinstance(envelope.message, Down | ExitSignal):
-            if isinstance(envelope.message, Down) and not self.bonds.down_is_awaited(envelope.message):
+        elif isinstance(envelope.message, Down | ExitSignal | Unreachable | Reachable):
+            if not self.bonds.awaits(envelope.message):
                 return Outcome.TAKEN
             self.mailbox.put_in_turn(envelope, self.accept)
         else:
@@ -286,21 +288,45 @@ class Cell:
             elif envelope.kind == Kind.TELL:
                 self.runtime.dead_letters.add(envelope, "crashed", self.incarnation)
         self.in_turn.clear()
+        if self.mailbox:
+            self._refuse_what_was_for(self.incarnation, reason)
         for envelope in self.open_slots.take_all():
             self.debts.owe(envelope, self.incarnation, reason)
         self._end_tasks()
-        if self.children or hasattr(self.behavior, "ended"):
-            self._exiting = self.runtime.spawn_task(self._exit_after_children(reason, quiet))
+        if self.children or self.holds_names or hasattr(self.behavior, "ended") or self._parent_comes_first():
+            self._exiting = self.runtime.spawn_task(self._exit_in_steps(reason, quiet))
         else:
             self._announce(reason, quiet)
 
-    async def _exit_after_children(self, reason: ExitReason, quiet: bool) -> None:
-        """What an actor spawned does not outlive it (SEMANTICS 2): its children end first."""
+    def _refuse_what_was_for(self, life: Incarnation, reason: ExitReason) -> None:
+        """What was meant for the life that ends, and no other, does not wait for the next one."""
+        queued, waiting = self.mailbox.take_out(life)
+        for envelope in waiting:
+            self.runtime.delivery.settle_final(envelope, Outcome.NOT_HERE)
+        for envelope in queued:
+            if envelope.kind == Kind.ASK:
+                text = f"{self.actor}#{life} ended ({reason}) before it came to {type(envelope.message).__name__}"
+                self.runtime.fail(envelope, Failure(error="AskFailed", text=text, reason=reason))
+            else:
+                self.runtime.dead_letters.add(envelope, "earlier_life")
+            mark_handled(envelope)
+
+    async def _exit_in_steps(self, reason: ExitReason, quiet: bool) -> None:
+        """What an actor spawned does not outlive it (SEMANTICS 2), and its names are free before its Down (3)."""
         await self.runtime.end_children(self)
         ended = getattr(self.behavior, "ended", None)
         if ended is not None:
             await ended(reason)
+        if self.holds_names:
+            await self.runtime.names.give_back(self)
+        if not quiet and self._parent_comes_first():
+            await self.runtime.tell_parent(self, reason)
+            quiet = True
         self._announce(reason, quiet)
+
+    def _parent_comes_first(self) -> bool:
+        """A supervisor in another process hears of an end before those who may ask it to start a namesake."""
+        return self.parent is not None and self.bonds.has_witnesses and self.parent not in self.runtime.cells
 
     async def wait_exited(self) -> None:
         """Waits until an exit that has begun is announced."""
@@ -310,7 +336,6 @@ class Cell:
     def _announce(self, reason: ExitReason, quiet: bool) -> None:
         self.state = State.RESTARTING if self._survives_exit else State.ENDED
         self.behavior = None
-        self.runtime.registry.free(self.actor)
         self.runtime.announce_exit(self, reason, quiet=quiet)
         if self.state is State.ENDED:
             self.runtime.drop(self, reason)

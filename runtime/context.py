@@ -305,12 +305,14 @@ class CellContext:
         return monitor
 
     def demonitor(self, monitor: int) -> None:
-        """Takes a monitor back; a Down of it that is already queued is removed."""
+        """Takes a monitor back; a Down of it that is already queued is removed, as is word of lost contact."""
         self._on_own_thread()
-        watched = self._cell.bonds.unwatch(monitor)
-        if watched is None:
-            self._cell.mailbox.remove_down(monitor)
-        else:
+        bonds = self._cell.bonds
+        may_have_news = monitor in bonds.watched_at or monitor not in bonds.watching
+        watched = bonds.unwatch(monitor)
+        if may_have_news:
+            self._cell.mailbox.remove_news(monitor)
+        if watched is not None:
             self._signal(self.ref(watched), Unwatch(monitor=monitor, watcher=self._cell.actor))
 
     def link(self, target: ActorRef | str | object) -> None:
@@ -330,6 +332,41 @@ class CellContext:
     def trap_exits(self, on: bool = True) -> None:
         """From now on the ends of linked actors arrive as ExitSignal messages instead of ending this one."""
         self._cell.bonds.traps_exits = on
+
+    # ---- names and groups ----------------------------------------------------------------------
+
+    async def register(self, name: str) -> None:
+        """Takes a name for this life; it is free again before anybody hears of this life's end (SEMANTICS 3).
+
+        Raises NameTaken, whose `winner` is who has the name. To take it again is no error.
+        """
+        self.live()
+        await self._cell.runtime.names.register(self._cell, name)
+
+    async def unregister(self, name: str) -> bool:
+        """Gives a name back; False when this life does not have it."""
+        self.live()
+        return await self._cell.runtime.names.unregister(self._cell, name)
+
+    async def whereis(self, name: str) -> ActorRef | None:
+        """The life that has the name, anywhere in the app; sent to after its end, the ref fails at once."""
+        return await self._cell.runtime.names.whereis(name)
+
+    async def join(self, group: str) -> None:
+        """Adds a membership for this life; joined twice, it is a member twice. The end of this life ends them all."""
+        self.live()
+        await self._cell.runtime.names.join(self._cell, group)
+
+    async def leave(self, group: str) -> bool:
+        """Ends one membership; False when this life has none."""
+        self.live()
+        return await self._cell.runtime.names.leave(self._cell, group)
+
+    async def members(self, group: str) -> list[ActorRef]:
+        """The lives in a group, anywhere in the app, each as often as it joined."""
+        return await self._cell.runtime.names.members(group)
+
+    # ---- the end of this life ------------------------------------------------------------------
 
     def stop(self, reason: ExitReason | None = None) -> None:
         """Ends this actor after the current turn."""

@@ -8,11 +8,12 @@ else happens (design decision 11).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from regrow.runtime.address import ActorId, HostId, Incarnation
+from regrow.runtime.bonds import exits_of, kind_of
 from regrow.runtime.cell import Cell
 from regrow.runtime.dead_letters import DeadLetters
 from regrow.runtime.envelope import Envelope, Kind, Origin
@@ -20,7 +21,8 @@ from regrow.runtime.errors import NotAllowed, RegrowError
 from regrow.runtime.lifecycle import Down, NoProc
 from regrow.runtime.mailbox import Waiting
 from regrow.runtime.outcome import Outcome
-from regrow.runtime.signals import LinkedExit, Tie, Unwatch, Watch, act_on
+from regrow.runtime.registry import REGISTRY
+from regrow.runtime.signals import Tie, Unwatch, Watch, act_on
 from regrow.runtime.wire_forms import check as check_travels
 
 MAX_REROUTES = 3
@@ -68,6 +70,10 @@ class Carrier(Protocol):
         """True when that host is known here to have died."""
         ...
 
+    def is_lost(self, envelope: Envelope) -> bool:
+        """True when the envelope is on its way to a host with which contact is lost."""
+        ...
+
 
 class Delivery:
     """Routes envelopes for one process."""
@@ -83,6 +89,8 @@ class Delivery:
         self.host = host
         self.directory = directory
         self.carrier: Carrier | None = None
+        self.life_is_over: Callable[[ActorId, Incarnation], Awaitable[bool]] | None = None
+        """Asks whoever knows whether a life is over, where that is not known here."""
         self._cells = cells
         self._dead = dead
         self._refused = refused
@@ -98,7 +106,7 @@ class Delivery:
         if envelope.receiver not in self._cells:
             check_travels(envelope.message)
         origin = envelope.origin
-        if origin.capability is not None and not origin.permits(envelope.receiver):
+        if origin.capability is not None and not origin.permits(envelope.receiver) and not _asks_for_names(envelope):
             raise NotAllowed(
                 f"{origin.principal or 'the caller'} may address {', '.join(origin.capability) or 'nothing'}, "
                 f"and {envelope.receiver} is outside of that"
@@ -142,8 +150,10 @@ class Delivery:
 
     def arrive(self, cell: Cell, envelope: Envelope) -> Outcome:
         """Hands an envelope to a cell of this host."""
-        if envelope.incarnation is not None and envelope.incarnation != cell.incarnation:
-            return Outcome.NOT_HERE
+        if envelope.incarnation is not None:
+            # A message to a life that is over fails now and does not wait for the next one, which it is not meant for.
+            if envelope.incarnation != cell.incarnation or (cell.is_over and envelope.kind <= Kind.ASK):
+                return Outcome.NOT_HERE
         if envelope.kind == Kind.SIGNAL:
             if cell.behavior is None:
                 self._not_found(envelope)  # between two lives there is nobody to watch, link with or stop
@@ -210,6 +220,10 @@ class Delivery:
             for envelope in envelopes:
                 self.settle_final(envelope, Outcome.LOST)
 
+    def is_lost(self, envelope: Envelope) -> bool:
+        """True when the envelope is on its way to a process with which contact is lost."""
+        return self.carrier is not None and self.carrier.is_lost(envelope)
+
     def settle_final(self, envelope: Envelope, outcome: Outcome) -> None:
         """Settles without trying elsewhere."""
         envelope.reroutes = MAX_REROUTES
@@ -242,6 +256,9 @@ class Delivery:
             self.settle_final(envelope, Outcome.NOT_HERE)
             return
         envelope.holder = self
+        is_for_life = envelope.kind <= Kind.ASK or isinstance(envelope.message, Watch | Tie)
+        if envelope.incarnation is not None and self.life_is_over is not None and is_for_life:
+            self._spawn(self._refuse_if_over(envelope, self.life_is_over))
         waiting = self.resolving.get(envelope.receiver)
         if waiting is not None:
             if len(waiting) >= MAX_RESOLVING and envelope.kind <= Kind.ASK:
@@ -250,7 +267,18 @@ class Delivery:
                 waiting.append(envelope)
             return
         self.resolving[envelope.receiver] = [envelope]
-        task = asyncio.get_running_loop().create_task(self._locate(envelope.receiver))
+        self._spawn(self._locate(envelope.receiver))
+
+    async def _refuse_if_over(
+        self, envelope: Envelope, life_is_over: Callable[[ActorId, Incarnation], Awaitable[bool]]
+    ) -> None:
+        """Does not let what is meant for an ended life wait until the next one has a host."""
+        assert envelope.incarnation is not None
+        if await life_is_over(envelope.receiver, envelope.incarnation) and self.withdraw(envelope):
+            self.settle_final(envelope, Outcome.NOT_HERE)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -300,15 +328,20 @@ class Delivery:
                 watcher, its_life = ActorId(watch.watcher), Incarnation(watch.watcher_incarnation)
                 self.send(Envelope(Kind.NOTICE, watcher, down, envelope.origin, incarnation=its_life))
             case Tie() as tie:
-                ended = LinkedExit(actor=envelope.receiver, incarnation=life, reason=NoProc())
                 linked, its_life = ActorId(tie.actor), Incarnation(tie.incarnation)
-                self.send(Envelope(Kind.SIGNAL, linked, ended, envelope.origin, incarnation=its_life))
+                for ended in exits_of(envelope.receiver, life, NoProc()):
+                    self.send(Envelope(kind_of(ended), linked, ended, envelope.origin, incarnation=its_life))
             case _ if envelope.kind <= Kind.ASK:
                 self.dead(envelope, Outcome.NOT_HERE)
             case _ if envelope.kind in (Kind.REPLY, Kind.FAILURE):
                 self._dead.add(envelope, "late_reply")  # by a slot whose life is over, and with it the ask
             case _:
                 pass  # a stop or an unwatch of somebody who is gone has come true; a Down for nobody tells nothing
+
+
+def _asks_for_names(envelope: Envelope) -> bool:
+    """Names are everybody's: what a name leads to is reached as any other actor is, or not."""
+    return envelope.kind == Kind.ASK and envelope.receiver == REGISTRY
 
 
 _DEAD_LETTER_REASONS = {

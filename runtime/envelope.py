@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from regrow.runtime.address import ActorId, Address, HostId, Incarnation
-from regrow.runtime.lifecycle import Down
+from regrow.runtime.lifecycle import Down, ExitSignal
 
 if TYPE_CHECKING:
     from regrow.runtime.outcome import Outcome
@@ -124,13 +124,13 @@ class Envelope:
 
     @property
     def needs_room(self) -> bool:
-        """True for what waits its turn at a full receiver: tells, asks, and a Down, which must not overtake them."""
-        return self.kind <= Kind.ASK or (self.kind == Kind.NOTICE and isinstance(self.message, Down))
+        """True for what waits its turn at a full receiver: tells, asks, and what must not overtake them."""
+        return self.kind <= Kind.ASK or (self.kind == Kind.NOTICE and isinstance(self.message, Down | ExitSignal))
 
     @property
     def wants_settled(self) -> bool:
         """True when its sender waits to hear that it was taken; an asker waits for the reply instead."""
-        return self.kind == Kind.TELL and self.on_settled is not None
+        return self.kind in (Kind.TELL, Kind.SIGNAL) and self.on_settled is not None
 
     @property
     def is_ask(self) -> bool:

@@ -11,6 +11,8 @@ RegrowError
 ├── MailboxFull         it is full: wait, or send less
 ├── Refused             an agent or a gate said no; the agent lives
 │   ├── NotAllowed          the capability does not reach this far
+│   ├── NameTaken           another has the name; it tells who
+│   ├── RegistryFull        no more names or memberships can be held
 │   ├── OutOfBudget         the money or tokens set aside do not suffice
 │   ├── StashFull           as many messages are set aside as may be
 │   └── SlotsFull           as many replies are deferred as may be
@@ -18,6 +20,7 @@ RegrowError
 │   └── AskTimeout          no reply in time; the callee may still be running
 ├── AskFailed           the other side ended while it owed a reply
 ├── WorldBroke          something outside Regrow failed: Ray, Redis, a provider, a disk
+│   └── ContactLost         the other process does not answer; what was sent may have run
 └── Bug                 our own mistake: please report it
 
 A room's own errors derive from these and live in that room's `errors.py`.
@@ -29,6 +32,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from regrow.runtime.lifecycle import ExitReason
+    from regrow.runtime.ref import ActorRef
 
 
 class RegrowError(Exception):
@@ -112,6 +116,25 @@ class NotAllowed(Refused):
     """The caller's capability does not reach this actor, memory scope or tool."""
 
 
+class NameTaken(Refused):
+    """Another actor took the name first. `winner` is a ref to the life that has it."""
+
+    name = ""
+    winner: ActorRef | None = None
+
+    def __init__(self, name: str, loser: str, winner: ActorRef) -> None:
+        super().__init__(
+            f"the name {name!r} belongs to {winner.address}, so {loser} can not have it; "
+            "send to the winner, monitor it and take the name at its Down, or choose another name"
+        )
+        self.name = name
+        self.winner = winner
+
+
+class RegistryFull(Refused):
+    """As many names or group memberships are held as an app may hold."""
+
+
 class OutOfBudget(Refused):
     """What was set aside for this work does not suffice for the next call."""
 
@@ -193,6 +216,28 @@ class AskFailed(RegrowError):
 
 class WorldBroke(RegrowError):
     """Something outside Regrow failed: Ray, Redis, a model provider, a disk."""
+
+
+class ContactLost(WorldBroke):
+    """Contact with the process of the receiver was lost while it owed an answer: the outcome is not known.
+
+    The receiver may live and may have done the work, or do it later. `may_have_run` is False only
+    where the message is known not to have left.
+    """
+
+    actor = ""
+    message_type = ""
+    may_have_run = True
+
+    def __init__(self, actor: str, message_type: str, *, may_have_run: bool = True) -> None:
+        did = f"{message_type} may have run, or may still run" if may_have_run else f"{message_type} was not sent"
+        super().__init__(
+            f"contact with the process of {actor} was lost; {did}; look whether the work was done before you send it "
+            f"again, or monitor {actor} and wait for Reachable or Down"
+        )
+        self.actor = actor
+        self.message_type = message_type
+        self.may_have_run = may_have_run
 
 
 class Bug(RegrowError):

@@ -144,6 +144,20 @@ class Down(Message):
     reason: ExitReason
 
 
+class Unreachable(Message):
+    """To a monitor: contact with the watched actor's process is lost. It may live; Reachable or Down comes later."""
+
+    monitor: int
+    actor: str
+
+
+class Reachable(Message):
+    """To a monitor that had Unreachable: the watched actor's process answers again; it has not ended."""
+
+    monitor: int
+    actor: str
+
+
 class ExitSignal(Message):
     """To a linked actor that traps exits: the other side of the link ended."""
 

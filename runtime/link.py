@@ -277,6 +277,13 @@ class Link(Generic[RowT]):
         self._calls.close()
         return Remains(rows=self._out.close(), undelivered=self._in.close())
 
+    def late(self, packet: bytes) -> list[RowT]:
+        """The rows of a packet that came after `close`, each once; nobody is handed them. Raises LinkError."""
+        arrived = parse_packet(packet)
+        if (arrived.from_life, arrived.to_life) != (self.peer_life, self.our_life):
+            return []
+        return self._in.late(arrived.frames)
+
     # ---- inside --------------------------------------------------------------------------------------------------
 
     @property

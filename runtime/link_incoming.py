@@ -165,10 +165,17 @@ class Incoming(Generic[RowT]):
         self.prompt = False
         return control
 
+    def late(self, frames: Iterable[Frame]) -> list[RowT]:
+        """The rows of frames that come after `close`, of each frame once; nobody is handed them."""
+        fresh = self.fresh(frames)
+        self.keep([_emptied(frame) for frame in fresh])
+        return [row for frame in fresh for row in frame.rows]
+
     def close(self) -> list[RowT]:
-        """Forgets everything; returns the rows of early frames, which were never handed on."""
+        """Forgets everything but which frames came; returns the rows of early ones, which were never handed on."""
         undelivered = [row for number in sorted(self._early) for row in self._early[number].rows]
-        for gathered in (self._early, self._closed, self._hungry, self._open, self._settled, self._rooms, self.marks):
+        self._early = {number: _emptied(frame) for number, frame in self._early.items()}
+        for gathered in (self._closed, self._hungry, self._open, self._settled, self._rooms, self.marks):
             gathered.clear()
         self.prompt = False
         return undelivered
@@ -229,6 +236,11 @@ class Incoming(Generic[RowT]):
                 self._open[number] = left - (end - start)
             start = end
         return full, parts
+
+
+def _emptied(frame: Arrived[RowT]) -> Arrived[RowT]:
+    """What is kept of a frame that will not be handed on: that it came."""
+    return Arrived(frame.number, False, [], Control())
 
 
 def _ranges(numbers: list[int]) -> tuple[tuple[int, int], ...]:

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from regrow.runtime.address import HostId
+from regrow.runtime.address import HostId, Incarnation
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.errors import StashFull
-from regrow.runtime.lifecycle import Down
+from regrow.runtime.lifecycle import Down, Reachable, Unreachable
 from regrow.runtime.outcome import Outcome
 
 DEFAULT_CAPACITY = 1_000
@@ -160,14 +160,32 @@ class Mailbox:
                 return
             self._waiters.popleft().offer_room(room)
 
-    def remove_down(self, monitor: int) -> None:
-        """Takes out a queued Down of a monitor that was taken back."""
+    def remove_news(self, monitor: int) -> None:
+        """Takes out what is queued of a monitor that was taken back."""
         waiting = [waiter.envelope for waiter in self._waiters if isinstance(waiter, Waiting)]
         for envelope in (*self.user, *waiting, *self.stashed):
-            if isinstance(envelope.message, Down) and envelope.message.monitor == monitor:
+            if isinstance(envelope.message, Down | Unreachable | Reachable) and envelope.message.monitor == monitor:
                 if not self.withdraw(envelope):
                     self._remove(envelope)
-                return
+
+    def take_out(self, life: Incarnation) -> tuple[list[Envelope], list[Envelope]]:
+        """Takes out the tells and asks that are meant for this life of the actor alone.
+
+        Those that are queued or set aside, and those of local senders that wait for room.
+        """
+
+        def is_meant(envelope: Envelope) -> bool:
+            return envelope.incarnation == life and envelope.kind <= Kind.ASK
+
+        queued = [envelope for envelope in (*self.stashed, *self.user) if is_meant(envelope)]
+        waiters = [waiter for waiter in self._waiters if isinstance(waiter, Waiting) and is_meant(waiter.envelope)]
+        for envelope in queued:
+            self._remove(envelope)
+        for waiter in waiters:
+            self._waiters.remove(waiter)
+        if queued or waiters:
+            self.serve_waiters()
+        return queued, [waiter.envelope for waiter in waiters]
 
     def holds(self, host: HostId, ask_id: int) -> bool:
         """True when this ask of that host is queued here, set aside, or may be among those that wait for room."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from regrow.runtime.address import ActorId, HostId, Incarnation
+from regrow.runtime.address import ActorId, HostId
 from regrow.runtime.codec import FrameCodec, Undecodable
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.errors import InvalidMessage
@@ -18,7 +18,7 @@ from regrow.runtime.lifecycle import ExitReason
 from regrow.runtime.link import Call, Link, LinkError, LinkPorts, LinkSettings, Receiver, RowState
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.runtime import Runtime
-from regrow.runtime.signals import Failure, Tie, Watch, failure_of
+from regrow.runtime.signals import Failure, Tie, failure_of, note_bond
 from regrow.runtime.transport import PeerDead, PeerLost, Transport
 
 log = structlog.get_logger("regrow.peer")
@@ -43,14 +43,15 @@ class Peer:
         codec: FrameCodec,
         transport: Transport,
         *,
-        died: Callable[[HostId, ExitReason], None],
+        found_dead: Callable[[HostId, ExitReason], None],
         announced: Callable[[object], None],
         settings: LinkSettings | None,
     ) -> None:
         self.host = host
         self._overflow: dict[ActorId, deque[Envelope]] = {}
         self._flushing = False
-        self._died = died
+        self._is_silent = False
+        self._found_dead = found_dead
         self._announced = announced
         self._runtime = runtime
         self._transport = transport
@@ -137,7 +138,7 @@ class Peer:
             self._pump_soon.cancel()
             self._pump_soon = None
         link, loop = self.link, self._runtime.loop
-        if link.is_closed:
+        if link.is_closed or self._is_silent:
             return
         self._pumping = True  # what wakes us from here on is seen by the poll below
         handled, self._handled = self._handled, []
@@ -162,7 +163,7 @@ class Peer:
         except PeerLost:
             self.link.call_failed(loop.time(), call.number)
         except PeerDead as dead:
-            self._died(self.host, dead.reason)
+            self._found_dead(self.host, dead.reason)
             return
         else:
             self.link.call_returned(loop.time(), call.number, None)
@@ -179,7 +180,7 @@ class Peer:
                 await asyncio.sleep(HOLD_S)
                 continue
             except PeerDead as dead:
-                self._died(self.host, dead.reason)
+                self._found_dead(self.host, dead.reason)
                 return
             if packet and not self.link.is_closed:
                 self._take_in(packet)
@@ -304,6 +305,12 @@ class Peer:
 
     # ---- the end -------------------------------------------------------------------------------
 
+    def silence(self) -> None:
+        """Sends nothing more to a process that is found dead, while the verdict on it is waited for."""
+        self._is_silent = True
+        if self._timer is not None:
+            self._timer.cancel()
+
     def close(self, reason: ExitReason) -> None:
         """Settles everything that was on its way to a dead process."""
         delivery = self._runtime.delivery
@@ -316,6 +323,17 @@ class Peer:
                 delivery.settle(envelope, Outcome.NOT_HERE)  # it never ran: wherever the actor is next may have it
             elif envelope.kind != Kind.ASK:  # those fail with the reason, once all is settled
                 delivery.settle(envelope, Outcome.LOST)
+
+    def count_late(self, packet: bytes) -> None:
+        """What a dead process had sent and comes after its Down is delivered to nobody (SEMANTICS 3)."""
+        try:
+            late = self.link.late(packet)
+        except LinkError as error:
+            log.error("a packet of a dead process could not be read", peer=self.host, reason=str(error))
+            return
+        for envelope in late:
+            if envelope.kind <= Kind.ASK:
+                self._runtime.delivery.dead(envelope, Outcome.LOST)
 
     def close_unfinished(self) -> None:
         """Ends the link of a process that stops; what did not arrive is lost."""
@@ -364,23 +382,6 @@ class _RemoteWaiter:
 
     def offer_room(self, room: int) -> None:
         self._link.room(self._actor, room)
-
-
-def note_bond(runtime: Runtime, signal: object, host: HostId, receiver: ActorId) -> None:
-    """Notes on which host the other side of a monitor or link is: should that die, nobody there will say so."""
-    match signal:
-        case Watch():
-            cell = runtime.life(ActorId(signal.watcher), Incarnation(signal.watcher_incarnation))
-            if cell is not None and signal.monitor in cell.bonds.watching:
-                cell.bonds.watched_at[signal.monitor] = host
-        case Tie():
-            here, there = ActorId(signal.actor), receiver
-            if here not in runtime.cells:
-                here, there = there, here
-            if here in runtime.cells:
-                runtime.cells[here].bonds.linked_at[there] = host
-        case _:
-            pass
 
 
 def _unreadable(actor: str, undecodable: Undecodable) -> InvalidMessage:

@@ -12,6 +12,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from regrow.runtime import telemetry
@@ -20,29 +21,30 @@ from regrow.runtime.ask_rings import AskRings
 from regrow.runtime.asking import Asking
 from regrow.runtime.asks import Asks
 from regrow.runtime.behavior import Behavior
-from regrow.runtime.bonds import ANY_LIFE
+from regrow.runtime.bonds import ANY_LIFE, kind_of
 from regrow.runtime.cell import Cell, State
 from regrow.runtime.context import current
 from regrow.runtime.dead_letters import DeadLetters
 from regrow.runtime.delivery import Delivery, Directory
 from regrow.runtime.envelope import Envelope, Kind, Origin, mark_handled
 from regrow.runtime.errors import AskFailed, Closed, InvalidMessage, MailboxFull, Misuse, RegrowError
-from regrow.runtime.lifecycle import Crashed, Down, Exited, ExitReason, Killed, NoProc, Shutdown, crashed
+from regrow.runtime.lifecycle import Crashed, ExitReason, Killed, NoProc, Shutdown, crashed
 from regrow.runtime.message import Message, Request
+from regrow.runtime.names import Names
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.ref import ActorRef
-from regrow.runtime.registry import Registry
-from regrow.runtime.signals import Failure, Stop, Tie, failure_of
+from regrow.runtime.signals import Failure, Stop, Tie, exit_of, failure_of
 from regrow.runtime.start import made_behavior, start_life
 from regrow.runtime.starter import StartRequest
+from regrow.runtime.tells import Settling
 
 R = TypeVar("R")
 
+PARENT_HEARS_S = 10.0
+"""How long an end is told to nobody else while the parent's process can not be reached."""
 CHILD_GRACE_S = 5.0
 """How long the spawned children of an actor that ends may take to end themselves."""
 
-WITHDRAW_AGAIN_S = 0.01
-"""Between two tries to take back a tell that was under way when its time was over."""
 
 BehaviorMaker = Callable[[StartRequest], Behavior]
 """Makes the behavior of one life; runs user code and may raise anything."""
@@ -67,7 +69,7 @@ class Runtime:
         self.origin = Origin(principal=principal)
         self.cells: dict[ActorId, Cell] = {}
         self.dead_letters = DeadLetters(self.loop.time, self.loop.call_later)
-        self.registry = Registry()
+        self.names = Names(self)
         self.asks = Asks(self.loop)
         self.asking = Asking(self, self.asks)
         self.ask_rings = AskRings(self)
@@ -87,7 +89,7 @@ class Runtime:
     # ---- sending -------------------------------------------------------------------------------
 
     def ref(self, target: ActorRef | str | object, *, near: ActorId | None = None) -> ActorRef:
-        """A ref to `target`: an id, a name, a class or agent function of the app, or a ref.
+        """A ref to `target`: an id, a class or agent function of the app, or a ref.
 
         A string without `/` is a sibling of `near` where there is one. Raises Misuse when a class
         is unknown here or stands for several children.
@@ -95,10 +97,9 @@ class Runtime:
         if isinstance(target, ActorRef):
             return target
         if isinstance(target, str):
-            named = self.registry.whereis(target)
-            if named is None and near is not None and "/" in near and "/" not in target:
-                named = ActorId(f"{near.rpartition('/')[0]}/{target}")
-            return ActorRef(Address(named if named is not None else ActorId(target)), self)
+            if near is not None and "/" in near and "/" not in target:
+                target = f"{near.rpartition('/')[0]}/{target}"
+            return ActorRef(Address(ActorId(target)), self)
         found = self._names(target) if self._names is not None else None
         if found is None:
             raise Misuse(f"no child of this app is made from {target!r}; give its id instead, such as 'app/child'")
@@ -127,10 +128,14 @@ class Runtime:
         cell = self.cell_now(target.actor)
         if cell is not None and self.delivery.arrive(cell, envelope) is Outcome.TAKEN:
             return
-        settled: asyncio.Future[Outcome] = self.loop.create_future()
-        envelope.on_settled = lambda outcome: None if settled.done() else settled.set_result(outcome)
+        settling = Settling(self.loop, envelope)
         self.delivery.send(envelope)
-        await self._taken(envelope, settled, send_timeout_s)
+        capacity = partial(self.capacity, target.actor)
+        outcome = await settling.taken(send_timeout_s, capacity=capacity, is_lost=self.delivery.is_lost)
+        if outcome is Outcome.REJECTED:
+            raise MailboxFull(target.actor, self.capacity(target.actor), 0.0)
+        if outcome is not Outcome.TAKEN:
+            self.delivery.dead(envelope, outcome)
 
     def tell_nowait(self, target: Address, message: Message) -> None:
         """See ActorRef.tell_nowait."""
@@ -149,26 +154,6 @@ class Runtime:
         """The cell of an actor here, unless earlier messages to it wait for it to be found."""
         resolving = self.delivery.resolving
         return None if resolving and actor in resolving else self.cells.get(actor)
-
-    async def _taken(self, envelope: Envelope, settled: asyncio.Future[Outcome], timeout_s: float) -> None:
-        """Waits until the envelope is taken; raises MailboxFull when there is no room in time."""
-        wait_s = timeout_s
-        while not settled.done():
-            try:
-                await asyncio.wait_for(asyncio.shield(settled), wait_s)
-            except asyncio.CancelledError:
-                if envelope.holder is not None:
-                    envelope.holder.withdraw(envelope)  # its sender may be dead, and nothing comes after its Down
-                raise
-            except TimeoutError:
-                if envelope.holder is None or envelope.holder.withdraw(envelope):
-                    raise MailboxFull(envelope.receiver, self.capacity(envelope.receiver), timeout_s) from None
-                wait_s = WITHDRAW_AGAIN_S  # it is under way; refused there, it comes back and waits here
-        outcome = settled.result()
-        if outcome is Outcome.REJECTED:
-            raise MailboxFull(envelope.receiver, self.capacity(envelope.receiver), 0.0)
-        if outcome is not Outcome.TAKEN:
-            self.delivery.dead(envelope, outcome)
 
     def envelope(self, kind: Kind, target: Address, message: Message) -> Envelope:
         """What is sent to `target` from here and now. Raises Closed, InvalidMessage and NotAllowed."""
@@ -208,6 +193,9 @@ class Runtime:
         if self.closed:
             return Crashed(type_name="Closed", message="this host is stopping")
         cell = self.cells.get(request.actor)
+        if cell is not None and cell.state is State.EXITING and request.parent not in self.cells:
+            await cell.wait_exited()  # its parent knows already; the others are being told
+            cell = self.cells.get(request.actor)
         if cell is not None and cell.state is not State.RESTARTING:
             return Crashed(type_name="AlreadyStarted", message=f"{request.actor} runs already in this host")
         try:
@@ -263,13 +251,18 @@ class Runtime:
     def announce_exit(self, cell: Cell, reason: ExitReason, *, quiet: bool) -> None:
         """Tells links, monitors and the parent, in this order, that a life is over."""
         for other, life, message in cell.bonds.farewells(cell.actor, cell.incarnation, reason):
-            kind = Kind.NOTICE if isinstance(message, Down) else Kind.SIGNAL  # a Down waits its turn; the rest acts now
-            self.delivery.send(Envelope(kind, other, message, self.origin, incarnation=life or None))
+            self.delivery.send(Envelope(kind_of(message), other, message, self.origin, incarnation=life or None))
         if cell.parent is not None and not quiet:
-            exited = Exited(actor=cell.actor, incarnation=cell.incarnation, reason=reason)
-            self.delivery.send(Envelope(Kind.SIGNAL, cell.parent, exited, self.origin))
+            self.delivery.send(exit_of(cell, reason))
         elif cell.parent is None and self.on_root_exit is not None:
             self.on_root_exit(cell, reason)
+
+    async def tell_parent(self, cell: Cell, reason: ExitReason) -> None:
+        """Tells a parent in another process of an exit, and waits until it knows."""
+        exited = exit_of(cell, reason)
+        told = Settling(self.loop, exited)
+        self.delivery.send(exited)
+        await told.within(PARENT_HEARS_S)
 
     def forget(self, actor: ActorId) -> None:
         """No further life of this actor will come here."""

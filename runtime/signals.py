@@ -9,14 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from regrow.runtime import errors
-from regrow.runtime.address import ActorId, HostId
+from regrow.runtime.address import ActorId, HostId, Incarnation
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.errors import AskFailed, Bug, RegrowError
-from regrow.runtime.lifecycle import Crashed, Exited, ExitReason, ExitSignal
+from regrow.runtime.lifecycle import Crashed, Exited, ExitReason
 from regrow.runtime.message import Message
 
 if TYPE_CHECKING:
     from regrow.runtime.cell import Cell
+    from regrow.runtime.runtime import Runtime
 
 
 class Watch(Message):
@@ -39,6 +40,14 @@ class Tie(Message):
 
     actor: str
     incarnation: int
+
+
+class Bonded(Message):
+    """The answer to a Watch or Tie from another process: which life it is bound to. `monitor` is 0 for a link."""
+
+    actor: str
+    incarnation: int
+    monitor: int
 
 
 class Untie(Message):
@@ -109,15 +118,19 @@ def act_on(cell: Cell, signal: object) -> None:
     match signal:
         case Watch():
             cell.bonds.watched(signal)
+            _name_life(cell, ActorId(signal.watcher), signal.watcher_incarnation, signal.monitor)
         case Unwatch():
             cell.bonds.unwatched(signal)
         case Tie():
             cell.bonds.tied(signal)
+            _name_life(cell, ActorId(signal.actor), signal.incarnation, 0)
+        case Bonded():
+            cell.bonds.bonded(signal)
         case Untie():
             cell.bonds.untied(signal)
         case LinkedExit():
             if cell.bonds.parted(signal):
-                _end_or_tell(cell, signal)
+                cell.end(signal.reason)
         case Stop():
             cell.stop(signal.reason, signal.grace_s)
         case TakenBack():
@@ -135,16 +148,40 @@ def act_on(cell: Cell, signal: object) -> None:
             raise Bug(f"{signal!r} is no signal")
 
 
-def _end_or_tell(cell: Cell, linked: LinkedExit) -> None:
-    if cell.bonds.traps_exits:
-        told = ExitSignal(actor=linked.actor, incarnation=linked.incarnation, reason=linked.reason)
-        cell.offer(_notice(cell, told))
-    elif linked.reason.abnormal:
-        cell.end(linked.reason)
+def _name_life(cell: Cell, other: ActorId, its_life: int, monitor: int) -> None:
+    """Tells who is elsewhere which life it has a bond with: should this process die, nobody here can say so."""
+    if other not in cell.runtime.cells:
+        bonded = Bonded(actor=cell.actor, incarnation=cell.incarnation, monitor=monitor)
+        life = Incarnation(its_life) or None
+        cell.runtime.delivery.send(Envelope(Kind.SIGNAL, other, bonded, cell.runtime.origin, incarnation=life))
+
+
+def note_bond(runtime: Runtime, signal: object, host: HostId, receiver: ActorId) -> None:
+    """Notes on which host the other side of a monitor or link is: should that die, nobody there will say so."""
+    match signal:
+        case Watch():
+            cell = runtime.life(ActorId(signal.watcher), Incarnation(signal.watcher_incarnation))
+            if cell is not None and signal.monitor in cell.bonds.watching:
+                cell.bonds.watched_at[signal.monitor] = host
+        case Tie():
+            here, there = ActorId(signal.actor), receiver
+            if here not in runtime.cells:
+                here, there = there, here
+            if here in runtime.cells:
+                runtime.cells[here].bonds.linked_at[there] = host
+        case _:
+            pass
 
 
 def _notice(cell: Cell, message: object) -> Envelope:
     return Envelope(Kind.NOTICE, cell.actor, message, cell.runtime.origin, incarnation=cell.incarnation)
+
+
+def exit_of(cell: Cell, reason: ExitReason) -> Envelope:
+    """How the parent is told that a life of its child is over."""
+    assert cell.parent is not None
+    exited = Exited(actor=cell.actor, incarnation=cell.incarnation, reason=reason)
+    return Envelope(Kind.SIGNAL, cell.parent, exited, cell.runtime.origin)
 
 
 def failure_of(error: RegrowError) -> Failure:

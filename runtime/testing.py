@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from regrow.runtime.address import HostId
@@ -208,6 +209,8 @@ class Wires:
         self._listening: set[HostId] = set()
         self._dead: dict[HostId, ExitReason] = {}
         self._inside: dict[HostId, dict[asyncio.Task[bytes], None]] = {}
+        self._frozen: dict[HostId, list[Callable[[], object]]] = {}
+        """Hosts that do not answer, and what goes on when they do again."""
 
     def transport(self, host: HostId, *, listens: bool = False) -> LoopbackTransport:
         """The way out of one host. With `listens` nobody can call it, as if it were a driver."""
@@ -229,12 +232,28 @@ class Wires:
         """See Transport."""
         return host not in self._listening
 
-    def cut(self, host: HostId, reason: ExitReason | None = None) -> None:
-        """The host's process is dead: nothing of it runs or answers, and each of the others will be told."""
+    def freeze(self, host: HostId) -> None:
+        """Nothing comes out of the host any more and nothing gets in, as when its process is stopped by SIGSTOP."""
+        self._frozen.setdefault(host, [])
+
+    def is_frozen(self, host: HostId) -> bool:
+        """True between `freeze` and `thaw`."""
+        return host in self._frozen
+
+    def thaw(self, host: HostId) -> None:
+        """The host goes on where it stood: what waited for it to get in or out does."""
+        for go_on in self._frozen.pop(host, ()):
+            self._loop.call_soon(go_on)
+
+    def cut(self, host: HostId, reason: ExitReason | None = None, *, tell: bool = True) -> None:
+        """The host's process is dead: nothing of it runs or answers, and with `tell` the others will be told."""
         self._dead[host] = reason if reason is not None else Killed(detail=f"host {host} died")
         del self._hosts[host]
         for task in self._inside.pop(host):
             task.cancel()
+        self.thaw(host)
+        if not tell:
+            return
         for other, receiving in self._hosts.items():
             self._loop.call_later(self.random.uniform(*self.plan.verdict_s), self._tell_death, other, receiving, host)
 
@@ -250,6 +269,7 @@ class Wires:
         is_doubled = dice.random() < plan.doubled
         there_s, again_s, back_s = self._latency_s(), self._latency_s(), self._latency_s()
         fails_s = dice.choice(plan.fails_after_s)
+        await self._thawed(caller)
         if is_lost or caller in self._dead:
             await asyncio.sleep(fails_s)
             raise self._lost(host)
@@ -261,6 +281,7 @@ class Wires:
         inside = await arrived
         if inside is not None:
             await asyncio.wait([inside])
+        await self._thawed(host)
         await asyncio.sleep(back_s)
         if inside is None or inside.cancelled():
             raise self._lost(host)
@@ -270,6 +291,9 @@ class Wires:
         return inside.result()
 
     def _enter(self, host: HostId, enter: Entry, arrived: asyncio.Future[asyncio.Task[bytes] | None]) -> None:
+        if host in self._frozen:
+            self._frozen[host].append(lambda: self._enter(host, enter, arrived))
+            return
         receiving = self._hosts.get(host)
         task: asyncio.Task[bytes] | None = None
         if receiving is not None:
@@ -279,6 +303,12 @@ class Wires:
             task.add_done_callback(lambda done: inside.pop(done, None))
         if not arrived.done():
             arrived.set_result(task)
+
+    async def _thawed(self, host: HostId) -> None:
+        while host in self._frozen:
+            thawed: asyncio.Future[None] = self._loop.create_future()
+            self._frozen[host].append(partial(_let_go, thawed))
+            await thawed
 
     def _lost(self, host: HostId) -> PeerLost | PeerDead:
         """What the failure of a call says: sometimes that the peer is dead, sometimes only that contact was lost."""
@@ -290,6 +320,11 @@ class Wires:
     def _latency_s(self) -> float:
         times = 100 if self.random.random() < self.plan.slow else 1
         return self.random.uniform(*self.plan.latency_s) * times
+
+
+def _let_go(thawed: asyncio.Future[None]) -> None:
+    if not thawed.done():
+        thawed.set_result(None)
 
 
 class LoopbackTransport:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from regrow.runtime.address import ActorId, Incarnation
 from regrow.runtime.bonds import Bonds
-from regrow.runtime.lifecycle import Down, Killed
+from regrow.runtime.lifecycle import Down, ExitSignal, Killed
 from regrow.runtime.signals import LinkedExit, Tie, Untie, Unwatch, Watch
 
 CLERK = ActorId("desk/clerk")
@@ -53,7 +53,7 @@ def test_a_link_is_idempotent_and_knows_the_newest_life_of_the_other() -> None:
     for life in (2, 3, 3):
         bonds.tied(Tie(actor="desk/analyst", incarnation=life))
 
-    assert told(bonds) == [("desk/analyst", 3, "LinkedExit", None)]
+    assert told(bonds) == [("desk/analyst", 3, "LinkedExit", None), ("desk/analyst", 3, "ExitSignal", None)]
 
 
 def test_links_are_told_before_monitors() -> None:
@@ -61,7 +61,7 @@ def test_links_are_told_before_monitors() -> None:
     bonds.watched(watch(4))
     bonds.tied(Tie(actor="desk/other", incarnation=1))
 
-    assert [what for _, _, what, _ in told(bonds)] == ["LinkedExit", "Down"]
+    assert [what for _, _, what, _ in told(bonds)] == ["LinkedExit", "ExitSignal", "Down"]
 
 
 def test_an_undone_link_is_not_told() -> None:
@@ -79,7 +79,10 @@ def test_a_farewell_carries_life_and_reason() -> None:
     bonds.tied(Tie(actor="desk/analyst", incarnation=2))
     bonds.watched(watch(4))
 
-    linked, down = (message for _, _, message in bonds.farewells(CLERK, Incarnation(7), Killed(detail="limit")))
+    linked, trapped, down = (
+        message for _, _, message in bonds.farewells(CLERK, Incarnation(7), Killed(detail="limit"))
+    )
 
     assert linked == LinkedExit(actor=CLERK, incarnation=7, reason=Killed(detail="limit"))
+    assert trapped == ExitSignal(actor=CLERK, incarnation=7, reason=Killed(detail="limit"))
     assert down == Down(monitor=4, actor=CLERK, incarnation=7, reason=Killed(detail="limit"))

@@ -326,8 +326,8 @@ def test_a_link_with_an_actor_there_takes_along_or_is_told(traps: bool) -> None:
         await pass_time(1.0)
 
         reason = Killed(detail="there was killed")
-        told = [message.reason for message in watcher.got if isinstance(message, ExitSignal)]
-        assert told == ([reason] if traps else [])
+        told = [message for message in watcher.got if isinstance(message, ExitSignal)]
+        assert told == ([ExitSignal(actor="desk/clerk", incarnation=1, reason=reason)] if traps else [])
         assert world.ends == ([] if traps else [("desk/watcher", reason)])
 
     run()

@@ -221,8 +221,8 @@ def test_a_down_that_is_queued_is_removed_when_its_monitor_is_taken_back() -> No
     for monitor in (1, 2):
         box.put(down(monitor))
 
-    box.remove_down(1)
-    box.remove_down(9)
+    box.remove_news(1)
+    box.remove_news(9)
 
     assert [envelope.message.monitor for envelope in box.drain() if isinstance(envelope.message, Down)] == [2]
 

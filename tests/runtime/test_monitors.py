@@ -12,6 +12,7 @@ from regrow.runtime.errors import AskFailed
 from regrow.runtime.lifecycle import Crashed, Down, ExitReason, ExitSignal, Killed, NoProc, Normal, Shutdown
 from regrow.runtime.mailbox import MailboxSettings
 from regrow.runtime.message import Message, Request
+from regrow.runtime.names import keep_registry
 from regrow.runtime.testing import pass_time, virtual
 from tests.runtime.scripted import Boom, Echo, Note, Process, Scripted, settle
 
@@ -209,24 +210,27 @@ async def test_a_down_does_not_overtake_a_message_of_the_dead_that_waits_for_roo
 @virtual
 async def test_in_its_down_handler_a_watcher_can_start_a_namesake() -> None:
     process = Process()
+    await keep_registry(process.runtime)
     failures = list[object]()
+
+    async def take_the_name(ctx: CellContext) -> None:
+        await ctx.register("the clerk")
 
     async def handle(message: Message, ctx: CellContext) -> str:
         if isinstance(message, Down):
-            failures.append(await process.try_start("clerk"))
-            failures.append(process.runtime.registry.whereis("the clerk"))
+            failures.append(await process.try_start("clerk", Scripted(started=take_the_name)))
+            failures.append(await ctx.whereis("the clerk") == process.ref("clerk", life=3) or None)
         else:
             ctx.monitor("clerk")
         return ""
 
     watcher = await process.start("watcher", handle)
-    await process.start("clerk", survives_exit=False)
-    process.runtime.registry.register("the clerk", process.cell("clerk").actor)
+    await process.start("clerk", Scripted(started=take_the_name), survives_exit=False)
     await watcher.ask(Echo())
     process.cell("clerk").kill()
-    await settle()
+    await pass_time(0.1)
 
-    assert failures == [None, None]
+    assert failures == [None, True]
     assert process.state("clerk") is State.RUNNING
 
 

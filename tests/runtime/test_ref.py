@@ -142,12 +142,11 @@ async def test_a_message_for_an_earlier_life_that_waits_in_the_mailbox_does_not_
 
 
 @virtual
-async def test_an_id_a_name_and_a_ref_lead_to_the_same_actor() -> None:
+async def test_an_id_and_a_ref_lead_to_the_same_actor() -> None:
     process = Process()
     clerk = await process.start("desk/clerk")
-    process.runtime.registry.register("the clerk", ActorId("desk/clerk"))
 
-    for target in ("desk/clerk", "the clerk", clerk):
+    for target in ("desk/clerk", clerk):
         assert process.runtime.ref(target) == clerk
 
 
@@ -156,14 +155,13 @@ async def test_a_bare_name_inside_a_turn_is_a_sibling() -> None:
     process, found = Process(), list[str]()
 
     async def handle(message: Message, ctx: CellContext) -> str:
-        found.extend(ctx.ref(name).id for name in ("scribe", "other/scribe", "the clerk"))
+        found.extend(ctx.ref(name).id for name in ("scribe", "other/scribe"))
         return ""
 
     clerk = await process.start("desk/clerk", handle)
-    process.runtime.registry.register("the clerk", ActorId("desk/clerk"))
     await clerk.ask(Echo())
 
-    assert found == ["desk/scribe", "other/scribe", "desk/clerk"]
+    assert found == ["desk/scribe", "other/scribe"]
 
 
 @virtual

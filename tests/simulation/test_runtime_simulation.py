@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from regrow.runtime.asks import GRAIN_S
-from regrow.runtime.errors import AskFailed, AskTimeout, Closed, MailboxFull, Misuse, Refused
-from regrow.runtime.lifecycle import Down, ExitReason
+from regrow.runtime.errors import AskFailed, AskTimeout, Closed, ContactLost, MailboxFull, Misuse, NameTaken, Refused
+from regrow.runtime.lifecycle import Down, ExitReason, Reachable, Unreachable
 from regrow.runtime.link import LinkSettings
 from regrow.runtime.mailbox import MailboxSettings
 from regrow.runtime.message import Message, Request
@@ -84,6 +84,8 @@ class History:
     """(sender, receiver) → messages in the order in which they were handled."""
     downs: Counter[tuple[str, int]] = field(default_factory=Counter)
     """(life of the watcher, monitor) → how many Downs came."""
+    contact: defaultdict[tuple[str, int], list[str]] = field(default_factory=lambda: defaultdict(list))
+    """(life of the watcher, monitor) → what was heard of contact and death, in this order."""
     gone: set[tuple[str, str]] = field(default_factory=set)
     """(life of the watcher, life of whom it had a Down)."""
 
@@ -98,11 +100,13 @@ class History:
 class Game:
     """The players, and the dice that say what each does."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, has_guardian: bool = False) -> None:
         self.dice = random.Random(seed)
+        self.has_guardian = has_guardian
+        """With one, players take names and join groups, and processes stop for a while as by SIGSTOP."""
         self.history = History(seed)
         self.is_tight = seed % 2 == 1
-        self.world = World(seed, STORM, TIGHT if self.is_tight else None, restart_after_s=0.02)
+        self.world = World(seed, STORM, TIGHT if self.is_tight else None, restart_after_s=0.02, noticed_s=0.2)
         self.names = [f"game/{letter}" for letter in "abcdef"]
         self.clients: dict[Node, list[asyncio.Task[None]]] = {}
         self.is_calm = False
@@ -125,7 +129,7 @@ class Game:
                 ref.tell_nowait(Told(n=n, deed=deed))
             else:
                 await ref.tell(Told(n=n, deed=deed), send_timeout_s=2.0)
-        except (AskFailed, AskTimeout, Refused, MailboxFull, Misuse, Closed) as error:
+        except (AskFailed, AskTimeout, ContactLost, Refused, MailboxFull, Misuse, Closed) as error:
             sent.fate = type(error).__name__
             if isinstance(error, AskFailed):
                 history.expect(bool(str(error)), f"ask {n} failed without a word")
@@ -162,6 +166,8 @@ class Game:
 
     def _deed(self) -> str:
         deeds = ("nothing", "wait", "tell on", "ask on", "watch", "refuse", "crash", "stop")
+        if self.has_guardian and self.dice.random() < 0.2:
+            return self.dice.choice(("take a name", "give a name back", "join", "leave", "look up"))
         return self.dice.choices(deeds, (30, 20, 20, 12, 10, 5, 5, 2))[0]
 
     # ---- handling ------------------------------------------------------------------------------
@@ -188,6 +194,8 @@ class Game:
                 if self.dice.random() < 0.2:
                     ctx.demonitor(monitor)
                     history.downs[me, monitor] = 1  # one more would be too many
+            case "take a name" | "give a name back" | "join" | "leave" | "look up":
+                await self._use_names(message.deed, ctx)
             case "refuse":
                 raise Refused("not now")
             case "crash":
@@ -198,9 +206,38 @@ class Game:
                 pass
         return Reply(n=message.n) if isinstance(message, Asked) else None
 
+    async def _use_names(self, deed: str, ctx: CellContext) -> None:
+        name = self.dice.choice(("x", "y", "z"))
+        try:
+            match deed:
+                case "take a name":
+                    await ctx.register(name)
+                case "give a name back":
+                    await ctx.unregister(name)
+                case "join":
+                    await ctx.join(name)
+                case "leave":
+                    await ctx.leave(name)
+                case _:
+                    found = await ctx.whereis(name)
+                    self.history.log(f"{name} is {found}, the group {await ctx.members(name)}")
+        except (NameTaken, AskFailed, AskTimeout, ContactLost, Closed) as error:
+            self.history.log(f"{ctx.id}#{ctx.incarnation} {deed} {name}: {error}")
+
+    def contact(self, message: Unreachable | Reachable, ctx: CellContext) -> None:
+        """Notes that the process of somebody watched does not answer, or does again."""
+        me, news = f"{ctx.id}#{ctx.incarnation}", type(message).__name__
+        self.history.log(f"{me} hears that {message.actor} is {news}")
+        self.history.contact[me, message.monitor].append(news)
+
     def down(self, message: Down, ctx: CellContext) -> None:
         """Notes that a watched life is over."""
         history, me = self.history, f"{ctx.id}#{ctx.incarnation}"
+        history.contact[me, message.monitor].append("Down")
+        dead_hosts = {node.host for node in self.world.all_nodes if node.is_dead}
+        for life in self.world.registry.holders():
+            is_it = life.incarnation == message.incarnation if message.incarnation else life.host in dead_hosts
+            history.expect(not (life.actor == message.actor and is_it), f"{life} holds names, and {me} has its Down")
         history.log(f"{me} hears of {message.actor}#{message.incarnation}: {message.reason}")
         history.downs[me, message.monitor] += 1
         history.gone.add((me, f"{message.actor}#{message.incarnation}"))
@@ -212,6 +249,10 @@ class Game:
 
     async def play(self) -> History:
         """Storm, calm, checks."""
+        if self.has_guardian:
+            await self.world.with_guardian()
+            for _ in range(4):
+                asyncio.get_running_loop().call_later(self.dice.uniform(0.1, STORM_S), self._pause)
         for name in ("one", "two", "three"):
             self._join(name)
         self._join("driver", listens=True)
@@ -245,7 +286,7 @@ class Game:
                 other.peers.meet(node.host)
 
     def _kill(self) -> None:
-        names = [name for name in self.world.nodes if name != "driver"]
+        names = [name for name in self.world.nodes if name not in ("driver", "guardian")]
         if len(names) < 2:
             return
         name = self.dice.choice(names)
@@ -256,8 +297,21 @@ class Game:
         self.world.kill(name)
         asyncio.get_running_loop().call_later(self.dice.uniform(0.01, 0.5), self._join, name)
 
+    def _pause(self) -> None:
+        name = self.dice.choice([name for name in self.world.nodes if name != "guardian"])
+        node = self.world.nodes[name]
+        self.history.log(f"{node.host} stops")
+        self.world.freeze(name)
+        asyncio.get_running_loop().call_later(self.dice.choice((0.05, 0.5, 3.0)), self._go_on, node, name)
+
+    def _go_on(self, node: Node, name: str) -> None:
+        if not node.is_dead:
+            self.history.log(f"{node.host} goes on")
+            self.world.thaw(name)
+
     def _kill_player(self) -> None:
-        cells = [cell for node in self.world.living for cell in node.runtime.cells.values()]
+        nodes = [node for node in self.world.living if node is not self.world.guardian]
+        cells = [cell for node in nodes for cell in node.runtime.cells.values()]
         if cells:
             cell = self.dice.choice(cells)
             self.history.log(f"{cell.actor} is killed")
@@ -273,7 +327,10 @@ class Player:
     async def started(self, ctx: CellContext) -> None:
         self._game.history.log(f"{ctx.id}#{ctx.incarnation} starts on {ctx.runtime.host}")
 
-    async def handle(self, message: Told | Asked | Down, ctx: CellContext) -> Reply | None:
+    async def handle(self, message: Told | Asked | Down | Unreachable | Reachable, ctx: CellContext) -> Reply | None:
+        if isinstance(message, Unreachable | Reachable):
+            self._game.contact(message, ctx)
+            return None
         if isinstance(message, Down):
             self._game.down(message, ctx)
             return None
@@ -303,6 +360,13 @@ def check(game: Game) -> None:
         history.expect(numbers == sorted(numbers), f"{receiver} handled {numbers} of {sender}")
     for (watcher, monitor), count in history.downs.items():
         history.expect(count == 1, f"{watcher} got {count} Downs of monitor {monitor}")
+    for (watcher, monitor), heard in history.contact.items():
+        turns = ["Unreachable", "Reachable"] * len(heard)
+        ends_well = heard[: -1 if heard[-1] == "Down" else None]
+        history.expect(ends_well == turns[: len(ends_well)], f"{watcher} heard {heard} of monitor {monitor}")
+    lives = {(cell.actor, cell.incarnation) for node in world.living for cell in node.runtime.cells.values()}
+    for life in world.registry.holders():
+        history.expect((life.actor, life.incarnation) in lives, f"{life} is over and holds names")
     for node in world.living:
         runtime = node.runtime
         history.expect(not len(runtime.asks), f"{len(runtime.asks)} asks wait in {node.host}")
@@ -317,18 +381,24 @@ def check(game: Game) -> None:
     history.expect(len(history.handled) > 50, "nearly nothing happened")
 
 
-def play(seed: int) -> History:
-    return run_virtual(_play(seed))
+def play(seed: int, *, has_guardian: bool = False) -> History:
+    return run_virtual(_play(seed, has_guardian))
 
 
-async def _play(seed: int) -> History:
-    return await Game(seed).play()
+async def _play(seed: int, has_guardian: bool) -> History:
+    return await Game(seed, has_guardian=has_guardian).play()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_ask_settles_and_every_tell_is_handled_or_counted_in_a_storm(seed: int) -> None:
     play(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS)
+def test_names_are_free_at_each_down_and_no_pause_is_taken_for_a_death_in_a_storm(seed: int) -> None:
+    play(seed, has_guardian=True)
 
 
 @pytest.mark.slow

@@ -18,10 +18,13 @@ from regrow.runtime.codec import FrameCodec
 from regrow.runtime.lifecycle import ExitReason, Killed
 from regrow.runtime.local_starter import LocalStarter
 from regrow.runtime.mailbox import MailboxSettings
+from regrow.runtime.names import keep_registry
 from regrow.runtime.peers import Peers
+from regrow.runtime.registry import REGISTRY, Registry
 from regrow.runtime.runtime import Runtime
 from regrow.runtime.starter import KillOutcome, Started, StartFailed, StartRequest
 from regrow.runtime.testing import CALM, FaultPlan, Wires, pass_time
+from regrow.runtime.verdicts import HostDied, HostReachable, HostUnreachable
 
 if TYPE_CHECKING:
     from regrow.runtime.behavior import Behavior
@@ -34,6 +37,8 @@ Target = Callable[[], "Behavior"]
 
 ROUND_TRIP_S = 0.002
 """What a question to the guardian takes."""
+NOTICED_S = 4.0
+"""From the moment when a process stops until its guardian says so."""
 
 
 async def _no_service(actor: ActorId) -> bool:
@@ -52,6 +57,7 @@ class Node:
         self.directory = RememberingDirectory(world.locate)
         self.runtime = Runtime(host, make_behavior=_make, directory=self.directory, principal="tester")
         self.runtime.on_root_exit = self._ended
+        self.runtime.delivery.life_is_over = world.life_is_over
         add = self.runtime.dead_letters.add
 
         def kept(envelope: Envelope, reason: str, incarnation: int = 0) -> None:
@@ -90,16 +96,21 @@ class World:
         settings: LinkSettings | None = None,
         *,
         restart_after_s: float | None = None,
+        noticed_s: float = NOTICED_S,
     ) -> None:
         self.wires = Wires(seed, plan)
         self.settings = settings
         self.restart_after_s = restart_after_s
         """None: who ends stays dead until the test starts it again."""
         self.truth = GuardianDirectory(HostId("guardian"), _no_service)
+        self._noticed_s = noticed_s
+        self.guardian: Node | None = None
+        self.registry = Registry()
         self.nodes: dict[str, Node] = {}
         self.all_nodes: list[Node] = []
         self.ends: list[tuple[str, ExitReason]] = []
         self._targets: dict[ActorId, tuple[Target, MailboxSettings]] = {}
+        self._begun: dict[ActorId, tuple[Incarnation, HostId]] = {}
         self._lives = itertools.count(1)
         self._numbers = itertools.count(1)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -109,7 +120,25 @@ class World:
         made = Node(self, HostId(f"{name}#{next(self._numbers)}"), listens=listens)
         self.nodes[name] = made
         self.all_nodes.append(made)
+        if self.guardian is not None:
+            self._obeys(made, self.guardian)
         return made
+
+    async def with_guardian(self) -> Node:
+        """From now on a process keeps the names, and its word on the others is the only verdict, as on Ray."""
+        guardian = self.node("guardian")
+        self.guardian = guardian
+        self.registry = await keep_registry(guardian.runtime)
+        self.truth.place(REGISTRY, guardian.host)
+        for node in self.living:
+            if node is not guardian:
+                self._obeys(node, guardian)
+        return guardian
+
+    def _obeys(self, node: Node, guardian: Node) -> None:
+        node.peers.arbiter = guardian.host
+        guardian.peers.meet(node.host)
+        node.peers.meet(guardian.host)
 
     @property
     def living(self) -> list[Node]:
@@ -131,10 +160,18 @@ class World:
         target, mailbox = self._targets[actor]
         request = StartRequest(actor, Incarnation(next(self._lives)), target, mailbox=mailbox)
         self.truth.starts(actor)
+        self._begun[actor] = request.incarnation, node.host
         failed = await node.runtime.start(request)
         if not node.is_dead:
             assert failed is None, failed.traceback
             self.truth.place(actor, node.host)
+
+    async def life_is_over(self, actor: ActorId, incarnation: Incarnation) -> bool:
+        """What a process is told when it asks the guardian about one life."""
+        await round_trip()
+        latest, host = self._begun.get(actor, (Incarnation(0), HostId("")))
+        is_dead = host not in [node.host for node in self.living]
+        return incarnation < latest or (incarnation == latest and is_dead)
 
     async def locate(self, actor: ActorId) -> HostId | None:
         """What a process is told when it asks the guardian."""
@@ -154,10 +191,39 @@ class World:
         """Kills a process, as SIGKILL would; its actors start again elsewhere once that is known."""
         node = self.nodes.pop(name)
         node.is_dead = True
-        self.wires.cut(node.host, Killed(detail=f"{name} was killed"))
+        reason = Killed(detail=f"{name} was killed")
+        self.wires.cut(node.host, reason, tell=self.guardian is None)
         node.peers.close()
         self._spawn(node.runtime.aclose())
-        self._later(self.wires.random.uniform(*self.wires.plan.verdict_s), self._host_died, node)
+        self._later(self.wires.random.uniform(*self.wires.plan.verdict_s), self._verdict, node, reason)
+
+    def _verdict(self, node: Node, reason: ExitReason) -> None:
+        if self.guardian is not None:
+            self.registry.host_died(node.host)
+            self.guardian.peers.died(node.host, reason)
+            self.guardian.peers.tell_all(HostDied(host=node.host, reason=reason))
+        self._host_died(node)
+
+    def freeze(self, name: str) -> None:
+        """A process stops, as by SIGSTOP; some time later its guardian says that it does not answer."""
+        node = self.nodes[name]
+        self.wires.freeze(node.host)
+        self._later(self._noticed_s, self._contact, node, HostUnreachable(host=node.host))
+
+    def thaw(self, name: str) -> None:
+        """The process goes on, as by SIGCONT."""
+        node = self.nodes[name]
+        self.wires.thaw(node.host)
+        self._later(ROUND_TRIP_S, self._contact, node, HostReachable(host=node.host))
+
+    def _contact(self, node: Node, verdict: HostUnreachable | HostReachable) -> None:
+        assert self.guardian is not None, "who says so? call with_guardian first"
+        is_lost = isinstance(verdict, HostUnreachable)
+        if node.is_dead or is_lost is not self.wires.is_frozen(node.host):
+            return
+        peers = self.guardian.peers
+        (peers.lost_contact if is_lost else peers.regained_contact)(node.host)
+        peers.tell_all(verdict)
 
     def _host_died(self, node: Node) -> None:
         for actor in self.truth.host_died(node.host):
