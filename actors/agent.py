@@ -6,6 +6,7 @@ at run time a message costs one look-up in a dict.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, TypeVar, get_type_hints, overload
 
@@ -72,6 +73,7 @@ class Agent:
                             "keep one of them"
                         )
                     own[message] = handler
+        _check_calls(cls)
         cls._own = own
         cls.handlers = {}
         for ancestor in reversed(cls.__mro__):  # so that every base counts, and the nearest wins
@@ -95,7 +97,9 @@ class Agent:
             )
         made = cls.__new__(cls)
         made.config = config
-        made.__init__()  # type: ignore[misc] # the config stands before __init__ may read it
+        rubbish = made.__init__()  # type: ignore[misc] # the config stands before it may read it
+        if rubbish is not None:
+            raise InvalidAgent(f"{cls.__name__}.__init__ returned {rubbish!r}; let it return nothing")
         return made
 
     async def started(self, ctx: Context) -> None:
@@ -127,6 +131,17 @@ class Agent:
                 self._found[message] = handler
                 return handler
         return None
+
+
+def _check_calls(cls: type[Agent]) -> None:
+    """Raises InvalidAgent for a start or stop of the agent that would silently not be awaited, or not be called."""
+    for name in ("started", "stopping"):
+        if not inspect.iscoroutinefunction(getattr(cls, name)):
+            raise InvalidAgent(f"{cls.__name__}.{name} is {getattr(cls, name)!r}; write it as `async def {name}`")
+    if inspect.iscoroutinefunction(cls.__init__):
+        raise InvalidAgent(
+            f"{cls.__name__}.__init__ is `async def` and would never run; put what awaits into `async def started`"
+        )
 
 
 def _config_type(cls: type[Agent]) -> Any:

@@ -13,7 +13,9 @@ from regrow.runtime.address import ActorId, Address
 from regrow.runtime.context import CellContext
 from regrow.runtime.errors import Misuse
 from regrow.runtime.message import Request
-from regrow.runtime.ref import ActorRef
+from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, ActorRef
+from regrow.supervisors import requests as to_supervisor
+from regrow.supervisors.children import ChildCounts, ChildRow
 
 R = TypeVar("R")
 
@@ -49,6 +51,42 @@ class Context(CellContext):
     def models(self) -> Models:
         """The small and the large model, within the app's budget."""
         return Models(self._service("models"), principal=self.principal, agent=self.id)
+
+    async def start_child(self, supervisor: ActorRef | str, *, config: object | None = None) -> ActorRef:
+        """Starts one more child of a DynamicSupervisor, with this config or with that of its spec.
+
+        Raises:
+            MaxChildren: the supervisor has as many as it may have.
+            FailedToStartChild: the child's own start failed; nothing of it is left.
+            InvalidMessage: the config can not travel.
+        """
+        return await to_supervisor.start_child(self.ref(supervisor), config)
+
+    async def restart_child(self, child: ActorRef | str) -> ActorRef:
+        """Has a child that does not run started by its supervisor.
+
+        Raises NoSuchChild, ChildRunning, DynamicChild, FailedToStartChild.
+        """
+        return await to_supervisor.restart_child(self.ref(child))
+
+    async def stop_child(self, child: ActorRef | str, *, timeout_s: float = DEFAULT_ASK_TIMEOUT_S) -> None:
+        """Has a child stopped by its supervisor and returns when it is dead; it is not started again by itself.
+
+        Of a DynamicSupervisor it is gone then. Raises NoSuchChild, and AskTimeout when it is not
+        certainly dead in time.
+        """
+        await to_supervisor.stop_child(self.ref(child), timeout_s)
+
+    async def which_children(self, supervisor: ActorRef | str | None = None) -> tuple[ChildRow, ...]:
+        """The children of a supervisor in start order; of this agent's own where none is named."""
+        return await to_supervisor.which_children(self._supervisor(supervisor))
+
+    async def count_children(self, supervisor: ActorRef | str | None = None) -> ChildCounts:
+        """How many children a supervisor has; this agent's own where none is named."""
+        return await to_supervisor.count_children(self._supervisor(supervisor))
+
+    def _supervisor(self, named: ActorRef | str | None) -> ActorRef:
+        return to_supervisor.parent_of(self.self_ref)[0] if named is None else self.ref(named)
 
     def _service(self, name: str) -> _Service:
         service = self.runtime.services.get(name)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         Request,
         Shutdown,
     )
-    from regrow.supervisors import Supervisor, child
+    from regrow.supervisors import DynamicSupervisor, Supervisor, child
 
 __version__: str
 
@@ -52,6 +52,7 @@ __all__ = [
     "Context",
     "Crashed",
     "Dedicated",
+    "DynamicSupervisor",
     "Killed",
     "MailboxFull",
     "Message",
@@ -76,7 +77,7 @@ _ROOM_OF = {
     **dict.fromkeys(("Agent", "Context", "agent", "on"), "actors"),
     **dict.fromkeys(("App", "Running"), "cluster"),
     **dict.fromkeys(("Work",), "router"),
-    **dict.fromkeys(("Supervisor", "child"), "supervisors"),
+    **dict.fromkeys(("DynamicSupervisor", "Supervisor", "child"), "supervisors"),
 }
 """The room of each name that is not from `regrow.runtime`."""
 

@@ -94,7 +94,20 @@ START = (
     Figure(key="import_app_s", says="from regrow import App, Agent, … which loads the rooms", unit="s"),
 )
 
-SCRIPTS = {"messaging": MESSAGING, "restart": RESTART, "start": START}
+SUPERVISION = (
+    Figure(key="start_stop_growth", says="start and stop of 10,000 children, of 10 × 1,000", unit="×", at_most=1.3),
+    Figure(key="start_stop_growth_static", says="… of a Supervisor", unit="×"),
+    Figure(key="start_stop_growth_dynamic", says="… of a DynamicSupervisor", unit="×"),
+    Figure(key="restart_growth", says="one restart among 10,000 children, of one among 10", unit="×", at_most=2),
+    Figure(key="restart_growth_static", says="… of a Supervisor", unit="×"),
+    Figure(key="restart_growth_dynamic", says="… of a DynamicSupervisor", unit="×"),
+    Figure(key="mass_loss_growth", says="loss of 10,000 children at once, of 10 × 1,000", unit="×", at_most=1.3),
+    Figure(key="mass_loss_growth_temporary", says="… temporary ones, by crashes", unit="×"),
+    Figure(key="mass_loss_growth_permanent", says="… permanent ones, by crashes, which start again", unit="×"),
+    Figure(key="mass_loss_growth_host", says="… permanent ones, with their host", unit="×"),
+)
+
+SCRIPTS = {"messaging": MESSAGING, "restart": RESTART, "start": START, "supervision": SUPERVISION}
 """Every script and the figures that it gives."""
 
 

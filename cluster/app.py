@@ -22,10 +22,11 @@ from regrow.cluster.deeds import DEED_TIMEOUT_S, Deed, Replaced
 from regrow.cluster.engine import Engine
 from regrow.cluster.letters import Letters
 from regrow.cluster.tree import Counts, TreeNode
-from regrow.runtime import ActorId, ActorRef, AskOutcome, ExitReason, InvalidDefinition, Misuse, Request
+from regrow.runtime import ActorId, ActorRef, Address, AskOutcome, ExitReason, InvalidDefinition, Misuse, Request
 from regrow.runtime.ask_all import ask_all, paired
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S
-from regrow.supervisors import ChildSpec, Supervisor, SupervisorSpec, child
+from regrow.supervisors import AnySupervisorSpec, ChildCounts, ChildRow, ChildSpec, Supervisor, SupervisorSpec, child
+from regrow.supervisors import requests as to_supervisor
 
 if TYPE_CHECKING:
     from regrow.cluster.running import Ended
@@ -37,6 +38,8 @@ ENGINES: tuple[EngineName, ...] = ("inline", "ray")
 Target: TypeAlias = ActorRef | str | FunctionAgent[Any, Any] | type[Agent]
 """What stands for one agent of the app."""
 RESERVED = frozenset("/#:$* ")
+ANY_CHILD = "*"
+"""Stands for the id of every child of a DynamicSupervisor; no id may hold it."""
 
 log = structlog.get_logger("regrow.app")
 
@@ -55,10 +58,11 @@ class App:
         self.module: str = caller.f_globals.get("__name__", "") if caller is not None else ""
         self.digest = digest_of(self.module)
         self.root = _as_root(root, more)
-        self._children = dict(_agents_of(ActorId(name), self.root))
-        for actor, target in self._children.items():
+        agents = dict(_agents_of(ActorId(name), self.root))
+        for actor, target in agents.items():
             if agent_class(target) is None:
                 raise InvalidDefinition(f"{actor}: {not_an_agent(target)}")
+        self._children = {actor: target for actor, target in agents.items() if ANY_CHILD not in actor}
 
     def start(self, *, engine: EngineName | None = None, settings: Settings | None = None) -> Starting:
         """Starts the tree: `running = await app.start()` or `async with app.start() as running`.
@@ -209,6 +213,30 @@ class Running:
         """Asks many agents under one deadline; gives for each its reply or error. See Context.ask_all."""
         return await ask_all(self.engine.runtime.asking, self.ref, paired(targets, request), timeout_s)
 
+    async def start_child(self, supervisor: ActorRef | str, *, config: object | None = None) -> ActorRef:
+        """Starts one more child of a DynamicSupervisor. See Context.start_child."""
+        return await to_supervisor.start_child(self.ref(supervisor), config)
+
+    async def restart_child(self, child: ActorRef | str) -> ActorRef:
+        """Starts a child again that does not run. See Context.restart_child."""
+        return await to_supervisor.restart_child(self.ref(child))
+
+    async def stop_child(self, child: ActorRef | str, *, timeout_s: float = DEFAULT_ASK_TIMEOUT_S) -> None:
+        """Has a child stopped by its supervisor; returns when it is dead. See Context.stop_child."""
+        await to_supervisor.stop_child(self.ref(child), timeout_s)
+
+    async def which_children(self, supervisor: ActorRef | str | None = None) -> tuple[ChildRow, ...]:
+        """The children of a supervisor in start order; of the root where none is named."""
+        return await to_supervisor.which_children(self._supervisor(supervisor))
+
+    async def count_children(self, supervisor: ActorRef | str | None = None) -> ChildCounts:
+        """How many children a supervisor has; the root where none is named."""
+        return await to_supervisor.count_children(self._supervisor(supervisor))
+
+    def _supervisor(self, named: ActorRef | str | None) -> ActorRef:
+        runtime = self.engine.runtime
+        return runtime.ref_to(Address(ActorId(self.app.name))) if named is None else self.ref(named)
+
     async def tree(self) -> tuple[TreeNode, ...]:
         """The supervision trees as they are now: the app's, and its services' once one is used."""
         return (await self.engine.trees()).roots
@@ -256,11 +284,13 @@ def _as_root(root: object, more: tuple[object, ...]) -> SupervisorSpec:
     return Supervisor(children=children)
 
 
-def _agents_of(parent: ActorId, spec: SupervisorSpec) -> list[tuple[ActorId, object]]:
+def _agents_of(parent: ActorId, spec: AnySupervisorSpec) -> list[tuple[ActorId, object]]:
+    """Every agent of a tree with its id. Below a DynamicSupervisor ids are only patterns, ending at `*`."""
     found: list[tuple[ActorId, object]] = []
-    for item in spec.children:
-        actor = ActorId(f"{parent}/{item.id}")
-        if isinstance(item.behavior, SupervisorSpec):
+    fixed = isinstance(spec, SupervisorSpec)
+    for item in spec.children if isinstance(spec, SupervisorSpec) else (spec.child,):
+        actor = ActorId(f"{parent}/{item.id if fixed else ANY_CHILD}")
+        if isinstance(item.behavior, AnySupervisorSpec):
             found.extend(_agents_of(actor, item.behavior))
         else:
             found.append((actor, item.behavior))

@@ -10,6 +10,9 @@ from regrow.runtime import ActorId, HostId, WorldBroke
 RESTART_WAIT_S = 60.0
 """How long a look-up waits for an actor that restarts before it counts as not there."""
 
+MAX_KNOWN = 100_000
+"""How many actors elsewhere a process remembers: dynamic children come and go for as long as it lives."""
+
 
 class GuardianDirectory:
     """The truth: which host holds which actor. Look-ups wait while an actor has no host."""
@@ -96,6 +99,8 @@ class RememberingDirectory:
         """See Directory."""
         host = await self._ask(actor)
         if host is not None:
+            if len(self._known) >= MAX_KNOWN and actor not in self._known:
+                del self._known[next(iter(self._known))]  # the one learnt first; whoever needs it asks again
             self._known[actor] = host
         return host
 

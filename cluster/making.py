@@ -7,9 +7,10 @@ from typing import cast
 
 from regrow.cluster.code import CodeName, agent_class, found, not_an_agent
 from regrow.runtime import Behavior, StartRequest
-from regrow.supervisors import SupervisorSpec
+from regrow.runtime.packing import opened
+from regrow.supervisors import AnySupervisorSpec
 
-SupervisorMaker = Callable[[SupervisorSpec], Behavior]
+SupervisorMaker = Callable[[AnySupervisorSpec], Behavior]
 
 
 class BehaviorFactory:
@@ -24,14 +25,14 @@ class BehaviorFactory:
     def __call__(self, request: StartRequest) -> Behavior:
         """Raises CodeNotImportable, InvalidConfig, Misuse, and whatever a constructor raises."""
         target = request.target
-        if isinstance(target, SupervisorSpec) and self._make_supervisor is not None:
+        if isinstance(target, AnySupervisorSpec) and self._make_supervisor is not None:
             return self._make_supervisor(target)
         if isinstance(target, CodeName):
             target = found(target.name)
         cls = agent_class(target)
         if cls is not None:
-            return cls.made(request.config)
+            return cls.made(opened(request.config))
         service = getattr(target, "as_service", None)
         if service is not None:
-            return cast("Behavior", service(request.config))
+            return cast("Behavior", service(opened(request.config)))
         raise not_an_agent(target)

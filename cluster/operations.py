@@ -17,6 +17,7 @@ from regrow.cluster.errors import NoSuchAgent
 from regrow.cluster.roots import Roots, parent_id
 from regrow.runtime import ActorId, Incarnation, KillOutcome, Misuse, Refused, TooLate, WorldBroke
 from regrow.supervisors.children import ChildRow
+from regrow.supervisors.dynamic import DynamicSupervisorBehavior
 from regrow.supervisors.errors import ChildRunning
 from regrow.supervisors.spec import Restart
 from regrow.supervisors.supervisor import SupervisorBehavior
@@ -91,7 +92,12 @@ class Operations:
                 f"look at process {row.pid or '(unknown)'} on its machine"
             )
 
-    async def _restart(self, supervisor: SupervisorBehavior, row: ChildRow) -> None:
+    async def _restart(self, supervisor: SupervisorBehavior | DynamicSupervisorBehavior, row: ChildRow) -> None:
+        if isinstance(supervisor, DynamicSupervisorBehavior):
+            raise Misuse(
+                f"{row.actor} is a child of a DynamicSupervisor: stopped, it is gone for good; kill it instead, "
+                f"and it starts again if it is permanent or transient: regrow kill {row.actor}"
+            )
         if row.restart is Restart.TEMPORARY:
             raise Misuse(
                 f"{row.actor} is temporary: stopped, it is gone for good and nobody starts it again; "
@@ -126,7 +132,7 @@ class Operations:
 
     # ---- who is meant --------------------------------------------------------------------------
 
-    def _find(self, actor: ActorId) -> tuple[SupervisorBehavior, ChildRow]:
+    def _find(self, actor: ActorId) -> tuple[SupervisorBehavior | DynamicSupervisorBehavior, ChildRow]:
         row = self._roots.row(actor)
         supervisor = self._roots.supervisor(parent_id(actor))
         if row is not None and supervisor is not None:

@@ -7,10 +7,7 @@ host opens.
 
 from __future__ import annotations
 
-from dataclasses import is_dataclass
 from typing import TypeVar
-
-from pydantic import BaseModel
 
 from regrow.cluster.code import CodeBase, CodeName, name_of
 from regrow.cluster.config import LogSettings
@@ -21,7 +18,6 @@ from regrow.runtime import (
     Dedicated,
     ExitReason,
     Incarnation,
-    InvalidMessage,
     MailboxSettings,
     Message,
     Overflow,
@@ -30,8 +26,9 @@ from regrow.runtime import (
     StartRequest,
 )
 from regrow.runtime.packing import Opaque, pack, unpack
-from regrow.supervisors import ChildSpec, SupervisorSpec
+from regrow.supervisors import AnySupervisorSpec, ChildSpec, DynamicSupervisorSpec, SupervisorSpec
 from regrow.supervisors.intensity import Backoff
+from regrow.supervisors.requests import packed_config
 from regrow.supervisors.spec import AutoShutdown, Restart, Strategy
 from regrow.supervisors.spec import Kind as ChildKind
 
@@ -125,7 +122,7 @@ class ChildOrder(Message):
 
     id: str
     target: str
-    nested: SupervisorOrder | None
+    nested: SupervisorOrder | DynamicOrder | None
     restart: str
     shutdown_s: float | None
     significant: bool
@@ -146,6 +143,16 @@ class SupervisorOrder(Message):
     auto_shutdown: str
     backoff: tuple[float, float] | None
     children: tuple[ChildOrder, ...]
+
+
+class DynamicOrder(Message):
+    """The spec of a DynamicSupervisor as it crosses to the guardian."""
+
+    child: ChildOrder
+    max_children: int
+    max_restarts: int
+    within_s: float
+    backoff: tuple[float, float] | None
 
 
 class AppOrder(Message):
@@ -199,7 +206,7 @@ def supervisor_order(spec: SupervisorSpec) -> SupervisorOrder:
         max_restarts=spec.max_restarts,
         within_s=spec.within_s,
         auto_shutdown=spec.auto_shutdown.value,
-        backoff=(spec.backoff.first_s, spec.backoff.max_s) if spec.backoff is not None else None,
+        backoff=_backoff_order(spec.backoff),
         children=tuple(_child_order(item) for item in spec.children),
     )
 
@@ -211,7 +218,7 @@ def supervisor_spec(order: SupervisorOrder) -> SupervisorSpec:
         max_restarts=order.max_restarts,
         within_s=order.within_s,
         auto_shutdown=AutoShutdown(order.auto_shutdown),
-        backoff=Backoff(first_s=order.backoff[0], max_s=order.backoff[1]) if order.backoff is not None else None,
+        backoff=_backoff(order.backoff),
         children=tuple(_child_spec(item) for item in order.children),
     )
 
@@ -244,34 +251,55 @@ def start_request(order: StartOrder) -> StartRequest:
     )
 
 
+def _nested_order(spec: AnySupervisorSpec) -> SupervisorOrder | DynamicOrder:
+    if isinstance(spec, SupervisorSpec):
+        return supervisor_order(spec)
+    return DynamicOrder(
+        child=_child_order(spec.child),
+        max_children=spec.max_children,
+        max_restarts=spec.max_restarts,
+        within_s=spec.within_s,
+        backoff=_backoff_order(spec.backoff),
+    )
+
+
+def _nested_spec(order: SupervisorOrder | DynamicOrder) -> AnySupervisorSpec:
+    if isinstance(order, SupervisorOrder):
+        return supervisor_spec(order)
+    return DynamicSupervisorSpec(
+        child=_child_spec(order.child),
+        max_children=order.max_children,
+        max_restarts=order.max_restarts,
+        within_s=order.within_s,
+        backoff=_backoff(order.backoff),
+    )
+
+
+def _backoff_order(backoff: Backoff | None) -> tuple[float, float] | None:
+    return (backoff.first_s, backoff.max_s) if backoff is not None else None
+
+
+def _backoff(order: tuple[float, float] | None) -> Backoff | None:
+    return Backoff(first_s=order[0], max_s=order[1]) if order is not None else None
+
+
 def _child_order(spec: ChildSpec) -> ChildOrder:
-    nested = spec.behavior if isinstance(spec.behavior, SupervisorSpec) else None
+    nested = spec.behavior if isinstance(spec.behavior, AnySupervisorSpec) else None
     packed = spec.placement if isinstance(spec.placement, Packed) else None
     return ChildOrder(
         id=spec.id,
         target="" if nested is not None else name_of(spec.behavior),
-        nested=supervisor_order(nested) if nested is not None else None,
+        nested=_nested_order(nested) if nested is not None else None,
         restart=spec.restart.value,
         shutdown_s=spec.shutdown_s,
         significant=spec.significant,
-        config=_packed_config(spec) if nested is None else b"",
+        config=packed_config(spec.config, f"child {spec.id!r}") if nested is None else b"",
         pool=packed.pool if packed is not None else None,
         pool_hosts=packed.hosts if packed is not None else 0,
         dedicated=isinstance(spec.placement, Dedicated),
         capacity=spec.mailbox.capacity,
         overflow=spec.mailbox.overflow.value,
     )
-
-
-def _packed_config(spec: ChildSpec) -> bytes:
-    """Raises InvalidMessage for a config that would be another value in the host."""
-    config = spec.config
-    if is_dataclass(config) or (isinstance(config, BaseModel) and not isinstance(config, Message)):
-        raise InvalidMessage(
-            f"child {spec.id!r}: its config {type(config).__name__} can not travel to a host; "
-            "derive the class from Message"
-        )
-    return pack(config)
 
 
 def _child_spec(order: ChildOrder) -> ChildSpec:
@@ -281,7 +309,7 @@ def _child_spec(order: ChildOrder) -> ChildSpec:
         placement = Packed(order.pool, order.pool_hosts)
     return ChildSpec(
         id=order.id,
-        behavior=supervisor_spec(nested) if nested is not None else CodeName(order.target),
+        behavior=_nested_spec(nested) if nested is not None else CodeName(order.target),
         kind=ChildKind.SUPERVISOR if nested is not None else ChildKind.WORKER,
         restart=Restart(order.restart),
         shutdown_s=order.shutdown_s,

@@ -57,7 +57,7 @@ from regrow.runtime.codec import FrameCodec
 from regrow.runtime.packing import unpack
 from regrow.runtime.peers import Peers
 from regrow.runtime.transport import PeerDead
-from regrow.supervisors import Intensity, SupervisorSpec
+from regrow.supervisors import AnySupervisorSpec, Intensity, SupervisorSpec
 from regrow.supervisors import errors as supervisors_errors
 
 log = structlog.get_logger("regrow.app")
@@ -295,11 +295,12 @@ class RayEngine:
                 continue  # it restarts, or the app is stopping; the next round tells
 
 
-def _stop_limit_s(spec: SupervisorSpec) -> float:
+def _stop_limit_s(spec: AnySupervisorSpec) -> float:
     """What the children of a tree may take to stop, one after the other, and something for the rest."""
     limit_s = STOP_MARGIN_S
-    for child in spec.children:
-        if isinstance(child.behavior, SupervisorSpec):
+    # Those of a DynamicSupervisor stop all at once, within the limit of one.
+    for child in spec.children if isinstance(spec, SupervisorSpec) else (spec.child,):
+        if isinstance(child.behavior, AnySupervisorSpec):
             limit_s += _stop_limit_s(child.behavior)
         else:
             limit_s += child.shutdown_s if child.shutdown_s is not None else UNLIMITED_STOP_S

@@ -181,16 +181,14 @@ class Guardian:
         looks = asyncio.gather(*map(self._stats_of, joined.values()))
         looked, letters = await asyncio.gather(looks, self._all_letters())
         stats = dict(zip(joined, looked, strict=True))
+        cells = {host: {name: (state, depth) for name, state, depth in told.cells} for host, told in stats.items()}
 
         async def of(actor: ActorId, host: HostId) -> tuple[str, int, str]:
             record = records.get(host)
             if record is not None and not record.reachable:
                 return "unreachable", 0, record.node
-            known = stats.get(host)
-            for name, state, depth in known.cells if known is not None else ():
-                if name == actor and known is not None:
-                    return state, depth, known.node
-            return "", 0, ""
+            known = cells.get(host, {}).get(actor)
+            return (*known, stats[host].node) if known is not None else ("", 0, "")
 
         counts = Counts(messages=sum(known.messages for known in stats.values()))
         counts = counts.with_dead(dict(letters.counts))

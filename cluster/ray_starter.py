@@ -33,7 +33,7 @@ from regrow.runtime.lifecycle import FreeExited
 from regrow.runtime.local_starter import LocalStarter
 from regrow.runtime.packing import pack, unpack
 from regrow.runtime.transport import PeerDead
-from regrow.supervisors import SupervisorSpec
+from regrow.supervisors import AnySupervisorSpec
 
 REACH_S = 10.0
 """How long a host is tried to be told something before other means are taken."""
@@ -58,13 +58,13 @@ class RayStarter:
             [
                 (request.actor, request.placement)
                 for request in requests
-                if not isinstance(request.target, SupervisorSpec)
+                if not isinstance(request.target, AnySupervisorSpec)
             ]
         )
 
     async def start(self, request: StartRequest) -> Started | StartFailed:
         """See Starter.start."""
-        if isinstance(request.target, SupervisorSpec):
+        if isinstance(request.target, AnySupervisorSpec):
             return await self._local.start(request)
         actor = request.actor
         self._directory.starts(actor)

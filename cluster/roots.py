@@ -31,10 +31,10 @@ from regrow.runtime import (
 from regrow.runtime.cell import Cell, State
 from regrow.runtime.names import keep_registry
 from regrow.runtime.registry import Registry
-from regrow.supervisors import Supervisor, SupervisorSpec
+from regrow.supervisors import AnySupervisorSpec, DynamicSupervisorBehavior, Supervisor, SupervisorSpec
 from regrow.supervisors.children import ChildRow
 from regrow.supervisors.spec import Kind
-from regrow.supervisors.supervisor import SupervisorBehavior
+from regrow.supervisors.supervisor import SupervisorBehavior, supervisor_behavior
 
 log = structlog.get_logger("regrow.supervisor")
 
@@ -72,10 +72,10 @@ class Roots:
         """The number of the next life of any actor of this app."""
         return Incarnation(next(self._incarnations))
 
-    def make_supervisor(self, spec: SupervisorSpec) -> Behavior:
+    def make_supervisor(self, spec: AnySupervisorSpec) -> Behavior:
         """The behavior of one supervisor of the tree."""
         assert self._starter is not None and self._runtime is not None
-        return SupervisorBehavior(
+        return supervisor_behavior(
             spec,
             self._starter,
             incarnations=self.next_incarnation,
@@ -183,11 +183,11 @@ class Roots:
         assert self._runtime is not None
         return self.supervisor(actor) is not None and self._runtime.cells[actor].state is State.RUNNING
 
-    def supervisor(self, actor: ActorId) -> SupervisorBehavior | None:
-        """The supervisor of that id, while it runs."""
+    def supervisor(self, actor: ActorId) -> SupervisorBehavior | DynamicSupervisorBehavior | None:
+        """The supervisor of that id, of either sort, while it runs."""
         cell = self._runtime.cells.get(actor) if self._runtime is not None else None
         behavior = cell.behavior if cell is not None else None
-        return behavior if isinstance(behavior, SupervisorBehavior) else None
+        return behavior if isinstance(behavior, SupervisorBehavior | DynamicSupervisorBehavior) else None
 
     def _rows_below(self, actor: ActorId) -> Iterator[ChildRow]:
         supervisor = self.supervisor(actor)
@@ -209,7 +209,7 @@ class Roots:
             if self.supervisor(root) is None:
                 await self._start_root(root, Supervisor(max_restarts=10, within_s=60.0))
         supervisor = self.supervisor(root)
-        assert supervisor is not None
+        assert isinstance(supervisor, SupervisorBehavior)
         await supervisor.start_child(service_spec(name, config))
 
     def _root_ended(self, cell: Cell, reason: ExitReason) -> None:

@@ -23,7 +23,6 @@ from regrow.runtime.asks import Asks
 from regrow.runtime.behavior import Behavior
 from regrow.runtime.bonds import ANY_LIFE, kind_of
 from regrow.runtime.cell import Cell, State
-from regrow.runtime.contain import call_contained
 from regrow.runtime.context import current
 from regrow.runtime.dead_letters import DeadLetters
 from regrow.runtime.delivery import Delivery, Directory
@@ -35,7 +34,7 @@ from regrow.runtime.names import Names
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.ref import ActorRef
 from regrow.runtime.signals import Failure, Stop, Tie, exit_of, failure_of
-from regrow.runtime.start import start_life
+from regrow.runtime.start import made_behavior, start_life
 from regrow.runtime.starter import StartRequest
 from regrow.runtime.tells import Settling
 
@@ -200,7 +199,7 @@ class Runtime:
         if cell is not None and cell.state is not State.RESTARTING:
             return Crashed(type_name="AlreadyStarted", message=f"{request.actor} runs already in this host")
         try:
-            behavior = call_contained(self._make_behavior, request)
+            behavior = made_behavior(self._make_behavior, request)
         except Exception as error:  # the constructor is user code; a failed start is its only consequence
             return crashed(error)
         if cell is None:

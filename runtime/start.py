@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from regrow.runtime.behavior import Behavior
 from regrow.runtime.cell import Cell, State
-from regrow.runtime.contain import contained
+from regrow.runtime.contain import call_contained, contained
 from regrow.runtime.context import current
+from regrow.runtime.errors import InvalidDefinition
 from regrow.runtime.lifecycle import Crashed, Killed, crashed
 
 if TYPE_CHECKING:
-    from regrow.runtime.behavior import Behavior
     from regrow.runtime.starter import StartRequest
+
+MADE_LIMIT_CHARS = 200
+"""What was made instead of a behavior is shown up to this length."""
+
+
+def made_behavior(make: Callable[[StartRequest], Behavior], request: StartRequest) -> Behavior:
+    """What `make` makes of a request.
+
+    Raises InvalidDefinition when that can not be driven by a cell, and whatever the user's code raises.
+    """
+    made: object = call_contained(make, request)
+    if isinstance(made, Behavior):
+        return made
+    missing = [name for name in ("started", "handle", "stopping") if not hasattr(made, name)]
+    raise InvalidDefinition(
+        f"{request.actor}: what was made of its target is {repr(made)[:MADE_LIMIT_CHARS]}, which is no behavior: "
+        f"it has no {', '.join(missing)}; derive its class from Agent"
+    )
 
 
 async def start_life(cell: Cell, request: StartRequest, behavior: Behavior) -> Crashed | None:

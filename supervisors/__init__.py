@@ -2,27 +2,45 @@
 
 Reading order: `errors` (what can go wrong), `spec` (the tree as data), `strategy` (who stops and who
 starts), `intensity` (how often, and after which wait); then what obeys them: `children` (what is known
-of each), `lives` (how they start and end), `administration` (what an operator may do), `supervisor`.
+of each), `lives` (how they start and end), `requests` (what may be asked by message), `bookkeeping`,
+`restarts` (what follows an end), `administration` (what an operator may do), `supervisor`, `dynamic`.
 """
 
 if __name__ != "regrow.supervisors":
     raise ImportError(f"this is regrow.supervisors; import it under that name, not as {__name__!r}")
 
-from regrow.supervisors.children import ChildCounts, ChildRow, ChildRows, CountChildren, WhichChildren
+from regrow.supervisors.children import ChildCounts, ChildRow, ChildRows
+from regrow.supervisors.dynamic import DynamicSupervisorBehavior
 from regrow.supervisors.errors import (
     AlreadyPresent,
     AlreadyStarted,
     ChildRunning,
+    DynamicChild,
     FailedToStartChild,
+    MaxChildren,
     NoSuchChild,
     SpecError,
 )
 from regrow.supervisors.intensity import Attempt, Backoff, Intensity, Verdict
 from regrow.supervisors.lives import PreparingStarter
 from regrow.supervisors.report import ReportKind, SupervisorReport
+from regrow.supervisors.requests import (
+    ChildDeleted,
+    ChildStopped,
+    CountChildren,
+    DeleteChild,
+    NotStarted,
+    RestartChild,
+    StartChild,
+    StopChild,
+    WhichChildren,
+)
 from regrow.supervisors.spec import (
+    AnySupervisorSpec,
     AutoShutdown,
     ChildSpec,
+    DynamicSupervisor,
+    DynamicSupervisorSpec,
     Kind,
     Restart,
     Strategy,
@@ -41,33 +59,46 @@ from regrow.supervisors.strategy import (
     needs_restart,
     stop_order,
 )
-from regrow.supervisors.supervisor import SupervisorBehavior
+from regrow.supervisors.supervisor import SupervisorBehavior, supervisor_behavior
 
 __all__ = [
     "NOTHING",
     "AlreadyPresent",
     "AlreadyStarted",
+    "AnySupervisorSpec",
     "Attempt",
     "AutoShutdown",
     "Backoff",
     "ChildCounts",
+    "ChildDeleted",
     "ChildExit",
     "ChildRow",
     "ChildRows",
     "ChildRunning",
     "ChildSpec",
     "ChildState",
+    "ChildStopped",
     "CountChildren",
     "Decision",
+    "DeleteChild",
+    "DynamicChild",
+    "DynamicSupervisor",
+    "DynamicSupervisorBehavior",
+    "DynamicSupervisorSpec",
     "FailedToStartChild",
     "Intensity",
     "Kind",
+    "MaxChildren",
     "NoSuchChild",
+    "NotStarted",
     "PreparingStarter",
     "ReportKind",
     "Restart",
+    "RestartChild",
     "SpecError",
+    "StartChild",
     "Status",
+    "StopChild",
     "Strategy",
     "Supervisor",
     "SupervisorBehavior",
@@ -80,4 +111,5 @@ __all__ = [
     "decide_retry",
     "needs_restart",
     "stop_order",
+    "supervisor_behavior",
 ]

@@ -7,13 +7,13 @@ message. `status` is what the supervisor means to do with the child, `life` what
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
 from regrow.runtime.address import ActorId, HostId, Incarnation, child_id
 from regrow.runtime.lifecycle import Exited, ExitReason
-from regrow.runtime.message import Message, Request
+from regrow.runtime.message import Message
 from regrow.runtime.placement import Dedicated
 from regrow.runtime.starter import StartRequest
 from regrow.supervisors.errors import NoSuchChild
@@ -23,6 +23,8 @@ from regrow.supervisors.strategy import ChildState, Status
 REASON_LIMIT_CHARS = 500
 """The end of a child is shown in a row with so much of its text; an exception may say anything."""
 
+ROWS_LIMIT = 1_000
+"""So many children are told of in one reply; who wants more asks for the next ones."""
 
 NO_LIFE = Incarnation(0)
 """The incarnation of a child that has had no life yet; real numbers start at 1."""
@@ -48,6 +50,8 @@ class Child:
     status: Status = Status.RESTARTING
     life: Life = Life.NONE
     incarnation: Incarnation = NO_LIFE
+    last_up: Incarnation = NO_LIFE
+    """The last life that came up; `incarnation` also counts starts that failed."""
     host: HostId | None = None
     pid: int | None = None
     restarts: int = 0
@@ -124,6 +128,9 @@ class ChildList:
         for spec in specs:
             self.add(spec)
 
+    def __len__(self) -> int:
+        return len(self._by_id)
+
     def __iter__(self) -> Iterator[Child]:
         return iter(tuple(self._by_id.values()))
 
@@ -159,9 +166,12 @@ class ChildList:
 
     def undecided(self, exited: Exited) -> list[Child]:
         """The running children whose ends are known, undecided, and have the cause of this one."""
+        child = self._by_actor.get(ActorId(exited.actor))
+        # Only what several have in common is worth a look at all: else each of 10,000 ends would cost 10,000 looks.
+        candidates = self if exited.event else (child,) if child is not None else ()
         return [
             child
-            for child in self
+            for child in candidates
             if child.status is Status.RUNNING
             and child.exited is not None
             and (child.exited is exited or (exited.event and child.exited.event == exited.event))
@@ -169,7 +179,7 @@ class ChildList:
 
     def states(self) -> tuple[ChildState, ...]:
         """The children as the deciders see them."""
-        return tuple(ChildState(c.id, c.spec.restart, c.status, c.spec.significant) for c in self)
+        return states_of(self)
 
     def rows(self) -> tuple[ChildRow, ...]:
         """The children as others see them."""
@@ -184,6 +194,11 @@ class ChildList:
             supervisors=supervisors,
             workers=len(self._by_id) - supervisors,
         )
+
+
+def states_of(children: Iterable[Child]) -> tuple[ChildState, ...]:
+    """These children as the deciders see them."""
+    return tuple(ChildState(c.id, c.spec.restart, c.status, c.spec.significant) for c in children)
 
 
 class ChildRow(Message):
@@ -206,23 +221,19 @@ class ChildRow(Message):
 
 
 class ChildRows(Message):
-    """The reply to WhichChildren: the children in start order."""
+    """The reply to WhichChildren: the children in start order, at most ROWS_LIMIT, and how many there are in all."""
 
     children: tuple[ChildRow, ...]
+    total: int
 
 
 class ChildCounts(Message):
-    """The reply to CountChildren: as OTP counts them, `active` are those that run."""
+    """The reply to CountChildren: as OTP counts them, `active` are those that run.
+
+    A DynamicSupervisor has one spec; those that wait for their restart are among its workers or supervisors.
+    """
 
     specs: int
     active: int
     supervisors: int
     workers: int
-
-
-class WhichChildren(Request[ChildRows]):
-    """Asks a supervisor for its children."""
-
-
-class CountChildren(Request[ChildCounts]):
-    """Asks a supervisor how many children it has."""

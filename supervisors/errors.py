@@ -6,8 +6,13 @@ Misuse (runtime)
 ├── NoSuchChild             no child of that id: look at which_children
 ├── AlreadyStarted          the child of that id runs: use it, or stop it first
 ├── AlreadyPresent          the id is taken by a child that does not run: restart or delete that one
-└── ChildRunning            only a stopped child can be deleted or restarted: stop it first
+├── ChildRunning            only a stopped child can be deleted or restarted: stop it first
+└── DynamicChild            a child of a DynamicSupervisor is gone once it is stopped: start another
+Refused (runtime)
+└── MaxChildren             as many children as allowed: stop one, wait, or allow more
 FailedToStartChild          the child's own start failed: mend the cause it names
+
+Those about one child are Refused as well: a supervisor answers them to who asked, and lives.
 """
 
 from __future__ import annotations
@@ -15,10 +20,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from regrow.runtime.errors import InvalidDefinition, Misuse, RegrowError
+from regrow.runtime.errors import InvalidDefinition, Misuse, Refused, RegrowError
 
 if TYPE_CHECKING:
     from regrow.runtime.lifecycle import ExitReason
+
+NAMES_LIMIT = 20
+"""So many children are named in an error; a supervisor may have thousands."""
 
 VALUE_LIMIT_CHARS = 120
 """A refused value is shown up to this length; it may be anything a user passed."""
@@ -37,11 +45,14 @@ class SpecError(InvalidDefinition):
         self.allowed = allowed
 
 
-class _ChildMisuse(Misuse):
+class _ChildMisuse(Misuse, Refused):
     """A request about one child that its present state does not allow.
 
-    Attributes: `supervisor` and `child_id`.
+    Attributes: `supervisor` and `child_id`, empty where the error came from another process.
     """
+
+    supervisor = ""
+    child_id = ""
 
     def __init__(self, supervisor: str, child_id: str, text: str) -> None:
         super().__init__(text)
@@ -53,7 +64,10 @@ class NoSuchChild(_ChildMisuse):
     """The supervisor has no child of that id."""
 
     def __init__(self, supervisor: str, child_id: str, *, known: Iterable[str] = ()) -> None:
-        names = ", ".join(known) or "none"
+        ids = tuple(known)
+        names = ", ".join(ids[:NAMES_LIMIT]) or "none"
+        if len(ids) > NAMES_LIMIT:
+            names += f" and {len(ids) - NAMES_LIMIT} more"
         super().__init__(supervisor, child_id, f"{supervisor} has no child {child_id!r}; its children are: {names}")
 
 
@@ -87,6 +101,33 @@ class ChildRunning(_ChildMisuse):
         super().__init__(
             supervisor, child_id, f"the child {child_id!r} of {supervisor} is running; stop_child it first"
         )
+
+
+class DynamicChild(_ChildMisuse):
+    """A child of a DynamicSupervisor can not be restarted or deleted, since nothing of it stays once it has stopped."""
+
+    def __init__(self, supervisor: str, child_id: str) -> None:
+        super().__init__(
+            supervisor,
+            child_id,
+            f"{supervisor} is a DynamicSupervisor, which keeps nothing of a child that does not run; "
+            f"start another child instead of {child_id!r}",
+        )
+
+
+class MaxChildren(Refused):
+    """The DynamicSupervisor has as many children as it may have. Attributes: `supervisor` and `limit`, 0 if unknown."""
+
+    supervisor = ""
+    limit = 0
+
+    def __init__(self, supervisor: str, limit: int) -> None:
+        super().__init__(
+            f"{supervisor} has {limit} children, those that wait for their restart included, and may have no more; "
+            "stop one, try again later, or give it a larger max_children"
+        )
+        self.supervisor = supervisor
+        self.limit = limit
 
 
 class FailedToStartChild(RegrowError):

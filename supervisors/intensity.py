@@ -11,6 +11,7 @@ would forget each before the next, and a child that never comes up would never b
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -95,7 +96,7 @@ class Intensity:
         """
         stopped = self.stopped(child_id, now_s=now_s)
         kept = stopped._recent(now_s)
-        earlier = sum(attempt.child_id == child_id for attempt in kept)
+        earlier = sum(attempt.child_id == child_id for attempt in kept) if self.backoff is not None else 0
         now = Attempt(child_id, stopped._clock(child_id, now_s))
         attempts = (*kept, now)[-(self.max_restarts + 1) :]
         following = replace(stopped, attempts=attempts, running=stopped._clocks_of(attempts))
@@ -131,6 +132,9 @@ class Intensity:
 
     def _recent(self, now_s: float) -> tuple[Attempt, ...]:
         """The attempts at most `within_s` old, the edge included (SEMANTICS 2)."""
+        if self.backoff is None:  # then they are sorted by age, and a wide window need not be walked for each restart
+            first = bisect_left(self.attempts, True, key=lambda a: now_s - a.at_s <= self.within_s)
+            return self.attempts[first:]
         return tuple(a for a in self.attempts if self._clock(a.child_id, now_s) - a.at_s <= self.within_s)
 
     def _clock(self, child_id: str, now_s: float) -> float:

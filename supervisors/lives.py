@@ -7,7 +7,7 @@ All waiting of a supervisor is here. What a cancelled operation leaves can be re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from typing import Protocol, runtime_checkable
 
@@ -17,8 +17,11 @@ from regrow.runtime.lifecycle import Crashed, Exited, Shutdown
 from regrow.runtime.starter import KillOutcome, Starter, StartFailed, StartRequest
 from regrow.supervisors.children import Child, ChildList, Life
 from regrow.supervisors.errors import FailedToStartChild
-from regrow.supervisors.spec import SupervisorSpec
+from regrow.supervisors.spec import AnySupervisorSpec, SupervisorSpec
 from regrow.supervisors.strategy import Status
+
+ORDERS_AT_ONCE = 64
+"""So many stops or kills of one supervisor are under way to hosts at one time."""
 
 _nested_failures: ContextVar[list[FailedToStartChild] | None] = ContextVar("regrow_nested_failures", default=None)
 """Where a nested supervisor leaves its own failure for the parent that starts it in this process,
@@ -81,9 +84,10 @@ class Lives:
             child.exited = None
             child.last_reason = outcome.cause
             child.host = child.pid = None
-            nested = isinstance(child.spec.behavior, SupervisorSpec)
+            nested = isinstance(child.spec.behavior, AnySupervisorSpec)
             return failures[-1] if nested and failures else outcome.cause
         child.host, child.pid = outcome.host, outcome.pid
+        child.last_up = child.incarnation
         child.status = Status.RUNNING
         if child.life is Life.STARTING:  # else it is over again, and its Exited was quicker than this
             child.life = Life.UP
@@ -152,6 +156,38 @@ class Lives:
         for child in self._children:
             await child.wait_dead()
 
+    async def end_together(self, limit_s: float | None) -> None:
+        """Ends all children at once, with one deadline for all; returns when every one is certainly dead."""
+        self._ending = True
+        children = [child for child in self._children if child.life is Life.UP]
+        deaths = [child.death for child in children if child.death is not None]
+        if deaths and limit_s != 0:
+            loop = asyncio.get_running_loop()
+            deadline = None if limit_s is None else loop.time() + limit_s
+
+            async def stop(child: Child) -> None:
+                left_s = None if deadline is None else max(0.0, deadline - loop.time())
+                await self._starter.stop(child.actor, child.incarnation, Shutdown(), left_s)
+
+            # Beside the wait: a host that can not be reached must not move the deadline of the others.
+            ordering = loop.create_task(_each(children, stop))
+            try:
+                await asyncio.wait(deaths, timeout=limit_s)
+            finally:
+                ordering.cancel()
+                await asyncio.wait((ordering,))
+        await self._kill_together()
+
+    async def kill_together(self) -> None:
+        """Ends all children by force at once; none can be started from here on."""
+        self._ending = self._closed = True
+        await self._kill_together()
+
+    async def _kill_together(self) -> None:
+        await _each(tuple(self._children), self.kill)
+        for child in self._children:
+            await child.wait_dead()
+
     def forget(self, child: Child) -> None:
         """No further life of it is meant to come: what is queued at it becomes dead letters."""
         if not child.unconfirmed:  # else once its Exited has come
@@ -168,6 +204,17 @@ class Lives:
         child.life = Life.NONE
         if child.death is not None and not child.death.done():
             child.death.set_result(None)
+
+
+async def _each(children: Sequence[Child], act: Callable[[Child], Awaitable[None]]) -> None:
+    """Acts on every child, on ORDERS_AT_ONCE of them at a time."""
+    waiting = iter(children)
+
+    async def work() -> None:
+        for child in waiting:
+            await act(child)
+
+    await asyncio.gather(*(work() for _ in range(min(ORDERS_AT_ONCE, len(children)))))
 
 
 def failed_to_start(child_id: str, cause: Crashed | FailedToStartChild) -> FailedToStartChild:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from regrow.runtime.lifecycle import Crashed, ExitReason
+from regrow.runtime.lifecycle import TRACEBACK_LIMIT_CHARS, ExitReason
 
 MESSAGE_LIMIT_CHARS = 2_000
-"""An exception's text is cut to this in a report; its traceback has a limit of its own."""
+"""Each text of a reason is cut to this in a report; a traceback has a limit of its own."""
 
 
 class ReportKind(StrEnum):
@@ -39,7 +39,15 @@ class SupervisorReport:
 
 
 def bounded(reason: ExitReason | None) -> ExitReason | None:
-    """The reason with no more of an exception's text than a log line should bear."""
-    if isinstance(reason, Crashed) and len(reason.message) > MESSAGE_LIMIT_CHARS:
-        return reason.model_copy(update={"message": reason.message[:MESSAGE_LIMIT_CHARS] + "…"})
-    return reason
+    """The reason with no more text in any part of it than a log line should bear.
+
+    An agent may end itself with a reason of its own making, so no part is trusted to be short.
+    """
+    if reason is None:
+        return None
+    long = {name: text for name, text in reason if isinstance(text, str) and len(text) > MESSAGE_LIMIT_CHARS}
+    traceback = long.pop("traceback", "")
+    cut = {name: text[:MESSAGE_LIMIT_CHARS] + "…" for name, text in long.items()}
+    if len(traceback) > TRACEBACK_LIMIT_CHARS + 1:  # one for the dots that say that it was cut already
+        cut["traceback"] = "…" + traceback[-TRACEBACK_LIMIT_CHARS:]
+    return reason.model_copy(update=cut) if cut else reason

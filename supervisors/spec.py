@@ -25,6 +25,9 @@ WORKER_SHUTDOWN_S = 10.0
 ID_LIMIT_CHARS = 200
 """An id is part of every log line, Redis key and address, so it is kept short."""
 
+DEFAULT_MAX_CHILDREN = 10_000
+"""How many children a DynamicSupervisor takes unless its spec says otherwise; Erlang has no limit at all."""
+
 RESERVED_CHARACTERS = "/#:$*"
 """They separate the parts of an address, of a Redis key and of a pattern, or mark Regrow's own names."""
 
@@ -65,8 +68,8 @@ StrategyName: TypeAlias = Literal["one_for_one", "rest_for_one", "one_for_all"]
 AutoShutdownName: TypeAlias = Literal["never", "any_significant", "all_significant"]
 OverflowName: TypeAlias = Literal["block", "reject", "drop_oldest", "drop_newest"]
 
-Target: TypeAlias = "type[object] | Callable[..., object] | SupervisorSpec"
-"""What a child runs: an agent class, an agent function, or a nested supervisor."""
+Target: TypeAlias = "type[object] | Callable[..., object] | SupervisorSpec | DynamicSupervisorSpec"
+"""What a child runs: an agent class, an agent function, or a nested supervisor of either sort."""
 
 _Choice = TypeVar("_Choice", bound=Enum)
 
@@ -103,6 +106,8 @@ class ChildSpec:
         _choice(Overflow, "overflow", self.mailbox.overflow, where)
         if self.placement is not None and not isinstance(self.placement, Dedicated | Packed):
             raise SpecError("placement", self.placement, "Dedicated(), Packed('pool') or None", where=where)
+        if isinstance(self.placement, Packed):
+            _check_pool(self.placement, where)
         if not isinstance(self.significant, bool):
             raise SpecError("significant", self.significant, "True or False", where=where)
         if self.significant and self.restart is Restart.PERMANENT:
@@ -112,13 +117,13 @@ class ChildSpec:
 
     def _check_nested(self, where: str) -> None:
         """A supervisor has neither config nor placement: what is given must not be silently unused."""
-        if not isinstance(self.behavior, SupervisorSpec):
+        if not isinstance(self.behavior, AnySupervisorSpec):
             return
         if self.kind is not Kind.SUPERVISOR:
-            raise SpecError("kind", self.kind.value, "'supervisor' for a nested Supervisor", where=where)
+            raise SpecError("kind", self.kind.value, "'supervisor' for a nested supervisor", where=where)
         for name, value in (("config", self.config), ("placement", self.placement)):
             if value is not None:
-                raise SpecError(name, value, "None for a nested Supervisor; give it to its children", where=where)
+                raise SpecError(name, value, "None for a nested supervisor; give it to its children", where=where)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,12 +144,36 @@ class SupervisorSpec:
         where = "Supervisor"
         _choice(Strategy, "strategy", self.strategy, where)
         _choice(AutoShutdown, "auto_shutdown", self.auto_shutdown, where)
-        _check_count("max_restarts", self.max_restarts, at_least=0, where=where)
-        if not _is_number(self.within_s, at_least=0) or self.within_s == 0:
-            raise SpecError("within_s", self.within_s, "seconds above 0", where=where)
-        if self.backoff is not None and not isinstance(self.backoff, Backoff):
-            raise SpecError("backoff", self.backoff, "Backoff(first_s=…, max_s=…) or None", where=where)
+        _check_intensity(self.max_restarts, self.within_s, self.backoff, where)
         _check_children(self.children, self.auto_shutdown, where)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DynamicSupervisorSpec:
+    """The rules of a supervisor whose children are made of one spec while it runs; made by `DynamicSupervisor`.
+
+    `max_children` counts those that wait for their restart as well (SEMANTICS 2).
+    """
+
+    child: ChildSpec
+    max_children: int = DEFAULT_MAX_CHILDREN
+    max_restarts: int = 3
+    within_s: float = 5.0
+    backoff: Backoff | None = None
+
+    def __post_init__(self) -> None:
+        where = "DynamicSupervisor"
+        if not isinstance(self.child, ChildSpec):
+            raise SpecError("child", self.child, "one child(…), the spec of all its children", where=where)
+        if self.child.significant:
+            # Each child of it is one of many; OTP refuses auto_shutdown for simple_one_for_one, too.
+            raise SpecError("significant", True, "False for the child of a DynamicSupervisor", where=where)
+        _check_count("max_children", self.max_children, at_least=1, where=where)
+        _check_intensity(self.max_restarts, self.within_s, self.backoff, where)
+
+
+AnySupervisorSpec: TypeAlias = SupervisorSpec | DynamicSupervisorSpec
+"""The spec of a supervisor of either sort."""
 
 
 def child(
@@ -161,7 +190,7 @@ def child(
 ) -> ChildSpec:
     """The spec of one child; its id is the target's name in lower case unless one is given.
 
-    `shutdown_s` defaults to 10 for an agent and to no limit for a nested Supervisor. `mailbox` is the
+    `shutdown_s` defaults to 10 for an agent and to no limit for a nested supervisor. `mailbox` is the
     number of messages that may wait at it; at that number `overflow` says what happens to the next.
 
     Raises SpecError for any value a child can not have.
@@ -170,7 +199,7 @@ def child(
     >>> child(WebReader, restart="transient").id
     'web_reader'
     """
-    nested = isinstance(target, SupervisorSpec)
+    nested = isinstance(target, AnySupervisorSpec)
     if id is None:
         _check_target(target, "child")
         id = _default_id(target)
@@ -214,6 +243,30 @@ def Supervisor(  # noqa: N802 - users write it like the class it stands for, bes
     )
 
 
+def DynamicSupervisor(  # noqa: N802 - as Supervisor above
+    child: ChildSpec,
+    *,
+    max_children: int = DEFAULT_MAX_CHILDREN,
+    max_restarts: int = 3,
+    within_s: float = 5.0,
+    backoff: Backoff | None = None,
+) -> DynamicSupervisorSpec:
+    """The spec of a supervisor that begins without children and makes as many as it is asked for of `child`.
+
+    The child's id is not used: each gets a number. `ctx.start_child` hands each a config of its own, or
+    else that of `child`. Unless `child` names a placement, all share a pool of one host.
+
+    Raises SpecError for any value it can not have.
+
+    >>> class Session: ...
+    >>> child(DynamicSupervisor(child(Session), max_children=100), id="sessions").kind.value
+    'supervisor'
+    """
+    return DynamicSupervisorSpec(
+        child=child, max_children=max_children, max_restarts=max_restarts, within_s=within_s, backoff=backoff
+    )
+
+
 def _check_id(id: object) -> None:
     allowed = (
         f"a text of 1 to {ID_LIMIT_CHARS} printable characters, without spaces "
@@ -227,8 +280,9 @@ def _check_id(id: object) -> None:
 
 def _check_target(target: object, where: str) -> None:
     """Callables that are no functions are taken too: a decorated or wrapped function is one."""
-    if not isinstance(target, SupervisorSpec) and not callable(target):
-        raise SpecError("target", target, "an agent class, an agent function or a Supervisor(…)", where=where)
+    if not isinstance(target, AnySupervisorSpec) and not callable(target):
+        allowed = "an agent class, an agent function, a Supervisor(…) or a DynamicSupervisor(…)"
+        raise SpecError("target", target, allowed, where=where)
 
 
 def _listed(children: object, where: str) -> tuple[ChildSpec, ...]:
@@ -253,6 +307,20 @@ def _check_children(children: tuple[object, ...], auto_shutdown: AutoShutdown, w
                 "False while auto_shutdown is 'never'; or set auto_shutdown on the supervisor",
                 where=f"child {spec.id!r}",
             )
+
+
+def _check_pool(placement: Packed, where: str) -> None:
+    if not isinstance(placement.pool, str) or not placement.pool:
+        raise SpecError("pool", placement.pool, "a name, such as Packed('readers')", where=where)
+    _check_count("hosts", placement.hosts, at_least=1, where=where)
+
+
+def _check_intensity(max_restarts: object, within_s: object, backoff: object, where: str) -> None:
+    _check_count("max_restarts", max_restarts, at_least=0, where=where)
+    if not _is_number(within_s, at_least=0) or within_s == 0:
+        raise SpecError("within_s", within_s, "seconds above 0", where=where)
+    if backoff is not None and not isinstance(backoff, Backoff):
+        raise SpecError("backoff", backoff, "Backoff(first_s=…, max_s=…) or None", where=where)
 
 
 def _choice(choices: type[_Choice], field: str, value: object, where: str) -> _Choice:

@@ -140,11 +140,13 @@ def _follow(
     scope = _scope(strategy, children, back)
     inside = frozenset(child.id for child in scope)
     lasting = [child for child in children if child.restart is not Restart.TEMPORARY]
-    lasting_ids = frozenset(child.id for child in lasting)
+    # Made once, since a test that makes them again for each child costs the square of what one host may lose.
+    gone = (inside | over) - frozenset(child.id for child in lasting)
+    outside = over - inside
     return Decision(
         stop=stop_order(scope, without=over),
-        forget=tuple(child.id for child in children if child.id in (inside | over) - lasting_ids),
-        finish=tuple(child.id for child in lasting if child.id in over - inside),
+        forget=tuple(child.id for child in children if child.id in gone),
+        finish=tuple(child.id for child in lasting if child.id in outside),
         start=tuple(child.id for child in lasting if child.id in inside and child.status is not Status.STOPPED),
         caused_by=tuple(child.id for child in children if child.id in back),
         counts=counts,

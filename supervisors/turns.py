@@ -17,14 +17,25 @@ from regrow.supervisors.errors import (
     AlreadyPresent,
     AlreadyStarted,
     ChildRunning,
+    DynamicChild,
     FailedToStartChild,
+    MaxChildren,
     NoSuchChild,
     SpecError,
 )
 
 T = TypeVar("T")
 
-ANSWERED = (AlreadyPresent, AlreadyStarted, ChildRunning, FailedToStartChild, NoSuchChild, SpecError)
+ANSWERED = (
+    AlreadyPresent,
+    AlreadyStarted,
+    ChildRunning,
+    DynamicChild,
+    FailedToStartChild,
+    MaxChildren,
+    NoSuchChild,
+    SpecError,
+)
 """What the caller did wrong, or what went wrong for the caller alone: told to it, and the actor lives."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import cast
 
 import pytest
 
@@ -320,3 +321,33 @@ async def test_turns_of_other_handlers_run_one_after_the_other() -> None:
     await asyncio.gather(*(alone.ask(Order()) for _ in range(3)))
 
     assert most == 1
+
+
+# ---- starts that could never be -----------------------------------------------------------------
+
+
+def test_a_start_or_stop_that_is_not_async_is_refused_when_the_class_is_defined() -> None:
+    def returns_at_once(self: Agent, ctx: Context) -> int:
+        return 3
+
+    with pytest.raises(InvalidAgent, match="write it as `async def started`"):
+        type("Hasty", (Agent,), {"started": returns_at_once})
+    with pytest.raises(InvalidAgent, match="write it as `async def stopping`"):
+        type("Lazy", (Agent,), {"stopping": None})
+
+
+def test_a_constructor_that_is_async_is_refused_when_the_class_is_defined() -> None:
+    async def awaits(self: Agent) -> None:
+        pass
+
+    with pytest.raises(InvalidAgent, match="would never run"):
+        type("Waiting", (Agent,), {"__init__": awaits})
+
+
+def test_a_constructor_that_returns_something_is_refused_when_the_agent_is_made() -> None:
+    class Generous(Agent):
+        def __init__(self) -> None:
+            return cast("None", 3)  # noqa: PLE0101 - the very mistake
+
+    with pytest.raises(InvalidAgent, match="__init__ returned 3"):
+        Generous.made(None)

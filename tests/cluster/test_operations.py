@@ -20,7 +20,14 @@ from regrow.runtime.errors import TooLate
 from regrow.runtime.lifecycle import ExitReason
 from regrow.runtime.local_starter import LocalStarter
 from regrow.runtime.testing import pass_time, virtual
-from regrow.supervisors import FailedToStartChild, Supervisor, SupervisorSpec, child
+from regrow.supervisors import (
+    DynamicSupervisor,
+    DynamicSupervisorBehavior,
+    FailedToStartChild,
+    Supervisor,
+    SupervisorSpec,
+    child,
+)
 from tests.cluster.test_roots import NoHosts, no_services
 
 WAIT_S = 30.0
@@ -171,6 +178,22 @@ async def test_a_temporary_agent_can_be_killed_and_is_then_gone_but_not_restarte
         done = await host.do(Deed.KILL, "desk/once")
 
         assert (done.state, done.after, done.why) == ("gone", None, "it is temporary")
+
+
+@virtual
+async def test_a_dynamic_child_is_killed_and_back_but_not_restarted_by_order() -> None:
+    pool = DynamicSupervisor(child(greet))
+    async with running(Supervisor(children=[child(pool, id="pool")])) as host:
+        supervisor = host.roots.supervisor(ActorId("desk/pool"))
+        assert isinstance(supervisor, DynamicSupervisorBehavior)
+        row = await supervisor.start_child()
+
+        with pytest.raises(Misuse, match=f"{row.actor} is a child of a DynamicSupervisor"):
+            await host.do(Deed.RESTART, row.actor)
+        done = await host.do(Deed.KILL, row.actor)
+
+        assert done.state == "running"
+        assert host.incarnation(row.actor) > row.incarnation
 
 
 @virtual

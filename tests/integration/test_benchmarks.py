@@ -30,6 +30,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "inhost_ask_per_s",
     ),
     "restart": ("regrow_ms_p50", "regrow_ms_p99", "ray_ms_p50", "ratio", "rounds"),
+    "supervision": ("start_stop_growth", "restart_growth", "mass_loss_growth"),
     "start": ("cold_inline_s", "cold_ray_over_init_s", "import_s"),
 }
 OF_PEERS: dict[str, tuple[str, ...]] = {"messaging": ("ask_inhost_ratio", "ask_pipelined_of_xoscar")}

@@ -13,6 +13,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from regrow.supervisors.spec import AutoShutdownName, RestartName, StrategyName
 from tests.oracle.trace import (
+    DYNAMIC,
     Admin,
     Advance,
     Event,
@@ -65,7 +66,10 @@ def kids(draw: DrawFn, id: str, *, level: int, significant: bool) -> Kid:
 
 @st.composite
 def sups(draw: DrawFn, *, level: int = 1) -> Sup:
-    """A supervisor with all that is below it."""
+    """A supervisor with all that is below it; one of five is dynamic."""
+    if draw(st.integers(0, 4)) == 4:
+        made_of = draw(kids("w", level=level, significant=False))
+        return Sup((made_of,), DYNAMIC, draw(st.integers(1 if level == 1 else 0, 4)), draw(st.integers(1, 5)))
     auto_shutdown = draw(AUTO)
     count = draw(st.integers(1 if level == 1 else 0, 5 - level))
     return Sup(
@@ -81,18 +85,54 @@ class _Places:
     """What there is in one tree to do something to."""
 
     def __init__(self, tree: Sup) -> None:
-        found = list(paths(tree))
-        self.sups = ["", *(path for path, kid in found if isinstance(kid.target, Sup))]
-        self.workers = [path for path, kid in found if not isinstance(kid.target, Sup)]
-        self.children = [path for path, _ in found]
-        self.added = [_join(sup, NEW[0]) for sup in self.sups]
-        self.any_worker = st.sampled_from([*self.workers * 3, *self.added])
-        self.any_child = st.sampled_from([*self.children * 3, *self.added])
+        self.sups: list[str] = []
+        self.dynamic: dict[str, Kid] = {}
+        """What each dynamic supervisor makes its children of."""
+        self.numbered: list[str] = []
+        """The children of dynamic supervisors that were asked for so far; no name comes twice."""
+        self.workers: list[str] = []
+        self.children: list[str] = []
+        self.added: list[str] = []
+        self._add(Kid("", tree), "")
+        for path, kid in paths(tree):
+            self._add(kid, path)
+
+    def _add(self, kid: Kid, path: str) -> None:
+        """One more place, with what its supervisor is."""
+        if path:
+            self.children.append(path)
+        if not isinstance(kid.target, Sup):
+            self.workers.append(path)
+            return
+        self.sups.append(path)
+        self.added.append(_join(path, NEW[0]))
+        if kid.target.dynamic:
+            (self.dynamic[path],) = kid.target.kids
+
+    def any_worker(self) -> SearchStrategy[str]:
+        """The path of a worker."""
+        return st.sampled_from([*self.workers * 3, *self.added])
+
+    def any_child(self) -> SearchStrategy[str]:
+        """The path of a child, at times one of which only an operator knows."""
+        return st.sampled_from([*self.children * 3, *self.added])
+
+    def one_more(self, sup: str) -> Admin:
+        """The call for one more child of a dynamic supervisor."""
+        path = _join(sup, str(1 + sum(parent(other) == sup for other in self.numbered)))
+        self.numbered.append(path)
+        made_of = self.dynamic[sup]
+        self._add(made_of, path)
+        if isinstance(made_of.target, Sup):
+            for below, kid in paths(made_of.target, path):
+                self._add(kid, below)
+        return Admin("start", path)
 
     def siblings(self, path: str) -> list[str]:
         """The children of the same supervisor, itself and one that an operator may have added among them."""
         above = parent(path)
-        return [*(child for child in self.children if parent(child) == above), _join(above, NEW[0])]
+        children = (child for child in self.children if parent(child) == above)
+        return [*children, _join(above, NEW[0])]
 
     def workers_below(self, sup: str) -> list[str]:
         """The workers directly below it."""
@@ -104,12 +144,14 @@ def _join(sup: str, id: str) -> str:
 
 
 @st.composite
-def admins(draw: DrawFn, candidates: list[str]) -> Admin:
+def admins(draw: DrawFn, places: _Places, candidates: list[str]) -> Admin:
     """A call about one of these children; `start` at times of one that is not there yet."""
     op, path = draw(OPS), draw(st.sampled_from(candidates))
     if op != "start":
         return Admin(op, path)
     above = parent(path)
+    if above in places.dynamic and draw(st.integers(0, 9)) < 9:  # else a start that does not fit it
+        return places.one_more(above)
     new = draw(st.sampled_from((path, *(_join(above, id) for id in NEW))))
     level = LEVELS if draw(st.integers(0, 9)) < 8 else LEVELS - 1
     return Admin(op, new, draw(kids(new.rpartition("/")[2], level=level, significant=draw(st.booleans()))))
@@ -124,7 +166,9 @@ def fails(draw: DrawFn, places: _Places, path: str) -> Fail:
     def hook() -> Hook:
         match draw(st.integers(0, 9)):
             case 0 | 1 | 2:
-                return draw(admins(near))
+                return draw(admins(places, near))
+            case 4 | 5 if path in places.numbered:
+                return Admin("stop", path)  # as one that waits for its restart
             case 3 if workers:
                 return Exit(draw(st.sampled_from(workers)), draw(HOWS))
             case _:
@@ -136,16 +180,18 @@ def fails(draw: DrawFn, places: _Places, path: str) -> Fail:
 @st.composite
 def events(draw: DrawFn, places: _Places) -> tuple[Event, ...]:
     """One event, or two that belong together."""
-    match draw(st.integers(0, 15)):
+    match draw(st.integers(0, 18)):
+        case 16 | 17 | 18 if places.dynamic:
+            return (places.one_more(draw(st.sampled_from(list(places.dynamic)))),)
         case 0 | 1 | 2:
-            return (Exit(draw(places.any_worker), draw(HOWS)),)
+            return (Exit(draw(places.any_worker()), draw(HOWS)),)
         case 3 | 4 | 5 | 6:
-            path = draw(places.any_worker)
+            path = draw(places.any_worker())
             # Often it is another that does not come back, so that a restart fails in its middle.
-            failing = draw(st.sampled_from(places.siblings(path)))
+            failing = path if path in places.numbered else draw(st.sampled_from(places.siblings(path)))
             return draw(fails(places, failing)), Exit(path, draw(st.sampled_from(("error", "kill"))))
         case 7 | 8 | 9 | 10:
-            return (draw(admins([draw(places.any_child)])),)
+            return (draw(admins(places, [draw(places.any_child())])),)
         case 11:
             return (Exit(draw(st.sampled_from([*places.sups[1:] * 5, ""])), "kill"),)
         case 12 | 13:
@@ -160,7 +206,7 @@ def batches(draw: DrawFn, places: _Places) -> Together:
     sup = draw(st.sampled_from(places.sups))
     workers = places.workers_below(sup)
     ends = draw(st.lists(st.sampled_from(workers), max_size=3, unique=True))
-    calls = draw(st.lists(admins(places.siblings(_join(sup, NEW[0]))), max_size=2))
+    calls = draw(st.lists(admins(places, places.siblings(_join(sup, NEW[0]))), max_size=2))
     return Together(sup, tuple(Exit(path, draw(HOWS)) for path in ends), tuple(calls))
 
 
@@ -169,6 +215,7 @@ def traces(draw: DrawFn) -> Trace:
     """A tree and up to a dozen events."""
     tree = draw(sups())
     places = _Places(tree)
-    first = (draw(fails(places, draw(places.any_child))),) if draw(st.integers(0, 19)) == 19 else ()
+    grown = [places.one_more(sup) for sup in list(places.dynamic) for _ in range(draw(st.integers(0, 4)))]
+    first = (draw(fails(places, draw(places.any_child()))),) if draw(st.integers(0, 19)) == 19 else ()
     groups = draw(st.lists(events(places), min_size=1, max_size=9))
-    return Trace(tree, tuple(event for group in groups for event in group), first)
+    return Trace(tree, (*grown, *(event for group in groups for event in group)), first)

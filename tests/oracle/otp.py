@@ -188,7 +188,8 @@ def _call(call: Admin) -> str:
 def _call_itself(call: Admin) -> str:
     path, id = _binary(call.path), _binary(call.path.rpartition("/")[2])
     if call.op == "start":
-        assert call.kid is not None
+        if call.kid is None:
+            return f"{{start, {path}, {{start_child, [{id}]}}}}"
         return f"{{start, {path}, {{start_child, {path}, {_kid(call.kid)}}}}}"
     request = {"stop": "terminate_child", "restart": "restart_child", "delete": "delete_child", "spec": "get_childspec"}
     return f"{{{call.op}, {path}, {{{request[call.op]}, {id}}}}}"

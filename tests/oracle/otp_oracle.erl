@@ -5,7 +5,7 @@
 %% the recorder's queue is the order in which things happened.
 -module(otp_oracle).
 -export([main/0, log/2]).
--export([start_child/1, worker/2]).
+-export([start_child/1, start_dynamic/2, worker/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 %% #state{} of supervisor.erl in OTP 25 to 27: the place of the restart times, for the clock.
@@ -15,6 +15,8 @@
 -record(r, {
     log = [],       % newest first: [init | fail | held, Path, Life] | [exit, Path, Life, Reason]
     lives = #{},    % Path => how often it was started
+    dynamic = #{},  % Pid => true of supervisors that are simple_one_for_one
+    last = #{},     % Path => Pid of all that ever ran; a dynamic child is named to OTP by its pid
     here = #{},     % Pid => {worker | supervisor, Path, Life} of all that run
     at = #{},       % Path => Pid of all that run
     fails = #{},    % Path => [hooks of each start that is to fail]
@@ -23,6 +25,7 @@
     answers = [],   % [Op, Path, Answer], in order
     late = #{},     % Ref => reply that came while a hook waited for a death
     escalated = #{},% Pid => true: its supervisor report said so
+    nobody,         % a pid that is dead and never was a child
     options}).
 
 main() ->
@@ -60,7 +63,8 @@ trace({Options, Tree, Fails, Events}) ->
     Begin = erlang:monotonic_time(1),
     Rec = self(),
     Top = spawn_link(fun() -> top(Rec, Tree, Options) end),
-    S0 = fails(Fails, #r{options = Options}),
+    Nobody = spawn(fun() -> ok end),
+    S0 = fails(Fails, #r{options = Options, nobody = Nobody}),
     S1 = wait_for(fun({top_started, _}) -> true; (_) -> false end, S0),
     {First, S2} = step(S1),
     {Steps, S3} = lists:mapfoldl(fun(Event, S) -> step(event(Event, S)) end, S2, Events),
@@ -132,14 +136,23 @@ ends(Path, How, S) ->
 call(Sup, {Op, Path, Call}, S) ->
     case S#r.at of
         #{Sup := Pid} ->
-            Ref = make_ref(),
-            Pid ! {'$gen_call', {self(), Ref}, refer(Call, S)},
-            S#r{calls = (S#r.calls)#{Ref => {Op, Pid, Path}}};
+            case refer(Call, Path, maps:is_key(Pid, S#r.dynamic), S) of
+                misfit -> S#r{answers = [[Op, Path, misfit] | S#r.answers]};
+                Request ->
+                    Ref = make_ref(),
+                    Pid ! {'$gen_call', {self(), Ref}, Request},
+                    S#r{calls = (S#r.calls)#{Ref => {Op, Pid, Path}}}
+            end;
         #{} -> S#r{answers = [[Op, Path, gone] | S#r.answers]}
     end.
 
-refer({start_child, Path, Kid}, S) -> {start_child, child_spec(parent(Path), Kid, self(), S#r.options)};
-refer(Call, _) -> Call.
+%% The request for this sort of supervisor; misfit where a start is meant for the other sort.
+refer({start_child, Args}, _, true, _) -> {start_child, Args};
+refer({start_child, _}, _, false, _) -> misfit;
+refer({start_child, _, _}, _, true, _) -> misfit;
+refer({Word, _}, Path, true, S) -> {Word, maps:get(Path, S#r.last, S#r.nobody)};
+refer({start_child, Path, Kid}, _, false, S) -> {start_child, child_spec(parent(Path), Kid, self(), S#r.options)};
+refer(Call, _, false, _) -> Call.
 
 parent(Path) ->
     case string:split(Path, <<"/">>, trailing) of [Above, _] -> Above; [_] -> <<>> end.
@@ -202,8 +215,13 @@ settled(Answers, S) ->
     end.
 
 rows({Path, Children, Counts}, S) ->
-    [Path, [row(Id, Pid, S) || {Id, Pid, _, _} <- Children],
+    Rows = [row(name(Id, Pid, S), Pid, S) || {Id, Pid, _, _} <- Children],
+    [Path, case Children of [{undefined, _, _, _} | _] -> lists:sort(Rows); _ -> Rows end,
      [proplists:get_value(Key, Counts) || Key <- [specs, active, supervisors, workers]]].
+
+%% OTP gives dynamic children no ids.
+name(undefined, Pid, S) -> {_, Path, _} = maps:get(Pid, S#r.here), lists:last(string:split(Path, <<"/">>, all));
+name(Id, _, _) -> Id.
 
 row(Id, undefined, _) -> [Id, down, 0];
 row(Id, Pid, S) -> {_, _, Life} = maps:get(Pid, S#r.here), [Id, running, Life].
@@ -242,7 +260,7 @@ note({up, From, Ref, Kind, Path, Pid}, S) ->
     monitor(process, Pid),
     From ! {Ref, noted},
     Life = maps:get(Path, S#r.lives),
-    S#r{here = (S#r.here)#{Pid => {Kind, Path, Life}}, at = (S#r.at)#{Path => Pid}};
+    S#r{here = (S#r.here)#{Pid => {Kind, Path, Life}}, at = (S#r.at)#{Path => Pid}, last = (S#r.last)#{Path => Pid}};
 note({'DOWN', _, process, Pid, Reason}, S) ->
     #{Pid := {_, Path, Life}} = S#r.here,
     At = case S#r.at of #{Path := Pid} -> maps:remove(Path, S#r.at); Other -> Other end,
@@ -254,10 +272,11 @@ note({'DOWN', _, process, Pid, Reason}, S) ->
         {shutdown, {failed_to_start_child, _, _}} -> Next;
         _ -> logged([exit, Path, Life, word(Reason, maps:is_key(Pid, S#r.escalated))], Next)
     end;
+note({dynamic, Pid}, S) -> S#r{dynamic = (S#r.dynamic)#{Pid => true}};
 note({escalated, Pid}, S) -> S#r{escalated = (S#r.escalated)#{Pid => true}};
 note({Ref, Reply}, #r{calls = Calls} = S) when is_map_key(Ref, Calls) ->
-    {{Op, _, Path}, Rest} = maps:take(Ref, Calls),
-    Held = case {Op, Reply, maps:get(hold, S#r.options)} of
+    {{Op, Sup, Path}, Rest} = maps:take(Ref, Calls),
+    Held = case {Op, Reply, maps:get(hold, S#r.options) andalso not maps:is_key(Sup, S#r.dynamic)} of
         {stop, ok, true} -> (S#r.held)#{Path => true};
         _ -> S#r.held
     end,
@@ -294,11 +313,19 @@ answer({error, _}) -> failed.
 %% ---- what is supervised --------------------------------------------------------------------------
 
 child_spec(Above, {Id, Restart, Significant, Shutdown, Target}, Rec, Options) ->
-    Path = case Above of <<>> -> Id; _ -> <<Above/binary, "/", Id/binary>> end,
+    Path = join(Above, Id),
     Spec = #{id => Id, restart => Restart, significant => Significant,
              type => case Target of {sup, _, _, _, _, _} -> supervisor; _ -> worker end,
              start => {?MODULE, start_child, [{Path, Restart, Target, Rec, Options}]}},
     case Shutdown of default -> Spec; _ -> Spec#{shutdown => Shutdown} end.
+
+dynamic_spec(Path, Kid, Rec, Options) ->
+    {_, Restart, _, _, Target} = Kid,
+    Spec = child_spec(Path, Kid, Rec, Options),
+    Spec#{start => {?MODULE, start_dynamic, [{Path, Restart, Target, Rec, Options}]}}.
+
+join(<<>>, Id) -> Id;
+join(Above, Id) -> <<Above/binary, "/", Id/binary>>.
 
 %% Runs in the supervisor, as every start function does.
 start_child({Path, Restart, Target, Rec, Options}) ->
@@ -307,6 +334,10 @@ start_child({Path, Restart, Target, Rec, Options}) ->
         fail -> {error, told_to_fail};
         go -> start_child(Target, Path, Restart, Rec, Options)
     end.
+
+%% The same of a dynamic child, whose name is the argument that the call hands over.
+start_dynamic({Above, Restart, Target, Rec, Options}, Name) ->
+    start_child({join(Above, Name), Restart, Target, Rec, Options}).
 
 start_child({sup, _, _, _, _, _} = Sup, Path, transient, Rec, #{escalate := true} = Options) ->
     gen_server:start_link(?MODULE, {escalating, {Path, Sup, Rec, Options}}, []);
@@ -354,9 +385,11 @@ reason(error) -> error.
 init({escalating, Args}) -> supervisor:init({self, ?MODULE, Args});
 init({Path, {sup, Strategy, Max, Within, Auto, Kids}, Rec, Options}) ->
     put(recorder, Rec),
+    [Rec ! {dynamic, self()} || Strategy =:= simple_one_for_one],
     noted = sync(Rec, {up, supervisor, Path, self()}),
     Flags = #{strategy => Strategy, intensity => Max, period => Within, auto_shutdown => Auto},
-    {ok, {Flags, [child_spec(Path, Kid, Rec, Options) || Kid <- Kids]}}.
+    Make = case Strategy of simple_one_for_one -> fun dynamic_spec/4; _ -> fun child_spec/4 end,
+    {ok, {Flags, [Make(Path, Kid, Rec, Options) || Kid <- Kids]}}.
 
 %% OTP's supervisor in every callback; only `shutdown` after too many restarts becomes `escalated`.
 handle_call(Request, From, State) -> supervisor:handle_call(Request, From, State).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from collections import Counter
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -12,12 +13,10 @@ from typing import Any
 from regrow.runtime.address import ActorId, HostId, Incarnation
 from regrow.runtime.behavior import Behavior
 from regrow.runtime.cell import Cell, State
-from regrow.runtime.context import CellContext
 from regrow.runtime.errors import AskFailed, Closed, Refused
-from regrow.runtime.lifecycle import Crashed, Escalated, ExitReason, Killed, Normal, crashed
+from regrow.runtime.lifecycle import Crashed, Escalated, ExitReason
 from regrow.runtime.lifecycle import Shutdown as ShutdownReason
 from regrow.runtime.local_starter import LocalStarter
-from regrow.runtime.message import Message
 from regrow.runtime.runtime import Runtime
 from regrow.runtime.starter import KillOutcome, StartRequest
 from regrow.runtime.testing import pass_time, run_virtual
@@ -26,111 +25,42 @@ from regrow.supervisors import (
     AlreadyStarted,
     ChildRunning,
     ChildSpec,
+    DeleteChild,
+    DynamicChild,
+    DynamicSupervisorSpec,
     FailedToStartChild,
     NoSuchChild,
+    RestartChild,
     SpecError,
-    Supervisor,
-    SupervisorBehavior,
+    SupervisorReport,
     SupervisorSpec,
-    child,
 )
 from regrow.supervisors.turns import TakeTurn
+from tests.oracle.actors import (
+    ANY_SUPERVISOR,
+    REASONS,
+    Boom,
+    End,
+    OurDynamic,
+    OurSupervisor,
+    Worker,
+    child_spec,
+    supervisor_spec,
+)
 from tests.oracle.observed import Answer, Entry, Rows, Seen, Step
-from tests.oracle.trace import Admin, Advance, Event, Exit, Fail, Hook, Kid, Sup, Together, Trace, parent
+from tests.oracle.trace import Admin, Advance, Event, Exit, Fail, Hook, Together, Trace, parent
 from tests.supervisors.stage import Nowhere
+
+NEVER = -1
+"""The incarnation of what never ran."""
 
 QUIET_S = 5.0
 """Longer than all the limits of stubborn children in one tree, short against every other limit."""
 
 
-class Boom(Exception):
-    """What the workers fail with."""
-
-
-class End(Message):
-    """Tells a worker to end in order; `how` as in Exit."""
-
-    how: str
-
-
-class Plain:
-    """A target: a worker that stops when it is told to."""
-
-
-class Sour:
-    """A target: a worker that fails while it stops."""
-
-
-class Stubborn:
-    """A target: a worker that does not hear that it should stop."""
-
-
-TARGETS = {"plain": Plain, "sour": Sour, "stubborn": Stubborn}
-
-REASONS: dict[str, ExitReason] = {
-    "normal": Normal(),
-    "shutdown": ShutdownReason(),
-    "detail": ShutdownReason(detail="detail"),
-    "error": crashed(Boom("told to")),
-    "kill": Killed(),
-}
-
-
-def supervisor_spec(sup: Sup) -> SupervisorSpec:
-    """The tree as our own specs."""
-    return Supervisor(
-        strategy=sup.strategy,
-        max_restarts=sup.max_restarts,
-        within_s=float(sup.within_s),
-        auto_shutdown=sup.auto_shutdown,
-        children=[child_spec(kid) for kid in sup.kids],
-    )
-
-
-def child_spec(kid: Kid) -> ChildSpec:
-    """One child as our own spec."""
-    target = supervisor_spec(kid.target) if isinstance(kid.target, Sup) else TARGETS[kid.target]
-    return child(target, kid.id, restart=kid.restart, shutdown_s=kid.shutdown_s, significant=kid.significant)
-
-
 def run_ours(trace: Trace) -> Seen:
     """What our supervisors do with a trace."""
     return run_virtual(_Stage().run(trace))
-
-
-class _Worker:
-    """A worker of any of the three kinds."""
-
-    def __init__(self, stage: _Stage, request: StartRequest) -> None:
-        self._stage = stage
-        self._kind = request.target
-        self._by_itself = False
-
-    async def started(self, ctx: CellContext) -> None:
-        await self._stage.begins(ctx.id)
-
-    async def handle(self, message: Message, ctx: CellContext) -> None:
-        assert isinstance(message, End)
-        self._by_itself = True
-        ctx.stop(REASONS[message.how])
-
-    async def stopping(self, reason: ExitReason, ctx: CellContext) -> None:
-        if self._by_itself:
-            return
-        if self._kind is Sour:
-            raise Boom("does not stop nicely")
-        if self._kind is Stubborn:
-            await asyncio.get_running_loop().create_future()
-
-
-class _Supervisor(SupervisorBehavior):
-    """Ours, as it is; its start is written down, and fails when it was told to."""
-
-    stage: _Stage
-
-    async def started(self, ctx: CellContext) -> None:
-        await self.stage.begins(ctx.id)
-        await super().started(ctx)
 
 
 class _Starter(LocalStarter):
@@ -152,6 +82,8 @@ class _Records:
     """What is written down while a trace runs."""
 
     lives: Counter[str] = field(default_factory=Counter[str])
+    last_up: dict[str, int] = field(default_factory=dict[str, int])
+    """The incarnation of the last life that came up."""
     log: list[Entry] = field(default_factory=list[Entry])
     answers: list[Answer] = field(default_factory=list[Answer])
     killed: dict[str, list[tuple[str, int]]] = field(default_factory=dict[str, list[tuple[str, int]]])
@@ -194,7 +126,7 @@ class _Stage:
             case Exit():
                 cell = self._cell(event.path)
                 ordered = event.how not in ("error", "kill")
-                if cell is not None and ordered and isinstance(cell.behavior, _Worker):
+                if cell is not None and ordered and isinstance(cell.behavior, Worker):
                     self.runtime.ref(cell.actor).tell_nowait(End(how=event.how))
                 else:
                     self._end_at_once(event)
@@ -216,7 +148,7 @@ class _Stage:
         cell = self._cell(exit.path)
         if cell is None:
             return
-        if isinstance(cell.behavior, _Supervisor):
+        if isinstance(cell.behavior, ANY_SUPERVISOR):
             if exit.how == "kill":
                 self.will_be_killed(cell)
                 cell.kill()
@@ -241,6 +173,8 @@ class _Stage:
             said = ("already_started",)
         except ChildRunning:
             said = ("running",)
+        except DynamicChild:
+            said = ("simple_one_for_one",)
         except NoSuchChild:
             said = ("not_found",)
         except SpecError:
@@ -256,7 +190,11 @@ class _Stage:
         if cell is None:
             return ("gone",)
         supervisor = cell.behavior
-        assert isinstance(supervisor, _Supervisor)
+        if isinstance(supervisor, OurDynamic):
+            return await self._administer_dynamic(supervisor, cell.actor, call, id)
+        assert isinstance(supervisor, OurSupervisor)
+        if call.op == "start" and call.kid is None:
+            return ("misfit",)
         match call.op:
             case "start":
                 assert call.kid is not None
@@ -268,25 +206,47 @@ class _Stage:
             case "delete":
                 await supervisor.delete_child(id)
             case "spec":
-                spec = await supervisor.get_childspec(id)
-                return ("spec", spec.restart.value, str(spec.significant), _limit(spec.shutdown_s), spec.kind.value)
+                return _told(await supervisor.get_childspec(id))
+        return ("ok",)
+
+    async def _administer_dynamic(
+        self, supervisor: OurDynamic, actor: ActorId, call: Admin, id: str
+    ) -> tuple[str, ...]:
+        life = self._records.last_up.get(call.path, NEVER)  # as a pid does, this means one life only
+        match call.op:
+            case "start" if call.kid is not None:
+                return ("misfit",)
+            case "start":
+                await supervisor.start_named(id)
+            case "stop":
+                await supervisor.stop_child(id, life)
+            case "spec":
+                return _told(await supervisor.get_childspec(id))
+            case "restart":
+                await self.runtime.ref(actor).ask(RestartChild(id=id), timeout_s=math.inf)
+            case "delete":
+                await self.runtime.ref(actor).ask(DeleteChild(id=id), timeout_s=math.inf)
         return ("ok",)
 
     # ---- what the tree tells -------------------------------------------------------------------
 
     def _make(self, request: StartRequest) -> Behavior:
-        if not isinstance(request.target, SupervisorSpec):
-            return _Worker(self, request)
-        supervisor = _Supervisor(
-            request.target,
-            self._starter,
-            incarnations=self._next,
-            time=lambda: self.now_s,
-            jitter=lambda: 0.0,
-            report=lambda report: None,
-        )
-        supervisor.stage = self
-        return supervisor
+        match request.target:
+            case SupervisorSpec() as spec:
+                sup: OurSupervisor | OurDynamic = OurSupervisor(
+                    spec, self._starter, incarnations=self._next, time=self._time, jitter=_no_jitter, report=_no_report
+                )
+            case DynamicSupervisorSpec() as spec:
+                sup = OurDynamic(
+                    spec, self._starter, incarnations=self._next, time=self._time, jitter=_no_jitter, report=_no_report
+                )
+            case _:
+                return Worker(self, request)
+        sup.stage = self
+        return sup
+
+    def _time(self) -> float:
+        return self.now_s
 
     def _next(self) -> Incarnation:
         return Incarnation(next(self._incarnations))
@@ -298,6 +258,7 @@ class _Stage:
         hooks = self._fails.get(path)
         if not hooks:
             records.log.append(Entry("init", path, records.lives[path]))
+            records.last_up[path] = self.runtime.cells[actor].incarnation
             return
         records.log.append(Entry("fail", path, records.lives[path]))
         hook = hooks.pop(0)
@@ -317,7 +278,7 @@ class _Stage:
 
     def will_be_killed(self, cell: Cell) -> None:
         """Who ends below a killed supervisor goes down with it, in an order that nobody promises."""
-        if isinstance(cell.behavior, _Supervisor) and not cell.is_over:
+        if isinstance(cell.behavior, ANY_SUPERVISOR) and not cell.is_over:
             self._records.killed.setdefault(_path(cell.actor), [])
 
     def _watched(self, announce: Any) -> Any:
@@ -346,7 +307,7 @@ class _Stage:
         step = Step(log=records.log, answers=records.answers)
         records.log, records.answers = [], []
         for cell in sorted(self.runtime.cells.values(), key=lambda cell: cell.actor):
-            if cell.state is State.RUNNING and isinstance(cell.behavior, _Supervisor):
+            if cell.state is State.RUNNING and isinstance(cell.behavior, ANY_SUPERVISOR):
                 step.sups[_path(cell.actor)] = await self._rows(cell.behavior)
         return step
 
@@ -357,7 +318,7 @@ class _Stage:
             self._records.answers.append(Answer(call.op, call.path, ("never",)))
         self._calls.clear()
 
-    async def _rows(self, supervisor: _Supervisor) -> Rows:
+    async def _rows(self, supervisor: OurSupervisor | OurDynamic) -> Rows:
         lives = self._records.lives
         rows = [
             (row.id, "running", lives[_path(ActorId(row.actor))])
@@ -365,12 +326,26 @@ class _Stage:
             else (row.id, "down" if row.state in ("stopped", "finished", "waiting") else row.state, 0)
             for row in await supervisor.which_children()
         ]
+        if isinstance(supervisor, OurDynamic):
+            rows.sort()  # OTP tells them in no order
         counts = await supervisor.count_children()
         return Rows(tuple(rows), (counts.specs, counts.active, counts.supervisors, counts.workers))
 
     def _cell(self, path: str) -> Cell | None:
         cell = self.runtime.cells.get(ActorId(f"root/{path}" if path else "root"))
         return cell if cell is not None and cell.state is State.RUNNING else None
+
+
+def _no_jitter() -> float:
+    return 0.0
+
+
+def _no_report(report: SupervisorReport) -> None:
+    pass
+
+
+def _told(spec: ChildSpec) -> tuple[str, ...]:
+    return ("spec", spec.restart.value, str(spec.significant), _limit(spec.shutdown_s), spec.kind.value)
 
 
 def _path(actor: ActorId) -> str:

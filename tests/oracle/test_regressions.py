@@ -7,11 +7,13 @@ import pytest
 from tests.oracle.compare import Comparer
 from tests.oracle.otp import Otp
 from tests.oracle.ours import run_ours
-from tests.oracle.trace import Admin, Advance, Event, Exit, Fail, Kid, Sup, Together, Trace
+from tests.oracle.trace import DYNAMIC, Admin, Advance, Event, Exit, Fail, Kid, Sup, Together, Trace
 
 ONE = (Kid("a"),)
 TWO = (Kid("a"), Kid("b"))
 THREE = (Kid("a"), Kid("b"), Kid("c"))
+
+A_POOL = Sup((Kid("w"),), DYNAMIC)
 
 FOUND: dict[str, Trace] = {
     "stop_child never returned when the child was started again at once": Trace(
@@ -41,6 +43,9 @@ FOUND: dict[str, Trace] = {
     "a second failure moved the retry behind calls that came after it": Trace(
         Sup(THREE, "one_for_all", max_restarts=4),
         (Fail("b", (Exit("a", "kill"), Admin("stop", "c"))), Exit("a", "error")),
+    ),
+    "a stop of a life that was over stopped the next one": Trace(
+        A_POOL, (Admin("start", "1"), Together("", (Exit("1", "kill"),), (Admin("stop", "1"),)))
     ),
 }
 

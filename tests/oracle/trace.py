@@ -41,15 +41,24 @@ class Brief:
         return f"{type(self).__name__}({', '.join(told)})"
 
 
+DYNAMIC: Literal["simple_one_for_one"] = "simple_one_for_one"
+"""OTP's word for the strategy of what is a DynamicSupervisor here."""
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Sup(Brief):
-    """A supervisor."""
+    """A supervisor. A dynamic one has one kid, of which it makes all its children, who are numbered."""
 
     kids: tuple[Kid, ...]
-    strategy: StrategyName = "one_for_one"
+    strategy: StrategyName | Literal["simple_one_for_one"] = "one_for_one"
     max_restarts: int = 3
     within_s: int = 5
     auto_shutdown: AutoShutdownName = "never"
+
+    @property
+    def dynamic(self) -> bool:
+        """True for OTP's simple_one_for_one."""
+        return self.strategy == DYNAMIC
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -73,7 +82,7 @@ class Exit(Brief):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Admin(Brief):
-    """An operator's call about one child. `kid` is what `start` is to start."""
+    """An operator's call about one child. `kid` is what `start` is to start; None below a dynamic supervisor."""
 
     op: Op
     path: str
@@ -126,8 +135,8 @@ def parent(path: str) -> str:
 
 
 def paths(sup: Sup, above: str = "") -> Iterator[tuple[str, Kid]]:
-    """Every child in the tree, each supervisor before its own."""
-    for kid in sup.kids:
+    """Every child in the tree, each supervisor before its own; a dynamic one has none to begin with."""
+    for kid in () if sup.dynamic else sup.kids:
         path = f"{above}/{kid.id}" if above else kid.id
         yield path, kid
         if isinstance(kid.target, Sup):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -69,6 +69,18 @@ async def test_a_constructor_that_fails_is_a_failed_start() -> None:
     failed = await process.try_start("clerk", Fragile)
 
     assert failed is not None and failed.message == "no disk"
+    assert not process.runtime.cells
+
+
+@virtual
+async def test_what_is_no_behavior_is_a_failed_start_that_says_what_it_lacks() -> None:
+    process = Process()
+
+    failed = await process.try_start("clerk", cast("Any", object), survives_exit=False)
+
+    assert failed is not None
+    assert failed.type_name == "InvalidDefinition"
+    assert "it has no started, handle, stopping; derive its class from Agent" in failed.message
     assert not process.runtime.cells
 
 

@@ -18,7 +18,13 @@ from regrow.runtime.message import Message, Request
 from regrow.runtime.runtime import Runtime
 from regrow.runtime.starter import KillOutcome, Started, Starter, StartFailed, StartRequest
 from regrow.runtime.testing import run_virtual
-from regrow.supervisors import SupervisorBehavior, SupervisorReport, SupervisorSpec
+from regrow.supervisors import (
+    AnySupervisorSpec,
+    DynamicSupervisorBehavior,
+    SupervisorBehavior,
+    SupervisorReport,
+    supervisor_behavior,
+)
 
 if TYPE_CHECKING:
     from regrow.runtime.behavior import Behavior
@@ -165,7 +171,7 @@ class Stage:
         announce = self.runtime.announce_exit
 
         def announced(cell: Cell, reason: ExitReason, *, quiet: bool) -> None:
-            if not isinstance(cell.request.target, SupervisorSpec):
+            if not isinstance(cell.request.target, AnySupervisorSpec):
                 self.actors[cell.actor].end_life()
             if not quiet:
                 self.exits.append((self.short(cell.actor), reason))
@@ -174,8 +180,8 @@ class Stage:
         self.runtime.announce_exit = announced  # type: ignore[method-assign]
 
     def _make(self, request: StartRequest) -> Behavior:
-        if isinstance(request.target, SupervisorSpec):
-            return SupervisorBehavior(
+        if isinstance(request.target, AnySupervisorSpec):
+            return supervisor_behavior(
                 request.target,
                 self.starter,
                 incarnations=self.next_incarnation,
@@ -209,11 +215,11 @@ class Stage:
     def actor(self, path: str = "") -> ActorId:
         return ActorId(f"root/{path}" if path else "root")
 
-    async def try_start(self, spec: SupervisorSpec) -> Crashed | None:
+    async def try_start(self, spec: AnySupervisorSpec) -> Crashed | None:
         request = StartRequest(ActorId("root"), self.next_incarnation(), spec, survives_exit=False)
         return await self.runtime.start(request)
 
-    async def start(self, spec: SupervisorSpec) -> None:
+    async def start(self, spec: AnySupervisorSpec) -> None:
         failed = await self.try_start(spec)
         assert failed is None, failed.traceback
 
@@ -234,6 +240,11 @@ class Stage:
         assert isinstance(behavior, SupervisorBehavior)
         return behavior
 
+    def dynamic(self, path: str = "") -> DynamicSupervisorBehavior:
+        behavior = self.cell(path).behavior
+        assert isinstance(behavior, DynamicSupervisorBehavior)
+        return behavior
+
     async def tell(self, path: str, message: Message) -> None:
         """Sends and lets everything happen that needs no time."""
         self.ref(path).tell_nowait(message)
@@ -251,7 +262,9 @@ class Stage:
         }
 
     def states(self, path: str = "") -> dict[str, str]:
-        return {row.id: row.state for row in self.supervisor(path).rows()}
+        behavior = self.cell(path).behavior
+        assert isinstance(behavior, SupervisorBehavior | DynamicSupervisorBehavior)
+        return {row.id: row.state for row in behavior.rows()}
 
     def drain(self) -> list[str]:
         """What happened since the last look."""

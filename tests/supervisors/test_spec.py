@@ -20,6 +20,7 @@ from regrow.supervisors import (
     AutoShutdown,
     Backoff,
     ChildSpec,
+    DynamicSupervisor,
     FailedToStartChild,
     Kind,
     NoSuchChild,
@@ -256,3 +257,50 @@ def test_a_failed_start_keeps_the_first_cause_through_nested_supervisors() -> No
 
 def test_an_unknown_child_is_told_with_those_there_are() -> None:
     assert str(NoSuchChild("desk", "clark", known=["clerk"])) == ("desk has no child 'clark'; its children are: clerk")
+
+
+# ---- dynamic supervisors ---------------------------------------------------------------------------
+
+
+def test_a_dynamic_supervisor_has_the_documented_defaults() -> None:
+    spec = DynamicSupervisor(child(Clerk))
+
+    assert (spec.max_children, spec.max_restarts, spec.within_s, spec.backoff) == (10_000, 3, 5.0, None)
+    assert child(spec, id="pool").kind is Kind.SUPERVISOR
+    assert child(spec, id="pool").shutdown_s is None
+
+
+@pytest.mark.parametrize(
+    ("field", "arguments"),
+    [
+        ("child", {"child": Clerk}),
+        ("child", {"child": [child(Clerk)]}),
+        ("significant", {"child": child(Clerk, restart="transient", significant=True)}),
+        ("max_children", {"max_children": 0}),
+        ("max_children", {"max_children": -1}),
+        ("max_children", {"max_children": math.inf}),
+        ("max_children", {"max_children": True}),
+        ("max_restarts", {"max_restarts": -1}),
+        ("within_s", {"within_s": 0}),
+        ("backoff", {"backoff": 1.0}),
+    ],
+)
+def test_a_dynamic_supervisor_refuses(field: str, arguments: dict[str, Any]) -> None:
+    given: dict[str, Any] = {"child": child(Clerk), **arguments}
+
+    error = refusal(lambda: DynamicSupervisor(**given))
+
+    assert error.field == field
+    assert "allowed: " in str(error)
+
+
+@pytest.mark.parametrize(("field", "placement"), [("pool", Packed("")), ("hosts", Packed("pool", hosts=0))])
+def test_a_pool_without_name_or_hosts_is_refused(field: str, placement: Packed) -> None:
+    assert refusal(lambda: child(Clerk, placement=placement)).field == field
+
+
+def test_a_refusal_among_thousands_of_children_names_only_some_of_them() -> None:
+    error = NoSuchChild("desk", "x", known=[str(number) for number in range(10_000)])
+
+    assert len(str(error)) < 400
+    assert "9980 more" in str(error)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from regrow.runtime.errors import AskFailed, Closed, Refused
-from regrow.runtime.lifecycle import Crashed, NoProc
+from regrow.runtime.lifecycle import Crashed, Escalated, ExitReason, Killed, NoProc, Shutdown
 from regrow.supervisors import (
     AlreadyPresent,
     AlreadyStarted,
@@ -417,11 +417,43 @@ async def test_abandoned_administration_is_not_carried_out() -> None:
     assert stage.alive() == {"a", "b"}
 
 
+@virtual
+async def test_start_child_that_the_kill_of_its_supervisor_cuts_short_leaves_nothing() -> None:
+    stage = Stage()
+    stage.start_takes_s["late"] = 60.0
+    await stage.start(Supervisor(children=[child(Actor, "a")]))
+    starting = asyncio.ensure_future(stage.supervisor().start_child(child(Actor, "late")))
+    await pass_time(1.0)
+
+    stage.cell().kill()
+
+    with pytest.raises(AskFailed):
+        await starting
+    await pass_time(60.0)
+    assert not stage.runtime.cells
+
+
 def test_report_bounds_what_an_exception_said() -> None:
     reason = bounded(Crashed(type_name="X", message="m" * 10**6))
 
     assert isinstance(reason, Crashed)
     assert len(reason.message) == MESSAGE_LIMIT_CHARS + 1
+
+
+def test_report_bounds_what_an_agent_said_when_it_ended_itself() -> None:
+    long = "x" * 10**6
+    reasons: list[ExitReason] = [
+        Shutdown(detail=long),
+        Killed(detail=long),
+        Escalated(child=long, restarts=1, cause=long),
+        Crashed(type_name=long, message=long, traceback=long, on_message=long),
+    ]
+
+    for reason in reasons:
+        assert len(repr(bounded(reason))) < 20_000
+
+    assert bounded(Shutdown(detail="short")) == Shutdown(detail="short")
+    assert bounded(None) is None
 
 
 @virtual
