@@ -25,6 +25,7 @@ class Bonds:
     traps_exits: bool = False
     watchers: dict[tuple[ActorId, int], Incarnation] = field(default_factory=dict)
     links: dict[ActorId, Incarnation] = field(default_factory=dict)
+    watchers_at: dict[tuple[ActorId, int], HostId] = field(default_factory=dict)
     watching: dict[int, ActorId] = field(default_factory=dict)
     watched_at: dict[int, HostId] = field(default_factory=dict)
     watched_life: dict[int, Incarnation] = field(default_factory=dict)
@@ -37,9 +38,15 @@ class Bonds:
         """Somebody monitors this actor."""
         self.watchers[(ActorId(watch.watcher), watch.monitor)] = Incarnation(watch.watcher_incarnation)
 
+    def watcher_is_at(self, watch: Watch, host: HostId) -> None:
+        """The one who monitors lives on another host, and takes its monitors along when that dies."""
+        key = ActorId(watch.watcher), watch.monitor
+        if key in self.watchers:
+            self.watchers_at[key] = host
+
     def unwatched(self, unwatch: Unwatch) -> None:
         """A monitor was taken back."""
-        self.watchers.pop((ActorId(unwatch.watcher), unwatch.monitor), None)
+        self._forget_watcher((ActorId(unwatch.watcher), unwatch.monitor))
 
     def tied(self, tie: Tie) -> None:
         """Linked with another actor, or with a newer life of it."""
@@ -118,6 +125,15 @@ class Bonds:
                 told.append(Down(monitor=monitor, actor=actor, incarnation=life, reason=reason))
         return told
 
+    def forget_watchers(self, host: HostId) -> None:
+        """A host is dead, and nobody there watches any more."""
+        for key in [key for key, at in self.watchers_at.items() if at == host]:
+            self._forget_watcher(key)
+
+    def _forget_watcher(self, key: tuple[ActorId, int]) -> None:
+        self.watchers.pop(key, None)
+        self.watchers_at.pop(key, None)
+
     def watched_in(self, host: HostId) -> list[tuple[int, ActorId]]:
         """The monitors of actors in that host: number and whom it watches."""
         return [(monitor, self.watching[monitor]) for monitor, at in self.watched_at.items() if at == host]
@@ -130,13 +146,18 @@ class Bonds:
     def farewells(
         self, actor: ActorId, incarnation: Incarnation, reason: ExitReason
     ) -> list[tuple[ActorId, Incarnation, Message]]:
-        """Whom to tell of the end and what: links first, then every monitor one Down."""
+        """Whom to tell of the end and what: links first, then every monitor one Down, then whom it watched itself.
+
+        Those would else keep a watcher for each life that ever watched them.
+        """
         told: list[tuple[ActorId, Incarnation, Message]] = []
         for other, life in self.links.items():
             told += [(other, life, message) for message in exits_of(actor, incarnation, reason)]
         for (watcher, monitor), life in self.watchers.items():
             down = Down(monitor=monitor, actor=actor, incarnation=incarnation, reason=reason)
             told.append((watcher, life, down))
+        for monitor, watched in self.watching.items():
+            told.append((watched, ANY_LIFE, Unwatch(monitor=monitor, watcher=actor)))
         return told
 
 
@@ -148,5 +169,5 @@ def exits_of(actor: ActorId, incarnation: int, reason: ExitReason) -> tuple[Link
 
 
 def kind_of(told: Message) -> Kind:
-    """How news of another actor travel: what ends a linked one ahead of all messages, the rest in its turn."""
-    return Kind.SIGNAL if isinstance(told, LinkedExit) else Kind.NOTICE
+    """How news of another actor travel: what a cell acts on itself ahead of all messages, the rest in its turn."""
+    return Kind.SIGNAL if isinstance(told, LinkedExit | Unwatch) else Kind.NOTICE

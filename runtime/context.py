@@ -298,10 +298,12 @@ class CellContext:
         self._on_own_thread()
         self.live()
         ref = self.ref(target)
-        monitor = self._cell.runtime.fresh_number()
-        self._cell.bonds.watching[monitor] = ref.address.actor
-        watch = Watch(monitor=monitor, watcher=self._cell.actor, watcher_incarnation=self.incarnation)
-        self._signal(ref, watch)
+        cell, runtime = self._cell, self._cell.runtime
+        monitor = runtime.fresh_number()
+        watch = Watch(monitor=monitor, watcher=cell.actor, watcher_incarnation=self.incarnation)
+        signal = self._signal_to(ref, watch)
+        cell.bonds.watching[monitor] = ref.address.actor  # before it is sent: the Down may come at once
+        runtime.delivery.send(signal)
         return monitor
 
     def demonitor(self, monitor: int) -> None:
@@ -320,7 +322,7 @@ class CellContext:
         self._on_own_thread()
         self.live()
         ref = self.ref(target)
-        self._cell.runtime.tie(self._cell, ref)
+        self._cell.runtime.tie(self._cell, ref, self.origin())
 
     def unlink(self, target: ActorRef | str | object) -> None:
         """Undoes a link."""
@@ -378,5 +380,10 @@ class CellContext:
             raise Misuse("a `def` handler runs in a thread and can not send; make it `async def`, or return the value")
 
     def _signal(self, ref: ActorRef, message: Message) -> None:
+        self._cell.runtime.delivery.send(self._signal_to(ref, message))
+
+    def _signal_to(self, ref: ActorRef, message: Message) -> Envelope:
+        """The envelope of a signal. Raises NotAllowed, since signals watch, tie and stop."""
         envelope = Envelope(Kind.SIGNAL, ref.address.actor, message, self.origin(), incarnation=ref.address.incarnation)
-        self._cell.runtime.delivery.send(envelope)
+        self._cell.runtime.delivery.check(envelope)
+        return envelope

@@ -18,7 +18,7 @@ from regrow.runtime.lifecycle import ExitReason
 from regrow.runtime.link import Call, Link, LinkError, LinkPorts, LinkSettings, Receiver, RowState
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.runtime import Runtime
-from regrow.runtime.signals import Failure, Tie, failure_of, note_bond
+from regrow.runtime.signals import Failure, Tie, Watch, failure_of, note_bond
 from regrow.runtime.transport import PeerDead, PeerLost, Transport
 
 log = structlog.get_logger("regrow.peer")
@@ -261,7 +261,7 @@ class Peer:
             self._runtime.loop.call_soon(self._announced, envelope.message)
         elif (cell := self._runtime.cells.get(envelope.receiver)) is not None:
             outcome = self._runtime.delivery.arrive(cell, envelope)
-            if isinstance(envelope.message, Tie) and outcome is Outcome.TAKEN:
+            if isinstance(envelope.message, Tie | Watch) and outcome is Outcome.TAKEN:
                 note_bond(self._runtime, envelope.message, self.host, envelope.receiver)
             return outcome
         else:

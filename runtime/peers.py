@@ -130,6 +130,7 @@ class Peers:
         """Tells everybody here who watched or was linked to an actor of a dead host."""
         runtime = self._runtime
         for cell in list(runtime.cells.values()):
+            cell.bonds.forget_watchers(host)
             for message in cell.bonds.lost_with(host, reason) if not cell.is_over else ():
                 self._tell(cell, message)
         runtime.delivery.directory.host_died(host)

@@ -286,13 +286,13 @@ class Runtime:
             mark_handled(envelope)
         cell.ended()
 
-    def tie(self, cell: Cell, ref: ActorRef) -> None:
-        """Links a cell with another actor, here or elsewhere."""
-        cell.bonds.links[ref.address.actor] = ref.address.incarnation or ANY_LIFE
+    def tie(self, cell: Cell, ref: ActorRef, origin: Origin) -> None:
+        """Links a cell with another actor, here or elsewhere. Raises NotAllowed: an exit may end the other."""
         tie = Tie(actor=cell.actor, incarnation=cell.incarnation)
-        self.delivery.send(
-            Envelope(Kind.SIGNAL, ref.address.actor, tie, self.origin, incarnation=ref.address.incarnation)
-        )
+        signal = Envelope(Kind.SIGNAL, ref.address.actor, tie, origin, incarnation=ref.address.incarnation)
+        self.delivery.check(signal)
+        cell.bonds.links[ref.address.actor] = ref.address.incarnation or ANY_LIFE
+        self.delivery.send(signal)
 
     async def aclose(self) -> None:
         """Ends everything that is left in this process; asks that wait get Closed."""

@@ -163,6 +163,8 @@ def note_bond(runtime: Runtime, signal: object, host: HostId, receiver: ActorId)
             cell = runtime.life(ActorId(signal.watcher), Incarnation(signal.watcher_incarnation))
             if cell is not None and signal.monitor in cell.bonds.watching:
                 cell.bonds.watched_at[signal.monitor] = host
+            elif (watched := runtime.cells.get(receiver)) is not None:
+                watched.bonds.watcher_is_at(signal, host)
         case Tie():
             here, there = ActorId(signal.actor), receiver
             if here not in runtime.cells:

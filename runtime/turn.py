@@ -18,6 +18,7 @@ from regrow.runtime.message import Request, wrong_reply
 from regrow.runtime.signals import Failure, failure_of
 
 if TYPE_CHECKING:
+    from regrow.runtime.address import ActorId
     from regrow.runtime.cell import Cell
 
 
@@ -32,10 +33,19 @@ def would_deadlock(cell: Cell, envelope: Envelope) -> bool:
     sender = envelope.origin.sender
     if sender is not None and sender.actor == cell.actor:
         cell.runtime.fail(envelope, failure_of(CallingSelf(cell.actor)))
-    else:
+    elif _waits_still(cell, envelope.origin.chain):
         cell.runtime.fail(envelope, failure_of(AskCycle(envelope.origin.chain, cell.actor)))
+    else:
+        return False
     mark_handled(envelope)
     return True
+
+
+def _waits_still(cell: Cell, chain: tuple[ActorId, ...]) -> bool:
+    """Whether this agent still waits for the next one of the chain: it may have given up, or have died since."""
+    asked = chain[chain.index(cell.actor) + 1]  # there is one, for the last of a chain is the sender
+    waiting = (ask.turn.turn_that_runs() for ask in cell.runtime.asks if ask.actor == asked and ask.turn is not None)
+    return any(turn is not None and turn[0] is cell for turn in waiting)
 
 
 def runs_beside(cell: Cell, envelope: Envelope) -> bool:

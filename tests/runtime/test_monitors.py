@@ -380,3 +380,16 @@ async def test_an_asker_learns_why_a_linked_death_cost_its_answer() -> None:
 
     with pytest.raises(AskFailed, match=r"watcher#1 ended while it owed a reply to Run \(Killed \(by hand\)\)"):
         await asking
+
+
+@virtual
+async def test_watchers_that_have_ended_are_not_kept_by_those_they_watched() -> None:
+    process, watcher = await watching("desk/clerk")
+    await watcher.run(lambda ctx: ctx.monitor("desk/clerk"))
+    watched = process.cell("desk/clerk").bonds
+    assert len(watched.watchers) == 1
+
+    process.cell("watcher").kill()
+    await settle()
+
+    assert not watched.watchers and not watched.watchers_at

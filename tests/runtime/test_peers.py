@@ -646,3 +646,19 @@ async def test_the_wait_for_the_arrival_of_last_words_has_an_end() -> None:
     await here.peers.wait_delivered(1.0)
 
     assert loop.time() - began_s == pytest.approx(1.0, abs=0.01)
+
+
+@virtual
+async def test_watchers_on_a_host_that_died_are_not_kept_by_those_they_watched() -> None:
+    world, watcher = World(), Watcher(lambda ctx: ctx.monitor("desk/clerk"))
+    here, there = await two(world)
+    await world.start(here, "desk/watcher", scripted(watcher))
+    await here.ref("desk/watcher").ask(Echo())
+    await pass_time(1.0)
+    watched = there.cell("desk/clerk").bonds
+    assert len(watched.watchers) == 1
+
+    world.kill("here")
+    await pass_time(1.0)
+
+    assert not watched.watchers and not watched.watchers_at

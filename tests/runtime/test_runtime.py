@@ -327,6 +327,26 @@ async def test_what_a_turn_sends_has_the_identity_of_what_caused_it() -> None:
     assert refused == ["ann may address acme, and other/clerk is outside of that"] * 2
 
 
+@virtual
+async def test_a_turn_can_neither_link_with_nor_watch_what_its_capability_does_not_reach() -> None:
+    process, refused = Process(), list[str]()
+
+    async def front(message: Message, ctx: CellContext) -> None:
+        for bind in (ctx.link, ctx.monitor):
+            try:
+                bind("other/clerk")
+            except NotAllowed as error:
+                refused.append(str(error))
+
+    await process.start("acme/front", front)
+    await process.start("other/clerk")
+    send_as(process, ("acme",), "acme/front")
+    await pass_time(0.1)
+
+    assert refused == ["ann may address acme, and other/clerk is outside of that"] * 2
+    assert not process.cell("acme/front").bonds.watching and not process.cell("acme/front").bonds.links
+
+
 # ---- the end -------------------------------------------------------------------------------------
 
 

@@ -485,6 +485,31 @@ def test_a_circle_of_asks_fails_at_once_and_names_who_waits(size: int) -> None:
 
 
 @virtual
+async def test_who_has_given_up_an_ask_may_be_asked_by_the_one_that_still_works_on_it() -> None:
+    process, replies = Process(), list[str]()
+
+    async def gives_up(message: Message, ctx: CellContext) -> str:
+        if isinstance(message, Note):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await ctx.ask("desk/slow", Echo())
+        return "served"
+
+    async def slow(message: Message, ctx: CellContext) -> str:
+        await pass_time(1.0)
+        replies.append(await ctx.ask("desk/hasty", Echo()))
+        return "late"
+
+    await process.start("desk/hasty", gives_up)
+    await process.start("desk/slow", slow)
+
+    await process.ref("desk/hasty").tell(Note())
+    await pass_time(2.0)
+
+    assert replies == ["served"]
+
+
+@virtual
 async def test_a_concurrent_handler_may_be_called_back() -> None:
     process = Process()
 

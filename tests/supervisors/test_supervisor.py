@@ -547,7 +547,7 @@ async def test_message_of_no_use_does_not_end_a_supervisor() -> None:
 async def test_crash_of_an_agent_that_is_linked_with_a_supervisor_does_not_end_it() -> None:
     stage = Stage()
     await stage.start(Supervisor(children=[child(Actor, "a"), child(Actor, "b")]))
-    stage.runtime.tie(stage.cell("a"), stage.ref())
+    stage.runtime.tie(stage.cell("a"), stage.ref(), stage.runtime.origin)
 
     await stage.crash("a")
 
