@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from regrow.runtime import errors
 from regrow.runtime.address import ActorId, HostId, Incarnation
+from regrow.runtime.contain import text_of
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.errors import AskFailed, Bug, RegrowError
 from regrow.runtime.lifecycle import Crashed, Exited, ExitReason
@@ -186,7 +187,7 @@ def exit_of(cell: Cell, reason: ExitReason) -> Envelope:
 
 def failure_of(error: RegrowError) -> Failure:
     """A refusal or misuse as a value that travels."""
-    return Failure(error=type(error).__name__, text=str(error))
+    return Failure(error=type(error).__name__, text=text_of(error))
 
 
 def end_text(actor: str, incarnation: int, reason: ExitReason, message_type: str, what_next: str) -> str:
