@@ -297,13 +297,13 @@ class Runtime:
     async def aclose(self) -> None:
         """Ends everything that is left in this process; asks that wait get Closed."""
         self.closed = True
+        self.asking.fail_all()  # first, or those whose receiver is looked for would hear that a host was lost
         self.delivery.close()
         for cell in list(self.cells.values()):
             cell.kill("the runtime closed")
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.asking.fail_all()
         for cell in list(self.cells.values()):
             self.drop(cell, Killed(detail="the runtime closed"))
         self.dead_letters.sum_up()
