@@ -8,10 +8,10 @@ life is sent.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import structlog
@@ -178,7 +178,6 @@ class CellContext:
 
     def tell_nowait(self, target: ActorRef | str | object, message: Message) -> None:
         """Sends now or raises MailboxFull. See ActorRef.tell_nowait."""
-        self._on_own_thread()
         self.ref(target).tell_nowait(message)
 
     async def ask(
@@ -331,6 +330,7 @@ class CellContext:
 
     def trap_exits(self, on: bool = True) -> None:
         """From now on the ends of linked actors arrive as ExitSignal messages instead of ending this one."""
+        self._on_own_thread()
         self._cell.bonds.traps_exits = on
 
     # ---- names and groups ----------------------------------------------------------------------
@@ -369,14 +369,27 @@ class CellContext:
     # ---- the end of this life ------------------------------------------------------------------
 
     def stop(self, reason: ExitReason | None = None) -> None:
-        """Ends this actor after the current turn."""
+        """Ends this actor after the current turn, which may be one in a thread."""
         self.live()
-        self._cell.finish(reason if reason is not None else Normal())
+        end, runtime = reason if reason is not None else Normal(), self._cell.runtime
+        if get_ident() == runtime.thread_id:
+            self._cell.finish(end)
+        else:
+            runtime.loop.call_soon_threadsafe(self._finish, end)  # it is heard before the thread's result is
+
+    def _finish(self, reason: ExitReason) -> None:
+        if self._cell.incarnation == self.incarnation:
+            self._cell.finish(reason)
 
     def _on_own_thread(self) -> None:
-        if threading.get_ident() != self._cell.runtime.thread_id:
-            raise Misuse("a `def` handler runs in a thread and can not send; make it `async def`, or return the value")
+        if get_ident() != self._cell.runtime.thread_id:
+            raise not_in_a_thread("send")
 
     def _signal(self, ref: ActorRef, message: Message) -> None:
         envelope = Envelope(Kind.SIGNAL, ref.address.actor, message, self.origin(), incarnation=ref.address.incarnation)
         self._cell.runtime.delivery.send(envelope)
+
+
+def not_in_a_thread(what: str) -> Misuse:
+    """What is raised where a `def` handler tries what only the thread of its host's loop may do."""
+    return Misuse(f"a `def` handler runs in a thread and can not {what}; make it `async def`, or return the value")

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import threading
 from collections.abc import Callable, Coroutine
 from functools import partial
+from threading import get_ident
 from typing import Any, TypeVar
 
 from regrow.runtime import telemetry
@@ -23,7 +23,7 @@ from regrow.runtime.asks import Asks
 from regrow.runtime.behavior import Behavior
 from regrow.runtime.bonds import ANY_LIFE, kind_of
 from regrow.runtime.cell import Cell, State
-from regrow.runtime.context import current
+from regrow.runtime.context import current, not_in_a_thread
 from regrow.runtime.dead_letters import DeadLetters
 from regrow.runtime.delivery import Delivery, Directory
 from regrow.runtime.envelope import Envelope, Kind, Origin, mark_handled
@@ -65,7 +65,7 @@ class Runtime:
     ) -> None:
         self.host = host
         self.loop = asyncio.get_running_loop()
-        self.thread_id = threading.get_ident()
+        self.thread_id = get_ident()
         self.origin = Origin(principal=principal)
         self.cells: dict[ActorId, Cell] = {}
         self.dead_letters = DeadLetters(self.loop.time, self.loop.call_later)
@@ -156,7 +156,9 @@ class Runtime:
         return None if resolving and actor in resolving else self.cells.get(actor)
 
     def envelope(self, kind: Kind, target: Address, message: Message) -> Envelope:
-        """What is sent to `target` from here and now. Raises Closed, InvalidMessage and NotAllowed."""
+        """What is sent to `target` from here and now. Raises Misuse, Closed, InvalidMessage and NotAllowed."""
+        if get_ident() != self.thread_id:
+            raise not_in_a_thread("send")
         if self.closed:
             raise Closed("this app has stopped; start it again before sending")
         if type(message) not in self._sendable[kind]:
@@ -242,7 +244,9 @@ class Runtime:
             await child.wait_ended()
 
     def stop_actor(self, target: Address, reason: ExitReason | None, grace_s: float | None) -> None:
-        """Tells an actor to end in order."""
+        """Tells an actor to end in order. Raises Misuse in a thread, and NotAllowed."""
+        if get_ident() != self.thread_id:
+            raise not_in_a_thread("stop others")
         stop = Stop(reason=reason if reason is not None else Shutdown(), grace_s=grace_s)
         signal = Envelope(Kind.SIGNAL, target.actor, stop, self.current_origin(), incarnation=target.incarnation)
         self.delivery.check(signal)
