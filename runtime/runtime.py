@@ -177,6 +177,7 @@ class Runtime:
             raise InvalidMessage(
                 f"{target.actor} was sent {message!r}; send an instance of a class derived from {expected.__name__}"
             )
+        message.wire()  # looks into fields whose types were not known yet when the class was defined
         self._sendable[kind].add(type(message))
 
     def capacity(self, actor: ActorId) -> int:
