@@ -116,7 +116,7 @@ MUTABLE = [
     (tuple, "what a tuple of no named type holds"),
     (frozenset, "what a frozenset of no named type holds"),
     (vars(typing)["Tuple"], "what a Tuple of no named type holds"),
-    (tuple[int, vars(typing)["FrozenSet"]], "what a FrozenSet of no named type holds"),
+    (vars(typing)["FrozenSet"], "what a FrozenSet of no named type holds"),
     (MeltingTree, "MeltingTree"),
 ]
 
