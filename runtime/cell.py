@@ -324,16 +324,21 @@ class Cell:
 
     async def _exit_in_steps(self, reason: ExitReason, quiet: bool) -> None:
         """What an actor spawned does not outlive it (SEMANTICS 2), and its names are free before its Down (3)."""
-        await self.runtime.end_children(self)
-        ended = getattr(self.behavior, "ended", None)
-        if ended is not None:
-            await ended(reason)
-        if self.holds_names:
-            await self.runtime.names.give_back(self)
-        if not quiet and self._parent_comes_first():
-            await self.runtime.tell_parent(self, reason)
-            quiet = True
-        self._announce(reason, quiet)
+        try:
+            try:
+                await self.runtime.end_children(self)
+                ended = getattr(self.behavior, "ended", None)
+                if ended is not None:
+                    await contained(ended, reason)
+            except Exception as error:  # the behavior's last words failed; its end must be told all the same
+                reason = crashed(error)
+            if self.holds_names:
+                await self.runtime.names.give_back(self)
+            if not quiet and self._parent_comes_first():
+                await self.runtime.tell_parent(self, reason)
+                quiet = True
+        finally:
+            self._announce(reason, quiet)
 
     def _parent_comes_first(self) -> bool:
         """A supervisor in another process hears of an end before those who may ask it to start a namesake."""

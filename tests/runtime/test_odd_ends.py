@@ -131,6 +131,26 @@ async def test_a_stop_does_not_wait_for_turns_of_a_killed_life_that_did_not_let_
     assert process.state("clerk") is State.RESTARTING
 
 
+class Stumbling(Scripted):
+    """Fails when it is told of its own end."""
+
+    async def ended(self, reason: Any) -> None:
+        raise Mute
+
+
+@virtual
+async def test_the_end_of_a_behavior_that_fails_when_told_of_it_is_announced_all_the_same() -> None:
+    process, ends = Process(), list[Any]()
+    process.runtime.on_root_exit = lambda cell, reason: ends.append(reason)
+    clerk = await process.start("clerk", Stumbling())
+
+    await clerk.stop()
+    await settle()
+
+    assert [(type(reason), reason.type_name) for reason in ends] == [(Crashed, "Mute")]
+    assert process.state("clerk") is State.RESTARTING
+
+
 # ---- our own faults ------------------------------------------------------------------------------
 
 
