@@ -23,7 +23,7 @@ from regrow.runtime.envelope import Envelope, Kind, Origin
 from regrow.runtime.errors import Closed, Misuse
 from regrow.runtime.lifecycle import ExitReason, Normal
 from regrow.runtime.message import Message, Request
-from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, ActorRef
+from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, DEFAULT_SEND_TIMEOUT_S, ActorRef
 from regrow.runtime.reply_slot import ReplySlot
 from regrow.runtime.signals import Untie, Unwatch, Watch
 
@@ -172,19 +172,26 @@ class CellContext:
         """A ref to an agent, by id, by class or agent function (where the app has one of it), or the ref itself."""
         return self._cell.runtime.ref(target, near=self._cell.actor)
 
-    async def tell(self, target: ActorRef | str | object, message: Message) -> None:
+    async def tell(
+        self, target: ActorRef | str | object, message: Message, *, send_timeout_s: float = DEFAULT_SEND_TIMEOUT_S
+    ) -> None:
         """Sends without a reply. See ActorRef.tell."""
-        await self.ref(target).tell(message)
+        await self.ref(target).tell(message, send_timeout_s=send_timeout_s)
 
     def tell_nowait(self, target: ActorRef | str | object, message: Message) -> None:
         """Sends now or raises MailboxFull. See ActorRef.tell_nowait."""
         self.ref(target).tell_nowait(message)
 
     async def ask(
-        self, target: ActorRef | str | object, request: Request[R], *, timeout_s: float = DEFAULT_ASK_TIMEOUT_S
+        self,
+        target: ActorRef | str | object,
+        request: Request[R],
+        *,
+        timeout_s: float = DEFAULT_ASK_TIMEOUT_S,
+        command_id: str | None = None,
     ) -> R:
         """Sends and waits for the reply. See ActorRef.ask."""
-        return await self.ref(target).ask(request, timeout_s=timeout_s)
+        return await self.ref(target).ask(request, timeout_s=timeout_s, command_id=command_id)
 
     @overload
     async def ask_all(

@@ -11,8 +11,9 @@ from structlog.testing import capture_logs
 
 from regrow.runtime.cell import State
 from regrow.runtime.context import Timer
-from regrow.runtime.errors import Misuse
+from regrow.runtime.errors import MailboxFull, Misuse
 from regrow.runtime.lifecycle import Normal
+from regrow.runtime.mailbox import MailboxSettings
 from regrow.runtime.message import Message
 from regrow.runtime.testing import pass_time, virtual
 from tests.runtime.scripted import Echo, Note, Process, Scripted, settle
@@ -161,6 +162,29 @@ async def test_the_origin_of_a_turn_is_made_once() -> None:
     await (await process.start("clerk", handle)).ask(Echo())
 
     assert same == [True]
+
+
+@virtual
+async def test_a_turn_tells_and_asks_with_all_that_a_ref_offers() -> None:
+    process, ids, waited_s = Process(), list[str | None](), list[float]()
+
+    async def note_id(message: Message, ctx: CellContext) -> str:
+        ids.append(ctx.command_id)
+        return ""
+
+    async def handle(message: Message, ctx: CellContext) -> str:
+        await ctx.ask("clerk", Echo(), command_id="order-7")
+        began_s = asyncio.get_running_loop().time()
+        with pytest.raises(MailboxFull):
+            await ctx.tell("full", Note(), send_timeout_s=0.5)
+        waited_s.append(asyncio.get_running_loop().time() - began_s)
+        return ""
+
+    await process.start("clerk", note_id)
+    await process.start("full", mailbox=MailboxSettings(capacity=0))
+    await (await process.start("asker", handle)).ask(Echo())
+
+    assert (ids, waited_s) == (["order-7"], [0.5])
 
 
 # ---- threads -------------------------------------------------------------------------------------
