@@ -118,7 +118,11 @@ class Runtime:
         """On whose behalf something is sent now: the turn that runs, or the process itself."""
         ctx = current.get()
         if ctx is not None:
-            return ctx.origin()
+            origin = ctx.origin()
+            if origin.trace or telemetry.spans.are_made:  # else nothing is traced, and asking costs more than this
+                trace = telemetry.outgoing()
+                return origin.under(trace) if trace and trace != origin.trace else origin
+            return origin
         trace = telemetry.outgoing()
         return Origin(principal=self.origin.principal, trace=trace) if trace else self.origin
 
