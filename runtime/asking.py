@@ -7,10 +7,10 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from regrow.runtime.asks import PROBE_AFTER_S, Asks, PendingAsk
-from regrow.runtime.context import current, not_in_a_thread
+from regrow.runtime.context import current
 from regrow.runtime.delivery import MAX_REROUTES
 from regrow.runtime.envelope import Envelope, Kind, mark_handled
-from regrow.runtime.errors import AskCycle, AskFailed, Closed, InvalidMessage, MailboxFull, RegrowError
+from regrow.runtime.errors import AskCycle, AskFailed, Closed, InvalidMessage, MailboxFull, RegrowError, not_in_a_thread
 from regrow.runtime.lifecycle import Killed, NoProc
 from regrow.runtime.message import Request, registered, wrong_reply
 from regrow.runtime.outcome import Outcome

@@ -20,7 +20,7 @@ from regrow.runtime import telemetry
 from regrow.runtime.address import ActorId, Address, Incarnation, child_id
 from regrow.runtime.ask_all import AskOutcome, ask_all, paired
 from regrow.runtime.envelope import Envelope, Kind, Origin
-from regrow.runtime.errors import Closed, Misuse
+from regrow.runtime.errors import Closed, Misuse, not_in_a_thread
 from regrow.runtime.lifecycle import ExitReason, Normal
 from regrow.runtime.message import Message, Request
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, DEFAULT_SEND_TIMEOUT_S, ActorRef
@@ -395,8 +395,3 @@ class CellContext:
     def _signal(self, ref: ActorRef, message: Message) -> None:
         envelope = Envelope(Kind.SIGNAL, ref.address.actor, message, self.origin(), incarnation=ref.address.incarnation)
         self._cell.runtime.delivery.send(envelope)
-
-
-def not_in_a_thread(what: str) -> Misuse:
-    """What is raised where a `def` handler tries what only the thread of its host's loop may do."""
-    return Misuse(f"a `def` handler runs in a thread and can not {what}; make it `async def`, or return the value")

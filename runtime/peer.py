@@ -29,9 +29,6 @@ HOLD_S = 0.001
 EVERY_PROCESS = ActorId("~")
 """The receiver of what concerns a process as a whole and not one actor."""
 
-WORTH_A_CALL = 32
-"""Room for so many messages is worth waking a peer for, however large the mailbox is."""
-
 _TURN_AWAY = 1_000_000
 """Room offered for an actor that is gone, so that what waits for it comes and is turned away."""
 
@@ -379,7 +376,7 @@ class _RemoteWaiter:
     __slots__ = ("_actor", "_link")
 
     share = 0.5
-    enough = WORTH_A_CALL
+    enough = 32
 
     def __init__(self, link: Link[Envelope], actor: ActorId) -> None:
         self._link = link

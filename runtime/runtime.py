@@ -23,11 +23,11 @@ from regrow.runtime.asks import Asks
 from regrow.runtime.behavior import Behavior
 from regrow.runtime.bonds import ANY_LIFE, kind_of
 from regrow.runtime.cell import Cell, State
-from regrow.runtime.context import current, not_in_a_thread
+from regrow.runtime.context import current
 from regrow.runtime.dead_letters import DeadLetters
 from regrow.runtime.delivery import Delivery, Directory
 from regrow.runtime.envelope import Envelope, Kind, Origin, mark_handled
-from regrow.runtime.errors import AskFailed, Closed, InvalidMessage, MailboxFull, Misuse, RegrowError
+from regrow.runtime.errors import AskFailed, Closed, InvalidMessage, MailboxFull, Misuse, RegrowError, not_in_a_thread
 from regrow.runtime.lifecycle import Crashed, ExitReason, Killed, NoProc, Shutdown, crashed
 from regrow.runtime.message import Message, Request
 from regrow.runtime.names import Names
