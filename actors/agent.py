@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, ClassVar, TypeVar, get_type_hints, overload
+from typing import Any, ClassVar, TypeVar, cast, get_type_hints, overload
 
 from regrow.actors.context import Context
 from regrow.actors.errors import InvalidAgent, InvalidConfig, Unhandled
@@ -64,8 +64,10 @@ class Agent:
         namespace = {**scope_of_caller(1), cls.__name__: cls}
         own: dict[type, Handler] = {}
         for name, value in vars(cls).items():
-            if hasattr(value, _MARK):
-                handler = read_handler(cls.__name__, value, concurrent=getattr(value, _MARK), namespace=namespace)
+            inside: Any = value.__func__ if isinstance(value, classmethod | staticmethod) else value
+            if hasattr(value, _MARK) or hasattr(inside, _MARK):
+                concurrent = getattr(value, _MARK, False)
+                handler = read_handler(cls.__name__, cast("Any", value), concurrent=concurrent, namespace=namespace)
                 for message in handler.messages:
                     if message in own:
                         raise InvalidAgent(

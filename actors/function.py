@@ -11,7 +11,7 @@ from pydantic import create_model
 from regrow.actors.agent import Agent, on
 from regrow.actors.context import Context
 from regrow.actors.errors import InvalidAgent
-from regrow.actors.handlers import hints_of, is_context, scope_of_caller
+from regrow.actors.handlers import check_returns, hints_of, is_context, scope_of_caller
 from regrow.runtime.message import Request
 
 P = ParamSpec("P")
@@ -84,11 +84,12 @@ def agent(function: Callable[..., Any]) -> FunctionAgent[..., Any]:
 
     Where the context comes first, type checkers know the arguments of `request` and `App.ask` without it.
 
-    Raises InvalidAgent when a parameter or the return has no type, and InvalidMessage when one
+    Raises InvalidAgent when a parameter or the return has no type or the function yields, and InvalidMessage when one
     has a type that could be changed after sending.
     """
     if isinstance(function, FunctionAgent) or not inspect.isfunction(function):
         raise InvalidAgent(f"@agent stands above a plain `def` or `async def`, not above {function!r}")
+    check_returns(function.__name__, function)
     return FunctionAgent(function, dict(scope_of_caller(1)))
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
+from pydantic import PydanticSchemaGenerationError, PydanticUserError
+
 from regrow.actors.errors import InvalidAgent
 from regrow.runtime.context import CellContext
 from regrow.runtime.immutable import shown
@@ -36,6 +38,12 @@ def read_handler(
 ) -> Handler:
     """The handler that a method marked with `@on` is. Raises InvalidAgent with the mend in its text."""
     where = f"{owner}.{function.__name__}"
+    if isinstance(function, classmethod | staticmethod):
+        raise InvalidAgent(
+            f"{where} is a {type(function).__name__}, and a handler is called on its agent; "
+            f"take the @{type(function).__name__} away and write (self, message)"
+        )
+    check_returns(where, function)
     hints = hints_of(where, function, namespace)
     parameters = [p for p in inspect.signature(function).parameters.values() if p.name != "self"]
     if not 1 <= len(parameters) <= 2 or any(p.kind not in _POSITIONAL for p in parameters):
@@ -54,6 +62,14 @@ def read_handler(
         concurrent=concurrent,
         is_async=inspect.iscoroutinefunction(function),
     )
+
+
+def check_returns(where: str, function: Callable[..., Any]) -> None:
+    """Raises InvalidAgent for a generator: called, it only makes an iterator, and nothing of it would run."""
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidAgent(
+            f"{where} yields, and what a handler gives is one reply; return a tuple of the parts, or tell each of them"
+        )
 
 
 def hints_of(where: str, function: Callable[..., Any], namespace: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,6 +126,15 @@ def _check_return(where: str, message: type[Message], hints: dict[str, Any]) -> 
         raise InvalidAgent(
             f"{where} returns {shown(given)}, but {message.__name__} expects {shown(expected)}; change one of them"
         )
+    try:
+        message.reply()
+    except PydanticSchemaGenerationError as error:  # then no reply could ever be checked, or travel
+        raise InvalidAgent(
+            f"{where}: {message.__name__} expects {shown(expected)}, and no reply can be of that type; "
+            "make it a Message, a frozen dataclass, or a type such as str or tuple[int, ...]"
+        ) from error
+    except PydanticUserError:
+        pass  # it names a type that is defined further down; the first reply is checked against it
 
 
 def _is_narrower(given: object, expected: object) -> bool:

@@ -146,7 +146,6 @@ def run(
     if as_json:
         reason = ended.reason.model_dump(mode="json")
         _print_json({"app": ended.app, "engine": ended.engine, "reason": reason, "text": str(ended.reason)})
-    cli_run.limit_exit(ended.exit_code)
     return ended.exit_code
 
 

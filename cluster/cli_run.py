@@ -1,12 +1,8 @@
-"""`regrow run`: finds the app and its settings, runs it, and sees to it that the process ends."""
+"""`regrow run`: finds the app and its settings, and runs it."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,14 +11,10 @@ from regrow.cluster.code import app_named
 from regrow.cluster.config import Settings
 from regrow.cluster.errors import AppNotFound
 from regrow.cluster.running import Ended, supervise
-from regrow.cluster.stop_order import SIGNALS
 from regrow.cluster.tree import TreeNode
 
 JOB_FOLDERS = "working_dir_files"
 """Below a folder of this name Ray unpacks what `ray job submit --working-dir` uploads: anew for each change."""
-
-EXIT_LIMIT_S = 5.0
-"""How long a `def` handler that still runs may hold up the end of the process, once all else has ended."""
 
 
 def run(
@@ -43,25 +35,6 @@ def run(
     if JOB_FOLDERS in Path.cwd().parts and settings.data_dir is None and settings.redis.url is None:
         say("what this app remembers lies in Ray's copy of its folder and goes with it; keep it with REGROW_DATA_DIR")
     return asyncio.run(supervise(app, engine, settings, say=say, show=show))
-
-
-def limit_exit(code: int) -> None:
-    """Ends the process within EXIT_LIMIT_S even if a thread is still busy.
-
-    A `def` handler that never returns can not be ended otherwise, and Python waits for it for ever. Signals
-    come too late by now.
-    """
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-
-    def end() -> None:
-        sys.stderr.write("regrow: a handler did not return; the process is ended without it\n")
-        sys.stderr.flush()
-        os._exit(code)
-
-    timer = threading.Timer(EXIT_LIMIT_S, end)
-    timer.daemon = True
-    timer.start()
 
 
 def _imported(target: str) -> App:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import threading
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from regrow.runtime.asks import PROBE_AFTER_S, Asks, PendingAsk
 from regrow.runtime.context import current
 from regrow.runtime.delivery import MAX_REROUTES
 from regrow.runtime.envelope import Envelope, Kind, mark_handled
-from regrow.runtime.errors import AskCycle, AskFailed, Closed, InvalidMessage, MailboxFull, Misuse, RegrowError
+from regrow.runtime.errors import AskCycle, AskFailed, Closed, InvalidMessage, MailboxFull, RegrowError, not_in_a_thread
 from regrow.runtime.lifecycle import Killed, NoProc
 from regrow.runtime.message import Request, registered, wrong_reply
 from regrow.runtime.outcome import Outcome
@@ -165,8 +165,8 @@ class Asking:
 
     def _answer_by(self, slot: ReplySlot[Any], kind: Kind, value: object) -> None:
         runtime, taker = self._runtime, slot.taker.address
-        if threading.get_ident() != runtime.thread_id:
-            raise Misuse("a `def` handler runs in a thread and can not answer; make it `async def`")
+        if get_ident() != runtime.thread_id:
+            raise not_in_a_thread("answer")
         if runtime.closed:
             raise Closed("this app has stopped; nobody waits for the answer any more")
         answer = Envelope(

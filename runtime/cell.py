@@ -23,7 +23,7 @@ from regrow.runtime.contain import contained
 from regrow.runtime.context import CellContext, current
 from regrow.runtime.debts import Debts
 from regrow.runtime.envelope import Envelope, Kind, mark_handled
-from regrow.runtime.errors import MailboxFull
+from regrow.runtime.errors import Bug, MailboxFull
 from regrow.runtime.lifecycle import Down, ExitReason, ExitSignal, Killed, Reachable, Unreachable, crashed
 from regrow.runtime.mailbox import Mailbox
 from regrow.runtime.outcome import Outcome
@@ -87,7 +87,6 @@ class Cell:
         self.children: dict[ActorId, Incarnation] = {}
         self.timers: set[asyncio.TimerHandle] = set()
         self.task: asyncio.Task[None] | None = None
-        self.turns: dict[asyncio.Task[None], None] = {}
         self.in_turn: dict[Envelope, None] = {}
         self._on_ended: asyncio.Future[None] = runtime.loop.create_future()
         self.debts = Debts(runtime, request.actor)
@@ -102,6 +101,7 @@ class Cell:
         self._survives_exit = request.survives_exit
         self._may_run_beside = False
         self._in_serial_turn = False
+        self.turns: dict[asyncio.Task[None], None] = {}
         self.bonds = Bonds()
         self.holds_names = False  # set by whoever takes a name or a membership; then the exit gives them back
         self.open_slots = OpenSlots(self.runtime.loop)
@@ -181,23 +181,34 @@ class Cell:
 
     async def _run(self) -> None:
         mailbox, behavior = self.mailbox, self.behavior
-        while self.state is State.RUNNING and self.stop_reason is None:
-            envelope = mailbox.take()
-            if envelope is None:
-                self.task = None
-                return
-            if self._may_run_beside and self.may_run_beside(envelope.message):
-                start_turn_beside(self, envelope)
-                while len(self.turns) >= MAX_CONCURRENT_TURNS:  # before the next is taken, or a kill would lose it
-                    await asyncio.wait(self.turns, return_when=asyncio.FIRST_COMPLETED)
-            else:
-                self._in_serial_turn = True
-                await run_turn(self, envelope)
-                if self.behavior is not behavior:
-                    return  # it was killed and did not let go; by now another life may run here
-                self._in_serial_turn = False
-        if self.stop_reason is not None:
-            await self.stop_in_order(self.stop_reason)
+        try:
+            while self.state is State.RUNNING and self.stop_reason is None:
+                envelope = mailbox.take()
+                if envelope is None:
+                    self.task = None
+                    return
+                if self._may_run_beside and self.may_run_beside(envelope.message):
+                    start_turn_beside(self, envelope)
+                    while len(self.turns) >= MAX_CONCURRENT_TURNS:  # before the next is taken, or a kill would lose it
+                        await asyncio.wait(self.turns, return_when=asyncio.FIRST_COMPLETED)
+                else:
+                    self._in_serial_turn = True
+                    await run_turn(self, envelope)
+                    if self.behavior is not behavior:
+                        return  # it was killed and did not let go; by now another life may run here
+                    self._in_serial_turn = False
+            if self.stop_reason is not None:
+                await self.stop_in_order(self.stop_reason)
+        except BaseException as error:  # whatever it is, without this task nobody would serve the mailbox
+            if self.behavior is behavior:
+                self.broke(error)
+            raise
+
+    def broke(self, error: BaseException) -> None:
+        """The kernel failed in a turn: this life ends, since it could neither serve its mailbox nor stop."""
+        bug = Bug(f"a turn of {self.actor} failed outside of its agent's code; please report it")
+        bug.__cause__ = error
+        self.end(crashed(bug))
 
     # ---- stop, kill, exit ----------------------------------------------------------------------
 
@@ -313,16 +324,21 @@ class Cell:
 
     async def _exit_in_steps(self, reason: ExitReason, quiet: bool) -> None:
         """What an actor spawned does not outlive it (SEMANTICS 2), and its names are free before its Down (3)."""
-        await self.runtime.end_children(self)
-        ended = getattr(self.behavior, "ended", None)
-        if ended is not None:
-            await ended(reason)
-        if self.holds_names:
-            await self.runtime.names.give_back(self)
-        if not quiet and self._parent_comes_first():
-            await self.runtime.tell_parent(self, reason)
-            quiet = True
-        self._announce(reason, quiet)
+        try:
+            try:
+                await self.runtime.end_children(self)
+                ended = getattr(self.behavior, "ended", None)
+                if ended is not None:
+                    await contained(ended, reason)
+            except Exception as error:  # the behavior's last words failed; its end must be told all the same
+                reason = crashed(error)
+            if self.holds_names:
+                await self.runtime.names.give_back(self)
+            if not quiet and self._parent_comes_first():
+                await self.runtime.tell_parent(self, reason)
+                quiet = True
+        finally:
+            self._announce(reason, quiet)
 
     def _parent_comes_first(self) -> bool:
         """A supervisor in another process hears of an end before those who may ask it to start a namesake."""

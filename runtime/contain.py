@@ -18,8 +18,22 @@ class Escape(Exception):
     """Stands for an error that asyncio would not keep inside of its task. Attribute: `error`."""
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__(str(error))
+        super().__init__(text_of(error))
         self.error = error
+
+
+def text_of(error: BaseException) -> str:
+    """What an error says of itself, in characters that travel; its class's `__str__` may raise anything."""
+    try:
+        text = str(error)
+    except BaseException as mute:  # the agent's code, run where its death is written down: that must not fail too
+        text = f"its text can not be had, since {type(error).__name__}.__str__ raised {type(mute).__name__}"
+    return travelling(text)
+
+
+def travelling(text: str) -> str:
+    """The text with lone surrogates written out, as the name of a file may hold them and no message can."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 async def contained(code: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:

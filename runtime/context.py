@@ -8,10 +8,10 @@ life is sent.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import structlog
@@ -20,10 +20,10 @@ from regrow.runtime import telemetry
 from regrow.runtime.address import ActorId, Address, Incarnation, child_id
 from regrow.runtime.ask_all import AskOutcome, ask_all, paired
 from regrow.runtime.envelope import Envelope, Kind, Origin
-from regrow.runtime.errors import Closed, Misuse
+from regrow.runtime.errors import Closed, Misuse, not_in_a_thread
 from regrow.runtime.lifecycle import ExitReason, Normal
 from regrow.runtime.message import Message, Request
-from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, ActorRef
+from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, DEFAULT_SEND_TIMEOUT_S, ActorRef
 from regrow.runtime.reply_slot import ReplySlot
 from regrow.runtime.signals import Untie, Unwatch, Watch
 
@@ -172,20 +172,26 @@ class CellContext:
         """A ref to an agent, by id, by class or agent function (where the app has one of it), or the ref itself."""
         return self._cell.runtime.ref(target, near=self._cell.actor)
 
-    async def tell(self, target: ActorRef | str | object, message: Message) -> None:
+    async def tell(
+        self, target: ActorRef | str | object, message: Message, *, send_timeout_s: float = DEFAULT_SEND_TIMEOUT_S
+    ) -> None:
         """Sends without a reply. See ActorRef.tell."""
-        await self.ref(target).tell(message)
+        await self.ref(target).tell(message, send_timeout_s=send_timeout_s)
 
     def tell_nowait(self, target: ActorRef | str | object, message: Message) -> None:
         """Sends now or raises MailboxFull. See ActorRef.tell_nowait."""
-        self._on_own_thread()
         self.ref(target).tell_nowait(message)
 
     async def ask(
-        self, target: ActorRef | str | object, request: Request[R], *, timeout_s: float = DEFAULT_ASK_TIMEOUT_S
+        self,
+        target: ActorRef | str | object,
+        request: Request[R],
+        *,
+        timeout_s: float = DEFAULT_ASK_TIMEOUT_S,
+        command_id: str | None = None,
     ) -> R:
         """Sends and waits for the reply. See ActorRef.ask."""
-        return await self.ref(target).ask(request, timeout_s=timeout_s)
+        return await self.ref(target).ask(request, timeout_s=timeout_s, command_id=command_id)
 
     @overload
     async def ask_all(
@@ -333,6 +339,7 @@ class CellContext:
 
     def trap_exits(self, on: bool = True) -> None:
         """From now on the ends of linked actors arrive as ExitSignal messages instead of ending this one."""
+        self._on_own_thread()
         self._cell.bonds.traps_exits = on
 
     # ---- names and groups ----------------------------------------------------------------------
@@ -371,13 +378,21 @@ class CellContext:
     # ---- the end of this life ------------------------------------------------------------------
 
     def stop(self, reason: ExitReason | None = None) -> None:
-        """Ends this actor after the current turn."""
+        """Ends this actor after the current turn, which may be one in a thread."""
         self.live()
-        self._cell.finish(reason if reason is not None else Normal())
+        end, runtime = reason if reason is not None else Normal(), self._cell.runtime
+        if get_ident() == runtime.thread_id:
+            self._cell.finish(end)
+        else:
+            runtime.loop.call_soon_threadsafe(self._finish, end)  # it is heard before the thread's result is
+
+    def _finish(self, reason: ExitReason) -> None:
+        if self._cell.incarnation == self.incarnation:
+            self._cell.finish(reason)
 
     def _on_own_thread(self) -> None:
-        if threading.get_ident() != self._cell.runtime.thread_id:
-            raise Misuse("a `def` handler runs in a thread and can not send; make it `async def`, or return the value")
+        if get_ident() != self._cell.runtime.thread_id:
+            raise not_in_a_thread("send")
 
     def _signal(self, ref: ActorRef, message: Message) -> None:
         self._cell.runtime.delivery.send(self._signal_to(ref, message))

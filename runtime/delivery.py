@@ -94,9 +94,9 @@ class Delivery:
         self._cells = cells
         self._dead = dead
         self._refused = refused
-        self.resolving: dict[ActorId, list[Envelope]] = {}
-        """What waits for its receiver to be found; what is sent there later waits behind it."""
-        self._bounced: dict[ActorId, list[Envelope]] = {}
+        self.resolving: dict[ActorId, dict[int, Envelope]] = {}
+        """What waits for its receiver to be found, by its id; what is sent there later waits behind it."""
+        self._bounced: dict[ActorId, dict[int, Envelope]] = {}
         self._closed = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -185,7 +185,7 @@ class Delivery:
         host = self.directory.host_of(actor)
         if host is None or host == self.host or self.carrier is None or actor in self.resolving:
             return
-        self.resolving[actor], self._bounced[actor] = [], []
+        self.resolving[actor], self._bounced[actor] = {}, {}
         # It comes back last of all that is on its way there, or is settled with them when that host is found dead.
         last = Envelope(Kind.SIGNAL, actor, Unwatch(monitor=0, watcher=""), Origin())
         last.reroutes = MAX_REROUTES
@@ -198,14 +198,13 @@ class Delivery:
 
     def _release(self, actor: ActorId) -> None:
         self.directory.forget(actor)
-        for envelope in (*self._bounced.pop(actor, ()), *self.resolving.pop(actor, ())):
+        for envelope in (*self._bounced.pop(actor, {}).values(), *self.resolving.pop(actor, {}).values()):
             self.send(envelope)
 
     def withdraw(self, envelope: Envelope) -> bool:
         """Takes back an envelope whose receiver is still being looked for."""
         for waiting in (self.resolving.get(envelope.receiver), self._bounced.get(envelope.receiver)):
-            if waiting is not None and envelope in waiting:
-                waiting.remove(envelope)
+            if waiting is not None and waiting.pop(id(envelope), None) is not None:
                 return True
         return False
 
@@ -217,7 +216,7 @@ class Delivery:
         waiting = [*self._bounced.values(), *self.resolving.values()]
         self._bounced, self.resolving = {}, {}
         for envelopes in waiting:
-            for envelope in envelopes:
+            for envelope in envelopes.values():
                 self.settle_final(envelope, Outcome.LOST)
 
     def is_lost(self, envelope: Envelope) -> bool:
@@ -242,7 +241,7 @@ class Delivery:
         bounced = self._bounced.get(envelope.receiver)
         if bounced is not None:
             envelope.holder = self
-            bounced.append(envelope)
+            bounced[id(envelope)] = envelope
             return True
         if envelope.reroutes >= MAX_REROUTES:
             return False
@@ -264,9 +263,9 @@ class Delivery:
             if len(waiting) >= MAX_RESOLVING and envelope.kind <= Kind.ASK:
                 self.settle_final(envelope, Outcome.REJECTED)
             else:
-                waiting.append(envelope)
+                waiting[id(envelope)] = envelope
             return
-        self.resolving[envelope.receiver] = [envelope]
+        self.resolving[envelope.receiver] = {id(envelope): envelope}
         self._spawn(self._locate(envelope.receiver))
 
     async def _refuse_if_over(
@@ -283,23 +282,24 @@ class Delivery:
         task.add_done_callback(self._tasks.discard)
 
     async def _locate(self, actor: ActorId) -> None:
-        send: Callable[[Envelope], None] = self.send
-        host: HostId | None = None
-        refusal: RegrowError | None = None
+        send: Callable[[Envelope], None] = partial(self.settle_final, outcome=Outcome.NOT_HERE)
         try:
-            host = await self._located(actor)
+            send = self._way_to(actor, await self._located(actor))
         except RegrowError as error:  # it could not be started: who waits for it hears why
-            refusal = error
-        if refusal is not None:
-            send = partial(self._unavailable, refusal)
-        elif actor in self._cells:
-            pass  # it started here meanwhile
-        elif host is None:
-            send = lambda envelope: self.settle_final(envelope, Outcome.NOT_HERE)  # noqa: E731
-        elif host == self.host:
-            send = lambda envelope: self.settle(envelope, Outcome.NOT_HERE)  # noqa: E731
-        for envelope in self.resolving.pop(actor, []):
-            send(envelope)
+            send = partial(self._unavailable, error)
+        finally:  # whatever else a directory raises: what is sent later must not wait behind these for ever
+            for envelope in self.resolving.pop(actor, {}).values():
+                send(envelope)
+
+    def _way_to(self, actor: ActorId, host: HostId | None) -> Callable[[Envelope], None]:
+        """What to do with messages to an actor that was found, or not."""
+        if actor in self._cells:
+            return self.send  # it started here meanwhile
+        if host is None:
+            return partial(self.settle_final, outcome=Outcome.NOT_HERE)
+        if host == self.host:
+            return partial(self.settle, outcome=Outcome.NOT_HERE)
+        return self.send
 
     async def _located(self, actor: ActorId) -> HostId | None:
         """Where the actor is, when whoever knows has heard of the deaths that are known here."""

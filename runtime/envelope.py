@@ -64,6 +64,17 @@ class Origin:
         self.hops = hops
         self.chain = chain
 
+    def under(self, trace: str) -> Origin:
+        """The same for what is sent inside of a span."""
+        return Origin(
+            sender=self.sender,
+            principal=self.principal,
+            capability=self.capability,
+            trace=trace,
+            hops=self.hops,
+            chain=self.chain,
+        )
+
     def permits(self, receiver: ActorId) -> bool:
         """True when the capability reaches `receiver`: its id, or a prefix that ends at a `/`."""
         if self.capability is None:

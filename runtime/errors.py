@@ -242,3 +242,8 @@ class ContactLost(WorldBroke):
 
 class Bug(RegrowError):
     """A state that must not be; please report it with the text."""
+
+
+def not_in_a_thread(what: str) -> Misuse:
+    """What is raised where a `def` handler tries what only the thread of its host's loop may do."""
+    return Misuse(f"a `def` handler runs in a thread and can not {what}; make it `async def`, or return the value")

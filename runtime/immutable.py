@@ -14,6 +14,7 @@ import sys
 import types
 import typing
 import uuid
+from collections.abc import Iterable
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
 from typing import Annotated, Literal, TypeVar, Union, get_args, get_origin
@@ -56,36 +57,48 @@ def importable_module(module: str) -> str:
 
 def mutable_part(annotation: object) -> str | None:
     """The part of a type that could be changed after sending, as shown to a person; None if there is none."""
+    return _mutable_part(annotation, set())
+
+
+def _mutable_part(annotation: object, seen: set[type]) -> str | None:
     if annotation is None or annotation is Ellipsis or isinstance(annotation, TypeVar):
         return None
+    if annotation in _OF_ANYTHING:
+        return f"what a {shown(annotation)} of no named type holds"
     origin = get_origin(annotation)
     if origin is Literal:
         return None
     if origin is Annotated:
-        return mutable_part(get_args(annotation)[0])
+        return _mutable_part(get_args(annotation)[0], seen)
     if origin in (Union, types.UnionType, tuple, frozenset):
-        return next(filter(None, map(mutable_part, get_args(annotation))), None)
+        return next(filter(None, (_mutable_part(part, seen) for part in get_args(annotation))), None)
     cls = origin if origin is not None else annotation
     if isinstance(cls, typing.NewType):
-        return mutable_part(cls.__supertype__)
+        return _mutable_part(cls.__supertype__, seen)
     if not isinstance(cls, type):
         return shown(annotation)
-    return None if _is_immutable_class(cls) else shown(annotation)
+    return None if _is_immutable_class(cls, seen) else shown(annotation)
 
 
-def _is_immutable_class(cls: type) -> bool:
-    if issubclass(cls, IMMUTABLE) or cls in (tuple, frozenset):
+def _is_immutable_class(cls: type, seen: set[type]) -> bool:
+    """`seen` are the classes that are being looked into: one that holds its own kind is as immutable as the rest."""
+    if issubclass(cls, IMMUTABLE) or cls in seen or getattr(cls, "__regrow_immutable__", False):
         return True
-    if getattr(cls, "__regrow_immutable__", False):
-        return True
+    fields: Iterable[object]
     if issubclass(cls, BaseModel):
-        frozen = bool(cls.model_config.get("frozen"))
-        return frozen and all(mutable_part(field.annotation) is None for field in cls.model_fields.values())
-    if is_dataclass(cls):
-        frozen = bool(cls.__dataclass_params__.frozen)  # type: ignore[attr-defined]
+        is_frozen = bool(cls.model_config.get("frozen"))
+        fields = (field.annotation for field in cls.model_fields.values())
+    elif is_dataclass(cls):
+        is_frozen = bool(cls.__dataclass_params__.frozen)  # type: ignore[attr-defined]
         hints = typing.get_type_hints(cls)
-        return frozen and all(mutable_part(hints[field.name]) is None for field in dataclass_fields(cls))
-    return False
+        fields = (hints[field.name] for field in dataclass_fields(cls))
+    else:
+        return False
+    seen.add(cls)
+    return is_frozen and all(_mutable_part(field, seen) is None for field in fields)
+
+
+_OF_ANYTHING = (tuple, frozenset, typing.Tuple, typing.FrozenSet)  # noqa: UP006 # as others may write them
 
 
 def is_plain(annotation: object) -> bool:

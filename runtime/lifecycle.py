@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from regrow.runtime.contain import Escape
+from regrow.runtime.contain import Escape, text_of, travelling
 from regrow.runtime.message import Message
 
 TRACEBACK_LIMIT_CHARS = 8_000
@@ -170,10 +170,10 @@ def crashed(error: BaseException, on_message: str | None = None) -> Crashed:
     """The exit reason for an exception, with its traceback cut to its telling end."""
     if isinstance(error, Escape):
         error = error.error
-    text = "".join(traceback_module.format_exception(error))
+    text = travelling("".join(traceback_module.format_exception(error)))
     if len(text) > TRACEBACK_LIMIT_CHARS:
         text = "…" + text[-TRACEBACK_LIMIT_CHARS:]
-    message = str(error)
+    message = text_of(error)
     if len(message) > MESSAGE_LIMIT_CHARS:
         message = message[:MESSAGE_LIMIT_CHARS] + "…"
     return Crashed(type_name=type(error).__name__, message=message, traceback=text, on_message=on_message)

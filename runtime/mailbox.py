@@ -1,14 +1,16 @@
 """The bounded queue of one actor: a system lane that overtakes, and a user lane with a limit.
 
 The bound counts tells and asks of all senders together (SEMANTICS 5), those that their actor has set
-aside included. Replies, Downs and trapped exits take their place in the user lane without needing
-room, since what they answer was bounded.
+aside included. Downs, trapped exits and ticks take their place in the user lane without needing room
+and without taking any from others, since what they answer was bounded.
 """
 
 from __future__ import annotations
 
 import enum
-from collections import deque
+import itertools
+import math
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -43,10 +45,12 @@ class MailboxSettings:
 
 
 class RoomWaiter(Protocol):
-    """Somebody who waits for room. Waiters are served in the order in which they came."""
+    """A peer that waits for room. Peers are served in the order in which they came."""
 
     share: float
     """The part of the mailbox that must be free before it is worth waking this waiter."""
+    enough: int
+    """Room for so many is worth it, however large the mailbox is."""
 
     def offer_room(self, room: int) -> None:
         """Told that `room` messages fit now."""
@@ -58,14 +62,12 @@ class Waiting:
 
     __slots__ = ("_done", "_put", "envelope")
 
-    share = 0.0
-
     def __init__(self, envelope: Envelope, put: Callable[[Envelope], None], done: Callable[[], None]) -> None:
         self.envelope = envelope
         self._put = put
         self._done = done
 
-    def offer_room(self, room: int) -> None:
+    def put_in(self) -> None:
         """Puts the envelope in and wakes the sender."""
         self._put(self.envelope)
         self._done()
@@ -74,7 +76,23 @@ class Waiting:
 class Mailbox:
     """Two lanes of envelopes. `dropped` is told what the overflow policy threw away."""
 
-    __slots__ = ("_bound", "_dropped", "_waiters", "capacity", "overflow", "stashed", "system", "taken", "user")
+    __slots__ = (
+        "_bound",
+        "_dropped",
+        "_is_contended",
+        "_peers",
+        "_promise_ends",
+        "_promised",
+        "_saved",
+        "_senders",
+        "_unbounded",
+        "capacity",
+        "overflow",
+        "stashed",
+        "system",
+        "taken",
+        "user",
+    )
 
     def __init__(self, settings: MailboxSettings, dropped: Callable[[Envelope, str], None]) -> None:
         self.capacity = settings.capacity
@@ -83,8 +101,16 @@ class Mailbox:
         self.user: deque[Envelope] = deque()
         self.stashed: deque[Envelope] = deque()
         self.taken = 0
-        self._bound = settings.capacity  # of the user lane: what is stashed takes from it
-        self._waiters: deque[RoomWaiter] = deque()
+        self._bound = settings.capacity  # of the user lane: less what is stashed, and more for what needs no room
+        self._unbounded = 0  # Downs and ticks in the user lane
+        self._senders: OrderedDict[int, Waiting] = (
+            OrderedDict()
+        )  # by the id of their envelope, in the order in which they came
+        self._peers: deque[RoomWaiter] = deque()
+        self._saved = 0  # room that is being kept for the first of the peers
+        self._promised = 0  # room that a peer was told of and has not used yet
+        self._promise_ends = 0
+        self._is_contended = False  # somebody waits for room, or was promised some
         self._dropped = dropped
 
     def __len__(self) -> int:
@@ -92,7 +118,7 @@ class Mailbox:
 
     def offer(self, envelope: Envelope) -> Outcome:
         """Puts a tell or ask at the end of the user lane, or says why not."""
-        if len(self.user) < self._bound and not self._waiters:
+        if len(self.user) < self._bound and (not self._is_contended or self._may_pass(envelope)):
             self.user.append(envelope)
             return Outcome.TAKEN
         if self.overflow is Overflow.BLOCK:
@@ -112,15 +138,18 @@ class Mailbox:
         return Outcome.TAKEN
 
     def put(self, envelope: Envelope) -> None:
-        """Puts at the end of the user lane what needs no room."""
+        """Puts at the end of the user lane what needs no room, or what room was found for."""
         self.user.append(envelope)
+        if envelope.kind > Kind.ASK:
+            self._unbounded += 1
+            self._bound += 1
 
     def put_in_turn(self, envelope: Envelope, put: Callable[[Envelope], None]) -> None:
-        """Puts what needs no room and must not overtake: behind those who wait for room, where some do."""
-        if self._waiters:
-            self._waiters.append(Waiting(envelope, put, _nobody_waits))
+        """Puts what needs no room and must not overtake: behind the senders that wait for room, where some do."""
+        if self._senders:
+            self._senders[id(envelope)] = Waiting(envelope, put, _nobody_waits)
         else:
-            self.user.append(envelope)
+            self.put(envelope)
 
     def put_system(self, envelope: Envelope) -> None:
         """Puts into the lane that overtakes."""
@@ -134,39 +163,87 @@ class Mailbox:
             return None
         envelope = self.user.popleft()
         self.taken += 1
-        if self._waiters:
+        if self._unbounded and envelope.kind > Kind.ASK:
+            self._unbounded -= 1
+            self._bound -= 1
+        if self._is_contended:
             self.serve_waiters()
         return envelope
 
-    def wait_room(self, waiter: RoomWaiter) -> None:
+    # ---- waiting for room ------------------------------------------------------------------------
+
+    def wait_room(self, waiter: Waiting | RoomWaiter) -> None:
         """Queues somebody who will be offered room; served at once if there is some."""
-        self._waiters.append(waiter)
+        if isinstance(waiter, Waiting):
+            self._senders[id(waiter.envelope)] = waiter
+        else:
+            self._peers.append(waiter)
         self.serve_waiters()
 
     def withdraw(self, envelope: Envelope) -> bool:
         """Takes a sender that waits with this envelope out of the queue; False when it was served."""
-        for waiter in self._waiters:
-            if isinstance(waiter, Waiting) and waiter.envelope is envelope:
-                self._waiters.remove(waiter)
-                self.serve_waiters()
-                return True
-        return False
+        if self._senders.pop(id(envelope), None) is None:
+            return False
+        self.serve_waiters()
+        return True
 
     def serve_waiters(self) -> None:
-        """Offers room to the waiters in their order, as far as it goes."""
-        while self._waiters:
-            room = self._bound - len(self.user)
-            if room <= 0 or room < self._waiters[0].share * self.capacity:
+        """Offers room to those who wait, as far as it goes.
+
+        A peer is told of room for many or not at all. Until there is so much, senders here get every second place, so
+        that neither they nor the peer wait for room that nobody uses.
+        """
+        while True:
+            room = self._bound - len(self.user) - self._kept_promises()
+            if self._peers and room > 0 and room >= (worth := self._worth(self._peers[0])):
+                self._saved = 0
+                self._promised += min(room, worth)
+                self._promise_ends = self.taken + self.capacity
+                self._peers.popleft().offer_room(room)
+            elif self._senders and room > self._saved:
+                self._save()
+                self._senders.popitem(last=False)[1].put_in()
+            else:
+                self._is_contended = bool(self._senders or self._peers or self._promised)
                 return
-            self._waiters.popleft().offer_room(room)
+
+    def _may_pass(self, envelope: Envelope) -> bool:
+        """True when a message fits although others wait for room, or were promised some."""
+        if envelope.mark is not None and self._promised:
+            self._promised -= 1  # a peer uses what it was told of
+            return True
+        if self._senders or len(self.user) + self._kept_promises() + self._saved >= self._bound:
+            return False
+        self._save()
+        return True
+
+    def _save(self) -> None:
+        """Sets a place aside for the peer that waits, for one that a sender here gets."""
+        if self._peers:
+            self._saved = min(self._saved + 1, self._worth(self._peers[0]))
+
+    def _kept_promises(self) -> int:
+        """How many places peers were promised. They lapse when nobody came for them until it is empty, or for long."""
+        if self._promised and (not self.user or self.taken >= self._promise_ends):
+            self._promised = 0
+        return self._promised
+
+    def _worth(self, peer: RoomWaiter) -> int:
+        return min(math.ceil(peer.share * self.capacity), peer.enough)
 
     def remove_news(self, monitor: int) -> None:
         """Takes out what is queued of a monitor that was taken back."""
-        waiting = [waiter.envelope for waiter in self._waiters if isinstance(waiter, Waiting)]
-        for envelope in (*self.user, *waiting, *self.stashed):
-            if isinstance(envelope.message, Down | Unreachable | Reachable) and envelope.message.monitor == monitor:
-                if not self.withdraw(envelope):
-                    self._remove(envelope)
+        if not self._unbounded and not self._senders and not self.stashed:
+            return  # what nearly every demonitor finds: no news is queued at all
+        waiting = (waiter.envelope for waiter in self._senders.values())
+        news = [
+            envelope
+            for envelope in itertools.chain(self.user, waiting, self.stashed)
+            if isinstance(envelope.message, Down | Unreachable | Reachable) and envelope.message.monitor == monitor
+        ]
+        for envelope in news:
+            if not self.withdraw(envelope):
+                self._remove(envelope)
 
     def take_out(self, life: Incarnation) -> tuple[list[Envelope], list[Envelope]]:
         """Takes out the tells and asks that are meant for this life of the actor alone.
@@ -178,20 +255,20 @@ class Mailbox:
             return envelope.incarnation == life and envelope.kind <= Kind.ASK
 
         queued = [envelope for envelope in (*self.stashed, *self.user) if is_meant(envelope)]
-        waiters = [waiter for waiter in self._waiters if isinstance(waiter, Waiting) and is_meant(waiter.envelope)]
+        waiting = [waiter.envelope for waiter in self._senders.values() if is_meant(waiter.envelope)]
         for envelope in queued:
             self._remove(envelope)
-        for waiter in waiters:
-            self._waiters.remove(waiter)
-        if queued or waiters:
+        for envelope in waiting:
+            del self._senders[id(envelope)]
+        if queued or waiting:
             self.serve_waiters()
-        return queued, [waiter.envelope for waiter in waiters]
+        return queued, waiting
 
     def holds(self, host: HostId, ask_id: int) -> bool:
         """True when this ask of that host is queued here, set aside, or may be among those that wait for room."""
-        return self._find(host, ask_id) is not None or any(
-            not isinstance(waiter, Waiting) or waiter.envelope.is_ask_of(host, ask_id) for waiter in self._waiters
-        )
+        if self._peers or self._find(host, ask_id) is not None:
+            return True
+        return any(waiter.envelope.is_ask_of(host, ask_id) for waiter in self._senders.values())
 
     def take_back(self, host: HostId, ask_id: int) -> Envelope | None:
         """Takes out an ask that has not begun, since nobody waits for its reply any more; None if it is not here."""
@@ -202,14 +279,18 @@ class Mailbox:
         return envelope
 
     def _find(self, host: HostId, ask_id: int) -> Envelope | None:
-        return next((each for each in (*self.user, *self.stashed) if each.is_ask_of(host, ask_id)), None)
+        return next((each for each in itertools.chain(self.user, self.stashed) if each.is_ask_of(host, ask_id)), None)
 
     def _remove(self, envelope: Envelope) -> None:
+        is_bounded = envelope.kind <= Kind.ASK
         if envelope in self.stashed:
             self.stashed.remove(envelope)
-            self._bound += 1
+            self._bound += is_bounded
         else:
             self.user.remove(envelope)
+            if not is_bounded:
+                self._unbounded -= 1
+                self._bound -= 1
 
     # ---- the stash -----------------------------------------------------------------------------
 
@@ -228,14 +309,18 @@ class Mailbox:
         self.check_stash(envelope)
         self.stashed.append(envelope)
         self.taken -= 1
-        self._bound -= 1
+        if envelope.kind <= Kind.ASK:
+            self._bound -= 1
 
     def unstash_all(self) -> int:
         """Puts what was set aside in front again, in the order in which it was; returns how many these are."""
         count = len(self.stashed)
+        if not count:
+            return 0
+        self._unbounded += sum(each.kind > Kind.ASK for each in self.stashed)
+        self._bound = self.capacity + self._unbounded
         self.user.extendleft(reversed(self.stashed))
         self.stashed.clear()
-        self._bound = self.capacity
         return count
 
     def take_expired(self, now: float) -> list[Envelope]:
@@ -252,14 +337,12 @@ class Mailbox:
 
         Peers are offered room, so that what waits there comes and is turned away.
         """
-        waiters, self._waiters = self._waiters, deque()
-        left: list[Envelope] = []
-        for waiter in waiters:
-            if isinstance(waiter, Waiting):
-                left.append(waiter.envelope)
-            else:
-                waiter.offer_room(self.capacity)
-        return left
+        senders, self._senders = self._senders, OrderedDict()
+        peers, self._peers = self._peers, deque()
+        self._is_contended = bool(self._promised)
+        for peer in peers:
+            peer.offer_room(self.capacity)
+        return [sender.envelope for sender in senders.values()]
 
     def drain(self) -> list[Envelope]:
         """Everything that is queued, system lane first; the mailbox is empty afterwards."""
@@ -267,6 +350,7 @@ class Mailbox:
         left = [*self.system, *self.user]
         self.system.clear()
         self.user.clear()
+        self._unbounded, self._bound = 0, self.capacity
         return left
 
 

@@ -29,7 +29,7 @@ class Wire:
     def __init__(self, message_class: type[Message]) -> None:
         if not message_class.__pydantic_complete__:
             message_class.model_rebuild()
-            message_class.check_immutable()
+        message_class.check_immutable()  # making one may have completed the class, and nobody looked at its fields
         self.message_class = message_class
         self.name = wire_name(message_class)
         self.fields = tuple(message_class.model_fields)
@@ -54,12 +54,14 @@ class Message(BaseModel):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
-        if cls.__pydantic_generic_metadata__["args"]:
+        generic = cls.__pydantic_generic_metadata__
+        if generic["args"] and generic["origin"] is Request:
             return  # `Request[Answer]` itself is no message, only the base of one
         for name in cls.model_fields:
             if name in _TAKEN:
                 raise InvalidMessage(f"{cls.__qualname__}.{name}: every message has a {name!r} of its own; rename it")
-        _registry[wire_name(cls)] = cls
+        if not generic["args"]:  # `Box[Item]` goes by a name that the Item of another module shares
+            _registry[wire_name(cls)] = cls
         if cls.__pydantic_complete__:
             cls.check_immutable()  # else on first use, when the classes that it names are defined
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -48,7 +48,7 @@ class Peer:
         settings: LinkSettings | None,
     ) -> None:
         self.host = host
-        self._overflow: dict[ActorId, deque[Envelope]] = {}
+        self._overflow: dict[ActorId, OrderedDict[int, Envelope]] = {}
         self._flushing = False
         self._is_silent = False
         self._found_dead = found_dead
@@ -86,7 +86,7 @@ class Peer:
         """Sends, or keeps what must wait until the link has room."""
         envelope.holder = self
         if self._must_wait(envelope) or not self.link.send(envelope):
-            self._overflow.setdefault(envelope.receiver, deque()).append(envelope)
+            self._overflow.setdefault(envelope.receiver, OrderedDict())[id(envelope)] = envelope
             return
         if self._pump_soon is not None and envelope.kind == Kind.ASK:
             self._pump()  # somebody waits for it: not even until the loop's next round
@@ -105,9 +105,8 @@ class Peer:
     def withdraw(self, envelope: Envelope) -> bool:
         """See envelope.Holder."""
         waiting = self._overflow.get(envelope.receiver)
-        if waiting is None or envelope not in waiting:
+        if waiting is None or waiting.pop(id(envelope), None) is None:
             return self.link.withdraw(envelope)
-        waiting.remove(envelope)
         if not waiting:
             del self._overflow[envelope.receiver]
         return True
@@ -121,8 +120,8 @@ class Peer:
         """Sends what waited. One full receiver must not hold up the others, so each is tried."""
         self._flushing = False
         for receiver, waiting in list(self._overflow.items()):
-            while waiting and not self.link.is_closed and self.link.send(waiting[0]):
-                waiting.popleft()
+            while waiting and not self.link.is_closed and self.link.send(next(iter(waiting.values()))):
+                waiting.popitem(last=False)
             if not waiting:
                 del self._overflow[receiver]
 
@@ -349,7 +348,10 @@ class Peer:
             if envelope.kind <= Kind.ASK:
                 self._runtime.delivery.dead(envelope, Outcome.LOST)  # behind a gap that nobody will fill
         waited, self._overflow = self._overflow, {}
-        return [*remains.rows, *((envelope, RowState.UNSENT) for waiting in waited.values() for envelope in waiting)]
+        return [
+            *remains.rows,
+            *((envelope, RowState.UNSENT) for waiting in waited.values() for envelope in waiting.values()),
+        ]
 
     def end(self) -> None:
         """Stops everything that keeps the link going."""
@@ -369,12 +371,12 @@ class Peer:
 
 
 class _RemoteWaiter:
-    """A peer whose messages wait for room in a mailbox here. Worth waking only for a good part of it,
-    since each wake costs a call there and one back."""
+    """A peer whose messages wait for room here. Worth waking only for some: it costs a call there and one back."""
 
     __slots__ = ("_actor", "_link")
 
     share = 0.5
+    enough = 32
 
     def __init__(self, link: Link[Envelope], actor: ActorId) -> None:
         self._link = link

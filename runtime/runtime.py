@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import threading
 from collections.abc import Callable, Coroutine
 from functools import partial
+from threading import get_ident
 from typing import Any, TypeVar
 
 from regrow.runtime import telemetry
@@ -27,7 +27,7 @@ from regrow.runtime.context import current
 from regrow.runtime.dead_letters import DeadLetters
 from regrow.runtime.delivery import Delivery, Directory
 from regrow.runtime.envelope import Envelope, Kind, Origin, mark_handled
-from regrow.runtime.errors import AskFailed, Closed, InvalidMessage, MailboxFull, Misuse, RegrowError
+from regrow.runtime.errors import AskFailed, Closed, InvalidMessage, MailboxFull, Misuse, RegrowError, not_in_a_thread
 from regrow.runtime.lifecycle import Crashed, ExitReason, Killed, NoProc, Shutdown, crashed
 from regrow.runtime.message import Message, Request
 from regrow.runtime.names import Names
@@ -65,7 +65,7 @@ class Runtime:
     ) -> None:
         self.host = host
         self.loop = asyncio.get_running_loop()
-        self.thread_id = threading.get_ident()
+        self.thread_id = get_ident()
         self.origin = Origin(principal=principal)
         self.cells: dict[ActorId, Cell] = {}
         self.dead_letters = DeadLetters(self.loop.time, self.loop.call_later)
@@ -118,7 +118,11 @@ class Runtime:
         """On whose behalf something is sent now: the turn that runs, or the process itself."""
         ctx = current.get()
         if ctx is not None:
-            return ctx.origin()
+            origin = ctx.origin()
+            if origin.trace or telemetry.spans.are_made:  # else nothing is traced, and asking costs more than this
+                trace = telemetry.outgoing()
+                return origin.under(trace) if trace and trace != origin.trace else origin
+            return origin
         trace = telemetry.outgoing()
         return Origin(principal=self.origin.principal, trace=trace) if trace else self.origin
 
@@ -156,7 +160,9 @@ class Runtime:
         return None if resolving and actor in resolving else self.cells.get(actor)
 
     def envelope(self, kind: Kind, target: Address, message: Message) -> Envelope:
-        """What is sent to `target` from here and now. Raises Closed, InvalidMessage and NotAllowed."""
+        """What is sent to `target` from here and now. Raises Misuse, Closed, InvalidMessage and NotAllowed."""
+        if get_ident() != self.thread_id:
+            raise not_in_a_thread("send")
         if self.closed:
             raise Closed("this app has stopped; start it again before sending")
         if type(message) not in self._sendable[kind]:
@@ -175,6 +181,7 @@ class Runtime:
             raise InvalidMessage(
                 f"{target.actor} was sent {message!r}; send an instance of a class derived from {expected.__name__}"
             )
+        message.wire()  # looks into fields whose types were not known yet when the class was defined
         self._sendable[kind].add(type(message))
 
     def capacity(self, actor: ActorId) -> int:
@@ -242,7 +249,9 @@ class Runtime:
             await child.wait_ended()
 
     def stop_actor(self, target: Address, reason: ExitReason | None, grace_s: float | None) -> None:
-        """Tells an actor to end in order."""
+        """Tells an actor to end in order. Raises Misuse in a thread, and NotAllowed."""
+        if get_ident() != self.thread_id:
+            raise not_in_a_thread("stop others")
         stop = Stop(reason=reason if reason is not None else Shutdown(), grace_s=grace_s)
         signal = Envelope(Kind.SIGNAL, target.actor, stop, self.current_origin(), incarnation=target.incarnation)
         self.delivery.check(signal)
@@ -297,13 +306,13 @@ class Runtime:
     async def aclose(self) -> None:
         """Ends everything that is left in this process; asks that wait get Closed."""
         self.closed = True
+        self.asking.fail_all()  # first, or those whose receiver is looked for would hear that a host was lost
         self.delivery.close()
         for cell in list(self.cells.values()):
             cell.kill("the runtime closed")
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.asking.fail_all()
         for cell in list(self.cells.values()):
             self.drop(cell, Killed(detail="the runtime closed"))
         self.dead_letters.sum_up()

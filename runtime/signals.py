@@ -10,14 +10,26 @@ from typing import TYPE_CHECKING
 
 from regrow.runtime import errors
 from regrow.runtime.address import ActorId, HostId, Incarnation
+from regrow.runtime.contain import text_of, travelling
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.errors import AskFailed, Bug, RegrowError
+from regrow.runtime.immutable import wire_name
 from regrow.runtime.lifecycle import Crashed, Exited, ExitReason
 from regrow.runtime.message import Message
 
 if TYPE_CHECKING:
     from regrow.runtime.cell import Cell
     from regrow.runtime.runtime import Runtime
+
+
+Detail = str | int | float | bool | bytes | None
+"""An attribute of a refusal that comes along when it travels."""
+
+MAX_DETAILS = 16
+"""How many of them do."""
+MAX_DETAIL_CHARS = 2_000
+"""The longest of them."""
+MAX_DETAIL_INT = 2**63
 
 
 class Watch(Message):
@@ -99,7 +111,8 @@ class RingFound(Message):
 class Failure(Message):
     """What an asker gets instead of a reply.
 
-    With a `reason` it becomes AskFailed; else `error` names the class to raise and `text` says why.
+    With a `reason` it becomes AskFailed; else `error` names the class to raise, `text` says why, Our own
+    errors go by their bare name, others as `module:qualname`.
     """
 
     error: str
@@ -110,7 +123,18 @@ class Failure(Message):
         """The exception that the asker sees, the same on every engine."""
         if self.reason is not None:
             return AskFailed(actor, self.reason, self.text)
-        return _rebuilt(_refusals().get(self.error, errors.Refused), self.text, actor)
+        error = _rebuilt(_class_named(self.error), self.text)
+        if isinstance(self, DetailedFailure):
+            error.__dict__.update(self.details)
+        if isinstance(error, _NAMES_AN_ACTOR):
+            error.actor = actor
+        return error
+
+
+class DetailedFailure(Failure):
+    """A failure whose error has attributes; those that are plain and small come along."""
+
+    details: tuple[tuple[str, Detail], ...]
 
 
 def act_on(cell: Cell, signal: object) -> None:
@@ -188,7 +212,22 @@ def exit_of(cell: Cell, reason: ExitReason) -> Envelope:
 
 def failure_of(error: RegrowError) -> Failure:
     """A refusal or misuse as a value that travels."""
-    return Failure(error=type(error).__name__, text=str(error))
+    cls = type(error)
+    name = cls.__name__ if cls.__module__ == errors.__name__ else wire_name(cls)
+    details = [
+        (attribute, travelling(value) if isinstance(value, str) else value)
+        for attribute, value in vars(error).items()
+        if _is_detail(value)
+    ]
+    if not details:
+        return Failure(error=name, text=text_of(error))
+    return DetailedFailure(error=name, text=text_of(error), details=tuple(details[:MAX_DETAILS]))
+
+
+def _is_detail(value: object) -> bool:
+    if type(value) in (str, bytes):
+        return len(value) <= MAX_DETAIL_CHARS  # type: ignore[arg-type] # one of the two
+    return value is None or type(value) in (bool, float) or (type(value) is int and abs(value) < MAX_DETAIL_INT)
 
 
 def end_text(actor: str, incarnation: int, reason: ExitReason, message_type: str, what_next: str) -> str:
@@ -205,27 +244,30 @@ def end_text(actor: str, incarnation: int, reason: ExitReason, message_type: str
     return f"{actor}{life} {died}; {what_next}; not retried, since Agent delivers at most once"
 
 
-def _refusals() -> dict[str, type[RegrowError]]:
-    """Every error class that a receiver may answer with, by name; users may derive from Refused."""
-    found: dict[str, type[RegrowError]] = {
-        cls.__name__: cls
-        for cls in (errors.InvalidMessage, errors.AskCycle, errors.CallingSelf, errors.Closed, errors.MailboxFull)
-    }
+def _class_named(name: str) -> type[RegrowError]:
+    """The class that a receiver raised: one of ours, or a user's of that very module; Refused if it is unknown here."""
+    if (ours := _OURS.get(name)) is not None:
+        return ours
+    found: type[RegrowError] = errors.Refused
     pending: list[type[errors.Refused]] = [errors.Refused]
     while pending:
         cls = pending.pop()
-        found.setdefault(cls.__name__, cls)
-        pending.extend(cls.__subclasses__())
+        if wire_name(cls) == name or (found is errors.Refused and cls.__name__ == name):
+            found = cls
+        pending.extend(reversed(cls.__subclasses__()))  # so that of two with one name, the one made last is found
     return found
 
 
-def _rebuilt(cls: type[RegrowError], text: str, actor: str) -> RegrowError:
-    """The error without running its constructor, whose arguments are not known here; its text is."""
-    error = cls.__new__(cls)
-    Exception.__init__(error, text)
-    if isinstance(error, _NAMES_AN_ACTOR):
-        error.actor = actor
+def _rebuilt(cls: type[RegrowError], text: str) -> RegrowError:
+    """The error without running its class's own code, whose arguments are not known here; its text is."""
+    builtin = next(ancestor for ancestor in cls.__mro__ if ancestor.__module__ == "builtins")
+    error: RegrowError = builtin.__new__(cls)  # type: ignore[call-overload] # Exception, or what a user mixed in
+    error.args = (text,)
     return error
 
 
+_OURS: dict[str, type[RegrowError]] = {
+    cls.__name__: cls
+    for cls in (errors.InvalidMessage, errors.AskCycle, errors.CallingSelf, errors.Closed, errors.MailboxFull)
+}
 _NAMES_AN_ACTOR = (errors.AskCycle, errors.CallingSelf, errors.MailboxFull, errors.StashFull, errors.SlotsFull)

@@ -36,6 +36,14 @@ EXIT_REASON = "regrow.exit.reason"
 RESTARTS = "regrow.supervisor.restarts"
 DELAY_S = "regrow.supervisor.delay_s"
 
+
+class Spans:
+    """Whether a turn of this process ever made a span."""
+
+    are_made = False
+
+
+spans = Spans()
 _tracer = trace.get_tracer("regrow")
 _propagator = TraceContextTextMapPropagator()
 
@@ -58,6 +66,7 @@ def trace_id(traceparent: str) -> str:
 @contextmanager
 def span(name: str, traceparent: str, attributes: Mapping[str, str | int | float | bool]) -> Iterator[None]:
     """A span below the one that `traceparent` names, or below the current one when it is empty."""
+    spans.are_made = True
     parent = _propagator.extract({"traceparent": traceparent}) if traceparent else None
     with _tracer.start_as_current_span(name, context=parent, attributes=dict(attributes)):
         yield

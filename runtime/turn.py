@@ -67,9 +67,16 @@ def runs_beside(cell: Cell, envelope: Envelope) -> bool:
 def start_turn_beside(cell: Cell, envelope: Envelope) -> None:
     """Handles one envelope in a task of its own."""
     cell.in_turn[envelope] = None  # at once: the life may end before the task's first step
+    turns, behavior = cell.turns, cell.behavior  # of this life: one that is killed and does not let go outlives it
     task = cell.spawn_task(run_turn(cell, envelope))
-    cell.turns[task] = None
-    task.add_done_callback(lambda done: cell.turns.pop(done, None))
+    turns[task] = None
+
+    def done(task: asyncio.Task[None]) -> None:
+        turns.pop(task, None)
+        if not task.cancelled() and (error := task.exception()) is not None and cell.behavior is behavior:
+            cell.broke(error)
+
+    task.add_done_callback(done)
 
 
 async def run_turn(cell: Cell, envelope: Envelope) -> None:

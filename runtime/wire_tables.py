@@ -267,7 +267,7 @@ def _fits(kind: Kind, cls: type | None) -> bool:
     if kind is Kind.ASK:
         return issubclass(cls, Request)
     if kind is Kind.FAILURE:
-        return cls is Failure
+        return issubclass(cls, Failure)
     if kind is Kind.SIGNAL:
         return cls.__module__.startswith("regrow.runtime.")
     return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -229,3 +230,11 @@ def test_a_parameter_that_can_be_no_named_field_is_refused() -> None:
     told = "every message has a 'copy' of its own"
     with pytest.warns(UserWarning, match="shadows"), pytest.raises(InvalidMessage, match=told):
         agent(taken)
+
+
+def test_a_function_that_yields_is_refused() -> None:
+    async def parts(text: str) -> AsyncIterator[str]:
+        yield text
+
+    with pytest.raises(InvalidAgent, match="parts yields, and what a handler gives is one reply"):
+        agent(parts)

@@ -19,6 +19,7 @@ from regrow.runtime.message import Message, Request
 from regrow.runtime.reply_slot import ReplySlot
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
     from contextlib import AbstractContextManager
 
 
@@ -71,7 +72,7 @@ def test_a_message_that_is_not_known_yet_is_refused_and_named() -> None:
 
         class Clerk(Agent):
             @on
-            async def answer(self, question: Later) -> str:  # type: ignore[name-defined]  # noqa: F821
+            async def answer(self, question: Later) -> str:  # type: ignore[name-defined] # noqa: F821
                 return "yes"
 
 
@@ -244,3 +245,72 @@ def test_a_reply_slot_of_another_type_is_refused() -> None:
             @on
             async def answer(self, question: Question, ctx: Context) -> ReplySlot[int]:
                 raise NotImplementedError
+
+
+# ---- what would never run, or never be answered --------------------------------------------------
+
+
+class Unchecked:
+    """What nobody can check a reply against."""
+
+
+class Asked(Request[Unchecked]):
+    """Expects one of those."""
+
+
+def test_a_reply_that_could_not_be_checked_is_refused_with_its_type() -> None:
+    with refused(
+        "Clerk.answer: Asked expects Unchecked, and no reply can be of that type; "
+        "make it a Message, a frozen dataclass, or a type such as str or tuple[int, ...]"
+    ):
+
+        class Clerk(Agent):
+            @on
+            async def answer(self, asked: Asked) -> Unchecked:
+                return Unchecked()
+
+
+class Summary(Message):
+    """A reply with a part that is defined below."""
+
+    part: Part | None = None
+
+
+class AskedSummary(Request[Summary]):
+    """Expects that one."""
+
+
+def test_a_reply_whose_parts_are_not_defined_yet_is_no_mistake() -> None:
+    class Clerk(Agent):
+        @on
+        async def answer(self, asked: AskedSummary) -> Summary:
+            return Summary()
+
+    assert AskedSummary in Clerk.handlers
+
+
+class Part(Message):
+    """What `Summary` names."""
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+def test_a_handler_that_yields_is_refused(is_async: bool) -> None:
+    async def parts(self: Any, question: Question) -> AsyncIterator[str]:
+        yield "yes"
+
+    def plain_parts(self: Any, question: Question) -> Iterator[str]:
+        yield "yes"
+
+    handler = parts if is_async else plain_parts
+    with pytest.raises(InvalidAgent, match="yields, and what a handler gives is one reply; return a tuple"):
+        type("Clerk", (Agent,), {"answer": on(handler)})
+
+
+@pytest.mark.parametrize("kind", [classmethod, staticmethod])
+@pytest.mark.parametrize("outside", [True, False])
+def test_a_handler_that_is_not_called_on_its_agent_is_refused(kind: Any, outside: bool) -> None:
+    async def answer(question: Question, ctx: Context) -> str:
+        return "yes"
+
+    with pytest.raises(InvalidAgent, match=rf"Clerk.answer is a {kind.__name__}, .* take the @{kind.__name__} away"):
+        type("Clerk", (Agent,), {"answer": kind(on(answer)) if outside else on(kind(answer))})

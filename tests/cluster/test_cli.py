@@ -391,7 +391,6 @@ def test_run_ends_with_the_reason_of_its_root(
         return Ended(app="desk", engine="inline", reason=reason)
 
     monkeypatch.setattr(cli_run, "run", run)
-    monkeypatch.setattr(cli_run, "limit_exit", lambda code: None)
 
     said = regrow("run", "desk:app", "--json")
 

@@ -16,8 +16,9 @@ pytestmark = pytest.mark.slow
 PROGRAM = """\
 import asyncio
 import sys
+import threading
 
-from regrow import Agent, App, Context, agent
+from regrow import Agent, App, Context, Supervisor, agent, child
 
 
 class Pupil(Agent):
@@ -32,6 +33,13 @@ async def greet(name: str) -> str:
     return f"hello {name}"
 
 
+@agent
+def block(text: str) -> str:
+    print("blocked", flush=True)
+    threading.Event().wait()
+    return text
+
+
 class Ready(Agent):
     async def started(self, ctx: Context) -> None:
         print("runs", flush=True)
@@ -39,6 +47,8 @@ class Ready(Agent):
 
 app = App("program", *([Pupil] if "hang" in sys.argv else [greet, Ready]))
 other = App("other", greet)
+if "block" in sys.argv:
+    app = App("program", Supervisor(children=[child(block, shutdown_s=0.1), child(Ready)]))
 
 if __name__ == "__main__":
     try:
@@ -98,6 +108,20 @@ def test_a_program_that_runs_its_app_is_seen_asked_and_stopped(shell: Shell, pro
     assert [node["id"] for node in seen["tree"][0]["children"]] == ["program/greet", "program/ready"]
     assert stopped["reason"]["kind"] == "shutdown"
     assert (code, out.splitlines()[-1]) == (0, "ended: Shutdown (interrupted)")
+    assert "Traceback" not in err
+
+
+def test_ctrl_c_ends_a_program_whose_handler_never_returns(shell: Shell, programs: list[Program]) -> None:
+    programs.append(Program(shell, "program.py", "block"))
+    programs[0].out.wait("runs")
+    until_now(lambda: shell.json("ps", "program")["state"] == "running", "the app runs")
+    asked = shell.regrow("ask", "program/block", "x", "--timeout", "0.2")
+    assert "did not answer block.Request within 0.2 s" in asked.stderr
+
+    programs[0].process.send_signal(signal.SIGINT)
+    code, out, err = programs[0].wait_end()
+
+    assert (code, out.splitlines()) == (0, ["runs", "blocked", "ended: Shutdown (interrupted)"])
     assert "Traceback" not in err
 
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
+from regrow.runtime.cell import State
 from regrow.runtime.context import Timer
-from regrow.runtime.errors import Misuse
+from regrow.runtime.errors import MailboxFull, Misuse
 from regrow.runtime.lifecycle import Normal
+from regrow.runtime.mailbox import MailboxSettings
 from regrow.runtime.message import Message
 from regrow.runtime.testing import pass_time, virtual
-from tests.runtime.scripted import Echo, Note, Process, settle
+from tests.runtime.scripted import Echo, Note, Process, Scripted, settle
 
 if TYPE_CHECKING:
     from regrow.runtime.context import CellContext
@@ -162,6 +164,29 @@ async def test_the_origin_of_a_turn_is_made_once() -> None:
     assert same == [True]
 
 
+@virtual
+async def test_a_turn_tells_and_asks_with_all_that_a_ref_offers() -> None:
+    process, ids, waited_s = Process(), list[str | None](), list[float]()
+
+    async def note_id(message: Message, ctx: CellContext) -> str:
+        ids.append(ctx.command_id)
+        return ""
+
+    async def handle(message: Message, ctx: CellContext) -> str:
+        await ctx.ask("clerk", Echo(), command_id="order-7")
+        began_s = asyncio.get_running_loop().time()
+        with pytest.raises(MailboxFull):
+            await ctx.tell("full", Note(), send_timeout_s=0.5)
+        waited_s.append(asyncio.get_running_loop().time() - began_s)
+        return ""
+
+    await process.start("clerk", note_id)
+    await process.start("full", mailbox=MailboxSettings(capacity=0))
+    await (await process.start("asker", handle)).ask(Echo())
+
+    assert (ids, waited_s) == (["order-7"], [0.5])
+
+
 # ---- threads -------------------------------------------------------------------------------------
 
 
@@ -174,8 +199,15 @@ async def test_the_origin_of_a_turn_is_made_once() -> None:
         lambda ctx: ctx.demonitor(1),
         lambda ctx: ctx.link("desk/other"),
         lambda ctx: ctx.unlink("desk/other"),
+        lambda ctx: ctx.trap_exits(),
+        lambda ctx: ctx.ref("desk/other").tell_nowait(Note()),
+        lambda ctx: asyncio.run(ctx.ref("desk/other").tell(Note())),
+        lambda ctx: asyncio.run(ctx.ref("desk/other").ask(Echo())),
     ],
-    ids=["tell_nowait", "after", "monitor", "demonitor", "link", "unlink"],
+    ids=[
+        *("tell_nowait", "after", "monitor", "demonitor", "link", "unlink", "trap_exits"),
+        *("tell_nowait of a ref", "tell of a ref", "ask of a ref"),
+    ],
 )
 def test_what_is_not_safe_in_a_thread_says_so_there(use: Callable[[Any], object]) -> None:
     @virtual
@@ -209,3 +241,36 @@ async def test_an_actor_may_stop_itself_from_a_thread_and_ends_after_its_turn() 
     assert await clerk.ask(Echo()) == "done"
     await settle()
     assert ends == [Normal()]
+
+
+@virtual
+async def test_an_actor_that_stops_itself_from_a_thread_beside_other_turns_ends_after_them() -> None:
+    process, ends = Process(), list[object]()
+    process.runtime.on_root_exit = lambda cell, reason: ends.append(reason)
+
+    async def handle(message: Message, ctx: CellContext) -> str:
+        await asyncio.get_running_loop().run_in_executor(None, ctx.stop)
+        await pass_time(1.0)
+        return "done"
+
+    clerk = await process.start("clerk", Scripted(handle, beside=(Echo,)))
+
+    assert await asyncio.gather(clerk.ask(Echo()), clerk.ask(Echo())) == ["done", "done"]
+    await settle()
+    assert ends == [Normal()]
+
+
+@virtual
+async def test_nobody_is_stopped_from_a_thread() -> None:
+    process = Process()
+    await process.start("other")
+
+    async def handle(message: Message, ctx: CellContext) -> str:
+        stop = ctx.ref("other").stop
+        with pytest.raises(Misuse, match="runs in a thread and can not stop others"):
+            await asyncio.get_running_loop().run_in_executor(None, lambda: asyncio.run(stop()))
+        return ""
+
+    await (await process.start("clerk", handle)).ask(Echo())
+
+    assert process.state("other") is State.RUNNING

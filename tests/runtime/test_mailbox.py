@@ -29,8 +29,9 @@ class Dropped:
 class Peer:
     """A waiter elsewhere, for whom waking is worth while only when a part of the mailbox is free."""
 
-    def __init__(self, share: float = 0.5) -> None:
+    def __init__(self, share: float = 0.5, enough: int = 32) -> None:
         self.share = share
+        self.enough = enough
         self.offers: list[int] = []
 
     def offer_room(self, room: int) -> None:
@@ -39,6 +40,20 @@ class Peer:
 
 def mailbox(capacity: int = 2, overflow: Overflow = Overflow.BLOCK, dropped: Dropped | None = None) -> Mailbox:
     return Mailbox(MailboxSettings(capacity, overflow), dropped if dropped is not None else Dropped())
+
+
+def full(capacity: int) -> Mailbox:
+    box = mailbox(capacity)
+    for n in range(capacity):
+        box.offer(tell(n))
+    return box
+
+
+def by_link(n: int) -> Envelope:
+    """A tell that came from another process."""
+    envelope = tell(n)
+    envelope.mark = lambda: None
+    return envelope
 
 
 def down(monitor: int) -> Envelope:
@@ -72,6 +87,21 @@ def test_the_bound_counts_the_messages_of_all_senders_together() -> None:
     assert taken(box) == [0, 1]
 
 
+def test_downs_and_ticks_take_no_room_from_messages() -> None:
+    box = mailbox(capacity=2)
+    for monitor in range(3):
+        box.put(down(monitor))
+
+    outcomes = [box.offer(tell(n)) for n in range(3)]
+    box.remove_news(0)
+    box.take()
+
+    assert outcomes == [Outcome.TAKEN, Outcome.TAKEN, Outcome.FULL]
+    assert box.offer(tell(3)) is Outcome.FULL
+    assert taken(box) == [0, 1]
+    assert [box.offer(tell(n)) for n in range(3)] == [Outcome.TAKEN, Outcome.TAKEN, Outcome.FULL]
+
+
 @pytest.mark.parametrize(
     ("overflow", "outcome", "kept", "dropped", "reasons"),
     [
@@ -97,7 +127,7 @@ def test_a_full_mailbox_does_as_its_policy_says(
 
 def test_drop_oldest_never_throws_away_a_down() -> None:
     thrown = Dropped()
-    box = mailbox(2, Overflow.DROP_OLDEST, thrown)
+    box = mailbox(1, Overflow.DROP_OLDEST, thrown)
     box.put(down(1))
     box.offer(tell(1))
 
@@ -109,7 +139,7 @@ def test_drop_oldest_never_throws_away_a_down() -> None:
 
 def test_drop_oldest_drops_the_new_message_where_nothing_else_may_go() -> None:
     thrown = Dropped()
-    box = mailbox(2, Overflow.DROP_OLDEST, thrown)
+    box = mailbox(0, Overflow.DROP_OLDEST, thrown)
     for monitor in (1, 2):
         box.put(down(monitor))
 
@@ -180,19 +210,27 @@ def test_a_message_that_is_in_the_mailbox_can_not_be_taken_back() -> None:
     assert taken(box) == [1]
 
 
-def test_when_the_first_in_line_gives_up_the_next_is_served_at_once() -> None:
-    box, served = mailbox(capacity=4), list[int]()
-    for n in range(4):
-        box.offer(tell(n))
-    box.wait_room(Peer(share=0.5))
-    patient = waiting(box, 9, served)
-    box.take()
-    assert served == []  # the peer in front of it needs two places
+class Looked(Waiting):
+    """A sender that waits, and counts how often anybody looks what with."""
 
-    box.take()
+    __slots__ = ()
+    looks = 0
 
-    assert served == [9]
-    assert not box.withdraw(patient)
+    def __getattribute__(self, name: str) -> object:
+        Looked.looks += name == "envelope"
+        return super().__getattribute__(name)
+
+
+def test_taking_back_one_of_many_that_wait_looks_at_no_other() -> None:
+    box = mailbox(capacity=1)
+    envelopes = [tell(n) for n in range(101)]
+    box.offer(envelopes[0])
+    for envelope in envelopes[1:]:
+        box.wait_room(Looked(envelope, box.put, lambda: None))
+    Looked.looks = 0
+
+    assert box.withdraw(envelopes[-1])
+    assert Looked.looks == 0
 
 
 def test_a_peer_is_woken_only_when_its_share_is_free() -> None:
@@ -206,6 +244,69 @@ def test_a_peer_is_woken_only_when_its_share_is_free() -> None:
     box.take()
 
     assert (offers_after_one, peer.offers) == ([], [2])
+
+
+def test_room_for_32_is_worth_waking_a_peer_for_however_large_the_mailbox_is() -> None:
+    box, peer = full(1_000), Peer()
+    box.wait_room(peer)
+
+    for _ in range(31):
+        box.take()
+    assert peer.offers == []
+    box.take()
+
+    assert peer.offers == [32]
+
+
+def test_a_mailbox_with_room_is_not_full_for_senders_here_because_a_peer_waits_for_more_of_it() -> None:
+    box, peer, served = full(1_000), Peer(), list[int]()
+    box.wait_room(peer)
+    waiting(box, 1_000, served)
+
+    box.take()
+    assert (served, peer.offers) == ([1_000], [])
+    box.take()
+    box.take()
+
+    assert box.offer(tell(1_001)) is Outcome.TAKEN
+
+
+def test_senders_here_do_not_keep_a_peer_waiting_for_ever_nor_take_the_room_it_was_told_of() -> None:
+    box, peer = full(1_000), Peer()
+    box.wait_room(peer)
+    for n in range(2_000):
+        waiting(box, n, [])
+
+    for _ in range(64):
+        box.take()
+    assert peer.offers == [32]
+    came = [box.offer(by_link(n)) for n in range(33)]
+
+    assert came == [Outcome.TAKEN] * 32 + [Outcome.FULL]
+    assert len(box) == 1_000
+
+
+def test_room_that_a_peer_was_told_of_and_never_uses_goes_to_others_in_the_end() -> None:
+    box, served = full(4), list[int]()
+    box.wait_room(Peer())
+    box.take()
+    box.take()  # the peer is told of two places
+    for n in range(6):
+        waiting(box, n, served)
+    assert served == []
+
+    for _ in range(4):
+        box.take()
+
+    assert len(box) == 4
+
+
+def test_room_that_a_peer_was_told_of_is_everybodys_once_the_mailbox_is_empty() -> None:
+    box = full(4)
+    box.wait_room(Peer())
+    taken(box)
+
+    assert [box.offer(tell(n)) for n in range(4)] == [Outcome.TAKEN] * 4
 
 
 def test_a_peer_that_asks_a_mailbox_with_room_is_served_at_once() -> None:

@@ -7,8 +7,9 @@ import datetime
 import enum
 import sys
 import types
+import typing
 import uuid
-from typing import Annotated, Any, Literal, NewType, Optional
+from typing import Annotated, Any, Generic, Literal, NewType, Optional, TypeVar
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -18,9 +19,11 @@ from regrow.runtime.immutable import importable_module, is_plain, mutable_part, 
 from regrow.runtime.lifecycle import Crashed, ExitReason, Killed, Normal
 from regrow.runtime.message import Message, Request, registered, reply_type
 from regrow.runtime.ref import ActorRef
-from tests.runtime.scripted import Echo, Note
+from regrow.runtime.testing import virtual
+from tests.runtime.scripted import Echo, Note, Process
 
 Cents = NewType("Cents", int)
+T = TypeVar("T")
 
 
 class Colour(enum.Enum):
@@ -40,6 +43,17 @@ class Melting:
 @dataclasses.dataclass(frozen=True)
 class FrozenShell:
     inside: list[int]
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenTree:
+    below: tuple[FrozenTree, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class MeltingTree:
+    below: tuple[MeltingTree, ...]
+    leaves: list[int]
 
 
 class FrozenModel(BaseModel):
@@ -79,7 +93,9 @@ IMMUTABLE = [
     Note,
     ActorRef,
     tuple[Note | Frozen, ...],
+    tuple[()],
     ExitReason,
+    FrozenTree,
 ]
 
 MUTABLE = [
@@ -97,6 +113,11 @@ MUTABLE = [
     (Plain, "Plain"),
     (Any, "Any"),
     (object, "object"),
+    (tuple, "what a tuple of no named type holds"),
+    (frozenset, "what a frozenset of no named type holds"),
+    (vars(typing)["Tuple"], "what a Tuple of no named type holds"),
+    (vars(typing)["FrozenSet"], "what a FrozenSet of no named type holds"),
+    (MeltingTree, "MeltingTree"),
 ]
 
 
@@ -153,6 +174,24 @@ def test_a_forward_reference_is_checked_on_first_use_when_it_hides_a_list() -> N
     assert module.Tree.wire().fields == ("leaves",)
     with pytest.raises(InvalidMessage, match=r"Late\.parts is declared list\[int\]"):
         module.Late.wire()
+
+
+@virtual
+async def test_a_message_whose_forward_reference_hides_a_list_is_refused_when_it_is_sent_in_one_process() -> None:
+    module = _module_with("class Late(Message):\n    parts: 'Parts'\n\nParts = list[int]\n")
+    clerk = await Process().start("clerk")
+
+    with pytest.raises(InvalidMessage, match=r"Late\.parts is declared list\[int\]"):
+        clerk.tell_nowait(module.Late(parts=[1]))
+
+
+class Box(Message, Generic[T]):
+    held: T
+
+
+def test_a_generic_message_is_checked_when_it_is_given_its_type() -> None:
+    with pytest.raises(InvalidMessage, match=r"Box\[list\[int\]\]\.held is declared list\[int\]"):
+        Box[list[int]]
 
 
 def test_a_message_may_hold_its_own_class() -> None:

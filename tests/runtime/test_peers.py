@@ -164,6 +164,28 @@ async def test_a_deadline_crosses_and_the_late_reply_is_a_dead_letter_where_it_w
     assert here.reasons() == {"late_reply": 1}
 
 
+class SoldOut(Refused):
+    """A refusal of a user that says more than its text."""
+
+    def __init__(self, item: str, *, again_in_days: int) -> None:
+        super().__init__(f"no more {item}")
+        self.item = item
+        self.again_in_days = again_in_days
+
+
+@virtual
+async def test_a_refusal_has_its_class_and_attributes_wherever_it_was_raised() -> None:
+    async def refuse(message: Message, ctx: CellContext) -> str:
+        raise SoldOut("pears", again_in_days=3)
+
+    here, there = await two(World(), scripted(refuse))
+
+    for node in (here, there):
+        with pytest.raises(SoldOut, match="no more pears") as refusal:
+            await node.ref("desk/clerk").ask(Echo())
+        assert (refusal.value.item, refusal.value.again_in_days) == ("pears", 3)
+
+
 @virtual
 async def test_an_ask_circle_over_two_processes_is_found() -> None:
     caught: list[str] = []

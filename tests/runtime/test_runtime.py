@@ -9,7 +9,7 @@ import pytest
 
 from regrow.runtime.address import ActorId, Address
 from regrow.runtime.cell import State
-from regrow.runtime.envelope import Kind, Origin
+from regrow.runtime.envelope import Envelope, Kind, Origin
 from regrow.runtime.errors import AskFailed, AskTimeout, Closed, InvalidMessage, MailboxFull, NotAllowed
 from regrow.runtime.lifecycle import NoProc
 from regrow.runtime.mailbox import MailboxSettings, Overflow
@@ -505,7 +505,58 @@ async def test_closing_gives_up_messages_whose_receiver_is_looked_for() -> None:
     await asyncio.wait([telling, asking], timeout=1.0)
 
     assert telling.done() and asking.done()
+    with pytest.raises(Closed, match="the app stopped before clerk had answered Echo"):
+        asking.result()
     assert process.dead == {"host_lost": 2}
+
+
+class Broken(Searching):
+    """A Directory that fails with what nobody expects of one."""
+
+    async def locate(self, actor: ActorId) -> Any:
+        await self.found.wait()
+        raise OSError("the line is dead")
+
+
+@virtual
+async def test_a_look_up_that_breaks_ends_what_waits_for_it_and_not_what_is_sent_later() -> None:
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, report: reported.append(report))
+    process, directory = Process(), Broken()
+    process.runtime.delivery.directory = directory
+    asking = asyncio.ensure_future(process.ref("clerk").ask(Echo()))
+    await settle()
+
+    directory.found.set()
+    with pytest.raises(AskFailed, match="clerk does not exist"):
+        await asking
+    await process.start("clerk")
+
+    assert await process.ref("clerk").ask(Echo(text="hello"), timeout_s=1.0) == "hello"
+
+
+class Compared(Envelope):
+    """An envelope that counts how often anything is compared with it."""
+
+    __slots__ = ()
+    times = 0
+
+    def __eq__(self, other: object) -> bool:
+        Compared.times += 1
+        return self is other
+
+    __hash__ = Envelope.__hash__
+
+
+@virtual
+async def test_taking_back_one_of_many_whose_receiver_is_looked_for_looks_at_no_other() -> None:
+    process, _ = await searching()
+    envelopes = [Compared(Kind.TELL, ActorId("clerk"), Note(n=n), Origin()) for n in range(100)]
+    for envelope in envelopes:
+        process.runtime.delivery.send(envelope)
+
+    assert process.runtime.delivery.withdraw(envelopes[-1])
+    assert Compared.times == 0
 
 
 @virtual

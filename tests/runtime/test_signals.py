@@ -29,7 +29,7 @@ from regrow.runtime.lifecycle import (
     Shutdown,
     crashed,
 )
-from regrow.runtime.signals import Failure, failure_of
+from regrow.runtime.signals import MAX_DETAIL_CHARS, MAX_DETAILS, Failure, failure_of
 
 
 class Overdrawn(OutOfBudget):
@@ -70,6 +70,53 @@ def test_a_refusal_of_a_class_that_is_unknown_here_is_still_a_refusal() -> None:
     back = Failure(error="SomethingElse", text="no").exception("desk/clerk")
 
     assert (type(back), str(back)) == (Refused, "no")
+
+
+def test_of_two_refusals_of_one_name_the_asker_gets_that_of_the_module_that_raised_it() -> None:
+    made = [
+        type("NotFound", (Refused,), {"__module__": module, "__qualname__": "NotFound"}) for module in ("shop", "desk")
+    ]
+
+    for cls in made:
+        assert type(failure_of(cls("gone")).exception("desk/clerk")) is cls
+    unknown = Failure(error="elsewhere:NotFound", text="gone").exception("desk/clerk")
+    assert type(unknown) is Refused
+
+
+def test_a_refusal_keeps_its_plain_attributes() -> None:
+    error = Overdrawn("ann", by=3)
+    error.note = "bad \udcff"  # type: ignore[attr-defined]
+    error.ledger = [1, 2]  # type: ignore[attr-defined]
+
+    back = failure_of(error).exception("desk/clerk")
+
+    assert vars(back) == {**vars(Overdrawn("ann", by=3)), "note": r"bad \udcff"}
+
+
+def test_a_refusal_carries_no_more_than_small_attributes() -> None:
+    error = Refused("no")
+    error.__dict__.update({"text": "x" * (MAX_DETAIL_CHARS + 1), "number": 2**70})
+    error.__dict__.update({f"n{n}": n for n in range(MAX_DETAILS + 1)})
+
+    assert vars(failure_of(error).exception("desk/clerk")) == {f"n{n}": n for n in range(MAX_DETAILS)}
+
+
+class Mixed(Refused, KeyError):
+    """A refusal that is of a builtin class too, and made from what is not its text."""
+
+    def __new__(cls, *, key: str) -> Mixed:
+        return super().__new__(cls)
+
+    def __init__(self, *, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def test_a_refusal_is_raised_again_without_what_its_class_wants_to_be_made_from() -> None:
+    back = failure_of(Mixed(key="k")).exception("desk/clerk")
+
+    assert isinstance(back, Mixed)
+    assert back.key == "k"
 
 
 def test_a_failure_with_a_reason_is_an_ask_failed_with_that_reason() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -109,3 +110,36 @@ def test_a_trace_goes_through_agents_and_their_spans_hang_below_it(traces: Trace
     assert [(line["agent"], line["incarnation"], line["trace"]) for line in logs if line["event"] == "looking"] == [
         ("desk/back", 2, f"{outside.trace_id:032x}")
     ]
+
+
+@pytest.mark.parametrize("is_traced", [True, False])
+def test_what_is_sent_inside_of_a_span_hangs_below_that_span(traces: Traces, is_traced: bool) -> None:
+    came_with: list[str] = []
+
+    async def front(message: Message, ctx: CellContext) -> str:
+        with ctx.span("work"):
+            await ctx.ask("desk/back", Echo())
+        return await ctx.ask("desk/back", Echo())
+
+    async def back(message: Message, ctx: CellContext) -> str:
+        came_with.append(ctx.origin().trace)
+        return ""
+
+    async def run() -> None:
+        process = Process()
+        await process.start("desk/front", front)
+        await process.start("desk/back", back)
+        with traces.tracer.start_as_current_span("outside") if is_traced else nullcontext():
+            await process.ref("desk/front").ask(Echo())
+
+    run_virtual(run())
+
+    work = traces.spans["work"].get_span_context()
+    assert work is not None
+    assert came_with[0].split("-")[2] == f"{work.span_id:016x}"
+    if is_traced:
+        outside = traces.spans["outside"].get_span_context()
+        assert outside is not None
+        assert came_with[1].split("-")[2] == f"{outside.span_id:016x}"
+    else:
+        assert came_with[1] == ""
