@@ -10,7 +10,7 @@ if __name__ != "regrow.runtime":
 from regrow.runtime.address import ActorId, Address, HostId, Incarnation, child_id
 from regrow.runtime.ask_all import AskOutcome, NoReply, Replied
 from regrow.runtime.behavior import Behavior
-from regrow.runtime.context import CellContext, Timer
+from regrow.runtime.context import CellContext
 from regrow.runtime.errors import (
     AskCycle,
     AskFailed,
@@ -57,6 +57,7 @@ from regrow.runtime.ref import ActorRef
 from regrow.runtime.reply_slot import ReplySlot
 from regrow.runtime.runtime import Runtime
 from regrow.runtime.starter import KillOutcome, Started, Starter, StartFailed, StartRequest
+from regrow.runtime.timer import Timer
 
 __all__ = [
     "ActorId",

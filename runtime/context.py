@@ -7,7 +7,6 @@ life is sent.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,6 +25,7 @@ from regrow.runtime.message import Message, Request
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, DEFAULT_SEND_TIMEOUT_S, ActorRef
 from regrow.runtime.reply_slot import ReplySlot
 from regrow.runtime.signals import Untie, Unwatch, Watch
+from regrow.runtime.timer import Timer, timer
 
 if TYPE_CHECKING:
     from regrow.runtime.cell import Cell
@@ -41,21 +41,6 @@ class SetAside:
     """In place of a reply: the message goes into the stash and is handled later."""
 
     __slots__ = ()
-
-
-class Timer:
-    """A message to oneself that waits for its time. Ends with the incarnation that set it."""
-
-    __slots__ = ("_cell", "_handle")
-
-    def __init__(self, cell: Cell, handle: asyncio.TimerHandle) -> None:
-        self._cell = cell
-        self._handle = handle
-
-    def cancel(self) -> None:
-        """The message will not come, unless it is in the mailbox already."""
-        self._handle.cancel()
-        self._cell.timers.discard(self._handle)
 
 
 class CellContext:
@@ -277,15 +262,7 @@ class CellContext:
         cell = self._cell
         self.live()
         notice = Envelope(Kind.NOTICE, cell.actor, message, self.origin(), incarnation=self.incarnation)
-
-        def tick() -> None:
-            cell.timers.discard(handle)
-            if cell.incarnation == self.incarnation:
-                cell.offer(notice)
-
-        handle = cell.runtime.loop.call_later(delay_s, tick)
-        cell.timers.add(handle)
-        return Timer(cell, handle)
+        return timer(cell, delay_s, notice)
 
     # ---- other actors --------------------------------------------------------------------------
 

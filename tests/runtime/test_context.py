@@ -10,12 +10,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from regrow.runtime.cell import State
-from regrow.runtime.context import Timer
 from regrow.runtime.errors import MailboxFull, Misuse
 from regrow.runtime.lifecycle import Normal
 from regrow.runtime.mailbox import MailboxSettings
 from regrow.runtime.message import Message
 from regrow.runtime.testing import pass_time, virtual
+from regrow.runtime.timer import Timer
 from tests.runtime.scripted import Echo, Note, Process, Scripted, settle
 
 if TYPE_CHECKING:
