@@ -12,6 +12,8 @@ import os
 import signal
 import socket
 import struct
+import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +25,11 @@ log = structlog.get_logger("regrow.keeper")
 
 GONE_TIMEOUT_S = 10.0
 """How long a killed process may take to vanish from the process list before that is logged."""
+
+LOOK_AT_PARENT_S = 0.5
+"""How often a process looks whether its raylet is still there; Ray takes seconds longer to call a node dead."""
+EXIT_WITHOUT_PARENT = 71
+"""The exit code of a process whose raylet was gone: a failure of the system, as sysexits has it."""
 
 _SOCKETS = Path("/proc/net/unix")
 _PREFIX = "regrow-host/"
@@ -37,6 +44,22 @@ def claim(owner: str, host: HostId) -> socket.socket | None:
     held.bind(f"\0{_PREFIX}{owner}/{host}")
     held.listen(socket.SOMAXCONN)  # nobody accepts: each look takes a place, one for each life of the guardian
     return held
+
+
+def end_with_parent() -> None:
+    """From now on this process ends as soon as the one that started it is gone: for Ray's workers, their raylet.
+
+    Ray means its workers to do so, but they wait for a parent with pid 1, which is not who adopts orphans everywhere.
+    What lived on would run beside the next lives of its agents, since Ray calls all actors of a dead raylet dead.
+    """
+    parent = os.getppid()
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOK_AT_PARENT_S)
+        os._exit(EXIT_WITHOUT_PARENT)
+
+    threading.Thread(target=look, name="regrow-parent", daemon=True).start()
 
 
 def hosts_of(owner: str) -> dict[HostId, int]:
@@ -62,6 +85,18 @@ async def end_others(owner: str, life: HostId) -> None:
             pass  # logged; going on would have an agent run twice
 
 
+async def end(owner: str, host: HostId, pid: int) -> bool:
+    """Kills one host and waits until its process is gone; False when it does not vanish.
+
+    Where hosts can be found by name, only a process that is still that host is killed: its number may be another's.
+    """
+    if _is_over(owner, host, pid):
+        return True
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    return await gone(pid)
+
+
 async def gone(pid: int) -> bool:
     """Waits until a process of this machine has ended; False, and a line in the log, when it does not."""
     try:
@@ -80,6 +115,11 @@ async def gone(pid: int) -> bool:
         loop.remove_reader(watched)
         os.close(watched)
     return True
+
+
+def _is_over(owner: str, host: HostId, pid: int) -> bool:
+    """True where a host would be found by name, and this process is not it."""
+    return _SOCKETS.exists() and hosts_of(owner).get(host) != pid
 
 
 def _pid_behind(name: str) -> int:

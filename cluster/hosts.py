@@ -1,7 +1,8 @@
-"""Which host an actor goes to: bookkeeping of hosts and a pure decision."""
+"""Which host an actor goes to, and which node a host: bookkeeping of hosts and two pure decisions."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from regrow.runtime import ActorId, Dedicated, HostId, Packed, Placement
@@ -9,12 +10,16 @@ from regrow.runtime import ActorId, Dedicated, HostId, Packed, Placement
 
 @dataclass(slots=True)
 class HostRecord:
-    """One host of an app, as its keeper knows it. `pid` is 0 until it has joined."""
+    """One host of an app, as its keeper knows it. `pid` is 0 until it has joined.
+
+    `node` is its machine's name for people; `node_id` is Ray's, at first of where it is meant to run.
+    """
 
     host: HostId
     pool: str | None = None
     pid: int = 0
     node: str = ""
+    node_id: str = ""
     alive: bool = True
     reachable: bool = True
     first_incarnation: int = 0
@@ -55,3 +60,16 @@ def choose(actor: ActorId, placement: Placement, hosts: dict[HostId, HostRecord]
                 return Use(spares[0]) if spares else Create(pool)
             answering = [record for record in members if record.reachable] or members
             return Use(min(answering, key=lambda record: len(record.actors)).host)
+
+
+def node_for(cpus: Mapping[str, float], hosts: Iterable[HostRecord], *, own: str) -> str | None:
+    """The node for a new host, of those that live with so many CPUs each: the one with the fewest hosts of the app.
+
+    Among equals it is the keeper's own, else the first by id. A node that offers no CPU, as the head of a cluster often
+    does, is meant for other things; it counts only if none offers any. None where there is no choice.
+    """
+    if len(cpus) < 2:
+        return None
+    offering = [node for node, cpu in cpus.items() if cpu > 0] or list(cpus)
+    used = [record.node_id for record in hosts if record.alive]
+    return min(offering, key=lambda node: (used.count(node), node != own, node))

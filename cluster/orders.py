@@ -53,10 +53,11 @@ class HostOrder(Message):
 
 
 class HostJoined(Message):
-    """A host is ready for cells."""
+    """A host is ready for cells. `node` is the name of its machine, `node_id` Ray's id of where it runs."""
 
     pid: int
     node: str
+    node_id: str
 
 
 class Refusal(Message):

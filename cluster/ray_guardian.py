@@ -23,7 +23,7 @@ from regrow.cluster import logs
 from regrow.cluster.config import Settings
 from regrow.cluster.deeds import Deed
 from regrow.cluster.directory import GuardianDirectory
-from regrow.cluster.host_process import end_others
+from regrow.cluster.host_process import end_others, end_with_parent
 from regrow.cluster.hosts import HostRecord
 from regrow.cluster.letters import LetterBook, Letters, told_by
 from regrow.cluster.making import BehaviorFactory
@@ -67,6 +67,7 @@ class Guardian:
 
     def __init__(self, packed: bytes) -> None:
         leave_terminal()
+        end_with_parent()
         self._order = unpack_as(AppOrder, packed)
         logs.configure(self._order.host.log)
         self._life = HostId(f"{self._order.app}.{uuid.uuid4().hex[:8]}")

@@ -20,6 +20,7 @@ import ray
 from regrow.cluster import host_process, logs
 from regrow.cluster.code import CodeBase
 from regrow.cluster.directory import RememberingDirectory
+from regrow.cluster.host_process import end_with_parent
 from regrow.cluster.letters import TELL_AFTER_S, Letters, told_by
 from regrow.cluster.making import BehaviorFactory
 from regrow.cluster.orders import (
@@ -35,6 +36,7 @@ from regrow.cluster.orders import (
     start_request,
     unpack_as,
 )
+from regrow.cluster.ray_nodes import own_node
 from regrow.cluster.ray_transport import NAMESPACE, RayTransport, actor_name, got_through, leave_terminal
 from regrow.cluster.services import service_id
 from regrow.runtime import ActorId, Crashed, HostId, Incarnation, RegrowError, Runtime, WorldBroke
@@ -59,6 +61,7 @@ class RayHost:
 
     def __init__(self, host: str) -> None:
         leave_terminal()
+        end_with_parent()
         self._host = HostId(host)
         self._runtime: Runtime | None = None
         self._peers: Peers | None = None
@@ -108,7 +111,7 @@ class RayHost:
         # What is loaded now lives as long as the process; not looking at it again makes each ask a tenth cheaper.
         gc.collect()
         gc.freeze()
-        return pack(HostJoined(pid=os.getpid(), node=platform.node()))
+        return pack(HostJoined(pid=os.getpid(), node=platform.node(), node_id=own_node()))
 
     async def receive(self, peer: str, packet: bytes) -> bytes:
         """One packet of a link."""

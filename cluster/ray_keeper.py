@@ -1,4 +1,4 @@
-"""The keeper of one node: makes host processes, learns at once of their deaths, kills them by pid.
+"""The keeper of an app's hosts: makes them, spread over the nodes, learns at once of their deaths, kills them by pid.
 
 It holds one pending `watch` call on each host; the failure of that call is the signal of death, some
 milliseconds after a SIGKILL. One warm spare host with the app's code imported stands by, so that a
@@ -21,9 +21,11 @@ from ray.exceptions import RayError
 
 from regrow.cluster.errors import RayUnavailable
 from regrow.cluster.host_process import gone
-from regrow.cluster.hosts import HostRecord, Use, choose
+from regrow.cluster.hosts import HostRecord, Use, choose, node_for
 from regrow.cluster.orders import HostJoined, HostOrder, Refusal
 from regrow.cluster.ray_host import remote_host
+from regrow.cluster.ray_nodes import living_nodes, near, own_node
+from regrow.cluster.ray_reaper import Reapers
 from regrow.cluster.ray_transport import NAMESPACE, actor_name, contact_error, got_through
 from regrow.runtime import ActorId, CodeNotImportable, ExitReason, HostId, Killed, Misuse, Placement
 from regrow.runtime.packing import pack, unpack
@@ -68,7 +70,7 @@ class HostNews(Protocol):
 
 
 class Keeper:
-    """The hosts of one app on one node."""
+    """The hosts of one app, on all nodes of its Ray."""
 
     def __init__(self, order: HostOrder, life: HostId, news: HostNews) -> None:
         self._order = order.model_copy(update={"guardian_life": life})
@@ -77,6 +79,8 @@ class Keeper:
         self.last_look: Callable[[HostId, Any], Awaitable[None]] = _no_look
         """Called with a host and its handle before the host is ended; must not raise."""
         self._class = remote_host()
+        self._node = own_node()
+        self._reapers = Reapers(order.guardian_actor)
         self._numbers = itertools.count(1)
         self._incarnations = itertools.count(order.first_incarnation + BLOCK_OF_HOST, BLOCK_OF_HOST)
         self.hosts: dict[HostId, HostRecord] = {}
@@ -117,13 +121,16 @@ class Keeper:
         if not record.actors and record.pool is None and host not in self._spares:
             self._spawn(self.end(host))
 
-    def kill(self, host: HostId) -> bool:
-        """Kills a host's process; False when it is not known to be on this machine. Its death is told like any."""
+    async def kill(self, host: HostId) -> bool:
+        """Kills a host's process; False when nobody has confirmed that it is dead. Its death is told like any."""
         record = self.hosts.get(host)
-        if record is None or not record.alive or record.pid == 0:
-            return record is None or not record.alive
-        record.alive = False  # nothing new is started in it, however long its death takes
-        _kill(record.pid)
+        if record is None or record.pid == 0:
+            return record is None
+        was_alive, record.alive = record.alive, False  # nothing new is started in it, however long its death takes
+        if record.node_id != self._node:
+            return await self._reapers.end(record.node_id, host, record.pid)
+        if was_alive:  # else it has been killed, and its number may soon be another's
+            _kill(record.pid)
         return True
 
     async def end(self, host: HostId) -> None:
@@ -139,13 +146,21 @@ class Keeper:
         del self.handles[host]
         ray.kill(handle)
         if record.pid:
-            if not record.reachable:
-                _kill(record.pid)  # what Ray asks of it, it does not hear
-            if not await gone(record.pid):
-                _kill(record.pid)
-                await gone(record.pid)
+            await self._see_gone(record)
         if not self._closed:
             self._news.host_ended(record)
+
+    async def _see_gone(self, record: HostRecord) -> None:
+        """Returns when an ended host's process is gone, or nobody can tell."""
+        if record.node_id != self._node:
+            if not await self._reapers.end(record.node_id, record.host, record.pid):
+                log.warning("nobody has seen an ended host on another node gone", host=record.host, pid=record.pid)
+            return
+        if not record.reachable:
+            _kill(record.pid)  # what Ray asks of it, it does not hear
+        if not await gone(record.pid):
+            _kill(record.pid)
+            await gone(record.pid)
 
     async def close(self) -> None:
         """Ends every host."""
@@ -155,6 +170,7 @@ class Keeper:
         await asyncio.gather(*(self.end(host) for host in list(self.hosts)))
         for task in (*self._tasks, *self._joining.values()):
             task.cancel()
+        self._reapers.close()
 
     # ---- making hosts --------------------------------------------------------------------------
 
@@ -175,8 +191,11 @@ class Keeper:
             raise RayUnavailable("the app is stopping, so no new host is started")
         # A host's id names one life of it; the guardian's life in it keeps ids of earlier guardians apart.
         host = HostId(f"{self._life}.h{next(self._numbers)}")
-        self.handles[host] = self._class.options(name=actor_name(host), namespace=NAMESPACE).remote(host)
-        self.hosts[host] = HostRecord(host)
+        node = node_for(living_nodes(), self.hosts.values(), own=self._node)
+        where = near(node) if node is not None else None
+        options = self._class.options(name=actor_name(host), namespace=NAMESPACE, scheduling_strategy=where)
+        self.handles[host] = options.remote(host)
+        self.hosts[host] = HostRecord(host, node_id=node or self._node)
         self._joining[host] = asyncio.get_running_loop().create_task(self._join(host))
         return host
 
@@ -204,7 +223,9 @@ class Keeper:
         assert isinstance(answer, HostJoined)
         record = self.hosts.get(host)
         if record is not None:
-            record.pid, record.node = answer.pid, answer.node
+            record.pid, record.node, record.node_id = answer.pid, answer.node, answer.node_id
+            if record.node_id != self._node:
+                self._reapers.stand_by(record.node_id)
             self._news.host_joined(record)
             self._spawn(self._keep_contact(record, handle))
 

@@ -80,7 +80,7 @@ class RayStarter:
             answer = unpack(await got_through(handle.start_cell, packed))
         except (PeerDead, RayError) as error:
             if host is not None:
-                self._keeper.kill(host)  # the call may have run: no life may go on that nobody knows of
+                await self._keeper.kill(host)  # the call may have run: no life may go on that nobody knows of
             return _failed("HostDied", f"host {host} died while {actor} started in it ({str(error).splitlines()[0]})")
         except RegrowError as error:
             return _failed(type(error).__name__, str(error))
@@ -100,12 +100,8 @@ class RayStarter:
             return
         handle = self._handle(actor, incarnation)
         if handle is not None:
-            telling = _tried(handle.stop_cell, actor, incarnation, pack(reason), grace_s)
-            record = self._keeper.hosts.get(self._lives[actor][2])
-            if record is not None and not record.reachable:
-                self._behind(telling)  # it may hear of it when it answers again; its limit runs from now on
-            else:
-                await telling
+            # Not waited for: a process that hangs does not answer, and its time to stop runs from now on.
+            self._behind(_tried(handle.stop_cell, actor, incarnation, pack(reason), grace_s))
 
     async def kill(self, actor: ActorId, incarnation: Incarnation) -> KillOutcome:
         """See Starter.kill. An agent alone in its host is killed by pid, which nothing can hold up."""
@@ -120,7 +116,7 @@ class RayStarter:
             if await _tried(handle.kill_cell, actor, incarnation):
                 return KillOutcome.DEAD
         self._killed_for[host] = actor
-        return KillOutcome.DEAD if self._keeper.kill(host) else KillOutcome.UNCONFIRMED
+        return KillOutcome.DEAD if await self._keeper.kill(host) else KillOutcome.UNCONFIRMED
 
     def forget(self, actor: ActorId) -> None:
         """See Starter.forget."""

@@ -1,0 +1,29 @@
+"""The nodes of the Ray cluster as this process sees them, and how something is put on one of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+
+def own_node() -> str:
+    """The id of the node on which this process runs."""
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def living_nodes() -> dict[str, float]:
+    """The ids of all nodes that Ray believes to live, and how many CPUs each offers."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return {str(node["NodeID"]): float(node["Resources"].get("CPU", 0.0)) for node in nodes if node["Alive"]}
+
+
+def near(node: str) -> Any:
+    """The scheduling strategy for what should run on a node, or else anywhere."""
+    return NodeAffinitySchedulingStrategy(node, soft=True)
+
+
+def bound_to(node: str) -> Any:
+    """The scheduling strategy for what is of use on that node only."""
+    return NodeAffinitySchedulingStrategy(node, soft=False)

@@ -1,0 +1,50 @@
+"""Where actors and hosts go: the two deciders."""
+
+from __future__ import annotations
+
+from regrow.cluster.hosts import Create, HostRecord, Use, choose, node_for
+from regrow.runtime import ActorId, Dedicated, HostId, Packed
+
+
+def hosts(*nodes: str) -> list[HostRecord]:
+    """One living host on each of these nodes."""
+    return [HostRecord(HostId(f"h{number}"), node_id=node) for number, node in enumerate(nodes)]
+
+
+def test_a_new_host_goes_to_the_node_with_the_fewest_hosts_of_the_app() -> None:
+    assert node_for({"a": 2, "b": 2, "c": 2}, hosts("a", "a", "b"), own="a") == "c"
+    assert node_for({"a": 2, "b": 2}, hosts("a", "b", "a"), own="a") == "b"
+
+
+def test_among_equals_the_keepers_own_node_has_it() -> None:
+    assert node_for({"a": 2, "own": 2}, hosts(), own="own") == "own"
+    assert node_for({"c": 2, "b": 2, "own": 2}, hosts("own"), own="own") == "b"
+
+
+def test_dead_hosts_and_hosts_of_nodes_that_are_gone_do_not_count() -> None:
+    (dead,) = hosts("a")
+    dead.alive = False
+
+    assert node_for({"a": 2, "b": 2}, [dead], own="a") == "a"
+    assert node_for({"a": 2, "b": 2}, hosts("gone", "gone"), own="a") == "a"
+
+
+def test_a_node_without_cpus_is_left_alone_unless_there_is_no_other() -> None:
+    assert node_for({"head": 0, "b": 2}, hosts("b", "b"), own="head") == "b"
+    assert node_for({"head": 0, "b": 0}, hosts("head"), own="head") == "b"
+
+
+def test_one_node_is_no_choice() -> None:
+    assert node_for({"a": 2}, hosts("a"), own="a") is None
+    assert node_for({}, (), own="a") is None
+
+
+def test_an_actor_stays_with_its_host_and_a_pool_fills_up_before_it_is_shared() -> None:
+    first, second = HostRecord(HostId("h1"), pool="p"), HostRecord(HostId("h2"))
+    first.actors.add(ActorId("desk/a"))
+    known = {first.host: first, second.host: second}
+
+    assert choose(ActorId("desk/a"), Dedicated(), known, []) == Use(HostId("h1"))
+    assert choose(ActorId("desk/b"), Packed("p", 2), known, []) == Create("p")
+    assert choose(ActorId("desk/b"), Packed("p", 1), known, []) == Use(HostId("h1"))
+    assert choose(ActorId("desk/b"), Dedicated(), known, [HostId("h2")]) == Use(HostId("h2"))
