@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check check-lint check-walls check-types check-tidy oracle bench clean
+.PHONY: help setup run test check check-lint check-walls check-types check-tidy oracle mutations bench clean
 
 # The first that is there, runs and is new enough.
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
@@ -20,6 +20,7 @@ help:
 	@echo 'make test    all tests; ARGS="-k mailbox" for some'
 	@echo 'make check   lint and format, walls between the rooms, types, tidiness; or one of check-lint, -walls, -types, -tidy'
 	@echo 'make oracle  compare our supervisors with OTP on 10,000 random traces; ARGS="--traces N --seed S --json"'
+	@echo 'make mutations  plant faults one at a time, see that the tests notice each, and write docs/MUTATIONS.md'
 	@echo 'make bench   measure, and write docs/BENCHMARKS.md'
 	@echo 'make clean   remove .venv, caches and builds; .regrow, where apps keep their data, stays'
 
@@ -57,6 +58,9 @@ check-tidy: $(READY)
 
 oracle: $(READY)
 	@$(BIN)/python -m tests.oracle.run $(ARGS)
+
+mutations: $(READY)
+	@$(BIN)/python -m tests.mutation.run $(ARGS)
 
 bench: $(READY)
 	@$(BIN)/python benchmarks/all.py $(ARGS)

@@ -1,0 +1,65 @@
+"""The stage on which every promise is tried: one app for each placement, shared by all tests."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.conformance.placements.clusters import Clusters
+from tests.conformance.placements.stage import Placement, Stage, Stages
+from tests.integration.belongings import app_processes
+from tests.integration.waiting import until_none
+
+LEFT_S = 20.0
+"""How long what was killed may take to vanish from the process list of a busy machine."""
+
+
+@pytest.fixture(scope="package")
+def folder() -> Iterator[Path]:
+    """A folder with a short name: Ray puts sockets below it, whose paths are limited."""
+    made = Path(tempfile.mkdtemp(prefix="rc-"))
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture(scope="package")
+def clusters(folder: Path) -> Iterator[Clusters]:
+    """The Ray of all placements on Ray; the second raylet joins it last."""
+    made = Clusters(folder)
+    yield made
+    made.close()
+
+
+@pytest.fixture(
+    scope="package",
+    params=[
+        pytest.param(placement, marks=pytest.mark.ray if placement.on_ray else (), id=placement.replace(" ", "_"))
+        for placement in Placement
+    ],
+)
+def placement(request: pytest.FixtureRequest) -> Placement:
+    """Each placement in turn; all tests of one run before the next begins."""
+    value: Placement = request.param
+    return value
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
+async def stages(placement: Placement, clusters: Clusters, folder: Path) -> AsyncIterator[Stages]:
+    """What makes the stage of this placement, and others beside it."""
+    made = Stages(placement, clusters, Path(tempfile.mkdtemp(prefix="data-", dir=folder)))
+    made.record.open()
+    yield made
+    await made.close()
+    until_none(lambda: app_processes(folder), "of an app that has stopped", within_s=LEFT_S)
+    made.record.close()
+
+
+@pytest_asyncio.fixture(loop_scope="package")
+async def stage(stages: Stages) -> Stage:
+    """The app in this placement; nothing is seen yet."""
+    return await stages.stage()

@@ -1,0 +1,100 @@
+"""Hosts on two raylets: that they are spread, and what the death of one raylet means (SEMANTICS 2 and 3)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from regrow import AskFailed
+from tests.conformance.placements.clusters import Clusters
+from tests.conformance.placements.player import Crash, Hold, Life, Link, Note, Pid, Send, Trap, Watch
+from tests.conformance.placements.stage import Placement, Stage
+from tests.integration.belongings import alive, app_processes
+from tests.integration.waiting import until
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.asyncio(loop_scope="package"),
+    # Elsewhere there is one raylet: its death is that of the whole Ray.
+    pytest.mark.parametrize(
+        "placement", [pytest.param(Placement.TWO_RAYLETS, marks=pytest.mark.ray, id="two_raylets")], indirect=True
+    ),
+]
+
+
+async def test_hosts_are_spread_over_the_nodes(stage: Stage) -> None:
+    pids = {id: await stage.ref(id).ask(Pid()) for id in ("ann", "bob", "pip", "pair/alone")}
+
+    nodes = {id: await asyncio.to_thread(_node_of, pid) for id, pid in pids.items()}
+
+    assert nodes["ann"] != nodes["bob"]
+    assert {id for id in nodes if nodes[id] == nodes["bob"]} == {"bob", "pair/alone"}
+
+
+async def test_a_kill_on_another_node_that_nobody_has_confirmed_blocks_the_restart(stage: Stage, folder: Path) -> None:
+    trigger, alone = await stage.fresh_group("pair", "trigger", "alone")
+    pid = await stage.signal(alone, signal.SIGSTOP)
+    reaper = await asyncio.to_thread(_reaper_beside, pid, folder)
+    os.kill(reaper, signal.SIGSTOP)
+
+    try:
+        await trigger.tell(Crash())
+        await until(lambda: _is(stage, "pair/alone", "unconfirmed"), "the kill is not confirmed")
+        assert stage.record.seen("pair/trigger") == []
+        assert alive(pid)
+    finally:
+        os.kill(reaper, signal.SIGCONT)
+
+    await stage.until_seen("pair/alone", "started")
+    assert not alive(pid)
+    assert stage.record.seen("pair/trigger") == ["started"]
+
+
+async def test_a_killed_raylet_takes_its_hosts_and_their_agents_grow_back_on_the_other(
+    stage: Stage, clusters: Clusters
+) -> None:
+    ann, amy, bob, alone = await stage.fresh("ann", "amy", "bob", "pair/alone")
+    lives = [await one.ask(Life()) for one in (ann, bob)]
+    pids = [await one.ask(Pid()) for one in (bob, alone)]
+    await ann.ask(Watch(of=bob))
+    await amy.tell(Trap())
+    await amy.tell(Link(to=bob))
+    for one in (ann, amy):
+        await one.tell(Send(to=bob, message=Note(text="behind it")))
+    await stage.until_seen("bob", "behind it", 2)
+    holding = asyncio.create_task(bob.ask(Hold(), timeout_s=600.0))
+    await stage.until_seen("bob", "holds")
+    stage.spoilt = True  # near and far are beside each other from here on
+
+    clusters.kill_second()
+
+    with pytest.raises(AskFailed) as failed:
+        await holding
+    assert failed.value.reason.kind == "killed"
+    assert await stage.until_seen("ann", "down bob killed") == ["down bob killed"]
+    assert await stage.until_seen("amy", "exit bob killed") == ["exit bob killed"]
+    await asyncio.to_thread(clusters.forget_killed)
+    await stage.until_seen("bob", "started")
+    assert await bob.ask(Life()) > lives[1]
+    assert await ann.ask(Life()) == lives[0]
+    assert await alone.ask(Life()) > 0
+    await until(lambda: not any(map(alive, pids)), "the processes of the dead raylet are gone")
+
+
+async def _is(stage: Stage, id: str, state: str) -> bool:
+    return await stage.state(id) == state
+
+
+def _reaper_beside(pid: int, folder: Path) -> int:
+    """The process of the reaper that is on the same node as another process."""
+    reapers = [process.pid for process in app_processes(folder) if process.title.startswith("ray::Reaper")]
+    return next(reaper for reaper in reapers if _node_of(reaper) == _node_of(pid))
+
+
+def _node_of(pid: int) -> str:
+    """The raylet below which a process runs: its parent."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]

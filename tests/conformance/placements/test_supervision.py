@@ -1,0 +1,249 @@
+"""Strategies, limits, orders of stop and start (SEMANTICS 2)."""
+
+from __future__ import annotations
+
+import pytest
+
+from regrow.cluster.errors import AppNotStarted
+from regrow.runtime import AskFailed
+from tests.conformance.placements.player import OFTEN, After, Crash, Finish, Life, Note, Watch
+from tests.conformance.placements.stage import Stage, Stages
+from tests.conformance.placements.troupe import WINDOW_S, unstartable
+from tests.integration.waiting import until
+
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
+
+
+async def test_rest_for_one_stops_the_later_ones_and_starts_from_the_failed_one_on(stage: Stage) -> None:
+    a, b, c = await stage.fresh_group("rest", "a", "b", "c")
+
+    await b.tell(Crash())
+
+    await stage.until_seen("rest/c", "started")
+    assert stage.record.story("rest/a", "rest/b", "rest/c") == ["rest/c stopping", "rest/b started", "rest/c started"]
+    assert await a.ask(Life()) < await b.ask(Life()) < await c.ask(Life())
+
+
+async def test_one_for_all_stops_all_in_reverse_and_starts_all_in_order(stage: Stage) -> None:
+    _, b, _ = await stage.fresh_group("all", "a", "b", "c")
+
+    await b.tell(Crash())
+
+    await stage.until_seen("all/c", "started")
+    assert stage.record.story("all/a", "all/b", "all/c") == [
+        "all/c stopping",
+        "all/a stopping",
+        "all/a started",
+        "all/b started",
+        "all/c started",
+    ]
+
+
+async def test_one_for_one_leaves_the_siblings_alone(stage: Stage) -> None:
+    refs = await stage.fresh_group("types", "permanent", "transient", "temporary")
+    before = [await ref.ask(Life()) for ref in refs]
+
+    await refs[0].tell(Crash())
+
+    after = [await ref.ask(Life()) for ref in refs]
+    assert after[0] > before[0]
+    assert after[1:] == before[1:]
+
+
+async def test_a_supervisor_stops_its_children_in_reverse_and_starts_them_in_order(stage: Stage) -> None:
+    await stage.fresh_group("rest", "a", "b", "c")
+
+    await stage.ref("rest").stop()
+
+    await stage.until_seen("rest/c", "started")
+    assert stage.record.story("rest/a", "rest/b", "rest/c") == [
+        "rest/c stopping",
+        "rest/b stopping",
+        "rest/a stopping",
+        "rest/a started",
+        "rest/b started",
+        "rest/c started",
+    ]
+
+
+async def test_a_killed_supervisor_takes_its_children_with_it(stage: Stage) -> None:
+    await stage.fresh_group("rest", "a", "b", "c")
+    (ann,) = await stage.fresh("ann")
+    for id in ("a", "b"):
+        await ann.ask(Watch(of=stage.ref(f"rest/{id}")))
+        await stage.ref(f"rest/{id}").ask(Life())
+
+    await stage.ref("rest").stop(grace_s=0)
+
+    await stage.until_seen("ann", "down rest/a killed")
+    await stage.until_seen("ann", "down rest/b killed")
+    await stage.until_seen("rest/c", "started")
+    assert "stopping" not in stage.record.seen("rest/a")
+
+
+async def test_too_many_restarts_escalate_through_two_levels(stage: Stage) -> None:
+    await stage.fresh_group("tower", "floor/room", "floor/other")
+    tower, floor = await stage.number("tower"), await stage.number("tower/floor")
+    room = stage.ref("tower/floor/room")
+
+    for _ in range(2):  # one is allowed
+        await _crashes(stage, "tower/floor/room")
+    await until(lambda: _later(stage, "tower/floor", floor), "the floor has given up and is back")
+    await room.ask(Life())
+    assert await stage.number("tower") == tower
+    assert stage.record.seen("tower/floor/other") == ["stopping", "started"]
+
+    for _ in range(2):
+        await _crashes(stage, "tower/floor/room")
+    await until(lambda: _later(stage, "tower", tower), "the tower has given up and is back")
+    assert await room.ask(Life()) > tower
+
+
+async def test_a_failed_start_is_tried_again_while_the_supervisor_answers(stage: Stage) -> None:
+    refs = await stage.fresh_group("types", "permanent", "transient")
+    stage.record.fails("types/permanent", 4)
+
+    await refs[0].tell(Crash())
+
+    await stage.until_seen("types/permanent", "started")
+    assert stage.record.seen("types/permanent") == ["start fails"] * 4 + ["started"]
+    assert stage.record.seen("types/transient") == []
+    assert await refs[0].ask(Life()) > await refs[1].ask(Life())
+
+
+async def test_other_children_are_restarted_between_the_tries_of_one_that_fails_to_start(stage: Stage) -> None:
+    permanent, transient = await stage.fresh_group("types", "permanent", "transient")
+    before = await transient.ask(Life())
+    stage.record.fails("types/permanent", OFTEN)
+    await permanent.tell(Crash())
+    await stage.until_seen("types/permanent", "start fails")
+
+    await transient.tell(Crash())
+    after = await transient.ask(Life())
+    stage.record.fails("types/permanent", 0)
+
+    assert after > before
+    await stage.until_seen("types/permanent", "started")
+
+
+async def test_restarts_older_than_the_window_do_not_count(stage: Stage) -> None:
+    (ann,) = await stage.fresh("ann")
+    await stage.fresh_group("window", "one")
+    before = await stage.number("window")
+
+    for times in range(2):
+        await _crashes(stage, "window/one")
+        await ann.tell(After(delay_s=2 * WINDOW_S, text="later"))
+        await stage.until_seen("ann", "later", times + 1)
+
+    assert await stage.number("window") == before
+
+
+async def test_rest_for_one_resumes_at_the_child_that_fails_to_start(stage: Stage) -> None:
+    a, _, _ = await stage.fresh_group("rest", "a", "b", "c")
+    stage.record.fails("rest/b", 2)
+
+    await a.tell(Crash())
+
+    await stage.until_seen("rest/c", "started")
+    assert stage.record.story("rest/a", "rest/b", "rest/c") == [
+        "rest/c stopping",
+        "rest/b stopping",
+        "rest/a started",
+        "rest/b start fails",
+        "rest/b start fails",
+        "rest/b started",
+        "rest/c started",
+    ]
+
+
+async def test_one_for_all_begins_again_when_a_child_fails_to_start(stage: Stage) -> None:
+    a, _, _ = await stage.fresh_group("all", "a", "b", "c")
+    stage.record.fails("all/b", 1)
+
+    await a.tell(Crash())
+
+    await stage.until_seen("all/c", "started")
+    assert stage.record.story("all/a", "all/b", "all/c") == [
+        "all/c stopping",
+        "all/b stopping",
+        "all/a started",
+        "all/b start fails",
+        "all/a stopping",
+        "all/a started",
+        "all/b started",
+        "all/c started",
+    ]
+
+
+async def test_an_app_that_can_not_start_stops_what_had_started_in_reverse(stages: Stages, stage: Stage) -> None:
+    stage.record.fails("failing", 1, app="unstartable")
+
+    with pytest.raises(AppNotStarted, match="not now"):
+        await stages.start(unstartable)
+
+    assert stage.record.story("first", "second", "failing", "never") == [
+        "first started",
+        "second started",
+        "failing start fails",
+        "second stopping",
+        "first stopping",
+    ]
+
+
+async def test_who_does_not_stop_in_time_is_killed_and_a_brutal_stop_asks_nobody(stage: Stage) -> None:
+    trigger, clinging, brutal = await stage.fresh_group("last", "trigger", "clinging", "brutal")
+    (ann,) = await stage.fresh("ann")
+    for ref in (clinging, brutal):
+        await ann.ask(Watch(of=ref))
+        await ref.ask(Life())
+
+    await trigger.tell(Crash())
+
+    await stage.until_seen("last/brutal", "started")
+    assert stage.record.seen("ann") == ["down last/brutal killed", "down last/clinging killed"]
+    assert stage.record.story("last/trigger", "last/clinging", "last/brutal") == [
+        "last/clinging stopping",
+        "last/trigger started",
+        "last/clinging started",
+        "last/brutal started",
+    ]
+
+
+async def test_the_end_of_a_significant_child_ends_its_supervisor_in_order(stage: Stage) -> None:
+    task, _ = await stage.fresh_group("auto", "task", "other")
+    before = await stage.number("auto")
+
+    await task.tell(Finish())
+
+    await until(lambda: _later(stage, "auto", before), "the supervisor is back, since its own parent keeps it")
+    await stage.until_seen("auto/other", "started")
+    assert stage.record.story("auto/task", "auto/other") == [
+        "auto/task stopping",
+        "auto/other stopping",
+        "auto/task started",
+        "auto/other started",
+    ]
+
+
+async def test_messages_to_children_that_restart_wait_for_their_next_life(stage: Stage) -> None:
+    a, b, c = await stage.fresh_group("all", "a", "b", "c")
+    await a.tell(Crash())
+
+    for ref in (a, b, c):
+        await ref.tell(Note(text="for whoever is there"))
+
+    for id in ("all/a", "all/b", "all/c"):
+        await stage.until_seen(id, "for whoever is there")
+
+
+async def _crashes(stage: Stage, id: str) -> None:
+    """Has an agent crash; returns when it has begun its next life."""
+    times = stage.record.seen(id).count("started")
+    with pytest.raises(AskFailed):
+        await stage.ref(id).ask(Crash())
+    await stage.until_seen(id, "started", times + 1)
+
+
+async def _later(stage: Stage, id: str, before: int) -> bool:
+    return await stage.number(id) > before

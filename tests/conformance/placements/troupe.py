@@ -1,0 +1,107 @@
+"""The two apps whose agents are tried: together in one process, or near and far of each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from regrow import App, Dedicated, Packed, Supervisor, child
+from regrow.runtime import Overflow, Placement
+from regrow.supervisors import ChildSpec
+from tests.conformance.placements.caller import Caller
+from tests.conformance.placements.player import OFTEN, RECORD, Part, Player
+
+BOUND = 3
+"""The mailbox of those that are filled, in messages."""
+
+WINDOW_S = 0.5
+"""The time within which one restart is allowed in the group `window`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where the agents of an app are: who watches, who is watched, whose process is killed, who is alone."""
+
+    near: Placement
+    far: Placement
+    brittle: Placement
+    lonely: Placement
+
+
+PART = Part(record=str(RECORD))
+CLINGING = Part(record=str(RECORD), clings=True)
+
+
+def _groups(at: Places) -> list[ChildSpec]:
+    """The supervisors below the root, each with what its own promises need."""
+    near, far = at.near, at.far
+
+    def player(id: str, place: Placement, **options: object) -> ChildSpec:
+        return child(Player, id=id, placement=place, **{"config": PART, **options})  # type: ignore[arg-type]
+
+    group = {"max_restarts": OFTEN}
+    types = [player(f"{kind}", far, restart=kind) for kind in ("permanent", "transient", "temporary")]
+    floor = Supervisor(max_restarts=1, within_s=3_600.0, children=[player("room", far), player("other", near)])
+    held = {"max_restarts": 1, "within_s": 3_600.0}
+    auto = [player("task", far, restart="transient", significant=True), player("other", near)]
+    last = [
+        player("trigger", near),
+        player("clinging", far, shutdown_s=0.3, config=CLINGING),
+        player("brutal", far, shutdown_s=0),
+    ]
+    trio = [player("a", near), player("b", far), player("c", near)]
+    return [
+        child(Supervisor(children=types, **group), id="types"),  # type: ignore[arg-type]
+        child(Supervisor(strategy="rest_for_one", children=trio, max_restarts=OFTEN), id="rest"),
+        child(Supervisor(strategy="one_for_all", children=trio, max_restarts=OFTEN), id="all"),
+        child(Supervisor(children=[child(floor, id="floor")], **held), id="tower"),  # type: ignore[arg-type]
+        child(Supervisor(strategy="one_for_all", children=last, max_restarts=OFTEN), id="last"),
+        child(Supervisor(max_restarts=1, within_s=WINDOW_S, children=[player("one", far)]), id="window"),
+        child(Supervisor(auto_shutdown="any_significant", children=auto), id="auto"),
+        child(Supervisor(children=[player(f"m{n}", at.brittle) for n in range(3)], **held), id="crew"),  # type: ignore[arg-type]
+        child(
+            Supervisor(
+                strategy="one_for_all",
+                max_restarts=OFTEN,
+                children=[player("trigger", near), player("alone", at.lonely, shutdown_s=1.0)],
+            ),
+            id="pair",
+        ),
+    ]
+
+
+def _singles(at: Places) -> list[ChildSpec]:
+    """Players without a group of their own, and those with small mailboxes."""
+    places = {"ann": at.near, "amy": at.near, "bob": at.far, "ben": at.far, "pip": at.brittle}
+    return [
+        *(child(Player, id=id, placement=place, config=PART) for id, place in places.items()),
+        child(Caller, id="cal", placement=at.near, config=PART),
+        child(Caller, id="cob", placement=at.far, config=PART),
+        *(
+            child(Player, id=policy.value, placement=at.far, config=PART, mailbox=BOUND, overflow=policy)
+            for policy in Overflow
+        ),
+    ]
+
+
+def _app(at: Places) -> Supervisor:  # type: ignore[valid-type]
+    return Supervisor(max_restarts=OFTEN, children=[*_singles(at), *_groups(at)])
+
+
+HOME = Packed("home")
+TOGETHER = Places(near=HOME, far=HOME, brittle=HOME, lonely=HOME)
+APART = Places(near=Packed("near"), far=Packed("far"), brittle=Packed("brittle"), lonely=Dedicated())
+
+together = App("stage", _app(TOGETHER))
+apart = App("stage", _app(APART))
+
+unstartable = App(
+    "unstartable",
+    Supervisor(
+        children=[
+            child(Player, id="first", placement=APART.near, config=PART),
+            child(Player, id="second", placement=APART.far, config=PART),
+            child(Player, id="failing", placement=APART.near, config=PART),
+            child(Player, id="never", placement=APART.far, config=PART),
+        ]
+    ),
+)

@@ -1,0 +1,212 @@
+"""Plants one fault at a time in a copy of the tree, and shows that the tests notice it: `make mutations`.
+
+    python -m tests.mutation.run [--only WORD] [--json]
+
+Without `--only` it writes docs/MUTATIONS.md. It fails when a fault is not noticed, when an edit does not fit the
+sources any more, and when the named tests do not pass in the copy without any fault.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.mutation.faults import FAULTS, PLACED, Edit, Fault
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLE = ROOT / "docs" / "MUTATIONS.md"
+
+RUN_LIMIT_S = 300.0
+"""A run of a few tests that takes longer hangs, and that is not the answer a person can work with."""
+
+PATIENCE = Edit("tests/integration/waiting.py", "PATIENCE_S = 30.0", "PATIENCE_S = 20.0")
+"""In the copy, what a fault keeps from happening is not waited for so long."""
+
+PASSED, FAILED = 0, 1
+"""Exit codes of pytest; all others say that it could not do its work."""
+
+
+class CannotTell(Exception):
+    """Something is wrong with the check itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What came of one fault. A run is None where the fault has no place in it."""
+
+    fault: Fault
+    inline: str | None
+    two_hosts: str | None
+
+    @property
+    def noticed(self) -> bool:
+        """Whether every run that should notice it did."""
+        return all(run is None or run for run in (self.inline, self.two_hosts))
+
+
+class Copy:
+    """A copy of the tree, in which edits are made and taken back."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.said = ""
+        listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True).stdout.decode().split("\0")
+        for name in filter(None, names):
+            source, target = ROOT / name, folder / name
+            if source.exists() or source.is_symlink():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, target, follow_symlinks=False)
+
+        self._make(PATIENCE)
+
+    def plant(self, fault: Fault) -> None:
+        """Makes the edits of a fault. Raises CannotTell when one does not fit."""
+        for edit in fault.edits:
+            self._make(edit)
+
+    def _make(self, edit: Edit) -> None:
+        path = self.folder / edit.file
+        text = path.read_text(encoding="utf-8")
+        if (times := text.count(edit.old)) != 1:
+            raise CannotTell(
+                f"an edit stands {times} times in {edit.file}, and should once; mend it in tests/mutation:\n{edit.old}"
+            )
+        path.write_text(text.replace(edit.old, edit.new), encoding="utf-8")
+
+    def heal(self, fault: Fault) -> None:
+        """Takes the edits back."""
+        for edit in fault.edits:
+            shutil.copy2(ROOT / edit.file, self.folder / edit.file)
+
+    def failing(self, tests: Sequence[str]) -> str:
+        """The first of these tests that fails, empty when all pass. Raises CannotTell when they could not be run."""
+        self.said, failed = self._run(tests)
+        return failed
+
+    def _run(self, tests: Sequence[str]) -> tuple[str, str]:
+        """What pytest printed, and the first test that failed."""
+        pytest = Path(sys.executable).with_name("pytest")
+        command = [str(pytest), "-q", "-x", "-rfE", "-p", "no:cacheprovider", "--no-header", "--tb=short", *tests]
+        # Before the editable install, whose rooms are those of the original.
+        environment = {**os.environ, "PYTHONPATH": str(self.folder / ".types"), "PYTHONDONTWRITEBYTECODE": "1"}
+        try:
+            ran = subprocess.run(
+                command,
+                cwd=self.folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=RUN_LIMIT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as late:
+            raise CannotTell(f"no end within {RUN_LIMIT_S:g} s: {' '.join(tests)}") from late
+        if ran.returncode not in (PASSED, FAILED):
+            raise CannotTell(f"pytest ended with {ran.returncode}:\n{ran.stdout[-2_000:]}{ran.stderr[-2_000:]}")
+        failed = next((line for line in ran.stdout.splitlines() if line.startswith(("FAILED ", "ERROR "))), "")
+        if ran.returncode == FAILED and not failed:
+            raise CannotTell(f"pytest failed and named no test:\n{ran.stdout[-2_000:]}")
+        return ran.stdout, failed.partition(" ")[2].partition(" - ")[0]
+
+
+def check(copy: Copy, fault: Fault) -> Found:
+    """Plants one fault and runs its tests."""
+    copy.plant(fault)
+    try:
+        runs = [copy.failing(tests) if tests else None for tests in (fault.inline, fault.two_hosts)]
+    finally:
+        copy.heal(fault)
+    return Found(fault=fault, inline=runs[0], two_hosts=runs[1])
+
+
+def table(found: Sequence[Found], took_s: float) -> str:
+    """The page that shows it all."""
+    rows = [f"| {one.fault.name} | {_cell(one.inline)} | {_cell(one.two_hosts)} |" for one in found]
+    noticed = sum(one.noticed for one in found)
+    return PAGE.format(rows="\n".join(rows), noticed=noticed, planted=len(found), took_s=took_s)
+
+
+PAGE = (
+    "# Mutation check\n\n"
+    "Tests that never fail prove nothing. `make mutations` copies the tree, plants one fault at a time, runs the\n"
+    "tests that should notice it, and writes this page. It fails when a fault goes unnoticed, when the tests fail\n"
+    "without it as well, and when the code has changed so that a fault no longer fits. The faults stand in\n"
+    "`tests/mutation/faults.py`.\n\n"
+    "Of {planted} faults {noticed} were noticed; the run took {took_s:.0f} s.\n\n"
+    "Each cell names the first test that failed. *On two hosts* is real Ray with two processes where it says Ray, and\n"
+    "else two runtimes on the virtual clock. A dash stands where that run has no place for the fault: links and other\n"
+    "processes are not there inline, and what decides in the one supervisor or registry of an app is the same code\n"
+    "wherever its agents are.\n\n"
+    "| fault | noticed inline by | noticed on two hosts by |\n|---|---|---|\n"
+    "{rows}\n"
+)
+
+
+def _cell(run: str | None) -> str:
+    if run is None:
+        return "–"
+    on_ray = "Ray: " if run.startswith(PLACED) and "[inline" not in run else ""
+    return f"{on_ray}`{run.partition('::')[2].partition('[')[0]}`" if run else "**nobody**"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns 0 when every fault was noticed."""
+    parser = argparse.ArgumentParser(prog="tests.mutation.run", description=__doc__)
+    parser.add_argument("--only", default="", help="only faults with this in their name; writes no page")
+    parser.add_argument("--json", action="store_true")
+    chosen = parser.parse_args(arguments)
+    faults = [fault for fault in FAULTS if chosen.only in fault.name]
+    began = time.monotonic()
+    found: list[Found] = []
+    with tempfile.TemporaryDirectory(prefix="regrow-mutation-") as folder:
+        copy = Copy(Path(folder))
+        try:
+            for fault in faults:  # first: an edit that does not fit is told in a second, not after minutes
+                copy.plant(fault)
+                copy.heal(fault)
+            _sound(copy, faults)
+            for fault in faults:
+                found.append(check(copy, fault))
+                print(f"{'noticed' if found[-1].noticed else 'UNNOTICED'}: {fault.name}", file=sys.stderr)
+        except CannotTell as trouble:
+            print(trouble, file=sys.stderr)
+            return 2
+    took_s = time.monotonic() - began
+    if not chosen.only:
+        TABLE.write_text(table(found, took_s), encoding="utf-8")
+    print(_as_json(found, took_s) if chosen.json else table(found, took_s))
+    return 0 if all(one.noticed for one in found) else 1
+
+
+def _sound(copy: Copy, faults: Sequence[Fault]) -> None:
+    """Raises CannotTell unless all tests pass without a fault."""
+    tests = dict.fromkeys(test for fault in faults for test in (*fault.inline, *fault.two_hosts))
+    placed = [test for test in tests if test.startswith(PLACED)]
+    for some in (placed, [test for test in tests if test not in placed]):
+        if some and (failed := copy.failing(some)):
+            raise CannotTell(f"fails without any fault: {failed}\n{copy.said[-4_000:]}")
+
+
+def _as_json(found: Sequence[Found], took_s: float) -> str:
+    return json.dumps(
+        {
+            "planted": len(found),
+            "noticed": sum(one.noticed for one in found),
+            "took_s": round(took_s, 1),
+            "faults": [{"name": one.fault.name, "inline": one.inline, "two_hosts": one.two_hosts} for one in found],
+        }
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
