@@ -33,7 +33,7 @@ from regrow.runtime.names import keep_registry
 from regrow.runtime.registry import Registry
 from regrow.supervisors import AnySupervisorSpec, DynamicSupervisorBehavior, Supervisor, SupervisorSpec
 from regrow.supervisors.children import ChildRow
-from regrow.supervisors.spec import Kind
+from regrow.supervisors.spec import Kind, Strategy
 from regrow.supervisors.supervisor import SupervisorBehavior, supervisor_behavior
 
 log = structlog.get_logger("regrow.supervisor")
@@ -147,7 +147,7 @@ class Roots:
             )
         cell = self._runtime.cells[actor]
         spec = cell.request.target
-        assert isinstance(spec, SupervisorSpec)
+        assert isinstance(spec, AnySupervisorSpec)
         return TreeNode(
             id=actor,
             kind=Kind.SUPERVISOR.value,
@@ -156,7 +156,7 @@ class Roots:
             pid=self._runtime.pid,
             host=self._runtime.host,
             node=platform.node(),
-            strategy=spec.strategy.value,
+            strategy=spec.strategy.value if isinstance(spec, SupervisorSpec) else Strategy.ONE_FOR_ONE.value,
             intensity=f"{spec.max_restarts} in {spec.within_s:g} s",
             children=tuple(children),
         )

@@ -48,7 +48,11 @@ def of_killed_hosts(test: str) -> tuple[str, ...]:
 
 
 DOWN_IN_TURN = "            self.mailbox.put_in_turn(envelope, self.accept)\n"
+GIVES_BACK = """        if self.holds_names:
+            await self.runtime.names.give_back(self)
+"""
 KEPT_DOWN = """        self.watched_at.pop(monitor, None)
+        self.watched_life.pop(monitor, None)
         return self.watching.pop(monitor, None)
 """
 COUNTED_ONCE = 'counted = free or (event != "" and event == self._last_event)'
@@ -56,7 +60,7 @@ BY_EVENT = "and (child.exited is exited or (exited.event and child.exited.event 
 RETRIED = "                failed = await self._lives.start(child) is not None\n"
 ENDS_TIMERS = "        for timer in self.timers:\n            timer.cancel()\n"
 TICK_OF_A_LIFE = "notice = Envelope(Kind.NOTICE, cell.actor, message, self.origin(), incarnation=self.incarnation)"
-OF_A_LIFE = "        if envelope.incarnation is not None and envelope.incarnation != cell.incarnation:\n"
+OF_A_LIFE = "            if envelope.incarnation != cell.incarnation or (cell.is_over and envelope.kind <= Kind.ASK):\n"
 OF_THIS_LIFE = (
     "    if envelope.incarnation is None or envelope.incarnation == cell.incarnation:\n        return False\n"
 )
@@ -89,7 +93,7 @@ FAULTS: tuple[Fault, ...] = (
         name="a failed start is retried in a loop and not through the mailbox",
         edits=(
             Edit(
-                "supervisors/supervisor.py",
+                "supervisors/restarts.py",
                 RETRIED,
                 "                while await self._lives.start(child) is not None:\n"
                 "                    await __import__('asyncio').sleep(0)\n"
@@ -108,14 +112,18 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         name="a name is freed after the Down",
         edits=(
+            Edit("runtime/cell.py", GIVES_BACK, ""),
             Edit(
                 "runtime/cell.py",
-                "        self.runtime.registry.free(self.actor)\n",
-                "        self.runtime.loop.call_later(0.5, self.runtime.registry.free, self.actor)\n",
+                "        self.runtime.announce_exit(self, reason, quiet=quiet)\n",
+                "        self.runtime.announce_exit(self, reason, quiet=quiet)\n"
+                "        if self.holds_names:\n"
+                "            self.runtime.loop.call_later(\n"
+                "                0.5, lambda: self.runtime.spawn_task(self.runtime.names.give_back(self))\n"
+                "            )\n",
             ),
         ),
-        inline=("tests/runtime/test_monitors.py::test_in_its_down_handler_a_watcher_can_start_a_namesake",),
-        two_hosts=(),
+        **on_stage("test_names.py::test_a_name_is_free_when_its_watchers_hear_of_the_end"),
     ),
     Fault(
         name="the slot of a dead child is freed after its Down",
@@ -197,8 +205,8 @@ FAULTS: tuple[Fault, ...] = (
         edits=(
             Edit(
                 "cluster/ray_keeper.py",
-                "                os.kill(record.pid, signal.SIGKILL)\n",
-                "                pass\n",
+                "            _kill(record.pid)\n        return True\n",
+                "            pass\n        return True\n",
             ),
             Edit(
                 "supervisors/lives.py",
@@ -223,7 +231,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         name="the restart limit is charged for each sibling that dies with one host",
         edits=(
-            Edit("supervisors/supervisor.py", COUNTED_ONCE, "counted = free"),
+            Edit("supervisors/restarts.py", COUNTED_ONCE, "counted = free"),
             Edit("supervisors/children.py", BY_EVENT, "and child.exited is exited"),
         ),
         inline=of_supervisors(".py::test_children_that_die_with_one_host_are_one_event"),
@@ -271,7 +279,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         name="a ref of an earlier life reaches the next",
         edits=(
-            Edit("runtime/delivery.py", OF_A_LIFE, "        if False:\n"),
+            Edit("runtime/delivery.py", OF_A_LIFE, "            if False:\n"),
             Edit("runtime/turn.py", OF_THIS_LIFE, "    if cell:\n        return False\n"),
         ),
         **on_stage("test_asks.py::test_a_ref_of_an_earlier_life_fails_at_once"),
@@ -281,8 +289,8 @@ FAULTS: tuple[Fault, ...] = (
         edits=(
             Edit(
                 "runtime/bonds.py",
-                "            if at == host and other in self.links:\n",
-                "            if at == host and not self.links:\n",
+                "            if there == host and other in self.links:\n",
+                "            if there == host and not self.links:\n",
             ),
         ),
         inline=(),
@@ -296,8 +304,8 @@ FAULTS: tuple[Fault, ...] = (
         edits=(
             Edit(
                 "runtime/cell.py",
-                "        self.behavior = None\n        self.runtime.registry",
-                "        self.mailbox.drain()\n        self.behavior = None\n        self.runtime.registry",
+                "        self.behavior = None\n        self.runtime.announce_exit",
+                "        self.mailbox.drain()\n        self.behavior = None\n        self.runtime.announce_exit",
             ),
         ),
         **on_stage("test_mailboxes.py::test_the_mailbox_outlives_a_crash_in_order_and_what_was_handled_is_lost"),

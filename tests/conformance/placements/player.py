@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from regrow import ActorRef, Agent, Context, Message, Refused, Request, on
-from regrow.runtime import AskFailed, Down, ExitReason, RegrowError, Shutdown
+from regrow.runtime import AskFailed, Down, ExitReason, Reachable, RegrowError, Shutdown, Unreachable
 from regrow.runtime.lifecycle import ExitSignal
 
 RECORD = Path(tempfile.gettempdir()) / f"regrow-conformance-{os.getpid()}" / "record"
@@ -145,6 +145,30 @@ class Spawn(Request[ActorRef]):
     name: str
 
 
+class Enrol(Request[str]):
+    """Has a player take a name; the reply is `taken`, or who has it."""
+
+    name: str
+
+
+class Seek(Request[ActorRef | None]):
+    name: str
+
+
+class Join(Request[int]):
+    group: str
+
+
+class Members(Request[tuple[ActorRef, ...]]):
+    group: str
+
+
+class Succeed(Message):
+    """When the next one it watches goes down, the player takes this name in the same turn."""
+
+    name: str
+
+
 class Heir(Message):
     """When the child of that name goes down, a namesake is to be spawned in the same turn."""
 
@@ -183,6 +207,7 @@ class Player(Agent):
 
     config: Part
     heir = ""
+    office = ""
 
     def sees(self, ctx: Context, text: str) -> None:
         """One more line in the record."""
@@ -327,11 +352,46 @@ class Player(Agent):
     async def down(self, message: Down, ctx: Context) -> None:
         self.sees(ctx, f"down {message.actor.partition('/')[2]} {message.reason.kind}")
 
+        if self.office:
+            self.sees(ctx, f"{self.office} {await self.enrol(Enrol(name=self.office), ctx)}")
         if self.heir:
             try:
                 await ctx.spawn(Player, self.heir, config=self.config)
             except RegrowError as error:
                 self.sees(ctx, told(error))
+
+    @on
+    async def succeed(self, message: Succeed) -> None:
+        self.office = message.name
+
+    @on
+    async def enrol(self, message: Enrol, ctx: Context) -> str:
+        try:
+            await ctx.register(message.name)
+        except RegrowError as error:
+            return told(error)
+        return "taken"
+
+    @on
+    async def seek(self, message: Seek, ctx: Context) -> ActorRef | None:
+        return await ctx.whereis(message.name)
+
+    @on
+    async def join(self, message: Join, ctx: Context) -> int:
+        await ctx.join(message.group)
+        return len(await ctx.members(message.group))
+
+    @on
+    async def members(self, message: Members, ctx: Context) -> tuple[ActorRef, ...]:
+        return tuple(await ctx.members(message.group))
+
+    @on
+    async def unreachable(self, message: Unreachable, ctx: Context) -> None:
+        self.sees(ctx, f"unreachable {message.actor.partition('/')[2]}")
+
+    @on
+    async def reachable(self, message: Reachable, ctx: Context) -> None:
+        self.sees(ctx, f"reachable {message.actor.partition('/')[2]}")
 
     @on
     async def await_heir(self, message: Heir) -> None:

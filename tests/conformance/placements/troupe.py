@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from regrow import App, Dedicated, Packed, Supervisor, child
+from regrow import App, Dedicated, DynamicSupervisor, Packed, Supervisor, child
 from regrow.runtime import Overflow, Placement
 from regrow.supervisors import ChildSpec
 from tests.conformance.placements.caller import Caller
+from tests.conformance.placements.overseer import Overseer
 from tests.conformance.placements.player import OFTEN, RECORD, Part, Player
 
 BOUND = 3
 """The mailbox of those that are filled, in messages."""
+
+MOST_SESSIONS = 3
+"""So many children may the dynamic supervisor have."""
 
 WINDOW_S = 0.5
 """The time within which one restart is allowed in the group `window`."""
@@ -56,6 +60,12 @@ def _groups(at: Places) -> list[ChildSpec]:
         child(Supervisor(children=[child(floor, id="floor")], **held), id="tower"),  # type: ignore[arg-type]
         child(Supervisor(strategy="one_for_all", children=last, max_restarts=OFTEN), id="last"),
         child(Supervisor(max_restarts=1, within_s=WINDOW_S, children=[player("one", far)]), id="window"),
+        child(
+            DynamicSupervisor(
+                child(Player, placement=far, config=PART), max_children=MOST_SESSIONS, max_restarts=OFTEN
+            ),
+            id="sessions",
+        ),
         child(Supervisor(auto_shutdown="any_significant", children=auto), id="auto"),
         child(Supervisor(children=[player(f"m{n}", at.brittle) for n in range(3)], **held), id="crew"),  # type: ignore[arg-type]
         child(
@@ -74,6 +84,7 @@ def _singles(at: Places) -> list[ChildSpec]:
     places = {"ann": at.near, "amy": at.near, "bob": at.far, "ben": at.far, "pip": at.brittle}
     return [
         *(child(Player, id=id, placement=place, config=PART) for id, place in places.items()),
+        child(Overseer, id="eve", placement=at.near, config=PART),
         child(Caller, id="cal", placement=at.near, config=PART),
         child(Caller, id="cob", placement=at.far, config=PART),
         *(

@@ -1,0 +1,47 @@
+"""A player that has children started, stopped and counted by a supervisor."""
+
+from __future__ import annotations
+
+from regrow import ActorRef, Context, Request, on
+from regrow.runtime import RegrowError
+from tests.conformance.placements.player import Player, told
+
+
+class StartOne(Request[str]):
+    """Has one more child started; the reply is its id, or why there is none."""
+
+    by: ActorRef
+
+
+class StopOne(Request[str]):
+    child: ActorRef
+
+
+class Children(Request[tuple[str, ...]]):
+    """The children of a supervisor, each as `id state`."""
+
+    of: ActorRef
+
+
+class Overseer(Player):
+    """Asks supervisors for what they do for others."""
+
+    @on
+    async def start_one(self, message: StartOne, ctx: Context) -> str:
+        try:
+            return (await ctx.start_child(message.by)).id
+        except RegrowError as error:
+            return told(error)
+
+    @on
+    async def stop_one(self, message: StopOne, ctx: Context) -> str:
+        try:
+            await ctx.stop_child(message.child)
+        except RegrowError as error:
+            return told(error)
+        return "stopped"
+
+    @on
+    async def children(self, message: Children, ctx: Context) -> tuple[str, ...]:
+        rows = await ctx.which_children(message.of)
+        return tuple(f"{row.actor.partition('/')[2]} {row.state}" for row in rows)
