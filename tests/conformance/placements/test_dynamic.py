@@ -32,7 +32,8 @@ async def test_a_dynamic_supervisor_takes_so_many_children_and_no_more(stage: St
 
 async def test_a_dynamic_child_that_crashes_is_started_again_with_its_mailbox(stage: Stage) -> None:
     eve, sessions = await opened(stage)
-    child = stage.running.ref(await eve.ask(StartOne(by=sessions)))
+    id = await eve.ask(StartOne(by=sessions))
+    child = stage.running.ref(id)
     before = await child.ask(Life())
 
     await child.tell(Crash())
@@ -44,7 +45,8 @@ async def test_a_dynamic_child_that_crashes_is_started_again_with_its_mailbox(st
 
 async def test_a_dynamic_child_that_is_stopped_is_gone_and_leaves_room(stage: Stage) -> None:
     eve, sessions = await opened(stage)
-    refs = [stage.running.ref(await eve.ask(StartOne(by=sessions))) for _ in range(MOST_SESSIONS)]
+    ids = [await eve.ask(StartOne(by=sessions)) for _ in range(MOST_SESSIONS)]
+    refs = [stage.running.ref(id) for id in ids]
 
     assert await eve.ask(StopOne(child=refs[0])) == "stopped"
 
@@ -57,7 +59,8 @@ async def test_a_dynamic_child_that_is_stopped_is_gone_and_leaves_room(stage: St
 
 async def test_dynamic_children_do_not_come_back_with_their_supervisor(stage: Stage) -> None:
     eve, sessions = await opened(stage)
-    child = stage.running.ref(await eve.ask(StartOne(by=sessions)))
+    id = await eve.ask(StartOne(by=sessions))
+    child = stage.running.ref(id)
     await child.ask(Life())
     before = await stage.number("sessions")
 
