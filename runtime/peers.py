@@ -34,6 +34,9 @@ VERDICT_WAIT_S = 10.0
 LOOK_S = 0.005
 """Between two looks whether all peers have what was sent to them; only a process that ends asks."""
 
+MAX_DEAD_HOSTS = 10_000
+"""How many dead hosts are remembered; of one that died so many deaths ago nothing is under way any more."""
+
 
 class Peers:
     """Every link of one process."""
@@ -52,7 +55,7 @@ class Peers:
         self._transport = transport
         self._settings = settings
         self._peers: dict[HostId, Peer] = {}
-        self._dead: dict[HostId, ExitReason] = {}
+        self._dead: dict[HostId, None] = {}
         self._sealed: dict[HostId, Peer] = {}
         self._lost: set[HostId] = set()
         self._found_dead_at: dict[HostId, asyncio.TimerHandle] = {}
@@ -101,6 +104,8 @@ class Peers:
 
     async def listened(self, host: HostId) -> bytes:
         """Holds the listen call of a peer that can not be called, until there is something for it."""
+        if host in self._dead:
+            return b""  # a call that was late: a link made now would be nobody's
         packet = await self._peer(host).listened() if not self._closed else b""
         if self._closed and not packet:
             await asyncio.Event().wait()  # until this process ends: an answer would only make it listen again
@@ -110,7 +115,9 @@ class Peers:
         """The verdict that a peer's process is dead: what it owed fails, what it never got goes elsewhere."""
         if host in self._dead:
             return
-        self._dead[host] = reason
+        self._dead[host] = None
+        if len(self._dead) > MAX_DEAD_HOSTS:
+            del self._dead[next(iter(self._dead))]
         self._lost.discard(host)
         timer = self._found_dead_at.pop(host, None)
         if timer is not None:

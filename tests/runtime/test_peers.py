@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regrow.runtime.address import ActorId
+from regrow.runtime.address import ActorId, HostId
 from regrow.runtime.envelope import Envelope, Kind, Origin
 from regrow.runtime.errors import AskFailed, AskTimeout, InvalidMessage, MailboxFull, NotAllowed, Refused
 from regrow.runtime.lifecycle import Down, ExitSignal, Killed, NoProc, Shutdown
@@ -684,3 +684,16 @@ async def test_watchers_on_a_host_that_died_are_not_kept_by_those_they_watched()
     await pass_time(1.0)
 
     assert not watched.watchers and not watched.watchers_at
+
+
+@virtual
+async def test_of_many_dead_hosts_only_the_last_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("regrow.runtime.peers.MAX_DEAD_HOSTS", 3)
+    here = World().node("here")
+
+    for number in range(5):
+        here.peers.died(HostId(f"h{number}"), Killed())
+
+    assert [here.peers.is_dead(HostId(f"h{number}")) for number in range(5)] == [False, False, True, True, True]
+    assert await here.peers.listened(HostId("h4")) == b""
+    assert here.peers.known() == []
