@@ -18,7 +18,6 @@ from regrow.cluster.roots import Roots, parent_id
 from regrow.runtime import ActorId, Incarnation, KillOutcome, Misuse, Refused, TooLate, WorldBroke
 from regrow.supervisors.children import ChildRow
 from regrow.supervisors.dynamic import DynamicSupervisorBehavior
-from regrow.supervisors.errors import ChildRunning
 from regrow.supervisors.spec import Restart
 from regrow.supervisors.supervisor import SupervisorBehavior
 
@@ -103,11 +102,7 @@ class Operations:
                 f"{row.actor} is temporary: stopped, it is gone for good and nobody starts it again; "
                 "kill it, or start another one"
             )
-        await supervisor.stop_child(row.id)
-        try:
-            await supervisor.restart_child(row.id)
-        except ChildRunning:
-            pass  # somebody else's restart came between; that life is as new as ours would be
+        await supervisor.replace_child(row.id)
 
     async def _settled(self, row: ChildRow) -> tuple[str, Life | None, str]:
         """Waits until a later life runs, or none can come."""

@@ -64,7 +64,7 @@ async def test_get_childspec_gives_the_spec() -> None:
     assert await stage.supervisor().get_childspec("a") is spec
 
 
-@pytest.mark.parametrize("name", ["get_childspec", "stop_child", "restart_child", "delete_child"])
+@pytest.mark.parametrize("name", ["get_childspec", "stop_child", "restart_child", "replace_child", "delete_child"])
 @virtual
 async def test_child_that_is_not_there_is_named_with_those_that_are(name: str) -> None:
     stage = Stage()
@@ -473,3 +473,34 @@ async def test_supervisor_that_has_not_started_can_not_be_administered() -> None
         await supervisor.which_children()
 
     assert supervisor.rows() == ()
+
+
+@virtual
+async def test_child_that_is_replaced_keeps_its_mailbox_and_costs_no_budget() -> None:
+    stage = Stage()
+    await stage.start(Supervisor(max_restarts=0, children=[child(Actor, "a"), child(Actor, "b")]))
+    before = stage.cell("a").incarnation
+    stage.stop_takes_s["a"] = 1.0
+    replacing = asyncio.ensure_future(stage.supervisor().replace_child("a"))
+    await pass_time(0.5)
+    asking = asyncio.ensure_future(stage.ref("a").ask(Ping()))  # comes while it stops
+
+    row = await replacing
+
+    await asking
+    assert row.incarnation > before
+    assert stage.states() == {"a": "running", "b": "running"}
+
+
+@virtual
+async def test_child_that_fails_to_start_again_when_it_is_replaced_is_stopped() -> None:
+    stage = Stage()
+    await stage.start(Supervisor(children=[child(Actor, "a")]))
+    stage.fail_starts["a"] = 1
+
+    with pytest.raises(FailedToStartChild):
+        await stage.supervisor().replace_child("a")
+    assert stage.states() == {"a": "stopped"}
+
+    await stage.supervisor().replace_child("a")
+    assert stage.states() == {"a": "running"}
