@@ -52,6 +52,8 @@ def _groups(at: Places) -> list[ChildSpec]:
         player("clinging", far, shutdown_s=0.3, config=CLINGING),
         player("brutal", far, shutdown_s=0),
     ]
+    mixed = [player("trigger", near), *(player(kind, far, restart=kind) for kind in ("transient", "temporary"))]
+    each = [player(id, at.far, restart="transient", significant=True) for id in ("one", "two")]
     trio = [player("a", near), player("b", far), player("c", near)]
     return [
         child(Supervisor(children=types, **group), id="types"),  # type: ignore[arg-type]
@@ -67,6 +69,8 @@ def _groups(at: Places) -> list[ChildSpec]:
             id="sessions",
         ),
         child(Supervisor(auto_shutdown="any_significant", children=auto), id="auto"),
+        child(Supervisor(auto_shutdown="all_significant", children=each), id="each"),
+        child(Supervisor(strategy="one_for_all", children=mixed, max_restarts=OFTEN), id="mixed"),
         child(Supervisor(children=[player(f"m{n}", at.brittle) for n in range(3)], **held), id="crew"),  # type: ignore[arg-type]
         child(
             Supervisor(

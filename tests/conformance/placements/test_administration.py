@@ -1,0 +1,149 @@
+"""What a person or program has a supervisor do with its children (SEMANTICS 2, 5)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from regrow.runtime import AskFailed
+from regrow.supervisors import ChildRunning
+from tests.conformance.placements.player import OFTEN, Crash, Finish, Here, Life, Note, Watch
+from tests.conformance.placements.stage import Stage
+from tests.integration.waiting import until
+
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
+
+
+async def test_a_stopped_child_is_dead_and_stays_so_when_its_siblings_restart(stage: Stage) -> None:
+    a, b, c = await stage.fresh_group("all", "a", "b", "c")
+
+    await stage.running.stop_child(b)
+    with pytest.raises(AskFailed):
+        await b.ask(Here())
+    await a.tell(Crash())
+    await stage.until_seen("all/c", "started")
+
+    assert "started" not in stage.record.seen("all/b")
+    assert await stage.state("all/b") == "stopped"
+    await stage.running.restart_child(b)
+    assert await b.ask(Life()) > await c.ask(Life())
+
+
+async def test_a_child_that_runs_is_not_started_again_by_order(stage: Stage) -> None:
+    a, *_ = await stage.fresh_group("all", "a", "b", "c")
+    before = await a.ask(Life())
+
+    with pytest.raises(ChildRunning):
+        await stage.running.restart_child(a)
+
+    assert await a.ask(Life()) == before
+
+
+async def test_children_are_listed_and_counted_while_one_is_restarting(stage: Stage) -> None:
+    permanent, *_ = await stage.fresh_group("types", "permanent", "transient")
+    stage.record.fails("types/permanent", OFTEN)
+    await permanent.tell(Crash())
+    await stage.until_seen("types/permanent", "start fails")
+
+    rows = await stage.running.which_children("stage/types")
+    counts = await stage.running.count_children("stage/types")
+    stage.record.fails("types/permanent", 0)
+
+    assert [row.id for row in rows][:2] == ["permanent", "transient"]
+    assert rows[0].state in ("restarting", "running")
+    assert (counts.specs, counts.workers) == (len(rows), len(rows))
+    await stage.until_seen("types/permanent", "started")
+
+
+async def test_stopping_a_child_that_fails_to_start_takes_its_retry_back(stage: Stage) -> None:
+    permanent, *_ = await stage.fresh_group("types", "permanent", "transient")
+    stage.record.fails("types/permanent", OFTEN)
+    await permanent.tell(Crash())
+    await stage.until_seen("types/permanent", "start fails")
+
+    await stage.running.stop_child(permanent)
+    stage.record.fails("types/permanent", 0)
+    stage.record.begin()
+
+    assert await stage.state("types/permanent") == "stopped"
+    assert "start fails" not in stage.record.seen("types/permanent")
+    await stage.running.restart_child(permanent)
+    assert await permanent.ask(Life())
+
+
+async def test_temporary_bystanders_are_removed_and_finished_ones_start_again(stage: Stage) -> None:
+    trigger, transient, temporary = await stage.fresh_group("mixed", "trigger", "transient", "temporary")
+    (ann,) = await stage.fresh("ann")
+    await ann.ask(Watch(of=transient))
+    await transient.tell(Finish())
+    await stage.until_seen("ann", "down mixed/transient normal")
+
+    await trigger.tell(Crash())
+
+    await stage.until_seen("mixed/transient", "started")
+    with pytest.raises(AskFailed):
+        await temporary.ask(Here())
+    assert await stage.state("mixed/temporary") == ""
+
+
+async def test_only_the_last_significant_child_ends_its_supervisor(stage: Stage) -> None:
+    one, two = await stage.fresh_group("each", "one", "two")
+    (ann,) = await stage.fresh("ann")
+    before = await stage.number("each")
+    await ann.ask(Watch(of=one))
+
+    await one.tell(Finish())
+    await stage.until_seen("ann", "down each/one normal")
+    assert await two.ask(Here()) is not None
+    assert await stage.number("each") == before
+    await two.tell(Finish())
+
+    await until(lambda: _after(stage, "each", before), "the supervisor ends with the last, and is back")
+
+
+async def test_a_restart_by_order_keeps_the_mailbox_in_order(stage: Stage) -> None:
+    (bob,) = await stage.fresh("bob")
+    before = await bob.ask(Life())
+    _, held = await stage.held(bob)
+    for text in ("one", "two", "three"):
+        await bob.tell(Note(text=text))
+
+    replaced = await stage.running.restart("bob")
+
+    await stage.until_seen("bob", "three")
+    assert stage.record.seen("bob")[-4:] == ["started", "one", "two", "three"]
+    assert replaced.after is not None and replaced.after.incarnation > before
+    with pytest.raises(AskFailed):
+        await held
+
+
+async def test_a_kill_by_order_is_seen_as_killed_and_the_next_life_runs(stage: Stage) -> None:
+    ann, bob = await stage.fresh("ann", "bob")
+    await ann.ask(Watch(of=bob))
+
+    replaced = await stage.running.kill("bob")
+
+    await stage.until_seen("ann", "down bob killed")
+    assert replaced.before is not None and replaced.after is not None
+    assert await bob.ask(Life()) == replaced.after.incarnation > replaced.before.incarnation
+
+
+async def test_an_asker_that_gives_up_takes_back_what_has_not_begun(stage: Stage) -> None:
+    (bob,) = await stage.fresh("bob")
+    gate, held = await stage.held(bob)
+    asking = asyncio.create_task(bob.ask(Crash()))
+    await bob.tell(Note(text="behind it"))
+
+    asking.cancel()
+    await asyncio.wait([asking])
+    await bob.tell(Note(text="after it"))
+    gate.touch()
+
+    await held
+    await stage.until_seen("bob", "after it")
+    assert "started" not in stage.record.seen("bob")
+
+
+async def _after(stage: Stage, id: str, before: int) -> bool:
+    return await stage.number(id) > before
