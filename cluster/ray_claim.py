@@ -16,7 +16,7 @@ from ray.exceptions import RayError
 from regrow.cluster.errors import AppAlreadyRunning
 from regrow.cluster.orders import AppOrder
 from regrow.cluster.ray_guardian import remote_guardian
-from regrow.cluster.ray_nodes import near, own_node
+from regrow.cluster.ray_nodes import bound_to, own_node
 from regrow.cluster.ray_transport import NAMESPACE, actor_name
 from regrow.runtime.packing import pack
 
@@ -36,9 +36,9 @@ async def claimed(order: AppOrder) -> Any:
     """The guardian of a new app. Raises AppAlreadyRunning when another living owner has an app of that name."""
     deadline = asyncio.get_running_loop().time() + FREE_S
     name = actor_name(order.app)
-    # Beside the driver where that can be: the app's data folder and its Redis are the driver's machine's.
+    # Beside the driver: the app's data folder and its Redis are on that machine, and without its driver the app ends.
     guardian = remote_guardian().options(
-        name=name, namespace=NAMESPACE, lifetime="detached", scheduling_strategy=near(own_node())
+        name=name, namespace=NAMESPACE, lifetime="detached", scheduling_strategy=bound_to(own_node())
     )
     waits = False
     while True:

@@ -24,7 +24,7 @@ from regrow.cluster.host_process import gone
 from regrow.cluster.hosts import HostRecord, Use, choose, node_for
 from regrow.cluster.orders import HostJoined, HostOrder, Refusal
 from regrow.cluster.ray_host import remote_host
-from regrow.cluster.ray_nodes import living_nodes, near, own_node
+from regrow.cluster.ray_nodes import bound_to, living_nodes, own_node
 from regrow.cluster.ray_reaper import Reapers
 from regrow.cluster.ray_transport import NAMESPACE, actor_name, contact_error, got_through
 from regrow.runtime import ActorId, CodeNotImportable, ExitReason, HostId, Killed, Misuse, Placement
@@ -192,7 +192,7 @@ class Keeper:
         # A host's id names one life of it; the guardian's life in it keeps ids of earlier guardians apart.
         host = HostId(f"{self._life}.h{next(self._numbers)}")
         node = node_for(living_nodes(), self.hosts.values(), own=self._node)
-        where = near(node) if node is not None else None
+        where = bound_to(node) if node is not None else None
         options = self._class.options(name=actor_name(host), namespace=NAMESPACE, scheduling_strategy=where)
         self.handles[host] = options.remote(host)
         self.hosts[host] = HostRecord(host, node_id=node or self._node)

@@ -19,11 +19,9 @@ def living_nodes() -> dict[str, float]:
     return {str(node["NodeID"]): float(node["Resources"].get("CPU", 0.0)) for node in nodes if node["Alive"]}
 
 
-def near(node: str) -> Any:
-    """The scheduling strategy for what should run on a node, or else anywhere."""
-    return NodeAffinitySchedulingStrategy(node, soft=True)
-
-
 def bound_to(node: str) -> Any:
-    """The scheduling strategy for what is of use on that node only."""
+    """The scheduling strategy for what runs on that node or not at all.
+
+    Ray heeds a soft affinity only of what asks for resources: it hands what asks for none to any raylet, which keeps it.
+    """
     return NodeAffinitySchedulingStrategy(node, soft=False)

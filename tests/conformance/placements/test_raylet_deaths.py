@@ -92,7 +92,8 @@ async def _is(stage: Stage, id: str, state: str) -> bool:
 def _reaper_beside(pid: int, folder: Path) -> int:
     """The process of the reaper that is on the same node as another process."""
     reapers = [process.pid for process in app_processes(folder) if process.title.startswith("ray::Reaper")]
-    return next(reaper for reaper in reapers if _node_of(reaper) == _node_of(pid))
+    (reaper,) = [reaper for reaper in reapers if _node_of(reaper) == _node_of(pid)]
+    return reaper
 
 
 def _node_of(pid: int) -> str:
