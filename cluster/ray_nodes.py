@@ -22,6 +22,6 @@ def living_nodes() -> dict[str, float]:
 def bound_to(node: str) -> Any:
     """The scheduling strategy for what runs on that node or not at all.
 
-    Ray heeds a soft affinity only of what asks for resources: it hands what asks for none to any raylet, which keeps it.
+    Ray heeds soft affinity only of what asks for resources: it hands what asks for none to any raylet, which keeps it.
     """
     return NodeAffinitySchedulingStrategy(node, soft=False)
