@@ -49,8 +49,8 @@ def of_killed_hosts(test: str) -> tuple[str, ...]:
 
 DOWN_IN_TURN = "            self.mailbox.put_in_turn(envelope, self.accept)\n"
 IN_WINDOW = "first = bisect_left(self.attempts, True, key=lambda a: now_s - a.at_s <= self.within_s)"
-GIVES_BACK = """        if self.holds_names:
-            await self.runtime.names.give_back(self)
+GIVES_BACK = """            if self.holds_names:
+                await self.runtime.names.give_back(self)
 """
 KEPT_DOWN = """        self.watched_at.pop(monitor, None)
         self.watched_life.pop(monitor, None)
@@ -173,9 +173,9 @@ FAULTS: tuple[Fault, ...] = (
         edits=(
             Edit(
                 "runtime/mailbox.py",
-                "if len(self.user) < self._bound and not self._waiters:",
+                "if len(self.user) < self._bound and (not self._is_contended or self._may_pass(envelope)):",
                 "mine = [e for e in self.user if e.origin.sender == envelope.origin.sender]\n"
-                "        if len(mine) < self._bound and not self._waiters:",
+                "        if len(mine) < self._bound:",
             ),
         ),
         **on_stage("test_mailboxes.py::test_the_bound_counts_all_senders_together"),

@@ -38,9 +38,10 @@ async def test_hosts_are_spread_over_the_nodes(stage: Stage) -> None:
 
 async def test_a_kill_on_another_node_that_nobody_has_confirmed_blocks_the_restart(stage: Stage, folder: Path) -> None:
     trigger, alone = await stage.fresh_group("pair", "trigger", "alone")
-    pid = await stage.signal(alone, signal.SIGSTOP)
-    reaper = await asyncio.to_thread(_reaper_beside, pid, folder)
+    pid = await alone.ask(Pid())
+    reaper = await until(lambda: _reaper_beside(pid, folder), "a reaper stands by on that node")
     os.kill(reaper, signal.SIGSTOP)
+    os.kill(pid, signal.SIGSTOP)
 
     try:
         await trigger.tell(Crash())
@@ -91,10 +92,9 @@ async def _is(stage: Stage, id: str, state: str) -> bool:
 
 
 def _reaper_beside(pid: int, folder: Path) -> int:
-    """The process of the reaper that is on the same node as another process."""
+    """The process of the reaper that is on the same node as another process, 0 while there is none."""
     reapers = [process.pid for process in app_processes(folder) if process.title.startswith("ray::Reaper")]
-    (reaper,) = [reaper for reaper in reapers if _node_of(reaper) == _node_of(pid)]
-    return reaper
+    return next((reaper for reaper in reapers if _node_of(reaper) == _node_of(pid)), 0)
 
 
 def _node_of(pid: int) -> str:
