@@ -265,9 +265,7 @@ FAULTS: tuple[Fault, ...] = (
         edits=(
             Edit("runtime/cell.py", ENDS_TIMERS, ""),
             Edit("runtime/context.py", TICK_OF_A_LIFE, TICK_OF_A_LIFE.replace("self.incarnation)", "None)")),
-            Edit(
-                "runtime/context.py", "            if cell.incarnation == self.incarnation:\n", "            if cell:\n"
-            ),
+            Edit("runtime/timer.py", "        if cell.incarnation == notice.incarnation:\n", "        if cell:\n"),
         ),
         **on_stage("test_asks.py::test_timers_of_an_earlier_life_never_arrive"),
     ),
