@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from regrow import AskFailed
-from regrow.runtime import ContactLost
+from regrow.runtime import ActorRef, ContactLost
 from tests.conformance.placements.clusters import Clusters
 from tests.conformance.placements.player import Crash, Hold, Life, Link, Note, Pid, Send, Trap, Watch
 from tests.conformance.placements.stage import Placement, Stage
@@ -26,19 +27,22 @@ pytestmark = [
     ),
 ]
 
+MOVES = 5
+"""An agent that is started so often has been on each node; new hosts go to the one with fewer."""
+
 
 async def test_hosts_are_spread_over_the_nodes(stage: Stage) -> None:
-    pids = {id: await stage.ref(id).ask(Pid()) for id in ("ann", "bob", "pip", "pair/alone")}
+    near, far = [await stage.ref(id).ask(Pid()) for id in ("ann", "bob")]
+    guardian = (await stage.running.tree())[0].pid
 
-    nodes = {id: await asyncio.to_thread(_node_of, pid) for id, pid in pids.items()}
-
-    assert nodes["ann"] != nodes["bob"]
-    assert {id for id in nodes if nodes[id] == nodes["bob"]} == {"bob", "pair/alone"}
+    assert _node_of(near) == _node_of(guardian)
+    assert _node_of(far) != _node_of(guardian)
 
 
 async def test_a_kill_on_another_node_that_nobody_has_confirmed_blocks_the_restart(stage: Stage, folder: Path) -> None:
-    trigger, alone = await stage.fresh_group("pair", "trigger", "alone")
-    pid = await alone.ask(Pid())
+    trigger, _ = await stage.fresh_group("pair", "trigger", "alone")
+    pid = await _moved_away(stage, "pair/alone")
+    stage.record.begin()
     reaper = await until(lambda: _reaper_beside(pid, folder), "a reaper stands by on that node")
     os.kill(reaper, signal.SIGSTOP)
     os.kill(pid, signal.SIGSTOP)
@@ -59,9 +63,9 @@ async def test_a_kill_on_another_node_that_nobody_has_confirmed_blocks_the_resta
 async def test_a_killed_raylet_takes_its_hosts_and_their_agents_grow_back_on_the_other(
     stage: Stage, clusters: Clusters
 ) -> None:
-    ann, amy, bob, alone = await stage.fresh("ann", "amy", "bob", "pair/alone")
+    ann, amy, bob = await stage.fresh("ann", "amy", "bob")
     lives = [await one.ask(Life()) for one in (ann, bob)]
-    pids = [await one.ask(Pid()) for one in (bob, alone)]
+    pid = await bob.ask(Pid())
     await ann.ask(Watch(of=bob))
     await amy.tell(Trap())
     await amy.tell(Link(to=bob))
@@ -83,8 +87,26 @@ async def test_a_killed_raylet_takes_its_hosts_and_their_agents_grow_back_on_the
     await stage.until_seen("bob", "started")
     assert await bob.ask(Life()) > lives[1]
     assert await ann.ask(Life()) == lives[0]
-    assert await alone.ask(Life()) > 0
-    await until(lambda: not any(map(alive, pids)), "the processes of the dead raylet are gone")
+    await until(lambda: not alive(pid), "the process of the dead raylet is gone")
+
+
+async def _moved_away(stage: Stage, id: str) -> int:
+    """The process of an agent once it is on another node than the guardian; a warm spare may have been beside that."""
+    ref, guardian = stage.ref(id), (await stage.running.tree())[0].pid
+    for _ in range(MOVES):
+        pid = await ref.ask(Pid())
+        if _node_of(pid) != _node_of(guardian):
+            return pid
+        os.kill(pid, signal.SIGKILL)
+        await until(partial(_answers, ref, pid), f"{id} is back in another process")
+    raise AssertionError(f"{id} was {MOVES} times on the node of the guardian")
+
+
+async def _answers(ref: ActorRef, before: int) -> bool:
+    try:
+        return await ref.ask(Pid()) != before
+    except (AskFailed, ContactLost):
+        return False
 
 
 async def _is(stage: Stage, id: str, state: str) -> bool:
