@@ -46,6 +46,19 @@ class Driver:
         assert text in self.said, f"it ended with {self.process.returncode}:\n{self.said}"
         return self.said
 
+    def wait_runs(self, app: str) -> None:
+        """Waits until `regrow ps` says that its app runs; what agents print may come earlier."""
+        __tracebackhide__ = True
+        command = [sys.executable, "-c", "from regrow.cluster.entry import main; main()", "ps", app, "--json"]
+
+        def look() -> bool:
+            env = environment(self.folder)
+            seen = subprocess.run(command, capture_output=True, text=True, env=env, timeout=BEGIN_S, check=False)
+            return '"state": "running"' in seen.stdout.split('"tree"')[0] or self.process.poll() is not None
+
+        until_now(look, f"{app} runs", within_s=BEGIN_S)
+        assert self.process.poll() is None, f"it ended with {self.process.returncode}:\n{self.said}"
+
     def wait_end(self, *, within_s: float = END_S) -> int:
         """Waits until it has ended; gives its exit code."""
         __tracebackhide__ = True

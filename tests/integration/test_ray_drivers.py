@@ -54,6 +54,7 @@ if __name__ == "__main__":
 def test_ctrl_c_ends_a_program_in_order_and_nothing_is_left() -> None:
     with driver({"program.py": PROGRAM}, "program.py") as program:
         program.wait_said(" program\n")
+        program.wait_runs("program")
         assert any("redis-server" in process.title for process in program.processes())
 
         program.send(signal.SIGINT)
