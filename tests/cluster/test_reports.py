@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from regrow.cluster.reports import EVENT_NAMES, Reports
@@ -12,6 +15,14 @@ from regrow.supervisors.report import ReportKind, SupervisorReport
 from tests.runtime.test_telemetry import Traces, traces
 
 __all__ = ["traces"]
+
+
+@pytest.fixture(autouse=True)
+def every_level_is_logged() -> Iterator[None]:
+    """Whatever an app of an earlier test has set."""
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
 
 
 def report(kind: ReportKind, **more: object) -> SupervisorReport:
