@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from regrow.runtime import ask_rings
+from regrow.runtime.envelope import Envelope
 from regrow.runtime.errors import AskCycle, AskTimeout
 from regrow.runtime.mailbox import MailboxSettings
 from regrow.runtime.message import Message, Request
@@ -335,6 +337,40 @@ async def test_a_ring_longer_than_the_limit_ends_at_its_first_deadline(monkeypat
     assert players.rings == []
     assert isinstance(players.seen["ring/0", "ring/1"], AskTimeout)
     assert len(players.seen) == len(names)
+
+
+class Counted(deque[Envelope]):
+    """A queue that counts what is looked at in it."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[Envelope]:
+        for envelope in super().__iter__():
+            self.looks += 1
+            yield envelope
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["works", "asks-another"])
+def test_each_of_many_askers_behind_one_slow_turn_costs_a_few_looks_into_its_mailbox(waits: bool) -> None:
+    @virtual
+    async def run() -> None:
+        process, players, many = Process(), Players(), 100
+        players.slow_s = 0.6
+        await process.start("slow", players.make)
+        await process.start("other", players.make)
+        queue = process.cell("slow").mailbox.user = Counted()
+        await process.ref("slow").tell(Go(to=("other",)) if waits else Note(n=1))
+        for number in range(many):
+            await process.start(f"asker-{number}", players.make)
+            await process.ref(f"asker-{number}").tell(Go(to=("slow",), timeout_s=0.55))
+
+        await pass_time(0.4)  # by then each has been followed once
+
+        assert len(queue) == many
+        assert queue.looks <= 3 * many
+        await pass_time(2.0)
+
+    run()
 
 
 @virtual
