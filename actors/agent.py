@@ -35,7 +35,8 @@ def on(function: F | None = None, *, concurrent: bool = False) -> F | Callable[[
     """Marks a method as the handler of the message that its first parameter is annotated with.
 
     With `concurrent=True` its turns may run while others of the same agent do, so that it must not
-    rely on the agent's attributes standing still across an await.
+    rely on the agent's attributes standing still across an await. At most MAX_CONCURRENT_TURNS run at once;
+    when each of so many waits for a call back to this agent, none is served until the first deadline.
     """
 
     def mark(marked: F) -> F:
