@@ -15,7 +15,7 @@ from regrow.actors.errors import InvalidAgent, InvalidConfig, Unhandled
 from regrow.actors.handlers import Handler, read_handler, scope_of_caller
 from regrow.actors.threads import in_thread
 from regrow.runtime.immutable import shown
-from regrow.runtime.lifecycle import ExitReason
+from regrow.runtime.lifecycle import ExitReason, Reachable, Unreachable
 from regrow.runtime.message import Message
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -35,7 +35,8 @@ def on(function: F | None = None, *, concurrent: bool = False) -> F | Callable[[
     """Marks a method as the handler of the message that its first parameter is annotated with.
 
     With `concurrent=True` its turns may run while others of the same agent do, so that it must not
-    rely on the agent's attributes standing still across an await.
+    rely on the agent's attributes standing still across an await. At most MAX_CONCURRENT_TURNS run at once;
+    when each of so many waits for a call back to this agent, none is served until the first deadline.
     """
 
     def mark(marked: F) -> F:
@@ -116,9 +117,14 @@ class Agent:
         return handler is not None and handler.concurrent
 
     def handle(self, message: Any, ctx: Context) -> Awaitable[object]:
-        """Calls the handler of this message; a `def` handler runs in a thread."""
+        """Calls the handler of this message; a `def` handler runs in a thread.
+
+        Unreachable and Reachable are passed over where there is none; for all else that is Unhandled.
+        """
         handler = self._found.get(type(message)) or self._inherited(type(message))
         if handler is None:
+            if isinstance(message, Unreachable | Reachable):
+                return _passed_over()
             return _unhandled(self, message, ctx)
         arguments = (self, message, ctx) if handler.takes_context else (self, message)
         if handler.is_async:
@@ -156,6 +162,10 @@ def _config_type(cls: type[Agent]) -> Any:
             )
             return get_type_hints(alone)["config"]
     return Any
+
+
+async def _passed_over() -> None:
+    """Word of contact is for those who ask for it: a monitor alone asks for the verdict, which is a Down."""
 
 
 async def _unhandled(agent: Agent, message: Message, ctx: Context) -> object:

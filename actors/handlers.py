@@ -15,7 +15,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import PydanticSchemaGenerationError, PydanticUserError
 
 from regrow.actors.errors import InvalidAgent
-from regrow.runtime.context import CellContext
+from regrow.runtime.context import CellContext, Stashed
 from regrow.runtime.immutable import shown
 from regrow.runtime.message import Message, Request, reply_type
 from regrow.runtime.reply_slot import ReplySlot
@@ -111,20 +111,22 @@ def _messages(where: str, parameter: str, hints: dict[str, Any]) -> tuple[type[M
 
 
 def _check_return(where: str, message: type[Message], hints: dict[str, Any]) -> None:
-    given = hints.get("return", _MISSING)
+    annotated = hints.get("return", _MISSING)
+    given = _besides_stashed(annotated)
     if not issubclass(message, Request):
-        if given is not _MISSING and given is not type(None) and given is not None:
+        if given not in (_MISSING, Stashed, type(None), None):
             raise InvalidAgent(
-                f"{where} returns {shown(given)}, but {message.__name__} is a Message and expects no reply; "
+                f"{where} returns {shown(annotated)}, but {message.__name__} is a Message and expects no reply; "
                 f"derive it from Request[{shown(given)}], or return None"
             )
         return
     expected = reply_type(message)
     if given is _MISSING:
         raise InvalidAgent(f"{where}: annotate its return; {message.__name__} expects -> {shown(expected)}")
-    if given != expected and not _is_narrower(given, expected) and not _defers(given, expected):
+    is_right = given in (expected, Stashed) or _is_narrower(given, expected) or _defers(given, expected)
+    if not is_right:
         raise InvalidAgent(
-            f"{where} returns {shown(given)}, but {message.__name__} expects {shown(expected)}; change one of them"
+            f"{where} returns {shown(annotated)}, but {message.__name__} expects {shown(expected)}; change one of them"
         )
     try:
         message.reply()
@@ -135,6 +137,13 @@ def _check_return(where: str, message: type[Message], hints: dict[str, Any]) -> 
         ) from error
     except PydanticUserError:
         pass  # it names a type that is defined further down; the first reply is checked against it
+
+
+def _besides_stashed(annotation: Any) -> Any:
+    """The annotation without `Stashed`, which may stand beside any reply; as it is where nothing else stands there."""
+    parts = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    rest = tuple(part for part in parts if part is not Stashed)
+    return annotation if len(rest) in (0, len(parts)) else Union[rest]  # noqa: UP007 # known only here
 
 
 def _is_narrower(given: object, expected: object) -> bool:

@@ -10,7 +10,7 @@ if __name__ != "regrow.runtime":
 from regrow.runtime.address import ActorId, Address, HostId, Incarnation, child_id
 from regrow.runtime.ask_all import AskOutcome, NoReply, Replied
 from regrow.runtime.behavior import Behavior
-from regrow.runtime.context import CellContext
+from regrow.runtime.context import CellContext, Stashed
 from regrow.runtime.errors import (
     AskCycle,
     AskFailed,
@@ -116,6 +116,7 @@ __all__ = [
     "Started",
     "Starter",
     "StashFull",
+    "Stashed",
     "Timer",
     "TooLate",
     "Unreachable",

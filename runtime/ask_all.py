@@ -35,7 +35,10 @@ class Replied(Generic[R]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoReply:
-    """A target did not reply; `error` is what `ask` would have raised."""
+    """A target did not reply; `error` is what `ask` would have raised.
+
+    `agent` is its id, or what was given as the target where that names no agent.
+    """
 
     agent: str
     error: RegrowError
@@ -69,10 +72,13 @@ async def ask_all(
     asks: list[PendingAsk] = []
     try:
         for target, request in pairs:
+            agent = str(target)  # until it is known whose id it stands for
             try:
-                ask = asking.send(ref_of(target).address, request, timeout_s, now)
+                address = ref_of(target).address
+                agent = address.actor
+                ask = asking.send(address, request, timeout_s, now)
             except RegrowError as error:
-                sent.append(NoReply(agent=str(target), error=error))
+                sent.append(NoReply(agent=agent, error=error))
             else:
                 sent.append(ask)
                 asks.append(ask)

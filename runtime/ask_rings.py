@@ -45,6 +45,7 @@ class AskRings:
         self._numbers = itertools.count(1)
         self._visits: dict[tuple[object, ...], None] = {}
         self._by_turn: dict[Turn, list[PendingAsk]] | None = None
+        self._queued: dict[Cell, tuple[int, frozenset[tuple[HostId | None, int]]]] = {}
 
     def look(self, asks: list[PendingAsk]) -> None:
         """Starts a chase for each turn that has waited long for one of these asks."""
@@ -55,10 +56,13 @@ class AskRings:
     def follow(self, cell: Cell, chase: Chase) -> None:
         """A chase has come to the agent that was asked; it goes on from the turn behind which its ask waits."""
         _, host, ask_id = chase.path[-1]
-        turn = _blocking_turn(cell, HostId(host), ask_id)
-        if turn is None:
+        turn = _turn_of_ask(cell, HostId(host), ask_id)
+        is_handled = turn is not None
+        turn = turn or _turn_ahead(cell)
+        waits_for = self._asks_of(turn) if turn is not None else []
+        # Whether the turn is in the ask's way comes last: nearly every turn waits for nothing, and ends the chase here.
+        if turn is None or not waits_for or not (is_handled or self._is_queued(cell, HostId(host), ask_id)):
             return
-        waits_for = self._asks_of(turn)
         _, home, first = chase.path[0]
         if home == self._runtime.host and any(ask.ask_id == first for ask in waits_for):
             self._close(turn, chase)
@@ -123,6 +127,19 @@ class AskRings:
         self._visits[visit] = None
         return True
 
+    def _is_queued(self, cell: Cell, host: HostId, ask_id: int) -> bool:
+        """True when this ask is in the mailbox, or may be. Each mailbox is read once in a round: many are behind it."""
+        if cell.open_slots.get(host, ask_id) is not None:
+            return False
+        if cell.mailbox.has_peers:
+            return True  # which asks wait for room in another process is known there alone
+        taken, queued = self._queued.get(cell, (-1, frozenset()))
+        if taken != cell.mailbox.taken:  # what was taken since may be answered by now
+            queued = cell.mailbox.queued_asks()
+            self._queued[cell] = cell.mailbox.taken, queued
+            self._forget_soon()
+        return (host, ask_id) in queued
+
     def _asks_of(self, turn: Turn) -> list[PendingAsk]:
         """What a turn waits for. Sorted by turn once in each round of the loop, since many chases come together."""
         if self._by_turn is None:
@@ -131,11 +148,15 @@ class AskRings:
                 asker = _turn_of(ask)
                 if asker is not None:
                     self._by_turn.setdefault(asker, []).append(ask)
-            self._runtime.loop.call_soon(self._forget_turns)
+            self._forget_soon()
         return [ask for ask in self._by_turn.get(turn, ()) if not ask.future.done()]
 
-    def _forget_turns(self) -> None:
+    def _forget_soon(self) -> None:
+        self._runtime.loop.call_soon(self._forget)
+
+    def _forget(self) -> None:
         self._by_turn = None
+        self._queued.clear()
 
 
 def _turn_of(ask: PendingAsk) -> Turn | None:
@@ -143,13 +164,13 @@ def _turn_of(ask: PendingAsk) -> Turn | None:
     return ask.turn.turn_that_runs() if ask.turn is not None else None
 
 
-def _blocking_turn(cell: Cell, host: HostId, ask_id: int) -> Turn | None:
-    """The turn that must end before this ask of `cell` is answered; None when it waits for nothing that runs."""
-    for envelope in cell.in_turn:
-        if envelope.is_ask_of(host, ask_id):
-            return cell, envelope
-    if cell.open_slots.get(host, ask_id) is not None or not cell.mailbox.holds(host, ask_id):
-        return None
+def _turn_of_ask(cell: Cell, host: HostId, ask_id: int) -> Turn | None:
+    """The turn that handles this ask of `cell`; None when it has not begun, or is over."""
+    return next(((cell, envelope) for envelope in cell.in_turn if envelope.is_ask_of(host, ask_id)), None)
+
+
+def _turn_ahead(cell: Cell) -> Turn | None:
+    """The turn that must end before anything queued begins; None while none runs that keeps others waiting."""
     if cell.is_between_turns:
         return cell, None
     serial = (envelope for envelope in cell.in_turn if not cell.may_run_beside(envelope.message))

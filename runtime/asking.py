@@ -6,11 +6,20 @@ import asyncio
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from regrow.runtime.asks import PROBE_AFTER_S, Asks, PendingAsk
+from regrow.runtime.asks import PROBE_AFTER_S, Asks, PendingAsk, timed_out
 from regrow.runtime.context import current
 from regrow.runtime.delivery import MAX_REROUTES
 from regrow.runtime.envelope import Envelope, Kind, mark_handled
-from regrow.runtime.errors import AskCycle, AskFailed, Closed, InvalidMessage, MailboxFull, RegrowError, not_in_a_thread
+from regrow.runtime.errors import (
+    AskCycle,
+    AskFailed,
+    Closed,
+    ContactLost,
+    InvalidMessage,
+    MailboxFull,
+    RegrowError,
+    not_in_a_thread,
+)
 from regrow.runtime.lifecycle import Killed, NoProc
 from regrow.runtime.message import Request, registered, wrong_reply
 from regrow.runtime.outcome import Outcome
@@ -33,6 +42,7 @@ class Asking:
     def __init__(self, runtime: Runtime, asks: Asks) -> None:
         self._runtime = runtime
         self._asks = asks
+        asks.too_late = self._too_late
 
     # ---- asking --------------------------------------------------------------------------------
 
@@ -118,6 +128,14 @@ class Asking:
                 asked = type(ask.request).__name__
                 text = f"{ask.actor} does not exist or has ended for good, so nobody can answer {asked}"
                 self._asks.fail(ask.ask_id, AskFailed(ask.actor, NoProc(), text))
+
+    def _too_late(self, ask: PendingAsk) -> RegrowError:
+        """At its deadline: an ask that waits for a process without contact is unknown, and not merely late."""
+        envelope = ask.envelope
+        if envelope is None or envelope.holder is None or not self._runtime.delivery.is_lost(envelope):
+            return timed_out(ask)
+        may_have_run = not envelope.holder.withdraw(envelope)
+        return ContactLost(ask.actor, type(ask.request).__name__, may_have_run=may_have_run)
 
     def fail_all(self) -> None:
         """Ends every ask that waits, since the runtime closes."""

@@ -85,6 +85,8 @@ class Asks:
         self._timer_at = _NEVER
         self.on_long_wait: Callable[[list[PendingAsk]], None] | None = None
         """Told of asks of turns that wait so long that agents may block each other."""
+        self.too_late: Callable[[PendingAsk], Exception] = timed_out
+        """Says what became of an ask whose deadline is past."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -187,4 +189,10 @@ class Asks:
             self._loop.call_soon(self._expire, over, rounds - 1)
             return
         for ask in over:
-            self.fail(ask.ask_id, AskTimeout(ask.actor, type(ask.request).__name__, ask.timeout_s))
+            if not ask.future.done():
+                self.fail(ask.ask_id, self.too_late(ask))
+
+
+def timed_out(ask: PendingAsk) -> AskTimeout:
+    """Nobody answered in time."""
+    return AskTimeout(ask.actor, type(ask.request).__name__, ask.timeout_s)

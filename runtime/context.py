@@ -37,8 +37,8 @@ current: ContextVar[CellContext | None] = ContextVar("regrow_current", default=N
 """The context of the turn that runs, so that a bare ref knows on whose behalf it is used."""
 
 
-class SetAside:
-    """In place of a reply: the message goes into the stash and is handled later."""
+class Stashed:
+    """What a handler returns that has set its message aside: `-> str | Stashed`, and `return ctx.stash()`."""
 
     __slots__ = ()
 
@@ -53,7 +53,7 @@ class CellContext:
         self._envelope = envelope
         self._origin: Origin | None = None
         self.incarnation: Incarnation = cell.incarnation
-        self.instead: ReplySlot[Any] | SetAside | None = None
+        self.instead: ReplySlot[Any] | Stashed | None = None
         """What this turn gives in place of a reply."""
 
     # ---- identity ------------------------------------------------------------------------------
@@ -232,9 +232,10 @@ class CellContext:
         self._origin = None  # its asker waits for whoever has the slot, and no longer for this turn
         return slot
 
-    def stash(self) -> None:
+    def stash(self) -> Stashed:
         """Sets this turn's message aside when the handler returns; `unstash_all` brings it back.
 
+        The handler of a request returns what this gives, in place of the reply; that of a message need not.
         What is set aside keeps its order and its deadline, counts as queued, and comes back to the front of the
         mailbox when the agent restarts. Raises StashFull when half of the mailbox is set aside already.
         """
@@ -246,7 +247,8 @@ class CellContext:
         for over in cell.mailbox.take_expired(cell.runtime.loop.time()):
             cell.runtime.dead_letters.add(over, "expired")
         cell.mailbox.check_stash(envelope)
-        self.instead = SetAside()
+        self.instead = stashed = Stashed()
+        return stashed
 
     def unstash_all(self) -> int:
         """Puts all that was set aside in front of the mailbox again, in its order; returns how many these are."""

@@ -264,11 +264,16 @@ class Mailbox:
             self.serve_waiters()
         return queued, waiting
 
-    def holds(self, host: HostId, ask_id: int) -> bool:
-        """True when this ask of that host is queued here, set aside, or may be among those that wait for room."""
-        if self._peers or self._find(host, ask_id) is not None:
-            return True
-        return any(waiter.envelope.is_ask_of(host, ask_id) for waiter in self._senders.values())
+    @property
+    def has_peers(self) -> bool:
+        """True when another process waits for room here."""
+        return bool(self._peers)
+
+    def queued_asks(self) -> frozenset[tuple[HostId | None, int]]:
+        """The asks, by host and number, that are queued, set aside, or with which senders here wait for room."""
+        waiting = (waiter.envelope for waiter in self._senders.values())
+        envelopes = itertools.chain(self.user, self.stashed, waiting)
+        return frozenset((each.reply_host, each.ask_id) for each in envelopes if each.kind == Kind.ASK)
 
     def take_back(self, host: HostId, ask_id: int) -> Envelope | None:
         """Takes out an ask that has not begun, since nobody waits for its reply any more; None if it is not here."""

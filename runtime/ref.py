@@ -70,6 +70,7 @@ class ActorRef:
         Raises:
             AskFailed: the receiver does not exist (NoProc), crashed on the request, or was killed.
             AskTimeout: no reply in time; the callee was not stopped.
+            ContactLost: the callee's process does not answer; at once, or at the deadline where that was known before.
             Refused: the receiver declined; it lives.
             MailboxFull, NotAllowed, CallingSelf, AskCycle, InvalidMessage: it could not be asked.
         """

@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from regrow.runtime.contain import is_interrupt
-from regrow.runtime.context import SetAside, current
+from regrow.runtime.context import Stashed, current
 from regrow.runtime.envelope import Envelope, Kind, mark_handled
 from regrow.runtime.errors import AskCycle, CallingSelf, InvalidMessage, Refused
 from regrow.runtime.lifecycle import NoProc, crashed
@@ -140,7 +140,7 @@ def _without_reply(cell: Cell, envelope: Envelope, instead: object, reply: objec
     """Ends a turn that has deferred its reply, or sets its message aside; True when it goes into the stash."""
     if envelope not in cell.in_turn:
         return False  # its life has ended and answered for it
-    if isinstance(instead, SetAside):
+    if isinstance(instead, Stashed):
         cell.mailbox.stash(envelope)
         return True
     if reply is not None and reply is not instead:

@@ -11,10 +11,11 @@ from regrow.actors.agent import Agent, on
 from regrow.actors.context import Context
 from regrow.actors.errors import InvalidConfig
 from regrow.runtime.errors import AskFailed
-from regrow.runtime.lifecycle import ExitReason
+from regrow.runtime.lifecycle import Down, ExitReason
 from regrow.runtime.message import Message, Request
-from regrow.runtime.testing import virtual
-from tests.runtime.scripted import Process, settle
+from regrow.runtime.testing import pass_time, virtual
+from tests.runtime.scripted import Process, Scripted, settle
+from tests.simulation.wires import NOTICED_S, Node, World
 
 
 class Question(Request[str]):
@@ -157,3 +158,65 @@ async def test_an_exception_in_started_is_a_failed_start() -> None:
 
     assert failed is not None
     assert "LookupError: no desk" in failed.traceback
+
+
+# ---- news of others ------------------------------------------------------------------------------
+
+
+class Watcher(Agent):
+    """Watches another, and cares for its end alone."""
+
+    def __init__(self) -> None:
+        self.ends: list[str] = []
+
+    @on
+    async def watch(self, question: Question, ctx: Context) -> str:
+        ctx.monitor(question.text)
+        return ""
+
+    @on
+    async def down(self, down: Down) -> None:
+        self.ends.append(down.actor)
+
+
+class Heedless(Agent):
+    """Watches another, and has no handler for what it hears."""
+
+    @on
+    async def watch(self, question: Question, ctx: Context) -> str:
+        ctx.monitor(question.text)
+        return ""
+
+
+async def lose_find_and_end(world: World, watcher: Agent) -> Node:
+    """Where the watcher of an agent is that was out of contact for a while, and then ended."""
+    await world.with_guardian()
+    here, there = world.node("here"), world.node("there")
+    await world.start(there, "desk/clerk", Scripted)
+    await world.start(here, "desk/watcher", lambda: watcher)
+    await here.ref("desk/watcher").ask(Question(text="desk/clerk"))
+    await pass_time(0.1)
+    world.freeze("there")
+    await pass_time(NOTICED_S + 0.1)
+    world.thaw("there")
+    await pass_time(1.0)
+    there.cell("desk/clerk").kill("by hand")
+    await pass_time(1.0)
+    return here
+
+
+@virtual
+async def test_word_of_lost_contact_is_passed_over_where_no_handler_wants_it() -> None:
+    watcher = Watcher()
+
+    here = await lose_find_and_end(World(), watcher)
+
+    assert watcher.ends == ["desk/clerk"]
+    assert here.reasons() == {}
+
+
+@virtual
+async def test_a_down_that_no_handler_wants_is_a_dead_letter() -> None:
+    here = await lose_find_and_end(World(), Heedless())
+
+    assert here.reasons() == {"refused": 1}

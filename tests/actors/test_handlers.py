@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,12 @@ import pytest
 from regrow.actors.agent import Agent, on
 from regrow.actors.context import Context
 from regrow.actors.errors import InvalidAgent
-from regrow.runtime.context import CellContext
+from regrow.runtime.context import CellContext, Stashed
 from regrow.runtime.errors import InvalidDefinition
 from regrow.runtime.message import Message, Request
 from regrow.runtime.reply_slot import ReplySlot
+from regrow.runtime.testing import virtual
+from tests.runtime.scripted import Process, settle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -244,6 +247,75 @@ def test_a_reply_slot_of_another_type_is_refused() -> None:
         class Clerk(Agent):
             @on
             async def answer(self, question: Question, ctx: Context) -> ReplySlot[int]:
+                raise NotImplementedError
+
+
+# ---- messages set aside --------------------------------------------------------------------------
+
+
+class Open(Message):
+    """From now on questions are answered."""
+
+
+class Door(Agent):
+    """Sets everything aside until it is opened."""
+
+    def __init__(self) -> None:
+        self.is_open = False
+
+    @on
+    async def open_door(self, message: Open, ctx: Context) -> None:
+        self.is_open = True
+        ctx.unstash_all()
+
+    @on
+    async def answer(self, question: Question, ctx: Context) -> str | Stashed:
+        return "yes" if self.is_open else ctx.stash()
+
+    @on
+    async def count(self, count: Count, ctx: Context) -> ReplySlot[int] | int | Stashed:
+        return 3 if self.is_open else ctx.stash()
+
+    @on
+    async def note(self, note: Note, ctx: Context) -> Stashed | None:
+        return None if self.is_open else ctx.stash()
+
+
+@virtual
+async def test_a_request_that_its_handler_set_aside_is_answered_when_it_comes_back() -> None:
+    process = Process()
+    door = await process.start("desk/door", lambda: Door.made(None))
+    asking = asyncio.gather(door.ask(Question()), door.ask(Count()))
+    await settle()
+    await door.tell(Note())
+    await settle()
+    assert len(process.cell("desk/door").mailbox.stashed) == 3
+
+    await door.tell(Open())
+
+    assert await asking == ["yes", 3]
+    await settle()
+    assert (process.dead, len(process.cell("desk/door").mailbox)) == ({}, 0)
+
+
+def test_a_reply_of_another_type_is_refused_beside_what_is_set_aside_too() -> None:
+    with refused(
+        "Clerk.answer returns int | regrow.runtime.context.Stashed, but Question expects str; change one of them"
+    ):
+
+        class Clerk(Agent):
+            @on
+            async def answer(self, question: Question, ctx: Context) -> int | Stashed:
+                raise NotImplementedError
+
+    with refused(
+        "Other.note returns str | regrow.runtime.context.Stashed, but Note is a Message and expects no reply; "
+        "derive it from Request[str], or return None"
+    ):
+
+        class Other(Agent):
+            @on
+            async def note(self, note: Note, ctx: Context) -> str | Stashed:
                 raise NotImplementedError
 
 

@@ -113,6 +113,22 @@ async def test_what_could_not_be_sent_is_an_outcome_too() -> None:
 
 
 @virtual
+async def test_the_outcome_of_what_could_not_be_sent_names_the_agent_by_its_id_however_it_was_given() -> None:
+    process, seen = Process(), list[str]()
+    clerk = await process.start("desk/clerk")
+
+    async def front(message: Message, ctx: CellContext) -> str:
+        pairs: list[Any] = [("clerk", Note()), (clerk, Note()), (Note, Echo())]
+        seen.extend(each.agent for each in await ctx.ask_all(pairs))
+        return ""
+
+    await process.start("desk/front", front)
+    await process.ref("desk/front").ask(Echo())
+
+    assert seen == ["desk/clerk", "desk/clerk", str(Note)]
+
+
+@virtual
 async def test_no_target_gives_no_outcome() -> None:
     process = Process()
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regrow.runtime import ask_rings
-from regrow.runtime.errors import AskCycle, AskTimeout
+from regrow.runtime import ask_rings, cell, turn
+from regrow.runtime.envelope import Envelope
+from regrow.runtime.errors import AskCycle, AskFailed, AskTimeout
 from regrow.runtime.mailbox import MailboxSettings
 from regrow.runtime.message import Message, Request
 from regrow.runtime.testing import pass_time, virtual
@@ -335,6 +337,92 @@ async def test_a_ring_longer_than_the_limit_ends_at_its_first_deadline(monkeypat
     assert players.rings == []
     assert isinstance(players.seen["ring/0", "ring/1"], AskTimeout)
     assert len(players.seen) == len(names)
+
+
+@virtual
+async def test_an_agent_whose_concurrent_turns_all_wait_for_a_call_back_goes_on_at_their_first_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    process, loop, turns = Process(), asyncio.get_running_loop(), 8
+    for module in (cell, turn):
+        monkeypatch.setattr(module, "MAX_CONCURRENT_TURNS", turns)
+    began_s = loop.time()
+    limits_s = iter([5.0] + [300.0] * (turns - 1))
+
+    async def front(message: Any, ctx: CellContext) -> str:
+        if not isinstance(message, Beside):
+            return "called back"
+        try:
+            return await ctx.ask("back", Echo(), timeout_s=next(limits_s))
+        except AskTimeout:
+            return f"late at {loop.time() - began_s:.0f} s"
+
+    async def back(message: Message, ctx: CellContext) -> str:
+        await pass_time(0.01)
+        try:
+            return await ctx.ask("front", Echo())
+        except AskTimeout:  # within what its asker had left
+            return ""
+
+    ref = await process.start("front", lambda: Scripted(front, beside=(Beside,)))
+    await process.start("back", back)
+
+    outcomes = await asyncio.gather(*(ref.ask(Beside(), timeout_s=600.0) for _ in range(turns)))
+
+    assert outcomes == ["late at 5 s"] + ["called back"] * (turns - 1)
+
+
+@virtual
+async def test_a_start_that_asks_who_waits_for_it_fails_at_the_deadline_of_that_ask() -> None:
+    process, loop = Process(), asyncio.get_running_loop()
+
+    async def started(ctx: CellContext) -> None:
+        await ctx.ask("desk/boss", Echo(), timeout_s=5.0)
+
+    async def boss(message: Message, ctx: CellContext) -> str:
+        return (await ctx.spawn(lambda: Scripted(started=started), "child")).id
+
+    ref = await process.start("desk/boss", boss)
+    began_s = loop.time()
+
+    with pytest.raises(AskFailed, match=r"desk/boss/child did not start.*desk/boss did not answer Echo within 5 s"):
+        await ref.ask(Echo())
+
+    assert loop.time() - began_s == pytest.approx(5.1)  # the word of its death is held for a tenth of a second
+
+
+class Counted(deque[Envelope]):
+    """A queue that counts what is looked at in it."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[Envelope]:
+        for envelope in super().__iter__():
+            self.looks += 1
+            yield envelope
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["works", "asks-another"])
+def test_each_of_many_askers_behind_one_slow_turn_costs_a_few_looks_into_its_mailbox(waits: bool) -> None:
+    @virtual
+    async def run() -> None:
+        process, players, many = Process(), Players(), 100
+        players.slow_s = 0.6
+        await process.start("slow", players.make)
+        await process.start("other", players.make)
+        queue = process.cell("slow").mailbox.user = Counted()
+        await process.ref("slow").tell(Go(to=("other",)) if waits else Note(n=1))
+        for number in range(many):
+            await process.start(f"asker-{number}", players.make)
+            await process.ref(f"asker-{number}").tell(Go(to=("slow",), timeout_s=0.55))
+
+        await pass_time(0.4)  # by then each has been followed once
+
+        assert len(queue) == many
+        assert queue.looks <= 3 * many
+        await pass_time(2.0)
+
+    run()
 
 
 @virtual

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regrow.runtime.errors import ContactLost, MailboxFull
+from regrow.runtime.ask_all import NoReply, ask_all, paired
+from regrow.runtime.errors import AskTimeout, ContactLost, MailboxFull
 from regrow.runtime.lifecycle import Down, Killed, Reachable, Unreachable
 from regrow.runtime.mailbox import MailboxSettings
 from regrow.runtime.message import Message
@@ -247,6 +248,55 @@ async def test_an_ask_sent_while_contact_is_lost_runs_when_it_is_back_within_its
     world.thaw("there")
 
     assert await asking == "at last"
+
+
+@virtual
+async def test_an_ask_sent_while_contact_is_lost_ends_at_its_deadline_as_unknown_and_not_as_late() -> None:
+    world = World()
+    here, _ = await watched(world, Scripted, Watcher())
+    world.freeze("there")
+    await pass_time(SOON_S)
+    began_s = asyncio.get_running_loop().time()
+
+    with pytest.raises(ContactLost, match="Echo may have run, or may still run"):
+        await here.ref("desk/clerk").ask(Echo(), timeout_s=3.0)
+
+    assert asyncio.get_running_loop().time() - began_s == pytest.approx(3.0, abs=0.01)
+
+
+@virtual
+async def test_a_collection_tells_targets_that_are_late_from_those_without_contact() -> None:
+    world = World()
+    here, _ = await watched(world, Scripted, Watcher())
+    await world.start(here, "desk/slow", lambda: Scripted(for_ever))
+    await world.start(here, "desk/quick", Scripted)
+    world.freeze("there")
+    await pass_time(SOON_S)
+
+    pairs = paired(["desk/clerk", "desk/slow", "desk/quick"], Echo())
+    outcomes = await ask_all(here.runtime.asking, here.runtime.ref, pairs, 3.0)
+
+    told = [type(each.error) if isinstance(each, NoReply) else each.reply for each in outcomes]
+    assert told == [ContactLost, AskTimeout, ""]
+
+
+@virtual
+async def test_an_ask_that_never_left_for_a_process_without_contact_says_so() -> None:
+    world = World()
+    here, there = await watched(world, Scripted, Watcher())
+    await world.start(there, "desk/full", lambda: Scripted(for_ever), mailbox=MailboxSettings(capacity=1))
+    for _ in range(2):
+        await here.ref("desk/full").tell(Note())
+    waiting = asyncio.ensure_future(here.ref("desk/full").tell(Note(), send_timeout_s=60.0))
+    await pass_time(0.5)
+    world.freeze("there")
+    await pass_time(SOON_S)
+
+    with pytest.raises(ContactLost, match="Echo was not sent"):
+        await here.ref("desk/full").ask(Echo(), timeout_s=3.0)  # behind the tell that found no room
+
+    waiting.cancel()
+    await asyncio.wait([waiting])
 
 
 @virtual
