@@ -104,6 +104,7 @@ SUPERVISION = (
     Figure(key="mass_loss_growth", says="loss of 10,000 children at once, of 10 × 1,000", unit="×", at_most=1.3),
     Figure(key="mass_loss_growth_temporary", says="… temporary ones, by crashes", unit="×"),
     Figure(key="mass_loss_growth_permanent", says="… permanent ones, by crashes, which start again", unit="×"),
+    Figure(key="mass_loss_growth_backoff", says="… the same with back-off", unit="×"),
     Figure(key="mass_loss_growth_host", says="… permanent ones, with their host", unit="×"),
 )
 

@@ -66,7 +66,9 @@ OWNER_TTL_S = 15.0
 """How long the app outlives a driver that says nothing: longer than a pause, shorter than a coffee."""
 OWNER_TTL_VARIABLE = f"{INTERNAL_PREFIX}OWNER_TTL_S"
 """Sets another time, for tests that can not wait so long."""
-GUARDIAN_INTENSITY = Intensity(max_restarts=5, within_s=60.0)
+GUARDIAN_RESTARTS = 5
+"""How often within GUARDIAN_WITHIN_S."""
+GUARDIAN_WITHIN_S = 60.0
 """A guardian that dies more often is ended with its app: the owner is the supervisor of the tree's top."""
 GUARDIAN_WAIT_S = 30.0
 """How long a look at the tree waits for a guardian that restarts."""
@@ -93,7 +95,7 @@ class RayEngine:
         self._minding: asyncio.Task[None] | None = None
         self._owner_gone = threading.Event()
         self._owner = threading.Thread(target=self._renew, name="regrow-owner", daemon=True)
-        self._guardian_deaths = GUARDIAN_INTENSITY
+        self._guardian_deaths = Intensity(max_restarts=GUARDIAN_RESTARTS, within_s=GUARDIAN_WITHIN_S)
         self._owner_ttl_s = float(os.environ.get(OWNER_TTL_VARIABLE, OWNER_TTL_S))
         self._stopped = False
 
@@ -270,10 +272,9 @@ class RayEngine:
             return
         gone, self._life = self._life, HostId(started.life)
         verdict = self._guardian_deaths.record("guardian", now_s=self.runtime.loop.time())
-        self._guardian_deaths = verdict.intensity
         log.warning("the guardian of the app died and is back", app=self._app.name, pid=started.pid)
         if verdict.escalates:
-            deaths = len(verdict.intensity.attempts)
+            deaths = self._guardian_deaths.restarts
             self._end(Escalated(child="the guardian", restarts=deaths, cause="see the logs of Ray"))
             return
         self._directory.clear()

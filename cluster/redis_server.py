@@ -152,7 +152,6 @@ class RedisServer:
                 if self._process is not process:
                     continue  # its end was ordered, by stop or restart
                 verdict = window.record("redis", now_s=asyncio.get_running_loop().time())
-                window = verdict.intensity
                 if verdict.escalates:
                     raise RedisUnavailable(
                         f"redis-server died {MAX_RESTARTS + 1} times within {RESTARTS_WITHIN_S:g} s, the last time "

@@ -21,7 +21,7 @@ from regrow.supervisors.errors import (
     NoSuchChild,
     SpecError,
 )
-from regrow.supervisors.intensity import Attempt, Backoff, Intensity, Verdict
+from regrow.supervisors.intensity import Backoff, Intensity, Verdict
 from regrow.supervisors.lives import PreparingStarter
 from regrow.supervisors.report import ReportKind, SupervisorReport
 from regrow.supervisors.requests import (
@@ -66,7 +66,6 @@ __all__ = [
     "AlreadyPresent",
     "AlreadyStarted",
     "AnySupervisorSpec",
-    "Attempt",
     "AutoShutdown",
     "Backoff",
     "ChildCounts",

@@ -101,7 +101,7 @@ class Administration(Restarts):
             return None
         self._retries.pop(id, None)
         await self._lives.end(child)
-        self._intensity = self._intensity.forgotten(id)
+        self._intensity.forgotten(id)
         if child.spec.restart is Restart.TEMPORARY:
             self._remove(child)
         else:
@@ -115,7 +115,7 @@ class Administration(Restarts):
         child = self._children.named(id)
         self._retries.pop(id, None)
         await self._lives.end(child)
-        self._intensity = self._intensity.forgotten(id)
+        self._intensity.forgotten(id)
         child.status = Status.STOPPED
         if child.life is not Life.NONE:
             raise ChildRunning(self._supervisor, id)
@@ -123,7 +123,7 @@ class Administration(Restarts):
 
     async def _delete_child(self, id: str) -> None:
         self._remove(self._inactive(id))
-        self._intensity = self._intensity.forgotten(id)
+        self._intensity.forgotten(id)
 
     def _inactive(self, id: str) -> Child:
         child = self._children.named(id)

@@ -142,11 +142,11 @@ class Bookkeeping:
                 self._lives.forget(child)
 
     def _child_started(self, child: Child) -> None:
-        self._intensity = self._intensity.started(child.id, now_s=self._time())
+        self._intensity.started(child.id, now_s=self._time())
         self._tell(ReportKind.CHILD_STARTED, child)
 
     def _child_terminated(self, child: Child) -> None:
-        self._intensity = self._intensity.stopped(child.id, now_s=self._time())
+        self._intensity.stopped(child.id, now_s=self._time())
         self._tell(ReportKind.CHILD_TERMINATED, child)
 
     @property
@@ -161,7 +161,7 @@ class Bookkeeping:
                 child=child.id,
                 incarnation=child.incarnation,
                 reason=None if kind is ReportKind.CHILD_STARTED else bounded(child.last_reason),
-                restarts=len(self._intensity.attempts),
+                restarts=self._intensity.restarts,
                 delay_s=delay_s,
             )
         )

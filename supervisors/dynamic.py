@@ -161,7 +161,7 @@ class DynamicSupervisorBehavior(Restarts):
             return None
         self._retries.pop(id, None)
         await self._lives.end(child)
-        self._intensity = self._intensity.forgotten(id)
+        self._intensity.forgotten(id)
         self._remove(child)
         return child
 

@@ -1,7 +1,9 @@
 """How often children may be restarted, and how long each restart waits: two pure deciders.
 
-`Intensity` is a value: each event gives a new one. It remembers at most `max_restarts` + 1 attempts,
-since more than `max_restarts` already decide. Time is a monotonic clock in seconds, handed in.
+`Intensity` is a window that one supervisor keeps. It remembers at most `max_restarts` + 1 attempts,
+since more than `max_restarts` already decide. Time is a monotonic clock in seconds, handed in, and so
+is chance. It changes in place: a new value for each event would copy the window each time, and a
+supervisor that loses 10,000 children at once would copy 10,000² attempts.
 
 Without back-off an attempt ages by the clock, as in OTP. With back-off it ages only while the child
 it belongs to runs: otherwise a supervisor that waits longer than `within_s` between two attempts
@@ -10,10 +12,11 @@ would forget each before the next, and a child that never comes up would never b
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import math
-from bisect import bisect_left
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
 
 from regrow.supervisors.errors import SpecError
 
@@ -23,6 +26,12 @@ for `max_s` are spread as well."""
 
 DOUBLINGS_LIMIT = 1_000
 """2.0 ** 1024 is past what a float holds; no `max_s` is reached later than this."""
+
+EVERY_CHILD = ""
+"""Whose the clock is by which all attempts age without back-off; no child has this id."""
+
+STALE_LIMIT = 16
+"""So many clocks that are gone may be left in the heap beside as many as are there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,36 +66,60 @@ class Backoff:
         return full_s * (1 - JITTER_SHARE * jitter)
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One restart: whose it was, and when, on the clock by which it ages."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What follows from one more restart: to give up, or to wait `delay_s`."""
+
+    escalates: bool
+    delay_s: float
+
+
+@dataclass(slots=True, eq=False)
+class _Clock:
+    """The clock by which attempts age, and those that are in the window, as (number, what it showed), oldest first.
+
+    With back-off each child has its own, which stands while `since_s` is None.
+    """
 
     child_id: str
-    at_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class RunningTime:
-    """How long a child ran since its first remembered attempt; `since_s` is None while it does not."""
-
     earlier_s: float = 0.0
     since_s: float | None = None
+    attempts: deque[tuple[int, float]] = field(default_factory=deque[tuple[int, float]])
+    is_watched: bool = False
+    """Whether it is in the heap of those that are looked at when their time has come."""
 
     def at(self, now_s: float) -> float:
-        """Seconds it has run by `now_s`."""
+        """What it shows at `now_s`."""
         return self.earlier_s if self.since_s is None else self.earlier_s + (now_s - self.since_s)
 
+    def edge_s(self, within_s: float) -> float:
+        """The last moment of its oldest attempt in a window of `within_s`; later if it is stopped meanwhile."""
+        assert self.since_s is not None
+        return self.since_s + (self.attempts[0][1] + within_s - self.earlier_s)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
 class Intensity:
-    """The restart window of one supervisor; every method gives the window that follows."""
+    """The restart window of one supervisor; an event costs the same however many attempts are in it."""
 
-    max_restarts: int
-    within_s: float
-    backoff: Backoff | None = None
-    attempts: tuple[Attempt, ...] = ()
-    running: Mapping[str, RunningTime] = field(default_factory=dict[str, RunningTime])
-    """Only with back-off, and only for children that have attempts here."""
+    def __init__(self, *, max_restarts: int, within_s: float, backoff: Backoff | None = None) -> None:
+        self.max_restarts = max_restarts
+        self.within_s = within_s
+        self.backoff = backoff
+        self._clocks: dict[str, _Clock] = {}
+        self._order: OrderedDict[int, _Clock] = OrderedDict()
+        self._numbers = itertools.count()
+        self._watched: list[tuple[float, int, _Clock]] = []
+        """A heap of running clocks by when their oldest attempt leaves the window, or earlier."""
+
+    @property
+    def restarts(self) -> int:
+        """How many attempts were in the window at the last event."""
+        return len(self._order)
+
+    @property
+    def aged_by(self) -> frozenset[str]:
+        """The children that have a clock here: with back-off those that have attempts."""
+        return frozenset(self._clocks)
 
     def record(self, child_id: str, *, now_s: float, jitter: float = 0.0) -> Verdict:
         """Counts one restart, or one retry of a failed start, and says whether it may happen.
@@ -94,63 +127,73 @@ class Intensity:
         One event is recorded once, under the child that caused it, however many siblings follow. The
         child counts as not running from here until `started`. `now_s` never goes back.
         """
-        stopped = self.stopped(child_id, now_s=now_s)
-        kept = stopped._recent(now_s)
-        earlier = sum(attempt.child_id == child_id for attempt in kept) if self.backoff is not None else 0
-        now = Attempt(child_id, stopped._clock(child_id, now_s))
-        attempts = (*kept, now)[-(self.max_restarts + 1) :]
-        following = replace(stopped, attempts=attempts, running=stopped._clocks_of(attempts))
-        return Verdict(
-            intensity=following,
-            escalates=len(attempts) > self.max_restarts,
-            delay_s=0.0 if self.backoff is None else self.backoff.delay_s(earlier, jitter=jitter),
-        )
+        self.stopped(child_id, now_s=now_s)
+        self._let_go(now_s)
+        clock = self._clock_of(child_id)
+        delay_s = 0.0 if self.backoff is None else self.backoff.delay_s(len(clock.attempts), jitter=jitter)
+        number = next(self._numbers)
+        clock.attempts.append((number, clock.at(now_s)))
+        self._order[number] = clock
+        if clock.since_s is not None:
+            self._watch(clock)
+        if len(self._order) > self.max_restarts + 1:
+            self._drop_oldest(next(iter(self._order.values())))
+        return Verdict(escalates=self.restarts > self.max_restarts, delay_s=delay_s)
 
-    def started(self, child_id: str, *, now_s: float) -> Intensity:
+    def started(self, child_id: str, *, now_s: float) -> None:
         """To be told whenever a child runs; its attempts age from here on."""
-        clock = self.running.get(child_id)
-        if clock is None or clock.since_s is not None:
-            return self
-        return replace(self, running={**self.running, child_id: replace(clock, since_s=now_s)})
+        clock = self._clocks.get(child_id)
+        if clock is not None and clock.since_s is None:
+            clock.since_s = now_s
+            self._watch(clock)
 
-    def stopped(self, child_id: str, *, now_s: float) -> Intensity:
+    def stopped(self, child_id: str, *, now_s: float) -> None:
         """To be told whenever a child ended or was stopped; its attempts keep the age they have."""
-        clock = self.running.get(child_id)
+        clock = self._clocks.get(child_id)
         if clock is None or clock.since_s is None:
-            return self
-        return replace(self, running={**self.running, child_id: RunningTime(clock.at(now_s))})
+            return
+        while clock.attempts and clock.edge_s(self.within_s) < now_s:  # a clock that stands is not looked at
+            self._drop_oldest(clock)
+        clock.earlier_s, clock.since_s = clock.at(now_s), None
 
-    def forgotten(self, child_id: str) -> Intensity:
+    def forgotten(self, child_id: str) -> None:
         """To be told when an operator stops or deletes a child.
 
         With back-off its attempts could never age again, and would count against its siblings for ever.
         """
+        clock = self._clocks.get(child_id)
+        while clock is not None and clock.attempts:
+            self._drop_oldest(clock)
+
+    def _clock_of(self, child_id: str) -> _Clock:
+        """The clock of the child; without back-off there is one for all, which always runs."""
         if self.backoff is None:
-            return self
-        attempts = tuple(attempt for attempt in self.attempts if attempt.child_id != child_id)
-        return replace(self, attempts=attempts, running=self._clocks_of(attempts))
+            return self._clocks.setdefault(EVERY_CHILD, _Clock(EVERY_CHILD, since_s=0.0))
+        return self._clocks.setdefault(child_id, _Clock(child_id))
 
-    def _recent(self, now_s: float) -> tuple[Attempt, ...]:
-        """The attempts at most `within_s` old, the edge included (SEMANTICS 2)."""
-        if self.backoff is None:  # then they are sorted by age, and a wide window need not be walked for each restart
-            first = bisect_left(self.attempts, True, key=lambda a: now_s - a.at_s <= self.within_s)
-            return self.attempts[first:]
-        return tuple(a for a in self.attempts if self._clock(a.child_id, now_s) - a.at_s <= self.within_s)
+    def _let_go(self, now_s: float) -> None:
+        """Drops the attempts that are more than `within_s` old; at the edge they count (SEMANTICS 2)."""
+        while self._watched and self._watched[0][0] < now_s:
+            _, _, clock = heapq.heappop(self._watched)
+            clock.is_watched = False
+            if clock.since_s is None or not clock.attempts:
+                continue  # watched again once it runs, or gone
+            if clock.edge_s(self.within_s) < now_s:
+                self._drop_oldest(clock)
+            if clock.attempts:
+                self._watch(clock)
 
-    def _clock(self, child_id: str, now_s: float) -> float:
-        """The clock by which the child's attempts age."""
-        return now_s if self.backoff is None else self.running.get(child_id, RunningTime()).at(now_s)
+    def _watch(self, clock: _Clock) -> None:
+        """Looks at the clock in time. Where it is watched already that is early enough: a stop only delays the edge."""
+        if not clock.is_watched:
+            clock.is_watched = True
+            heapq.heappush(self._watched, (clock.edge_s(self.within_s), clock.attempts[0][0], clock))
 
-    def _clocks_of(self, attempts: tuple[Attempt, ...]) -> dict[str, RunningTime]:
-        if self.backoff is None:
-            return {}
-        return {a.child_id: self.running.get(a.child_id, RunningTime()) for a in attempts}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What follows from one more restart: the window after it, and to give up or to wait `delay_s`."""
-
-    intensity: Intensity
-    escalates: bool
-    delay_s: float
+    def _drop_oldest(self, clock: _Clock) -> None:
+        number, _ = clock.attempts.popleft()
+        del self._order[number]
+        if not clock.attempts:
+            del self._clocks[clock.child_id]
+            if clock.is_watched and len(self._watched) > 2 * len(self._clocks) + STALE_LIMIT:
+                self._watched = [entry for entry in self._watched if entry[2].attempts]
+                heapq.heapify(self._watched)

@@ -110,12 +110,12 @@ class Restarts(Bookkeeping):
         if decision.counts and not counted:
             cause = self._children.named(decision.caused_by[0])
             verdict = self._intensity.record(cause.id, now_s=self._time(), jitter=self._jitter())
-            self._intensity, delay_s = verdict.intensity, verdict.delay_s
+            delay_s = verdict.delay_s
             kind = ReportKind.ESCALATED if verdict.escalates else ReportKind.RESTARTING
             self._tell(kind, cause, delay_s=delay_s)
             if verdict.escalates:
                 why = str(cause.last_reason)[:REASON_LIMIT_CHARS]
-                ctx.stop(Escalated(child=cause.id, restarts=len(verdict.intensity.attempts), cause=why))
+                ctx.stop(Escalated(child=cause.id, restarts=self._intensity.restarts, cause=why))
                 return
         for id in decision.caused_by:
             self._children.named(id).status = Status.RESTARTING

@@ -12,7 +12,6 @@ from regrow import AskFailed, Killed, RegrowError
 from regrow.cluster import ray_engine
 from regrow.cluster.app import EngineName
 from regrow.runtime import Escalated
-from regrow.supervisors import Intensity
 from tests.integration.apps import victims
 from tests.integration.apps.thinking import Learn, Recall
 from tests.integration.apps.thinking import app as thinking
@@ -106,7 +105,8 @@ async def test_a_killed_redis_comes_back_on_its_port_with_its_data(start: Start,
 
 
 async def test_a_guardian_that_dies_again_and_again_ends_its_app(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_engine, "GUARDIAN_INTENSITY", Intensity(max_restarts=1, within_s=3_600.0))
+    monkeypatch.setattr(ray_engine, "GUARDIAN_RESTARTS", 1)
+    monkeypatch.setattr(ray_engine, "GUARDIAN_WITHIN_S", 3_600.0)
     async with start(victims.pool) as app:
         before = await lives(app)
         await kill(app, "pool")

@@ -48,7 +48,7 @@ def of_killed_hosts(test: str) -> tuple[str, ...]:
 
 
 DOWN_IN_TURN = "            self.mailbox.put_in_turn(envelope, self.accept)\n"
-IN_WINDOW = "first = bisect_left(self.attempts, True, key=lambda a: now_s - a.at_s <= self.within_s)"
+IN_WINDOW = "(self.attempts[0][1] + within_s - self.earlier_s)"
 GIVES_BACK = """            if self.holds_names:
                 await self.runtime.names.give_back(self)
 """
@@ -70,7 +70,7 @@ DEDUPED = "if self.delivered < frame.number <= last and frame.number not in self
 FAULTS: tuple[Fault, ...] = (
     Fault(
         name="restarts stay counted after the window",
-        edits=(Edit("supervisors/intensity.py", IN_WINDOW, IN_WINDOW.replace("self.within_s", "1e9")),),
+        edits=(Edit("supervisors/intensity.py", IN_WINDOW, IN_WINDOW.replace("within_s", "1e9")),),
         **on_stage("test_supervision.py::test_restarts_older_than_the_window_do_not_count"),
     ),
     Fault(

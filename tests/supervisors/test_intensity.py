@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from fractions import Fraction
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regrow.supervisors import Backoff, Intensity
+from regrow.supervisors.intensity import STALE_LIMIT
+
+if TYPE_CHECKING:
+    from _typeshed import TraceFunction
 
 
 def after(intensity: Intensity, *times_s: float) -> tuple[Intensity, bool]:
     """The window after restarts of one child at these times, and the last verdict."""
     escalates = False
     for now_s in times_s:
-        verdict = intensity.record("a", now_s=now_s)
-        intensity, escalates = verdict.intensity, verdict.escalates
+        escalates = intensity.record("a", now_s=now_s).escalates
     return intensity, escalates
 
 
@@ -41,15 +47,15 @@ def test_without_any_allowance_the_first_restart_escalates() -> None:
 
 
 def test_restarts_of_different_children_count_together() -> None:
-    first = Intensity(max_restarts=1, within_s=5).record("a", now_s=0)
+    intensity, _ = after(Intensity(max_restarts=1, within_s=5), 0)
 
-    assert first.intensity.record("b", now_s=1).escalates
+    assert intensity.record("b", now_s=1).escalates
 
 
 def test_the_window_remembers_no_more_than_it_needs() -> None:
     intensity, _ = after(Intensity(max_restarts=2, within_s=1e9), *range(1_000))
 
-    assert len(intensity.attempts) == 3
+    assert intensity.restarts == 3
 
 
 def test_without_backoff_nothing_waits() -> None:
@@ -71,11 +77,10 @@ def test_each_verdict_is_that_of_counting_all_restarts_by_hand(max_restarts: int
     for gap in gaps:
         times.append((times[-1] if times else Fraction(0)) + Fraction(gap, 4))
         verdict = intensity.record("a", now_s=float(times[-1]))
-        intensity = verdict.intensity
 
         by_hand = sum(times[-1] - time <= Fraction(within, 4) for time in times) > max_restarts
         assert verdict.escalates == by_hand
-        assert len(intensity.attempts) <= max_restarts + 1
+        assert intensity.restarts <= max_restarts + 1
 
 
 # Back-off.
@@ -117,11 +122,9 @@ def patient(max_restarts: int = 3) -> Intensity:
 
 
 def test_each_child_has_delays_of_its_own() -> None:
-    first = patient().record("a", now_s=0)
-    second = first.intensity.record("a", now_s=0)
-    other = second.intensity.record("b", now_s=0)
+    intensity = patient()
 
-    assert [verdict.delay_s for verdict in (first, second, other)] == [0, 10, 0]
+    assert [intensity.record(child_id, now_s=0).delay_s for child_id in "aab"] == [0, 10, 0]
 
 
 def test_waiting_longer_than_the_window_does_not_hide_escalation() -> None:
@@ -132,7 +135,7 @@ def test_waiting_longer_than_the_window_does_not_hide_escalation() -> None:
 
 def test_attempts_age_while_their_child_runs() -> None:
     intensity, _ = after(patient(), 0, 100, 200)
-    intensity = intensity.started("a", now_s=210)
+    intensity.started("a", now_s=210)
 
     verdict = intensity.record("a", now_s=215.5)
 
@@ -141,35 +144,42 @@ def test_attempts_age_while_their_child_runs() -> None:
 
 def test_a_child_that_ran_for_just_the_window_has_not_been_quiet() -> None:
     intensity, _ = after(patient(), 0, 100, 200)
+    intensity.started("a", now_s=210)
 
-    assert intensity.started("a", now_s=210).record("a", now_s=215).escalates
+    assert intensity.record("a", now_s=215).escalates
 
 
 def test_short_runs_add_up() -> None:
     intensity, _ = after(patient(max_restarts=1), 0)
-    intensity = intensity.started("a", now_s=10).stopped("a", now_s=13)
+    intensity.started("a", now_s=10)
+    intensity.stopped("a", now_s=13)
+    intensity.started("a", now_s=20)
 
-    assert not intensity.started("a", now_s=20).record("a", now_s=22.5).escalates
+    assert not intensity.record("a", now_s=22.5).escalates
 
 
 def test_one_childs_running_does_not_age_its_siblings_attempts() -> None:
-    intensity = patient(max_restarts=1).record("a", now_s=0).intensity
-    intensity = intensity.started("b", now_s=0)
+    intensity, _ = after(patient(max_restarts=1), 0)
+    intensity.started("b", now_s=0)
 
     assert intensity.record("b", now_s=1_000).escalates
 
 
 def test_what_an_operator_stopped_no_longer_counts() -> None:
-    intensity = patient(max_restarts=1).record("a", now_s=0).intensity
+    intensity, _ = after(patient(max_restarts=1), 0)
 
-    assert not intensity.forgotten("a").record("b", now_s=1_000).escalates
-    assert intensity.forgotten("a").running == {}
+    intensity.forgotten("a")
+
+    assert intensity.aged_by == frozenset()
+    assert not intensity.record("b", now_s=1_000).escalates
 
 
 def test_forgetting_a_child_does_not_shorten_otps_window() -> None:
-    intensity = Intensity(max_restarts=1, within_s=5).record("a", now_s=0).intensity
+    intensity, _ = after(Intensity(max_restarts=1, within_s=5), 0)
 
-    assert intensity.forgotten("a").record("b", now_s=1).escalates
+    intensity.forgotten("a")
+
+    assert intensity.record("b", now_s=1).escalates
 
 
 @pytest.mark.slow
@@ -188,16 +198,54 @@ def test_with_backoff_each_verdict_is_that_of_adding_up_running_time_by_hand(
     now_s = 0
 
     for child_id, runs_s, waits_s in lives:
-        intensity = intensity.started(child_id, now_s=now_s)
+        intensity.started(child_id, now_s=now_s)
         now_s += runs_s
         ran[child_id] += runs_s
         verdict = intensity.record(child_id, now_s=now_s)
         recorded.append((child_id, ran[child_id]))
-        intensity = verdict.intensity
         now_s += waits_s
 
         recent = [(who, at) for who, at in recorded if ran[who] - at <= within]
         assert verdict.escalates == (len(recent) > max_restarts)
         if verdict.escalates:
             return
-        assert set(intensity.running) == {who for who, _ in recent}
+        assert intensity.aged_by == {who for who, _ in recent}
+
+
+def lines_run(children: int, backoff: Backoff | None) -> int:
+    """How many lines of the window's code run when so many children are lost and come back, and again."""
+    lines = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> TraceFunction | None:
+        nonlocal lines
+        if not frame.f_code.co_filename.endswith("intensity.py"):
+            return None
+        lines += event == "line"
+        return trace
+
+    intensity = Intensity(max_restarts=10 * children, within_s=children / 2, backoff=backoff)
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        for now_s in range(2 * children):
+            intensity.record(str(now_s % children), now_s=now_s)
+            intensity.started(str(now_s % children), now_s=now_s)
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+@pytest.mark.parametrize("backoff", [None, Backoff()], ids=["plain", "backoff"])
+def test_each_of_many_lost_children_costs_the_same(backoff: Backoff | None) -> None:
+    assert lines_run(400, backoff) <= 1.1 * 4 * lines_run(100, backoff)
+
+
+def test_clocks_that_are_gone_are_not_piled_up() -> None:
+    intensity = Intensity(max_restarts=1, within_s=1e9, backoff=Backoff())
+
+    for number in range(1_000):
+        intensity.record(str(number), now_s=number)
+        intensity.started(str(number), now_s=number)
+        intensity.forgotten(str(number))
+
+    assert len(intensity._watched) <= STALE_LIMIT + 1  # pyright: ignore[reportPrivateUsage]
