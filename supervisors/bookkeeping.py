@@ -6,6 +6,7 @@ the two sorts of supervisors.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from itertools import islice
 from typing import TypeVar
@@ -44,7 +45,7 @@ class Bookkeeping:
         self._time = time
         self._report = report
         self._intensity = Intensity(max_restarts=rules.max_restarts, within_s=rules.within_s, backoff=rules.backoff)
-        self._retries: dict[str, int] = {}
+        self._retries: OrderedDict[str, int] = OrderedDict()
         self._turns = Turns()
         self._begun: CellContext | None = None
         self._comes_back = True

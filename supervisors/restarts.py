@@ -5,7 +5,6 @@ Every exit and every retry is one turn of the supervisor, so they never interlea
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 
 from regrow.runtime.address import Incarnation
@@ -47,17 +46,24 @@ class Restarts(Bookkeeping):
     ) -> None:
         super().__init__(rules, starter, incarnations=incarnations, time=time, report=report)
         self._jitter = jitter
-        self._numbers = itertools.count(1)
+        self._last_number = 0
         self._last_event = ""
 
     def on_exit_of_child(self, exited: Exited) -> bool:
         """See BehaviorTraits. What it leaves undecided comes back as a message, in its turn."""
-        return self._lives.died(exited)
+        if self._lives.died(exited):
+            return True
+        child = self._children.of_life(exited.actor, exited.incarnation)
+        assert child is not None, "of others nothing is undecided"
+        child.exited_behind = self._last_number
+        return False
 
     async def _child_exited(self, message: Exited, ctx: CellContext) -> None:
         child = self._children.of_life(message.actor, message.incarnation)
         if child is None or child.exited is None:
             return  # an operation has settled it, or it is of an earlier life
+        if not await self._retried_before(child, ctx) or child.exited is None:
+            return
         if child.status is not Status.RUNNING:
             await self._death_confirmed(child, ctx)
             return
@@ -76,6 +82,19 @@ class Restarts(Bookkeeping):
             self._last_event = event
         await self._carry_out(decision, ctx, counted=counted)
 
+    async def _retried_before(self, child: Child, ctx: CellContext) -> bool:
+        """Retries that came into the mailbox before this exit are made before it, as in OTP, though exits overtake.
+
+        With back-off they are not: it is no part of OTP. False when the supervisor ends.
+        """
+        while self._retries and self._spec.backoff is None:
+            key, number = next(iter(self._retries.items()))
+            if number > child.exited_behind:
+                break
+            if not await self._retry_of(key, ctx, counted=False):
+                return False
+        return True
+
     async def _death_confirmed(self, child: Child, ctx: CellContext) -> None:
         """The life of which nobody knew whether it was over: it is, so what waited for that goes on."""
         child.exited = None
@@ -93,19 +112,20 @@ class Restarts(Bookkeeping):
             await self._carry_out(decision, ctx, counted=True)
 
     async def _retry(self, message: RetryStart, ctx: CellContext) -> None:
-        key = self._retry_key(message.child)
-        if message.life != ctx.incarnation or self._retries.get(key) != message.number:
-            return  # taken back, or of an earlier life
-        del self._retries[key]
-        child = self._children.get(message.child)
-        if self._retries and (child is None or child.status is not Status.RESTARTING):
-            return  # it runs again, or was stopped; those that failed meanwhile have a retry of their own
-        states = self._states(*(() if child is None else (child,)))
-        decision = decide_retry(self._spec.strategy, states, message.child)
-        await self._carry_out(decision, ctx, counted=message.counted)
+        if message.life == ctx.incarnation and self._retries.get(self._retry_key(message.child)) == message.number:
+            await self._retry_of(message.child, ctx, counted=message.counted)  # else it was taken back, or made before
 
-    async def _carry_out(self, decision: Decision, ctx: CellContext, *, counted: bool) -> None:
-        """Counts, stops, forgets and starts. `counted`: this restart is in the window already."""
+    async def _retry_of(self, id: str, ctx: CellContext, *, counted: bool) -> bool:
+        del self._retries[self._retry_key(id)]
+        child = self._children.get(id)
+        if self._retries and (child is None or child.status is not Status.RESTARTING):
+            return True  # it runs again, or was stopped; those that failed meanwhile have a retry of their own
+        states = self._states(*(() if child is None else (child,)))
+        decision = decide_retry(self._spec.strategy, states, id)
+        return await self._carry_out(decision, ctx, counted=counted)
+
+    async def _carry_out(self, decision: Decision, ctx: CellContext, *, counted: bool) -> bool:
+        """Counts, stops, forgets and starts. `counted`: this restart is in the window already. False: it is the end."""
         delay_s = 0.0
         if decision.counts and not counted:
             cause = self._children.named(decision.caused_by[0])
@@ -116,7 +136,7 @@ class Restarts(Bookkeeping):
             if verdict.escalates:
                 why = str(cause.last_reason)[:REASON_LIMIT_CHARS]
                 ctx.stop(Escalated(child=cause.id, restarts=self._intensity.restarts, cause=why))
-                return
+                return False
         for id in decision.caused_by:
             self._children.named(id).status = Status.RESTARTING
         for id in decision.stop:
@@ -131,10 +151,12 @@ class Restarts(Bookkeeping):
                 self._children.named(id).status = Status.WAITING
         if decision.shuts_down:
             ctx.stop(Shutdown(detail="a significant child ended"))
-        elif delay_s > 0:
+            return False
+        if delay_s > 0:
             self._retry_later(decision, ctx, delay_s)
         else:
             await self._restart(decision.start, ctx)
+        return True
 
     async def _restart(self, ids: Sequence[str], ctx: CellContext) -> None:
         """Starts these children in order; one that does not start is tried again in a later turn."""
@@ -176,8 +198,9 @@ class Restarts(Bookkeeping):
         key = self._retry_key(child.id)
         if self._spec.backoff is None and key in self._retries:
             return  # it failed again before its retry came, which goes on at its place in the mailbox, as in OTP
-        number = self._retries[key] = next(self._numbers)
-        ctx.after(delay_s, RetryStart(child=child.id, life=ctx.incarnation, number=number, counted=counted))
+        self._last_number += 1
+        self._retries[key] = self._last_number
+        ctx.after(delay_s, RetryStart(child=child.id, life=ctx.incarnation, number=self._last_number, counted=counted))
 
     def _retry_key(self, id: str) -> str:
         alone = self._spec.strategy is Strategy.ONE_FOR_ONE or self._spec.backoff is None

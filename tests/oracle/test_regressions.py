@@ -44,6 +44,10 @@ FOUND: dict[str, Trace] = {
         Sup(THREE, "one_for_all", max_restarts=4),
         (Fail("b", (Exit("a", "kill"), Admin("stop", "c"))), Exit("a", "error")),
     ),
+    "an exit overtook a retry that was in the mailbox before it": Trace(
+        Sup((Kid("a"), Kid("b", target="stubborn", shutdown_s=0.001), Kid("c")), "rest_for_one", max_restarts=4),
+        (Fail("c", (None, Exit("a", "error"), Exit("a", "error"))), Exit("b", "error")),
+    ),
     "a stop of a life that was over stopped the next one": Trace(
         A_POOL, (Admin("start", "1"), Together("", (Exit("1", "kill"),), (Admin("stop", "1"),)))
     ),
