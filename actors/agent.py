@@ -17,6 +17,7 @@ from regrow.actors.threads import in_thread
 from regrow.runtime.immutable import shown
 from regrow.runtime.lifecycle import ExitReason, Reachable, Unreachable
 from regrow.runtime.message import Message
+from regrow.supervisors.requests import OF_SUPERVISORS, no_supervisor
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -169,6 +170,8 @@ async def _passed_over() -> None:
 
 
 async def _unhandled(agent: Agent, message: Message, ctx: Context) -> object:
+    if isinstance(message, OF_SUPERVISORS):
+        raise Unhandled(no_supervisor(f"{ctx.id} ({type(agent).__name__})", type(message)))
     known = ", ".join(sorted({cls.__name__ for cls in agent.handlers})) or "nothing"
     raise Unhandled(
         f"{ctx.id} ({type(agent).__name__}) has no handler for {type(message).__name__}; it handles {known}"

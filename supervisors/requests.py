@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import is_dataclass
+from typing import TypeVar
 
 from pydantic import BaseModel
 
 from regrow.runtime.address import ActorId, Address
-from regrow.runtime.errors import AskTimeout, InvalidMessage, Misuse
+from regrow.runtime.errors import AskTimeout, CallingSelf, InvalidMessage, Misuse
 from regrow.runtime.lifecycle import Crashed
 from regrow.runtime.message import Message, Request
 from regrow.runtime.packing import pack
@@ -20,6 +21,8 @@ from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, ActorRef
 from regrow.supervisors.children import ChildCounts, ChildRow, ChildRows
 from regrow.supervisors.errors import FailedToStartChild, NoSuchChild
 from regrow.supervisors.lives import failed_to_start
+
+R = TypeVar("R")
 
 ANY_LIFE = 0
 """Stands for whichever life runs; real incarnations start at 1."""
@@ -89,6 +92,18 @@ class CountChildren(Request[ChildCounts]):
     """Asks a supervisor how many children it has."""
 
 
+OF_SUPERVISORS = (StartChild, StopChild, RestartChild, DeleteChild, WhichChildren, CountChildren)
+"""All that only a supervisor answers."""
+
+
+def no_supervisor(who: str, message: type[Message]) -> str:
+    """What to say where one of OF_SUPERVISORS came to somebody else."""
+    return (
+        f"{who} is no supervisor, and {message.__name__} is a request for one; name the id of a supervisor of the app. "
+        "A child that an agent has spawned is ended by ref.stop()"
+    )
+
+
 def not_started(error: FailedToStartChild) -> NotStarted:
     """The error as an answer that travels, its first traceback with it."""
     cause = error.root_cause
@@ -108,14 +123,14 @@ async def start_child(supervisor: ActorRef, config: object | None, timeout_s: fl
         InvalidMessage: the config can not travel.
     """
     packed = b"" if config is None else packed_config(config, f"a child of {supervisor.id}")
-    answer = await supervisor.ask(StartChild(config=packed), timeout_s=timeout_s)
+    answer = await _asked(supervisor, StartChild(config=packed), timeout_s=timeout_s)
     return _started(supervisor, answer)
 
 
 async def restart_child(child: ActorRef, timeout_s: float = START_TIMEOUT_S) -> ActorRef:
     """Asks its supervisor to start a child that does not run. Raises NoSuchChild, ChildRunning, FailedToStartChild."""
     supervisor, id = parent_of(child)
-    return _started(supervisor, await supervisor.ask(RestartChild(id=id), timeout_s=timeout_s))
+    return _started(supervisor, await _asked(supervisor, RestartChild(id=id), timeout_s=timeout_s))
 
 
 async def stop_child(child: ActorRef, timeout_s: float = DEFAULT_ASK_TIMEOUT_S) -> None:
@@ -128,7 +143,7 @@ async def stop_child(child: ActorRef, timeout_s: float = DEFAULT_ASK_TIMEOUT_S) 
     deadline = loop.time() + timeout_s
     request = StopChild(id=id, incarnation=child.address.incarnation or ANY_LIFE)
     try:
-        stopped = await supervisor.ask(request, timeout_s=timeout_s)
+        stopped = await _asked(supervisor, request, timeout_s=timeout_s)
         while not stopped.confirmed:
             left_s = deadline - loop.time() - UNCONFIRMED_PAUSE_S
             if left_s <= 0:
@@ -142,14 +157,14 @@ async def stop_child(child: ActorRef, timeout_s: float = DEFAULT_ASK_TIMEOUT_S) 
 async def delete_child(child: ActorRef, timeout_s: float = DEFAULT_ASK_TIMEOUT_S) -> None:
     """Asks its supervisor to forget a child that does not run. Raises NoSuchChild, ChildRunning, DynamicChild."""
     supervisor, id = parent_of(child)
-    await supervisor.ask(DeleteChild(id=id), timeout_s=timeout_s)
+    await _asked(supervisor, DeleteChild(id=id), timeout_s=timeout_s)
 
 
 async def which_children(supervisor: ActorRef, timeout_s: float = DEFAULT_ASK_TIMEOUT_S) -> tuple[ChildRow, ...]:
     """All children of a supervisor in start order; of more than ROWS_LIMIT not all at one moment."""
     rows: list[ChildRow] = []
     while True:
-        answer = await supervisor.ask(WhichChildren(skip=len(rows)), timeout_s=timeout_s)
+        answer = await _asked(supervisor, WhichChildren(skip=len(rows)), timeout_s=timeout_s)
         rows.extend(answer.children)
         if not answer.children or len(rows) >= answer.total:
             return tuple(rows)
@@ -157,7 +172,7 @@ async def which_children(supervisor: ActorRef, timeout_s: float = DEFAULT_ASK_TI
 
 async def count_children(supervisor: ActorRef, timeout_s: float = DEFAULT_ASK_TIMEOUT_S) -> ChildCounts:
     """How many children a supervisor has."""
-    return await supervisor.ask(CountChildren(), timeout_s=timeout_s)
+    return await _asked(supervisor, CountChildren(), timeout_s=timeout_s)
 
 
 def packed_config(config: object, whose: str) -> bytes:
@@ -177,9 +192,17 @@ def parent_of(child: ActorRef) -> tuple[ActorRef, str]:
     return ActorRef(Address(ActorId(above)), child.runtime), id
 
 
-async def _stopped_again(supervisor: ActorRef, request: StopChild, timeout_s: float) -> ChildStopped:
+async def _asked(supervisor: ActorRef, request: Request[R], *, timeout_s: float) -> R:
+    """The answer. Raises Misuse where an agent takes itself for the supervisor, as of a child that it spawned."""
     try:
         return await supervisor.ask(request, timeout_s=timeout_s)
+    except CallingSelf as error:
+        raise Misuse(no_supervisor(supervisor.id, type(request))) from error
+
+
+async def _stopped_again(supervisor: ActorRef, request: StopChild, timeout_s: float) -> ChildStopped:
+    try:
+        return await _asked(supervisor, request, timeout_s=timeout_s)
     except NoSuchChild:
         return ChildStopped(confirmed=True)  # a temporary one is removed when its death is confirmed
 

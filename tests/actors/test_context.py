@@ -113,3 +113,50 @@ async def test_memory_reaches_what_is_below_the_app_of_the_agent() -> None:
     await (await process.start("desk/floor/user", Curious)).ask(UseMemory())
 
     assert scopes == ["desk"]
+
+
+# ---- what is asked of supervisors comes to somebody else ----
+
+
+class Settle(Request[str]):
+    """Has the agent take somebody for a supervisor: the one named, or itself as of a child that it spawned."""
+
+    of: str = ""
+
+
+class Parent(Agent):
+    """Takes others for supervisors."""
+
+    @on
+    async def settle(self, request: Settle, ctx: Context) -> str:
+        try:
+            if request.of:
+                await ctx.start_child(request.of)
+            else:
+                await ctx.stop_child(await ctx.spawn(User, "own"))
+        except (Misuse, Refused) as error:
+            return str(error)
+        return "done"
+
+
+@pytest.mark.parametrize(
+    ("of", "said"),
+    [
+        ("", "desk/parent is no supervisor, and StopChild is a request for one"),
+        ("desk/user", "desk/user (User) is no supervisor, and StartChild is a request for one"),
+    ],
+    ids=["own-spawned-child", "other-agent"],
+)
+def test_who_takes_an_agent_for_a_supervisor_is_told_what_it_is_and_what_to_do(of: str, said: str) -> None:
+    @virtual
+    async def run() -> None:
+        process = Process()
+        await process.start("desk/user", User)
+        parent = await process.start("desk/parent", Parent)
+
+        text = await parent.ask(Settle(of=of))
+
+        assert text.startswith(said)
+        assert text.endswith("A child that an agent has spawned is ended by ref.stop()")
+
+    run()
