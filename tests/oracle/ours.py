@@ -10,13 +10,14 @@ from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any
 
-from regrow.runtime.address import ActorId, HostId, Incarnation
+from regrow.runtime.address import ActorId, Address, HostId, Incarnation
 from regrow.runtime.behavior import Behavior
 from regrow.runtime.cell import Cell, State
 from regrow.runtime.errors import AskFailed, Closed, Refused
 from regrow.runtime.lifecycle import Crashed, Escalated, ExitReason
 from regrow.runtime.lifecycle import Shutdown as ShutdownReason
 from regrow.runtime.local_starter import LocalStarter
+from regrow.runtime.ref import ActorRef
 from regrow.runtime.runtime import Runtime
 from regrow.runtime.starter import KillOutcome, StartRequest
 from regrow.runtime.testing import pass_time, run_virtual
@@ -213,6 +214,7 @@ class _Stage:
         self, supervisor: OurDynamic, actor: ActorId, call: Admin, id: str
     ) -> tuple[str, ...]:
         life = self._records.last_up.get(call.path, NEVER)  # as a pid does, this means one life only
+        ref = ActorRef(Address(actor, self.runtime.cells[actor].incarnation), self.runtime)  # and so does this
         match call.op:
             case "start" if call.kid is not None:
                 return ("misfit",)
@@ -223,9 +225,9 @@ class _Stage:
             case "spec":
                 return _told(await supervisor.get_childspec(id))
             case "restart":
-                await self.runtime.ref(actor).ask(RestartChild(id=id), timeout_s=math.inf)
+                await ref.ask(RestartChild(id=id), timeout_s=math.inf)
             case "delete":
-                await self.runtime.ref(actor).ask(DeleteChild(id=id), timeout_s=math.inf)
+                await ref.ask(DeleteChild(id=id), timeout_s=math.inf)
         return ("ok",)
 
     # ---- what the tree tells -------------------------------------------------------------------

@@ -48,6 +48,14 @@ FOUND: dict[str, Trace] = {
         Sup((Kid("a"), Kid("b", target="stubborn", shutdown_s=0.001), Kid("c")), "rest_for_one", max_restarts=4),
         (Fail("c", (None, Exit("a", "error"), Exit("a", "error"))), Exit("b", "error")),
     ),
+    "a call that waited in the mailbox of a pool was answered by the pool's next life": Trace(
+        Sup((Kid("a", target=Sup((Kid("w"),), DYNAMIC, max_restarts=1, within_s=2)),)),
+        (
+            Admin("start", "a/1"),
+            Admin("start", "a/2"),
+            Together("a", (Exit("a/1", "error"), Exit("a/2", "normal")), (Admin("restart", "a/2"),)),
+        ),
+    ),
     "a stop of a life that was over stopped the next one": Trace(
         A_POOL, (Admin("start", "1"), Together("", (Exit("1", "kill"),), (Admin("stop", "1"),)))
     ),
