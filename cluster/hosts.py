@@ -22,6 +22,8 @@ class HostRecord:
     node_id: str = ""
     alive: bool = True
     reachable: bool = True
+    kill_detail: str = ""
+    """Why it was killed, where it was not the world that ended it."""
     first_incarnation: int = 0
     """What is spawned there is numbered from here on."""
     actors: set[ActorId] = field(default_factory=set)

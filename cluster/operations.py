@@ -30,6 +30,9 @@ LOOK_S = 0.05
 BEGUN_LIMIT = 100
 """How many orders may be under way: one for an agent whose death can not be confirmed never ends."""
 
+KILLED_BY_PERSON = "killed by order of a person"
+"""What its askers and watchers are told of an agent that was killed so."""
+
 LIVING = ("running", "starting", "unconfirmed")
 """The states of a child of which there is, or may be, a life."""
 
@@ -84,7 +87,7 @@ class Operations:
                 f"{row.actor} does not run (it is {row.state}), so there is nothing to kill; "
                 f"start it with: regrow restart {row.actor}"
             )
-        outcome = await self._roots.starter.kill(ActorId(row.actor), Incarnation(row.incarnation))
+        outcome = await self._roots.starter.kill(ActorId(row.actor), Incarnation(row.incarnation), KILLED_BY_PERSON)
         if outcome is KillOutcome.UNCONFIRMED:
             raise WorldBroke(
                 f"{row.actor} was told to die and its host can not confirm it, so it is not started again; "

@@ -168,12 +168,12 @@ class RayHost:
             self._runtime.loop.call_soon_threadsafe(self._stop, actor, incarnation, reason, grace_s)
 
     @ray.method(concurrency_group="control")
-    async def kill_cell(self, actor: str, incarnation: int) -> bool:
+    async def kill_cell(self, actor: str, incarnation: int, detail: str) -> bool:
         """Kills one life; False when its code does not let go of the loop, so that only the process can be killed."""
         runtime = self._runtime
         if runtime is None:
             return True
-        done = asyncio.run_coroutine_threadsafe(self._kill(actor, incarnation), runtime.loop)
+        done = asyncio.run_coroutine_threadsafe(self._kill(actor, incarnation, detail), runtime.loop)
         try:
             await asyncio.wait_for(asyncio.wrap_future(done), KILL_WAIT_S)
         except TimeoutError:
@@ -239,10 +239,10 @@ class RayHost:
         if cell is not None:
             cell.stop(unpack(reason), grace_s)  # type: ignore[arg-type]
 
-    async def _kill(self, actor: str, incarnation: int) -> None:
+    async def _kill(self, actor: str, incarnation: int, detail: str) -> None:
         cell = self._runtime.life(ActorId(actor), Incarnation(incarnation)) if self._runtime is not None else None
         if cell is not None:
-            cell.kill("killed by its supervisor")
+            cell.kill(detail)
 
 
 def remote_host() -> Any:

@@ -121,11 +121,15 @@ class Keeper:
         if not record.actors and record.pool is None and host not in self._spares:
             self._spawn(self.end(host))
 
-    async def kill(self, host: HostId) -> bool:
-        """Kills a host's process; False when nobody has confirmed that it is dead. Its death is told like any."""
+    async def kill(self, host: HostId, detail: str = "") -> bool:
+        """Kills a host's process; False when nobody has confirmed that it is dead.
+
+        Its death is told like any, with `detail` for its cause where one is given.
+        """
         record = self.hosts.get(host)
         if record is None or record.pid == 0:
             return record is None
+        record.kill_detail = detail
         was_alive, record.alive = record.alive, False  # nothing new is started in it, however long its death takes
         if record.node_id != self._node:
             return await self._reapers.end(record.node_id, host, record.pid)
@@ -272,7 +276,7 @@ class Keeper:
             self._spawn(self._make_spare(SPARE_DELAY_S))
         if record is not None:
             record.alive = False
-            said = reason.detail if isinstance(reason, Killed) else str(reason)
+            said = record.kill_detail or (reason.detail if isinstance(reason, Killed) else str(reason))
             self._news.host_died(record, Killed(detail=f"{said} (pid {record.pid})") if record.pid else reason)
 
     async def _keep_contact(self, record: HostRecord, handle: Any) -> None:

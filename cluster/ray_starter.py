@@ -32,6 +32,7 @@ from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.lifecycle import FreeExited
 from regrow.runtime.local_starter import LocalStarter
 from regrow.runtime.packing import pack, unpack
+from regrow.runtime.starter import KILLED_BY_SUPERVISOR
 from regrow.runtime.transport import PeerDead
 from regrow.supervisors import AnySupervisorSpec
 
@@ -103,20 +104,21 @@ class RayStarter:
             # Not waited for: a process that hangs does not answer, and its time to stop runs from now on.
             self._behind(_tried(handle.stop_cell, actor, incarnation, pack(reason), grace_s))
 
-    async def kill(self, actor: ActorId, incarnation: Incarnation) -> KillOutcome:
+    async def kill(self, actor: ActorId, incarnation: Incarnation, detail: str = KILLED_BY_SUPERVISOR) -> KillOutcome:
         """See Starter.kill. An agent alone in its host is killed by pid, which nothing can hold up."""
         if actor in self._runtime.cells:
-            return await self._local.kill(actor, incarnation)
+            return await self._local.kill(actor, incarnation, detail)
         handle = self._handle(actor, incarnation)
         if handle is None:
             return KillOutcome.DEAD
         host = self._lives[actor][2]
         record = self._keeper.hosts.get(host)
         if record is not None and record.pool is not None:
-            if await _tried(handle.kill_cell, actor, incarnation):
+            if await _tried(handle.kill_cell, actor, incarnation, detail):
                 return KillOutcome.DEAD
         self._killed_for[host] = actor
-        return KillOutcome.DEAD if await self._keeper.kill(host) else KillOutcome.UNCONFIRMED
+        alone = record is not None and record.pool is None  # else it is not what its neighbours die of
+        return KillOutcome.DEAD if await self._keeper.kill(host, detail if alone else "") else KillOutcome.UNCONFIRMED
 
     def forget(self, actor: ActorId) -> None:
         """See Starter.forget."""

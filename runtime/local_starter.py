@@ -5,7 +5,7 @@ from __future__ import annotations
 from regrow.runtime.address import ActorId, Incarnation
 from regrow.runtime.lifecycle import ExitReason
 from regrow.runtime.runtime import Runtime
-from regrow.runtime.starter import KillOutcome, Started, StartFailed, StartRequest
+from regrow.runtime.starter import KILLED_BY_SUPERVISOR, KillOutcome, Started, StartFailed, StartRequest
 
 
 class LocalStarter:
@@ -25,11 +25,11 @@ class LocalStarter:
         if cell is not None:
             cell.stop(reason, grace_s)
 
-    async def kill(self, actor: ActorId, incarnation: Incarnation) -> KillOutcome:
+    async def kill(self, actor: ActorId, incarnation: Incarnation, detail: str = KILLED_BY_SUPERVISOR) -> KillOutcome:
         """See Starter.kill. In one process a kill takes effect before it returns."""
         cell = self._runtime.life(actor, incarnation)
         if cell is not None:
-            cell.kill("killed by its supervisor")
+            cell.kill(detail)
             await cell.wait_exited()
         return KillOutcome.DEAD
 

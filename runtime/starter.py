@@ -15,6 +15,9 @@ from regrow.runtime.lifecycle import Crashed, ExitReason
 from regrow.runtime.mailbox import MailboxSettings
 from regrow.runtime.placement import Dedicated, Placement
 
+KILLED_BY_SUPERVISOR = "killed by its supervisor"
+"""What is told of a kill where nothing else is said."""
+
 
 @dataclass(frozen=True, slots=True)
 class StartRequest:
@@ -68,8 +71,8 @@ class Starter(Protocol):
         """Asks one life to end; returns when the request is on its way, not when the actor is dead."""
         ...
 
-    async def kill(self, actor: ActorId, incarnation: Incarnation) -> KillOutcome:
-        """Ends one life without asking it, and says whether its death is certain."""
+    async def kill(self, actor: ActorId, incarnation: Incarnation, detail: str = KILLED_BY_SUPERVISOR) -> KillOutcome:
+        """Ends one life without asking it, and says whether its death is certain. `detail` is told with its exit."""
         ...
 
     def forget(self, actor: ActorId) -> None:

@@ -19,6 +19,7 @@ from regrow.runtime.context import CellContext
 from regrow.runtime.errors import TooLate
 from regrow.runtime.lifecycle import ExitReason
 from regrow.runtime.local_starter import LocalStarter
+from regrow.runtime.starter import KILLED_BY_SUPERVISOR
 from regrow.runtime.testing import pass_time, virtual
 from regrow.supervisors import (
     DynamicSupervisor,
@@ -58,7 +59,7 @@ class Slow(Agent):
 class Deaf(LocalStarter):
     """A host that can not say whether its agent is dead."""
 
-    async def kill(self, actor: ActorId, incarnation: Incarnation) -> KillOutcome:
+    async def kill(self, actor: ActorId, incarnation: Incarnation, detail: str = KILLED_BY_SUPERVISOR) -> KillOutcome:
         return KillOutcome.UNCONFIRMED
 
 
@@ -106,7 +107,7 @@ async def test_a_killed_agent_is_back_in_a_new_life_and_others_saw_it_killed() -
         assert done.after.incarnation > before
         row = host.roots.row(ActorId("desk/greet"))
         assert row is not None
-        assert row.last_reason.startswith("Killed")
+        assert row.last_reason == "Killed (killed by order of a person)"
 
 
 @virtual

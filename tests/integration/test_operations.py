@@ -50,7 +50,9 @@ async def test_a_killed_agent_is_back_in_a_new_process_and_its_watcher_saw_it_ki
         assert done.after.pid != pid
         assert not alive(pid)
     downs = await until(lambda: running.ref("watcher").ask(Downs()), "the Down")
-    assert [(down.actor, type(down.reason)) for down in downs if down.monitor == number] == [("operated/clerk", Killed)]
+    reasons = [(down.actor, down.reason) for down in downs if down.monitor == number]
+    assert [(actor, type(reason)) for actor, reason in reasons] == [("operated/clerk", Killed)]
+    assert "killed by order of a person" in str(reasons[0][1])
 
 
 async def test_a_killed_packed_agent_leaves_its_neighbours_alone(running: Running) -> None:

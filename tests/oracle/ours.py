@@ -19,7 +19,7 @@ from regrow.runtime.lifecycle import Shutdown as ShutdownReason
 from regrow.runtime.local_starter import LocalStarter
 from regrow.runtime.ref import ActorRef
 from regrow.runtime.runtime import Runtime
-from regrow.runtime.starter import KillOutcome, StartRequest
+from regrow.runtime.starter import KILLED_BY_SUPERVISOR, KillOutcome, StartRequest
 from regrow.runtime.testing import pass_time, run_virtual
 from regrow.supervisors import (
     AlreadyPresent,
@@ -71,11 +71,11 @@ class _Starter(LocalStarter):
         super().__init__(stage.runtime)
         self._stage = stage
 
-    async def kill(self, actor: ActorId, incarnation: Incarnation) -> KillOutcome:
+    async def kill(self, actor: ActorId, incarnation: Incarnation, detail: str = KILLED_BY_SUPERVISOR) -> KillOutcome:
         cell = self._stage.runtime.life(actor, incarnation)
         if cell is not None:
             self._stage.will_be_killed(cell)
-        return await super().kill(actor, incarnation)
+        return await super().kill(actor, incarnation, detail)
 
 
 @dataclass(slots=True)

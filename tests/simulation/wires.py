@@ -22,7 +22,7 @@ from regrow.runtime.names import keep_registry
 from regrow.runtime.peers import Peers
 from regrow.runtime.registry import REGISTRY, Registry
 from regrow.runtime.runtime import Runtime
-from regrow.runtime.starter import KillOutcome, Started, StartFailed, StartRequest
+from regrow.runtime.starter import KILLED_BY_SUPERVISOR, KillOutcome, Started, StartFailed, StartRequest
 from regrow.runtime.testing import CALM, FaultPlan, Wires, pass_time
 from regrow.runtime.verdicts import HostDied, HostReachable, HostUnreachable
 
@@ -280,10 +280,10 @@ class AwayStarter:
         await pass_time(ROUND_TRIP_S)
         await self._away.stop(actor, incarnation, reason, grace_s)
 
-    async def kill(self, actor: ActorId, incarnation: Incarnation) -> KillOutcome:
+    async def kill(self, actor: ActorId, incarnation: Incarnation, detail: str = KILLED_BY_SUPERVISOR) -> KillOutcome:
         """See Starter."""
         await pass_time(ROUND_TRIP_S)
-        return await self._away.kill(actor, incarnation)
+        return await self._away.kill(actor, incarnation, detail)
 
     def forget(self, actor: ActorId) -> None:
         """See Starter."""

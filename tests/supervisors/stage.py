@@ -16,7 +16,7 @@ from regrow.runtime.lifecycle import Crashed, Exited, ExitReason, Killed, Normal
 from regrow.runtime.local_starter import LocalStarter
 from regrow.runtime.message import Message, Request
 from regrow.runtime.runtime import Runtime
-from regrow.runtime.starter import KillOutcome, Started, Starter, StartFailed, StartRequest
+from regrow.runtime.starter import KILLED_BY_SUPERVISOR, KillOutcome, Started, Starter, StartFailed, StartRequest
 from regrow.runtime.testing import run_virtual
 from regrow.supervisors import (
     AnySupervisorSpec,
@@ -301,10 +301,10 @@ class FarStarter:
         if actor not in self.lost | self.deaf:
             await self.local.stop(actor, incarnation, reason, grace_s)
 
-    async def kill(self, actor: ActorId, incarnation: Incarnation) -> KillOutcome:
+    async def kill(self, actor: ActorId, incarnation: Incarnation, detail: str = KILLED_BY_SUPERVISOR) -> KillOutcome:
         if actor in self.lost:
             return KillOutcome.UNCONFIRMED
-        return await self.local.kill(actor, incarnation)
+        return await self.local.kill(actor, incarnation, detail)
 
     def forget(self, actor: ActorId) -> None:
         self.forgotten.append(actor)
