@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from regrow.cluster.app import App, Running
     from regrow.cluster.config import Settings
+    from regrow.cluster.deeds import Deed, Life, Replaced
     from regrow.cluster.errors import (
         AppNotFound,
         AppNotRunning,
         AppNotStarted,
         ConfigError,
+        NoSuchAgent,
         PortInUse,
         RayUnavailable,
         RedisUnavailable,
     )
-    from regrow.cluster.tree import TreeNode
+    from regrow.cluster.letters import Letter, Letters
+    from regrow.cluster.tree import Counts, TreeNode
 
 __all__ = [
     "App",
@@ -31,15 +34,33 @@ __all__ = [
     "AppNotRunning",
     "AppNotStarted",
     "ConfigError",
+    "Counts",
+    "Deed",
+    "Letter",
+    "Letters",
+    "Life",
+    "NoSuchAgent",
     "PortInUse",
     "RayUnavailable",
     "RedisUnavailable",
+    "Replaced",
     "Running",
     "Settings",
     "TreeNode",
 ]
 
-_FILE_OF = {"App": "app", "Running": "app", "Settings": "config", "TreeNode": "tree"}
+_FILE_OF = {
+    "App": "app",
+    "Counts": "tree",
+    "Deed": "deeds",
+    "Letter": "letters",
+    "Letters": "letters",
+    "Life": "deeds",
+    "Replaced": "deeds",
+    "Running": "app",
+    "Settings": "config",
+    "TreeNode": "tree",
+}
 """The file of each name that is not from `errors`."""
 
 

@@ -8,7 +8,7 @@ if __name__ != "regrow.runtime":
     raise ImportError(f"this is regrow.runtime; import it under that name, not as {__name__!r}")
 
 from regrow.runtime.address import ActorId, Address, HostId, Incarnation, child_id
-from regrow.runtime.ask_all import AskOutcome, NoReply, Replied
+from regrow.runtime.ask_all import MAX_TARGETS, AskOutcome, NoReply, Replied
 from regrow.runtime.behavior import Behavior
 from regrow.runtime.context import CellContext, Stashed
 from regrow.runtime.errors import (
@@ -60,6 +60,7 @@ from regrow.runtime.starter import KillOutcome, Started, Starter, StartFailed, S
 from regrow.runtime.timer import Timer
 
 __all__ = [
+    "MAX_TARGETS",
     "ActorId",
     "ActorRef",
     "Address",
