@@ -51,6 +51,15 @@ class RayTransport:
         """See Transport."""
         return not host.startswith(DRIVER_PREFIX)
 
+    def forget(self, host: HostId) -> None:
+        """See Transport. An app may have thousands of hosts in its life, and a handle holds on to a dead actor."""
+        self._handles.pop(host, None)
+
+    @property
+    def met(self) -> frozenset[HostId]:
+        """See Transport."""
+        return frozenset(self._handles)
+
     def know(self, host: HostId, handle: Any) -> None:
         """Names the actor handle of a host; others are looked up by name."""
         self._handles[host] = handle
@@ -61,7 +70,7 @@ class RayTransport:
         try:
             answer: bytes | None = await handle.receive.remote(self.me, packet)
         except RayError as error:
-            raise contact_error(error) from error
+            raise self._failed(host, error) from error
         return answer
 
     async def listen(self, host: HostId) -> bytes | None:
@@ -70,8 +79,14 @@ class RayTransport:
         try:
             said: bytes | None = await handle.listened.remote(self.me)
         except RayError as error:
-            raise contact_error(error) from error
+            raise self._failed(host, error) from error
         return said
+
+    def _failed(self, host: HostId, error: RayError) -> PeerLost | PeerDead:
+        verdict = contact_error(error)
+        if isinstance(verdict, PeerDead):
+            self.forget(host)
+        return verdict
 
     async def _found(self, host: HostId) -> Any:
         try:

@@ -122,6 +122,7 @@ class Peers:
         timer = self._found_dead_at.pop(host, None)
         if timer is not None:
             timer.cancel()
+        self._transport.forget(host)
         peer = self._peers.pop(host, None)
         if peer is not None:
             peer.close(reason)

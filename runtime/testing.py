@@ -333,6 +333,16 @@ class LoopbackTransport:
     def __init__(self, wires: Wires, host: HostId) -> None:
         self._wires = wires
         self._host = host
+        self._met: set[HostId] = set()
+
+    def forget(self, host: HostId) -> None:
+        """See Transport."""
+        self._met.discard(host)
+
+    @property
+    def met(self) -> frozenset[HostId]:
+        """See Transport."""
+        return frozenset(self._met)
 
     @property
     def listens(self) -> bool:
@@ -345,8 +355,16 @@ class LoopbackTransport:
 
     async def call(self, host: HostId, packet: bytes) -> bytes | None:
         """See Transport."""
-        return await self._wires.carry(self._host, host, lambda peer: peer.receive(self._host, packet))
+        return await self._carry(host, lambda peer: peer.receive(self._host, packet))
 
     async def listen(self, host: HostId) -> bytes | None:
         """See Transport."""
-        return await self._wires.carry(self._host, host, lambda peer: peer.listened(self._host))
+        return await self._carry(host, lambda peer: peer.listened(self._host))
+
+    async def _carry(self, host: HostId, enter: Entry) -> bytes | None:
+        self._met.add(host)
+        try:
+            return await self._wires.carry(self._host, host, enter)
+        except PeerDead:
+            self.forget(host)
+            raise

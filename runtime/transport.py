@@ -35,6 +35,15 @@ class Transport(Protocol):
         """Waits until the peer has something for this process, which it can not call."""
         ...
 
+    def forget(self, host: HostId) -> None:
+        """The peer is dead: what is kept for calls to it may go."""
+        ...
+
+    @property
+    def met(self) -> frozenset[HostId]:
+        """The peers for which something is kept."""
+        ...
+
     @property
     def listens(self) -> bool:
         """True when this process can not be called and must listen at every peer."""

@@ -176,11 +176,24 @@ async def test_a_pending_call_ends_with_its_peer(field: Field) -> None:
     assert isinstance(await ended(listening), PeerLost | PeerDead)
 
 
+async def test_a_peer_that_is_forgotten_is_found_again_when_it_is_called(field: Field) -> None:
+    await field.transport.call(PEER, b"quiet")
+    met = field.transport.met
+
+    field.transport.forget(PEER)
+    forgotten = field.transport.met
+    answer = await field.transport.call(PEER, b"again")
+
+    assert (met, forgotten) == ({PEER}, frozenset())
+    assert answer == b"driver-1:niaga"
+
+
 async def test_calls_to_a_dead_peer_come_to_say_that_it_is_dead(field: Field) -> None:
     await field.kill()
 
     for _ in range(200):
         if isinstance(error := await ended(field.transport.call(PEER, b"hello")), PeerDead):
             assert error.reason.abnormal
+            assert field.transport.met == frozenset()
             return
     raise AssertionError("the peer is dead, and nobody says so")

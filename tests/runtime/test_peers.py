@@ -687,6 +687,20 @@ async def test_watchers_on_a_host_that_died_are_not_kept_by_those_they_watched()
 
 
 @virtual
+async def test_the_way_to_a_dead_peer_is_not_kept() -> None:
+    world = World()
+    here, _ = await two(world)
+    await here.ref("desk/clerk").ask(Echo())
+    met = here.transport.met
+
+    world.kill("there")
+    await pass_time(1.0)
+
+    assert len(met) == 1
+    assert here.transport.met == frozenset()
+
+
+@virtual
 async def test_of_many_dead_hosts_only_the_last_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("regrow.runtime.peers.MAX_DEAD_HOSTS", 3)
     here = World().node("here")

@@ -65,9 +65,9 @@ class Node:
             add(envelope, reason, incarnation)
 
         self.runtime.dead_letters.add = kept  # type: ignore[method-assign]
-        transport = world.wires.transport(host, listens=listens)
+        self.transport = world.wires.transport(host, listens=listens)
         codec = FrameCodec(self.runtime.ref_to, self.runtime.loop.time)
-        self.peers = Peers(self.runtime, codec, transport, world.settings)
+        self.peers = Peers(self.runtime, codec, self.transport, world.settings)
         world.wires.join(host, self.peers)
 
     def ref(self, actor: str, life: int | None = None) -> ActorRef:
