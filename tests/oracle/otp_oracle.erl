@@ -103,14 +103,14 @@ event({advance, Seconds}, S) ->
     S;
 event({call, Sup, Call}, S) -> call(Sup, Call, S);
 event({together, Sup, Exits, Calls}, S0) ->
-    case S0#r.at of
-        #{Sup := Pid} ->
+    case supervisor_at(Sup, S0) of
+        Pid when is_pid(Pid) ->
             ok = sys:suspend(Pid),
             S1 = lists:foldl(fun({Path, How}, S) -> ends(Path, How, S) end, S0, Exits),
             S2 = lists:foldl(fun(Call, S) -> call(Sup, Call, S) end, S1, Calls),
             ok = sys:resume(Pid),
             S2;
-        #{} -> S0
+        none -> S0
     end.
 
 fails(Pairs, S) ->
@@ -134,8 +134,8 @@ ends(Path, How, S) ->
 
 %% Sends an admin call as gen_server:call would, without waiting; `quiet` waits.
 call(Sup, {Op, Path, Call}, S) ->
-    case S#r.at of
-        #{Sup := Pid} ->
+    case supervisor_at(Sup, S) of
+        Pid when is_pid(Pid) ->
             case refer(Call, Path, maps:is_key(Pid, S#r.dynamic), S) of
                 misfit -> S#r{answers = [[Op, Path, misfit] | S#r.answers]};
                 Request ->
@@ -143,7 +143,15 @@ call(Sup, {Op, Path, Call}, S) ->
                     Pid ! {'$gen_call', {self(), Ref}, Request},
                     S#r{calls = (S#r.calls)#{Ref => {Op, Pid, Path}}}
             end;
-        #{} -> S#r{answers = [[Op, Path, gone] | S#r.answers]}
+        none -> S#r{answers = [[Op, Path, gone] | S#r.answers]}
+    end.
+
+%% A temporary supervisor that has gone may be followed by a worker of its name, which understands none of this.
+supervisor_at(Path, #r{at = At, here = Here}) ->
+    case At of
+        #{Path := Pid} when is_map_key(Pid, Here) ->
+            case map_get(Pid, Here) of {supervisor, _, _} -> Pid; _ -> none end;
+        #{} -> none
     end.
 
 %% The request for this sort of supervisor; misfit where a start is meant for the other sort.

@@ -138,7 +138,8 @@ class _Stage:
             case Advance():
                 self.now_s += event.seconds
             case Together():
-                if self._cell(event.sup) is not None:
+                cell = self._cell(event.sup)
+                if cell is not None and isinstance(cell.behavior, ANY_SUPERVISOR):
                     for exit in event.exits:
                         self._end_at_once(exit)
                     for call in event.calls:
@@ -188,8 +189,8 @@ class _Stage:
 
     async def _administer(self, call: Admin) -> tuple[str, ...]:
         cell, id = self._cell(parent(call.path)), call.path.rpartition("/")[2]
-        if cell is None:
-            return ("gone",)
+        if cell is None or not isinstance(cell.behavior, ANY_SUPERVISOR):
+            return ("gone",)  # a temporary supervisor that has gone may be followed by a worker of its name
         supervisor = cell.behavior
         if isinstance(supervisor, OurDynamic):
             return await self._administer_dynamic(supervisor, cell.actor, call, id)

@@ -56,6 +56,10 @@ FOUND: dict[str, Trace] = {
             Together("a", (Exit("a/1", "error"), Exit("a/2", "normal")), (Admin("restart", "a/2"),)),
         ),
     ),
+    "a call for a supervisor came to a worker that had taken its name": Trace(
+        Sup((Kid("a", target=Sup(ONE), restart="temporary"),)),
+        (Exit("a", "kill"), Admin("start", "a", Kid("a")), Together("a", (), (Admin("restart", "a/b"),))),
+    ),
     "a stop of a life that was over stopped the next one": Trace(
         A_POOL, (Admin("start", "1"), Together("", (Exit("1", "kill"),), (Admin("stop", "1"),)))
     ),
