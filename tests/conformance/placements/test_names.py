@@ -8,8 +8,8 @@ import signal
 
 import pytest
 
-from regrow import AskFailed, AskTimeout
-from regrow.runtime import NoProc
+from regrow import AskFailed
+from regrow.runtime import ContactLost, NoProc
 from tests.conformance.placements.player import (
     Crash,
     Enrol,
@@ -105,7 +105,7 @@ async def test_lost_contact_is_told_as_such_and_is_no_death(stage: Stage) -> Non
 
     try:
         assert await stage.until_seen("ann", "unreachable pip") == ["unreachable pip"]
-        with pytest.raises(AskTimeout):
+        with pytest.raises(ContactLost):
             await pip.ask(Life(), timeout_s=0.3)
     finally:
         os.kill(pid, signal.SIGCONT)
