@@ -104,6 +104,8 @@ class RedisJournal(JournalCalls):
             "socket_timeout": ANSWER_TIMEOUT_S,
             # A retry in the client would send again what may have been done; here that has ids and is decided above.
             "retry": Retry(NoBackoff(), 0),
+            # A server that is too old for us does not know protocol 3, and would not get to tell its version.
+            "protocol": 2,
         }
         client: Redis | RedisCluster
         if cluster:

@@ -205,7 +205,8 @@ class RedisScripts:
 
     def _named(self, error: BaseException) -> RegrowError:
         """The error of the journal that says the same, with `error` as its cause."""
-        named = _named(error, self._address)
+        cause = error.__cause__  # over a unix socket redis-py says of a refusal that the connection failed
+        named = _named(cause if isinstance(cause, AuthenticationError | ResponseError) else error, self._address)
         named.__cause__ = error
         return named
 
