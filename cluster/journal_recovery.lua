@@ -45,7 +45,7 @@ if a.next and not deleted then
   redis.call('ZADD', timers, a.next, member)
 else
   redis.call('ZREM', timers, member)
-  redis.call('HINCRBY', row, 't', -redis.call('HDEL', schedules, member))
+  redis.call('HINCRBY', row, 't', 0 - redis.call('HDEL', schedules, member)) -- it knows no '-0'
 end
 return once(deleted and 'deleted' or 'fired', place)
 

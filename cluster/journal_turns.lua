@@ -47,7 +47,7 @@ local function write(version)
       redis.call('HINCRBY', row, 't', redis.call('HSET', schedules, member, change[3]))
     else
       redis.call('ZREM', timers, member)
-      redis.call('HINCRBY', row, 't', -redis.call('HDEL', schedules, member))
+      redis.call('HINCRBY', row, 't', 0 - redis.call('HDEL', schedules, member)) -- it knows no '-0'
     end
   end
 end

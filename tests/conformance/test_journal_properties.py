@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -20,10 +20,11 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 from regrow.cluster.redis_journal import RedisJournal
 from regrow.runtime.address import ActorId
+from regrow.runtime.journal import Journal
 from regrow.runtime.journal_answers import Assume, Due, Quarantined, QuarantineRow, Taken, TurnEnded, TurnVerdict
 from regrow.runtime.journal_entries import (
-    NOTHING,
     CancelTimer,
+    CommandId,
     Commit,
     Epoch,
     Hand,
@@ -44,6 +45,9 @@ from regrow.runtime.memory_journal import MemoryJournal
 from tests.conformance.journals import command_at
 
 AGENTS = [ActorId("desk/clerk"), ActorId("desk/analyst")]
+PARTITIONS_OF_AGENTS = [partition_of(agent) for agent in AGENTS]
+FRESH = 4
+"""Of the places that choose an id, those below give a new one."""
 LIMITS = JournalLimits(
     message_bytes=20,
     state_bytes=20,
@@ -51,7 +55,7 @@ LIMITS = JournalLimits(
     step_bytes=20,
     note_bytes=5,
     notes=2,
-    mailbox=3,
+    mailbox=4,
     outbox=3,
     timers=2,
     waits=1,
@@ -68,9 +72,14 @@ STEPS = [
 ]
 
 agents = st.sampled_from(AGENTS)
-bodies = st.sampled_from([b"", b"x", b"\x00\xff", b"x" * 20, b"x" * 21])
-places = st.integers(0, 5)
-offsets = st.sampled_from([0, 0, 0, 1, -1])  # mostly what the store has, sometimes what a late caller knew
+bodies = st.sampled_from([b"", b"x", b"\x00\xff", b"x" * 19, b"x" * 20, b"x" * 21])
+places = st.integers(0, 7)
+offsets = st.sampled_from([0] * 8 + [1, -1])  # mostly what the store has, sometimes what a late caller knew
+timers = st.lists(
+    st.tuples(st.sampled_from("abc"), st.none() | st.sampled_from([0, 0, 1, 2])),
+    max_size=2,
+    unique_by=lambda change: change[0],
+)
 
 
 @dataclass(frozen=True)
@@ -92,13 +101,15 @@ class Beside(RuleBasedStateMachine):
         self.redis = RedisJournal.from_url(url, app=f"beside-{uuid.uuid4().hex}", limits=LIMITS)
         self.began_ms = int(time.time() * 1_000)
         # Far from every edge of time, so that the moment between the two calls does not matter.
-        ages_ms = (0, 1, 2, 2 * DAY_MS, -2 * DAY_MS, 3)
-        self.commands = [command_at(self.began_ms - age_ms, n) for n, age_ms in enumerate(ages_ms)]
+        self.commands = [command_at(self.began_ms + age_ms) for age_ms in (-2 * DAY_MS, 2 * DAY_MS)]
         self.dues_ms = [self.began_ms - 10 * DAY_MS, self.began_ms - 9 * DAY_MS, self.began_ms + 9 * DAY_MS]
         self.hosts = [self.call("new_host_epoch") for _ in range(2)]
         self.owners: list[Owner | None] = [None]
         self.made: list[tuple[Call, Any]] = []
         self.operations = 0
+        for agent in AGENTS:  # so that most calls find a holder and a message
+            self.change("claim", agent, self.hosts[0], previous=None, operation=self.operation())
+            self.change("enqueue", [Incoming(agent=agent, command=self.command(0), body=b"x") for _ in range(2)])
 
     def teardown(self) -> None:
         """Both hold the same at the end, as at every step."""
@@ -127,15 +138,26 @@ class Beside(RuleBasedStateMachine):
 
     def same_rows(self) -> None:
         """Everything that can be read is the same in both."""
-        for agent in AGENTS:
-            row = self.call("read", agent)
-            self.call("take", agent, row.epoch)
-            for command in self.commands[:4]:
-                self.call("steps", agent, command)
-        for partition in sorted({partition_of(agent) for agent in AGENTS}):
-            for method in ("mailboxes", "waiting", "due", "quarantined"):
-                self.call(method, partition)
+
+        async def rows(journal: Journal) -> list[Any]:
+            found = await asyncio.gather(*(journal.read(agent) for agent in AGENTS))
+            reads: list[Awaitable[Any]] = []
+            for agent, row in zip(AGENTS, found, strict=True):
+                reads += [journal.take(agent, row.epoch), *(journal.steps(agent, id) for id in self.commands[-5:])]
+            for partition in PARTITIONS_OF_AGENTS:
+                reads += [journal.mailboxes(partition), journal.waiting(partition), journal.due(partition)]
+                reads += [journal.quarantined(partition)]
+            return [*found, *map(timeless, await asyncio.gather(*reads))]
+
+        assert self.runner.run(rows(self.twin)) == self.runner.run(rows(self.redis))
+        for partition in PARTITIONS_OF_AGENTS:
             self.rows_to_relay(partition)
+
+    def command(self, place: int) -> CommandId:
+        """Mostly a new id, else one of those that were used."""
+        if place < FRESH:
+            self.commands.append(command_at(self.began_ms, len(self.commands)))
+        return self.commands[-1 - (place - FRESH) % len(self.commands)] if place > FRESH else self.commands[-1]
 
     def rows_to_relay(self, partition: Any) -> tuple[list[Any], list[Any]]:
         """The outbox of each; places are the store's own, all else is the same."""
@@ -162,17 +184,17 @@ class Beside(RuleBasedStateMachine):
             operation=self.operation(),
         )
 
-    def in_mailbox(self, agent: ActorId, place: int) -> Any:
-        """Mostly a message that is there, else any."""
+    def in_mailbox(self, agent: ActorId, place: int) -> CommandId:
+        """Mostly a message that is there, else any id."""
         row = self.call("read", agent)
         messages = self.call("take", agent, row.epoch).messages
-        return messages[place % len(messages)].command if messages and place < 5 else self.commands[place]
+        return messages[place % len(messages)].command if messages and place < 7 else self.command(place)
 
     @rule(agent=agents, places=st.lists(places, max_size=3), body=bodies, fenced=st.booleans(), offset=offsets)
     def enqueue(self, agent: ActorId, places: list[int], body: bytes, fenced: bool, offset: int) -> None:
         epoch = Epoch(max(0, self.call("read", agent).epoch + offset)) if fenced else None
-        messages = [Incoming(agent=agent, command=self.commands[n], body=body, epoch=epoch) for n in places]
-        self.change("enqueue", messages, capacity=2 if offset else None)
+        messages = [Incoming(agent=agent, command=self.command(n), body=body, epoch=epoch) for n in places]
+        self.change("enqueue", messages, capacity=1 if offset else None)
 
     @rule(agent=agents, place=st.integers(0, 1), known=st.integers(0, 9))
     def claim(self, agent: ActorId, place: int, known: int) -> None:
@@ -189,55 +211,74 @@ class Beside(RuleBasedStateMachine):
         if self.call("revoked", host):
             self.hosts[place] = self.call("new_host_epoch")
 
-    @rule(agent=agents, offset=offsets)
-    def release(self, agent: ActorId, offset: int) -> None:
+    @rule(agent=agents, offset=offsets, place=st.integers(0, 2))
+    def release(self, agent: ActorId, offset: int, place: int) -> None:
         self.change("release", agent, Epoch(self.call("read", agent).epoch + offset))
+        if place:  # else nobody holds it for a while
+            self.change("claim", agent, self.hosts[place - 1], previous=None, operation=self.operation())
+
+    def writes(self, state: bytes | None, sent: int, timers: list[tuple[str, int | None]]) -> Writes:
+        changes = tuple(
+            CancelTimer(timer=name) if n is None else SetTimer(timer=name, due_ms=self.dues_ms[n], schedule=b"s")
+            for name, n in timers
+        )
+        out = tuple(Outgoing(target=AGENTS[n % 2], command=self.command(0), body=b"out") for n in range(sent))
+        return Writes(state=state, schema=2, outgoing=out, timers=changes)
+
+    @rule(agent=agents, place=places, offset=offsets, state=st.none() | bodies, sent=st.integers(0, 2), timers=timers)
+    def commit(
+        self,
+        agent: ActorId,
+        place: int,
+        offset: int,
+        state: bytes | None,
+        sent: int,
+        timers: list[tuple[str, int | None]],
+    ) -> None:
+        hand, writes = self.hand(agent, place, offset), self.writes(state, sent, timers)
+        commit = Commit(hand=hand, outcome=Outcome.COMMITTED, result=b"r", writes=writes)
+        self.change("commit", commit, after=place, limit=3)
 
     @rule(
         agent=agents,
         place=places,
         offset=offsets,
-        outcome=st.sampled_from([Outcome.COMMITTED] * 3 + [Outcome.REFUSED, Outcome.EXPIRED]),
-        state=st.none() | bodies,
-        sent=st.integers(0, 2),
-        timers=st.lists(
-            st.tuples(st.sampled_from("abc"), st.none() | st.integers(0, 2)), max_size=2, unique_by=lambda t: t[0]
-        ),
-        delete=st.integers(0, 20),
-        parks=st.booleans(),
+        outcome=st.sampled_from([Outcome.REFUSED, Outcome.EXPIRED]),
+        result=bodies,
     )
-    def end_turn(
+    def refuse(self, agent: ActorId, place: int, offset: int, outcome: Outcome, result: bytes) -> None:
+        self.change("commit", Commit(hand=self.hand(agent, place, offset), outcome=outcome, result=result))
+
+    @rule(agent=agents, place=places, sure=st.integers(0, 7))
+    def delete(self, agent: ActorId, place: int, sure: int) -> None:
+        if sure == 0:  # rarely, since nothing much happens to an agent after it
+            writes = Writes(delete=True)
+            self.change(
+                "commit", Commit(hand=self.hand(agent, place, 0), outcome=Outcome.COMMITTED, result=b"", writes=writes)
+            )
+
+    @rule(
+        agent=agents,
+        place=places,
+        offset=offsets,
+        step=st.sampled_from(STEPS),
+        due=st.none() | st.integers(0, 2),
+        begun=bodies,
+        timers=timers,
+    )
+    def park(
         self,
         agent: ActorId,
         place: int,
         offset: int,
-        outcome: Outcome,
-        state: bytes | None,
-        sent: int,
+        step: StepKey,
+        due: int | None,
+        begun: bytes,
         timers: list[tuple[str, int | None]],
-        delete: int,
-        parks: bool,
     ) -> None:
-        hand = self.hand(agent, place, offset)
-        changes = tuple(
-            CancelTimer(timer=name) if n is None else SetTimer(timer=name, due_ms=self.dues_ms[n], schedule=b"s")
-            for name, n in timers
-        )
-        out = tuple(Outgoing(target=AGENTS[n % 2], command=self.commands[n], body=b"out") for n in range(sent))
-        gone = delete == 0 and not parks
-        writes = Writes(state=None if gone else state, schema=2, outgoing=out, timers=changes, delete=gone)
-        if parks and outcome is Outcome.COMMITTED:
-            deadline_ms = self.dues_ms[place] if place < 3 else None
-            self.change(
-                "park",
-                Park(hand=hand, wait=STEPS[place % 4], begun=b"b", deadline_ms=deadline_ms, writes=writes),
-                limit=3,
-            )
-        else:
-            kept = writes if outcome is Outcome.COMMITTED else NOTHING
-            self.change(
-                "commit", Commit(hand=hand, outcome=outcome, result=state or b"", writes=kept), after=place, limit=3
-            )
+        deadline_ms = None if due is None else self.dues_ms[due]
+        hand, writes = self.hand(agent, place, offset), self.writes(None, 0, timers)
+        self.change("park", Park(hand=hand, wait=step, begun=begun, deadline_ms=deadline_ms, writes=writes), limit=3)
 
     @rule(agent=agents, place=places, offset=offsets, reason=bodies)
     def quarantine(self, agent: ActorId, place: int, offset: int, reason: bytes) -> None:
@@ -256,15 +297,19 @@ class Beside(RuleBasedStateMachine):
 
     @rule(agent=agents, any_wait=st.integers(0, 3), body=st.none() | bodies, fenced=st.booleans())
     def answer(self, agent: ActorId, any_wait: int, body: bytes | None, fenced: bool) -> None:
+        if any_wait:
+            self.change(
+                "park", Park(hand=self.hand(agent, 0, 0), wait=STEPS[any_wait], begun=b"b", deadline_ms=self.dues_ms[0])
+            )
         waiting = [row for row in self.call("waiting", partition_of(agent)) if row.agent == agent]
-        command, wait = (waiting[0].command, waiting[0].wait) if waiting else (self.commands[0], STEPS[any_wait])
+        command, wait = (waiting[0].command, waiting[0].wait) if waiting else (self.command(0), STEPS[any_wait])
         epoch = self.call("read", agent).epoch if fenced else None
         self.change("answer", agent, command, wait, body=body, operation=self.operation(), epoch=epoch)
 
     @rule(agent=agents, place=places, assume=st.none() | st.sampled_from(Assume), drops=st.booleans())
     def settle(self, agent: ActorId, place: int, assume: Assume | None, drops: bool) -> None:
         rows = [row for row in self.call("quarantined", partition_of(agent)) if row.agent == agent]
-        command = rows[0].command if rows else self.commands[place]
+        command = rows[0].command if rows else self.command(place)
         self.call("show_quarantined", agent, command)
         if drops:
             self.change("drop", agent, command, operation=self.operation())
@@ -280,10 +325,15 @@ class Beside(RuleBasedStateMachine):
         body=bodies,
     )
     def fire(self, agent: ActorId, timer: str, place: int, due: int, later: int | None, body: bytes) -> None:
+        if place % 2:
+            writes = Writes(timers=(SetTimer(timer=timer, due_ms=self.dues_ms[due]),))
+            self.change(
+                "commit", Commit(hand=self.hand(agent, 0, 0), outcome=Outcome.COMMITTED, result=b"", writes=writes)
+            )
         due_rows = [row for row in self.call("due", partition_of(agent)).timers if row.agent == agent]
         timer, due_ms = (due_rows[0].timer, due_rows[0].due_ms) if due_rows else (timer, self.dues_ms[due])
         next_due_ms = None if later is None else self.dues_ms[later]
-        message = Incoming(agent=agent, command=self.commands[place], body=body)
+        message = Incoming(agent=agent, command=self.command(place), body=body)
         self.change("fire", timer, message, due_ms=due_ms, next_due_ms=next_due_ms)
 
     @rule(agent=agents, number=st.integers(0, 3))
@@ -343,10 +393,13 @@ def test_the_twin_and_redis_answer_alike_whatever_is_called_and_repeated(
     server: str, request: pytest.FixtureRequest
 ) -> None:
     url: str = request.getfixturevalue(server)
-    machine: Callable[[], RuleBasedStateMachine] = lambda: Beside(url)  # noqa: E731
     run_state_machine_as_test(
-        machine,
+        cast("type[RuleBasedStateMachine]", lambda: Beside(url)),  # anything that makes one will do
         settings=settings(
-            max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=60,
+            stateful_step_count=50,
+            deadline=None,
+            phases=[Phase.reuse, Phase.generate, Phase.shrink],  # to explain a failure as well takes minutes
+            suppress_health_check=list(HealthCheck),
         ),
     )

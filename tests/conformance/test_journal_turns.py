@@ -196,6 +196,14 @@ async def test_timers_are_bounded_and_setting_one_anew_needs_no_room(stand: Stan
     assert (await stand.journal.due(HERE)).next_ms == far - 1
 
 
+async def test_taking_back_a_timer_that_is_not_set_is_harmless(stand: Stand) -> None:
+    holder = await stand.hold()
+
+    ended = await holder.commit(await holder.receive(), writes=Writes(timers=(CancelTimer(timer="none"),)))
+
+    assert ended.verdict is TurnVerdict.DONE
+
+
 async def test_a_step_is_recorded_as_started_and_then_with_its_result(stand: Stand) -> None:
     holder = await stand.hold()
     command = await holder.receive()
