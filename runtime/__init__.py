@@ -1,7 +1,7 @@
 """The kernel: typed messages, mailboxes, cells, refs, exits; no Ray, no Redis.
 
 Reading order: errors, address, message, lifecycle, envelope → mailbox, cell, context, ref, asking →
-delivery, runtime → link, codec, peers (between processes) → testing.
+delivery, runtime → link, codec, peers (between processes) → journal, memory_journal (what outlives a host) → testing.
 """
 
 if __name__ != "regrow.runtime":
@@ -35,6 +35,18 @@ from regrow.runtime.errors import (
     TooLate,
     WorldBroke,
 )
+from regrow.runtime.journal import Journal
+from regrow.runtime.journal_entries import JournalLimits
+from regrow.runtime.journal_errors import (
+    InvalidEntry,
+    JournalAway,
+    JournalDenied,
+    JournalFull,
+    JournalOutdated,
+    JournalReadOnly,
+    JournalRefused,
+    JournalUnknown,
+)
 from regrow.runtime.lifecycle import (
     Crashed,
     Down,
@@ -51,6 +63,7 @@ from regrow.runtime.lifecycle import (
     Unreachable,
 )
 from regrow.runtime.mailbox import MailboxSettings, Overflow
+from regrow.runtime.memory_journal import MemoryJournal
 from regrow.runtime.message import Message, Request
 from regrow.runtime.placement import Dedicated, Packed, Placement
 from regrow.runtime.ref import ActorRef
@@ -86,11 +99,22 @@ __all__ = [
     "HostId",
     "Incarnation",
     "InvalidDefinition",
+    "InvalidEntry",
     "InvalidMessage",
+    "Journal",
+    "JournalAway",
+    "JournalDenied",
+    "JournalFull",
+    "JournalLimits",
+    "JournalOutdated",
+    "JournalReadOnly",
+    "JournalRefused",
+    "JournalUnknown",
     "KillOutcome",
     "Killed",
     "MailboxFull",
     "MailboxSettings",
+    "MemoryJournal",
     "Message",
     "Misuse",
     "NameTaken",

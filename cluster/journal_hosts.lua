@@ -1,0 +1,45 @@
+-- Leases of hosts, and who holds an agent. For the first two: KEYS lease, revoked (one bit for each host's life).
+
+--- renew
+if redis.call('GETBIT', KEYS[2], a.host) == 1 then return answer(false) end
+redis.call('SET', KEYS[1], '', 'PX', a.ttl)
+return answer(true)
+
+--- revoke
+if redis.call('GETBIT', KEYS[2], a.host) == 1 then return answer('revoked') end
+if not a.reaped and redis.call('EXISTS', KEYS[1]) == 1 then return answer('lease_held') end
+redis.call('SETBIT', KEYS[2], a.host, 1)
+redis.call('DEL', KEYS[1])
+return answer('revoked')
+
+--- revoked
+return answer(redis.call('GETBIT', KEYS[2], a.host) == 1)
+
+--- new_host_epoch
+return answer(redis.call('INCR', KEYS[1]))
+
+--- read
+local f = redis.call('HMGET', row, 'e', 'v', 'k', 's', 'h', 'x')
+return answer(tonumber(f[1] or 0), tonumber(f[2] or 0), tonumber(f[3] or 0), f[4], tonumber(f[5]) or false, f[6] and true)
+
+--- claim
+local function whole(verdict)
+  local f = redis.call('HMGET', row, 'e', 'v', 'k', 's', 'h', 'x')
+  return answer(
+    verdict, tonumber(f[1] or 0), tonumber(f[2] or 0), tonumber(f[3] or 0), f[4], tonumber(f[5]) or false, f[6] and true
+  )
+end
+local e, h, c = unpack(redis.call('HMGET', row, 'e', 'h', 'c'))
+e, h = tonumber(e or 0), tonumber(h)
+if h == a.host and c == a.op then return whole('claimed') end
+-- `previous` is compared whole: a claim that comes late must not end the life that followed it.
+local free = not h and not a.previous
+local followed = h and a.previous and h == a.previous[1] and e == a.previous[2]
+if not free and not followed then return whole('held') end
+redis.call('HSET', row, 'e', e + 1, 'h', a.host, 'c', a.op)
+return whole('claimed')
+
+--- release
+if tonumber(redis.call('HGET', row, 'e') or 0) ~= a.epoch then return answer(false) end
+redis.call('HDEL', row, 'h', 'c')
+return answer(true)

@@ -1,0 +1,68 @@
+-- The mailbox of an agent, and the records of a message in hand.
+
+--- enqueue
+if a.epoch and not holds(a.epoch) then return answer('stale_epoch', false, false) end
+local m = marked()
+if m then
+  if m[1] == 'P' or m[1] == 'W' then return answer('pending', m[1] == 'P' and m[4], false) end
+  return answer('duplicate', false, stored(m))
+end
+if redis.call('HEXISTS', row, 'x') == 1 then return answer('deleted', false, false) end
+local now = now_ms()
+if a.born + a.ttl <= now then return answer('too_old', false, false) end
+if a.born > now + a.ahead then return answer('ahead', false, false) end
+if redis.call('XLEN', mail) >= a.capacity then return answer('full', false, false) end
+return answer('accepted', push(a.body, a.expires), false)
+
+--- take
+if not holds(a.epoch) then return answer(now_ms(), false) end
+return answer(now_ms(), messages(a.after, a.limit, a.bytes))
+
+--- count_attempt
+local m = marked()
+if not m or m[1] ~= 'P' then return answer(false) end
+local kept = note()
+-- An incarnation fails on a message once; epochs only grow, so the last one tells a repetition.
+if a.epoch > (kept.l or 0) then
+  kept.l, kept.n = a.epoch, kept.n + 1
+  table.insert(kept.h, {a.epoch, a.note})
+  if #kept.h > a.notes then table.remove(kept.h, 1) end
+  keep_note(kept)
+end
+return answer(kept.n)
+
+--- start_step
+if not holds(a.epoch) then return answer('stale_epoch', false) end
+local m = marked()
+if not m or m[1] ~= 'P' then return answer('not_pending', false) end
+local field = a.step[1] .. '\0' .. a.step[2]
+local known = unpacked(redis.call('HGET', steps, field))
+if known then
+  local verdict = known[1] ~= a.step[3] and 'diverged' or known[4] == a.op and 'recorded' or 'known'
+  return answer(verdict, {field, unpack(known)})
+end
+if redis.call('HLEN', steps) >= a.steps then return answer('full', false) end
+local record = {a.step[3], a.epoch, 'started', a.op, ''}
+redis.call('HSET', steps, field, cmsgpack.pack(record))
+return answer('recorded', {field, unpack(record)})
+
+--- finish_step
+if not holds(a.epoch) then return answer('stale_epoch', false) end
+local m = marked()
+if not m or m[1] ~= 'P' then return answer('not_pending', false) end
+local field = a.step[1] .. '\0' .. a.step[2]
+local known = unpacked(redis.call('HGET', steps, field))
+if not known then return answer('not_started', false) end
+if known[1] ~= a.step[3] then return answer('diverged', {field, unpack(known)}) end
+if known[3] ~= 'started' then
+  return answer(known[4] == a.op and 'recorded' or 'known', {field, unpack(known)})
+end
+local record = {known[1], known[2], 'done', a.op, a.result}
+redis.call('HSET', steps, field, cmsgpack.pack(record))
+return answer('recorded', {field, unpack(record)})
+
+--- steps
+local found = redis.call('HGETALL', steps)
+local records = {}
+for i = 1, #found, 2 do records[#records + 1] = {found[i], unpack(cmsgpack.unpack(found[i + 1]))} end
+return answer(records)

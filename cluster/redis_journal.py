@@ -1,0 +1,355 @@
+"""The journal in Redis 6.2 or later, or in a Redis Cluster: one Lua script for each contract.
+
+Reading order: this file, `journal_calls` (keys and payloads), `journal_shared.lua` and the scripts beside it,
+`journal_replies`, and `redis_scripts`, which sends them.
+"""
+
+from __future__ import annotations
+
+from asyncio import Future
+from collections.abc import Sequence
+from typing import Any, Final
+
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from regrow.cluster.journal_calls import JournalCalls, incoming, step_parts
+from regrow.cluster.journal_replies import (
+    answered,
+    due_rows,
+    enqueued,
+    fired,
+    index_entry,
+    outbox_row,
+    pending,
+    quarantined_message,
+    row_of,
+    step_records,
+    waiting_row,
+)
+from regrow.cluster.redis_check import shown_url
+from regrow.cluster.redis_scripts import RedisScripts
+from regrow.runtime.address import ActorId
+from regrow.runtime.journal_answers import (
+    Answered,
+    AnswerVerdict,
+    Assume,
+    Claim,
+    ClaimVerdict,
+    Due,
+    Enqueued,
+    EnqueueVerdict,
+    Fired,
+    FireVerdict,
+    OutboxRow,
+    Quarantined,
+    QuarantineRow,
+    Revocation,
+    SettleVerdict,
+    StepAnswer,
+    StepVerdict,
+    Taken,
+    TurnEnded,
+    TurnVerdict,
+    Waiting,
+)
+from regrow.runtime.journal_entries import (
+    CommandId,
+    Commit,
+    Epoch,
+    Hand,
+    HostEpoch,
+    Incoming,
+    JournalLimits,
+    OperationId,
+    OutboxId,
+    Outcome,
+    Owner,
+    Park,
+    Partition,
+    Row,
+    StepKey,
+    StepRecord,
+    born_ms,
+    check_id,
+)
+from regrow.runtime.journal_fit import bounded, commit_fits, message_fits, park_fits
+
+CONNECT_TIMEOUT_S: Final = 2.0
+
+ANSWER_TIMEOUT_S: Final = 10.0
+"""Longer than the slowest fsync; a store that needs more counts as away."""
+
+LIMIT_CONNECTIONS: Final = 2
+"""One carries all calls in their order; the other is for a moment when the first was cut."""
+
+
+class RedisJournal(JournalCalls):
+    """A Journal in Redis. See the port for its contracts; it keeps them by the server's clock."""
+
+    def __init__(
+        self, client: Redis | RedisCluster, *, app: str, address: str = "Redis", limits: JournalLimits | None = None
+    ) -> None:
+        """Owns `client`, which must not decode responses and must not retry; `from_url` makes one."""
+        super().__init__(RedisScripts(client, address=address), app=app, limits=limits or JournalLimits())
+
+    @classmethod
+    def from_url(
+        cls, url: str, *, app: str, cluster: bool = False, limits: JournalLimits | None = None
+    ) -> RedisJournal:
+        """A journal on the server of that URL, or on the cluster that it belongs to; connects on first use."""
+        shared: dict[str, Any] = {
+            "socket_connect_timeout": CONNECT_TIMEOUT_S,
+            "socket_timeout": ANSWER_TIMEOUT_S,
+            # A retry in the client would send again what may have been done; here that has ids and is decided above.
+            "retry": Retry(NoBackoff(), 0),
+            # A server that is too old for us does not know protocol 3, and would not get to tell its version.
+            "protocol": 2,
+        }
+        client: Redis | RedisCluster
+        if cluster:
+            client = RedisCluster.from_url(url, **shared)
+        else:
+            pool = BlockingConnectionPool.from_url(
+                url, max_connections=LIMIT_CONNECTIONS, timeout=ANSWER_TIMEOUT_S, retry_on_error=[], **shared
+            )
+            client = Redis.from_pool(pool)
+        return cls(client, app=app, address=shown_url(url), limits=limits)
+
+    async def new_host_epoch(self) -> HostEpoch:
+        """See Journal."""
+        (epoch,) = await self._scripts.run("new_host_epoch", [self._epochs_key], {})
+        return HostEpoch(epoch)
+
+    async def renew(self, host: HostEpoch, *, ttl_ms: int) -> bool:
+        """See Journal."""
+        (held,) = await self._scripts.run("renew", self._host_keys(host), {"host": host, "ttl": ttl_ms})
+        return bool(held)
+
+    async def revoke(self, host: HostEpoch, *, reaped: bool = False) -> Revocation:
+        """See Journal."""
+        (verdict,) = await self._scripts.run("revoke", self._host_keys(host), {"host": host, "reaped": reaped})
+        return Revocation(verdict.decode())
+
+    async def revoked(self, host: HostEpoch) -> bool:
+        """See Journal."""
+        (gone,) = await self._scripts.run("revoked", self._host_keys(host), {"host": host})
+        return bool(gone)
+
+    async def claim(self, agent: ActorId, host: HostEpoch, *, previous: Owner | None, operation: OperationId) -> Claim:
+        """See Journal."""
+        check_id("agent id", agent)
+        check_id("operation id", operation)
+        # A tombstone never goes away, so it may be read before the script that relies on it.
+        if previous is not None and previous.host != host and not await self.revoked(previous.host):
+            row = await self.read(agent)
+            held = row.owner != previous
+            return Claim(verdict=ClaimVerdict.HELD if held else ClaimVerdict.NOT_REVOKED, row=row)
+        payload = {
+            "host": host,
+            "op": operation,
+            "previous": None if previous is None else [previous.host, previous.epoch],
+        }
+        verdict, *fields = await self._scripts.run("claim", self._keys(agent), payload)
+        return Claim(verdict=ClaimVerdict(verdict.decode()), row=row_of(fields))
+
+    async def release(self, agent: ActorId, epoch: Epoch) -> bool:
+        """See Journal."""
+        (free,) = await self._scripts.run("release", self._keys(agent), {"epoch": epoch})
+        return bool(free)
+
+    async def read(self, agent: ActorId) -> Row:
+        """See Journal."""
+        check_id("agent id", agent)
+        return row_of(await self._scripts.run("read", self._keys(agent), {}))
+
+    async def enqueue(self, messages: Sequence[Incoming], *, capacity: int | None = None) -> tuple[Enqueued, ...]:
+        """See Journal."""
+        sent = [self._enqueue(message, capacity) for message in messages]  # all of them before the first answer
+        too_large = Enqueued(verdict=EnqueueVerdict.TOO_LARGE)
+        return tuple([too_large if answer is None else enqueued(await answer) for answer in sent])
+
+    async def take(self, agent: ActorId, epoch: Epoch, *, after: int = 0, limit: int | None = None) -> Taken:
+        """See Journal."""
+        payload = {"epoch": epoch, **self._following(after, bounded(limit, self.limits.take_messages))}
+        now_ms, found = await self._scripts.run("take", self._keys(agent), payload)
+        return Taken(now_ms=now_ms, messages=None if found is False else tuple(map(pending, found)))
+
+    async def count_attempt(self, agent: ActorId, command: CommandId, *, epoch: Epoch, note: bytes) -> int | None:
+        """See Journal."""
+        payload = {
+            "command": command,
+            "epoch": epoch,
+            "note": note[: self.limits.note_bytes],
+            "notes": self.limits.notes,
+        }
+        (attempts,) = await self._scripts.run("count_attempt", self._keys(agent, command), payload)
+        return None if attempts is False else int(attempts)
+
+    async def commit(self, commit: Commit, *, after: int = 0, limit: int | None = None) -> TurnEnded:
+        """See Journal."""
+        hand = commit.hand
+        if not commit_fits(commit, self.limits):
+            return TurnEnded(verdict=TurnVerdict.TOO_LARGE, version=hand.version)
+        return await self._end_turn(
+            "commit",
+            hand,
+            {
+                **self._written(commit.writes),
+                "outcome": commit.outcome.value,
+                "changes": commit.outcome is Outcome.COMMITTED,
+                "result": commit.result,
+                "ttl": self.limits.result_ttl_ms,
+                "born": born_ms(hand.command),
+                **self._following(after, bounded(limit or 0, self.limits.take_messages)),
+            },
+        )
+
+    async def park(self, park: Park, *, after: int = 0, limit: int | None = None) -> TurnEnded:
+        """See Journal."""
+        if not park_fits(park, self.limits):
+            return TurnEnded(verdict=TurnVerdict.TOO_LARGE, version=park.hand.version)
+        return await self._end_turn(
+            "park",
+            park.hand,
+            {
+                **self._written(park.writes),
+                "changes": True,
+                "wait": step_parts(park.wait),
+                "begun": park.begun,
+                "deadline": park.deadline_ms,
+                "waits": self.limits.waits,
+                **self._following(after, bounded(limit or 0, self.limits.take_messages)),
+            },
+        )
+
+    async def quarantine(self, hand: Hand, reason: bytes, *, after: int = 0, limit: int | None = None) -> TurnEnded:
+        """See Journal."""
+        payload = {
+            "reason": reason[: self.limits.note_bytes],
+            "quarantined": self.limits.quarantined,
+            **self._following(after, bounded(limit or 0, self.limits.take_messages)),
+        }
+        return await self._end_turn("quarantine", hand, payload)
+
+    async def answer(
+        self,
+        agent: ActorId,
+        command: CommandId,
+        wait: StepKey,
+        *,
+        body: bytes | None,
+        operation: OperationId,
+        epoch: Epoch | None = None,
+    ) -> Answered:
+        """See Journal."""
+        if len(body or b"") > self.limits.step_bytes:
+            return Answered(verdict=AnswerVerdict.TOO_LARGE)
+        check_id("operation id", operation)
+        payload = {
+            "agent": agent,
+            "command": command,
+            "wait": step_parts(wait),
+            "body": body,
+            "op": operation,
+            "epoch": epoch,
+            "operation_ttl": self.limits.operation_ttl_ms,
+        }
+        return answered(await self._scripts.run("answer", self._keys(agent, command, f"answer:{operation}"), payload))
+
+    async def start_step(self, hand: Hand, step: StepKey) -> StepAnswer:
+        """See Journal."""
+        return await self._step("start_step", hand, step, {"steps": self.limits.steps})
+
+    async def finish_step(self, hand: Hand, step: StepKey, result: bytes) -> StepAnswer:
+        """See Journal."""
+        if len(result) > self.limits.step_bytes:
+            return StepAnswer(verdict=StepVerdict.TOO_LARGE)
+        return await self._step("finish_step", hand, step, {"result": result})
+
+    async def steps(self, agent: ActorId, command: CommandId) -> tuple[StepRecord, ...]:
+        """See Journal."""
+        (found,) = await self._scripts.run("steps", self._keys(agent, command), {})
+        return step_records(found)
+
+    async def quarantined(self, partition: Partition, *, offset: int = 0) -> tuple[QuarantineRow, ...]:
+        """See Journal."""
+        (found,) = await self._page("quarantined", partition, {"offset": offset})
+        rows = [(index_entry(member), at_ms) for member, at_ms in found]
+        return tuple(
+            QuarantineRow(agent=ActorId(agent), command=CommandId(command), at_ms=at_ms)
+            for (agent, command), at_ms in rows
+        )
+
+    async def show_quarantined(self, agent: ActorId, command: CommandId) -> Quarantined | None:
+        """See Journal."""
+        there, *fields = await self._scripts.run("show_quarantined", self._keys(agent, command), {"command": command})
+        return quarantined_message(agent, command, fields) if there else None
+
+    async def requeue(
+        self, agent: ActorId, command: CommandId, *, operation: OperationId, assume: Assume | None = None
+    ) -> SettleVerdict:
+        """See Journal."""
+        payload = {"assume": None if assume is None else assume.value}
+        return await self._settle("requeue", agent, command, operation, payload)
+
+    async def drop(self, agent: ActorId, command: CommandId, *, operation: OperationId) -> SettleVerdict:
+        """See Journal."""
+        payload = {"ttl": self.limits.result_ttl_ms, "born": born_ms(command)}
+        return await self._settle("drop", agent, command, operation, payload)
+
+    async def mailboxes(self, partition: Partition, *, after: ActorId | None = None) -> tuple[ActorId, ...]:
+        """See Journal."""
+        (found,) = await self._page("mailboxes", partition, {"after": after})
+        return tuple(ActorId(agent.decode()) for agent in found)
+
+    async def waiting(self, partition: Partition, *, offset: int = 0) -> tuple[Waiting, ...]:
+        """See Journal."""
+        (found,) = await self._page("waiting", partition, {"offset": offset})
+        return tuple(map(waiting_row, found))
+
+    async def due(self, partition: Partition) -> Due:
+        """See Journal."""
+        return due_rows(await self._page("due", partition, {}))
+
+    async def fire(self, timer: str, message: Incoming, *, due_ms: int, next_due_ms: int | None = None) -> Fired:
+        """See Journal."""
+        if not message_fits(message, self.limits):
+            return Fired(verdict=FireVerdict.TOO_LARGE)
+        payload = {
+            **incoming(message),
+            "timer": timer,
+            "due": due_ms,
+            "next": next_due_ms,
+            "capacity": self.limits.mailbox,
+            "operation_ttl": self.limits.operation_ttl_ms,
+        }
+        keys = self._keys(message.agent, message.command, f"fire:{message.command}")
+        return fired(await self._scripts.run("fire", keys, payload))
+
+    async def outbox(self, partition: Partition, *, after: OutboxId | None = None) -> tuple[OutboxRow, ...]:
+        """See Journal."""
+        (found,) = await self._page("outbox", partition, {"after": after})
+        return tuple(map(outbox_row, found))
+
+    async def relayed(self, agent: ActorId, ids: Sequence[OutboxId]) -> int:
+        """See Journal."""
+        (gone,) = await self._scripts.run("relayed", self._keys(agent), {"ids": list(ids)})
+        return int(gone)
+
+    async def aclose(self) -> None:
+        """See Journal."""
+        await self._scripts.aclose()
+
+    def _enqueue(self, message: Incoming, capacity: int | None) -> Future[list[Any]] | None:
+        if not message_fits(message, self.limits):
+            return None
+        payload = {
+            **incoming(message),
+            "born": born_ms(message.command),
+            "ttl": self.limits.result_ttl_ms,
+            "ahead": self.limits.ahead_ms,
+            "capacity": bounded(capacity, self.limits.mailbox),
+        }
+        return self._scripts.submit("enqueue", self._keys(message.agent, message.command), payload)
