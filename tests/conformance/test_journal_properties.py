@@ -7,6 +7,7 @@ earlier call comes again, at once or late, as a cut connection leaves it in the 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import uuid
 from collections.abc import Awaitable
@@ -386,6 +387,10 @@ def timeless(answer: Any) -> Any:
             return answer
 
 
+EXAMPLES = int(os.environ.get("REGROW_JOURNAL_EXAMPLES", "15"))
+"""How many random runs, each of 50 calls, on each server; a nightly run takes hundreds."""
+
+
 @pytest.mark.slow
 @pytest.mark.redis
 @pytest.mark.parametrize("server", ["embedded", "redis_7"])
@@ -396,7 +401,7 @@ def test_the_twin_and_redis_answer_alike_whatever_is_called_and_repeated(
     run_state_machine_as_test(
         cast("type[RuleBasedStateMachine]", lambda: Beside(url)),  # anything that makes one will do
         settings=settings(
-            max_examples=60,
+            max_examples=EXAMPLES,
             stateful_step_count=50,
             deadline=None,
             phases=[Phase.reuse, Phase.generate, Phase.shrink],  # to explain a failure as well takes minutes
