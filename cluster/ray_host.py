@@ -36,6 +36,7 @@ from regrow.cluster.orders import (
     start_request,
     unpack_as,
 )
+from regrow.cluster.ray_loop import end_calls_at_once
 from regrow.cluster.ray_nodes import own_node
 from regrow.cluster.ray_transport import NAMESPACE, RayTransport, actor_name, got_through, leave_terminal
 from regrow.cluster.services import service_id
@@ -84,6 +85,7 @@ class RayHost:
 
     async def _join(self, packed: bytes) -> bytes:
         self._cells_loop = asyncio.get_running_loop()
+        end_calls_at_once(self._cells_loop)
         order = unpack_as(HostOrder, packed)
         logs.configure(order.log)
         try:
