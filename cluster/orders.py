@@ -73,6 +73,8 @@ class GuardianStarted(Message):
 
     life: str
     pid: int
+    restarts: int = 0
+    """How often Ray has restarted it so far; 0 where Ray does not tell."""
 
 
 class HostStats(Message):

@@ -160,6 +160,12 @@ class RaySession:
 
 def earlier_lives() -> int:
     """How many lives this process's actor has had before; where Ray does not tell, a larger number that grows too."""
+    restarts = own_restarts()
+    return restarts if restarts is not None else int(time.time()) - LIVES_SINCE_S
+
+
+def own_restarts() -> int | None:
+    """How often Ray has restarted this process's actor; None where it has, and does not tell how often."""
     with warnings.catch_warnings():
         # Ray 2.60 warns of a deprecated call that it makes itself in here.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -171,7 +177,7 @@ def earlier_lives() -> int:
         state: Any = importlib.import_module("ray._private.state")
         return int(state.actors(actor)["NumRestarts"])
     except (ImportError, AttributeError, KeyError, TypeError, ValueError):
-        return int(time.time()) - LIVES_SINCE_S
+        return None
 
 
 def _leave() -> None:

@@ -89,6 +89,7 @@ class RayEngine:
         self._session = RaySession(settings.ray)
         self._guardian: Any = None
         self._life = HostId("")
+        self._restarts = 0
         self._runtime: Runtime | None = None
         self._peers: Peers | None = None
         self._ended: asyncio.Future[ExitReason] | None = None
@@ -113,7 +114,7 @@ class RayEngine:
         self._guardian = await claimed(order)
         self._owner.start()
         started = await self._started()
-        self._life = HostId(started.life)
+        self._life, self._restarts = HostId(started.life), started.restarts
         self._make_runtime()
         self._minding = asyncio.get_running_loop().create_task(self._mind_guardian())
 
@@ -271,9 +272,12 @@ class RayEngine:
             await asyncio.sleep(RETRY_S)  # contact was lost for a moment, and nothing has changed
             return
         gone, self._life = self._life, HostId(started.life)
-        verdict = self._guardian_deaths.record("guardian", now_s=self.runtime.loop.time())
+        # A life that died before it had answered was never seen from here, and counts all the same.
+        unseen = range(max(1, started.restarts - self._restarts))
+        verdicts = [self._guardian_deaths.record("guardian", now_s=self.runtime.loop.time()) for _ in unseen]
+        self._restarts = started.restarts
         log.warning("the guardian of the app died and is back", app=self._app.name, pid=started.pid)
-        if verdict.escalates:
+        if any(verdict.escalates for verdict in verdicts):
             deaths = self._guardian_deaths.restarts
             self._end(Escalated(child="the guardian", restarts=deaths, cause="see the logs of Ray"))
             return

@@ -38,7 +38,7 @@ from regrow.cluster.orders import (
     supervisor_spec,
     unpack_as,
 )
-from regrow.cluster.ray_connect import earlier_lives
+from regrow.cluster.ray_connect import earlier_lives, own_restarts
 from regrow.cluster.ray_keeper import Keeper
 from regrow.cluster.ray_starter import RayStarter
 from regrow.cluster.ray_transport import RayTransport, got_through, leave_terminal
@@ -118,7 +118,7 @@ class Guardian:
             await self._stop()
             return pack(Refusal(error=type(error).__name__, text=str(error), cause=getattr(error, "cause", None)))
         self._keeper.keep_spare()
-        return pack(GuardianStarted(life=self._life, pid=os.getpid()))
+        return pack(GuardianStarted(life=self._life, pid=os.getpid(), restarts=own_restarts() or 0))
 
     async def stop(self) -> None:
         """Stops the app in order; nothing is left but this actor, which the caller ends."""
