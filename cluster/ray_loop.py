@@ -45,7 +45,7 @@ class _Call(asyncio.Task[Any]):
             ended.set_result(await coro)
         except asyncio.CancelledError:
             ended.cancel()
-        except BaseException as error:
+        except BaseException as error:  # of a call, which has somebody who waits for it
             ended.set_exception(error)
             if not isinstance(error, Exception):
                 raise  # SystemExit and its like end the loop as they always do

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def host(local_ray: Path) -> Any:
             end_calls_at_once(asyncio.get_running_loop())
 
         async def block(self, seconds: float) -> None:
-            time.sleep(seconds)  # noqa: ASYNC251 - as an agent's code may
+            threading.Event().wait(seconds)  # as an agent's code may
 
         async def receive(self, packet: bytes) -> None:
             pass
