@@ -56,6 +56,8 @@ class Agent:
 
     context_class = Context
     handlers: ClassVar[dict[type, Handler]] = {}
+    has_concurrent: ClassVar[bool] = False
+    """See BehaviorTraits."""
     _own: ClassVar[dict[type, Handler]] = {}
     _found: ClassVar[dict[type, Handler]] = {}  # `handlers`, and what `_inherited` has found for other messages
 
@@ -83,6 +85,8 @@ class Agent:
         for ancestor in reversed(cls.__mro__):  # so that every base counts, and the nearest wins
             cls.handlers.update(vars(ancestor).get("_own", {}))
         cls._found = dict(cls.handlers)
+        asked = cls.runs_concurrently is not Agent.runs_concurrently
+        cls.has_concurrent = asked or any(handler.concurrent for handler in cls.handlers.values())
         for handler in cls.handlers.values():
             if not hasattr(getattr(cls, handler.name, handler.function), _MARK):
                 raise InvalidAgent(

@@ -38,6 +38,8 @@ class BehaviorTraits:
 
     context_class: type[CellContext] | None = None
     """The class of the context that its calls get; CellContext when None."""
+    has_concurrent: bool = True
+    """False where `runs_concurrently` is true of no message, so that it is never asked."""
 
     def runs_concurrently(self, message: object) -> bool:
         """True when the message may be handled while another one is being handled."""

@@ -115,7 +115,7 @@ class Cell:
     def take_behavior(self, behavior: Behavior) -> None:
         """A life begins with what it is to be made of."""
         self.behavior = behavior
-        self._may_run_beside = hasattr(behavior, "runs_concurrently")
+        self._may_run_beside = getattr(behavior, "has_concurrent", hasattr(behavior, "runs_concurrently"))
 
     # ---- arrival -------------------------------------------------------------------------------
 
