@@ -78,7 +78,8 @@ class RayStarter:
             # Before the call: the host may die, or the agent may end, before its answer is here.
             self._lives[actor] = (request.incarnation, request.parent, host)
             packed = pack(start_order(request))
-            answer = unpack(await got_through(handle.start_cell, packed))
+            with self._runtime.awaited_starts.waits(request, host):
+                answer = unpack(await got_through(handle.start_cell, packed))
         except (PeerDead, RayError) as error:
             if host is not None:
                 await self._keeper.kill(host)  # the call may have run: no life may go on that nobody knows of

@@ -5,26 +5,30 @@ not: A's turn asks B while B's turn asks A. So an ask of a turn that has waited 
 itself. Where the request lies behind a turn that runs, or is handled by one, the chase goes on along every ask of that
 turn; a chase that comes back to the turn it set out from has found a ring. This is the edge chasing of K. M. Chandy,
 J. Misra and L. M. Haas, «Distributed deadlock detection», ACM TOCS 1(2), 1983, for the AND model: what a turn asks,
-it waits for. A turn that waits for nothing ends the chase, however slow it is.
+it waits for. A turn that waits for nothing ends the chase, however slow it is. The start of a child is waited for as
+well: there the chase goes on along what the child asks while it starts.
 
 A ring must be found twice in a row, by the same asks, since an asker may give up while a chase is under way. Then one
-of its asks fails, and every chase that finds this ring names the same one.
+of its asks fails, and every chase that finds this ring names the same one: where a start is part of the ring, the ask
+of the child that starts. Were it the ask for the start, this would go on, and leave a child of which its asker knows
+nothing.
 """
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING
 
 from regrow.runtime.address import ActorId, HostId
 from regrow.runtime.asks import PendingAsk
+from regrow.runtime.awaited_starts import AwaitedStart
+from regrow.runtime.cell import Cell, State
 from regrow.runtime.delivery import MAX_REROUTES
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.errors import AskCycle
 from regrow.runtime.signals import Chase, RingFound
 
 if TYPE_CHECKING:
-    from regrow.runtime.cell import Cell
+    from regrow.runtime.context import CellContext
     from regrow.runtime.message import Message
     from regrow.runtime.runtime import Runtime
 
@@ -33,8 +37,12 @@ MAX_RING = 64
 MAX_KNOWN_CHASES = 4_096
 """How many visits of chases are remembered, so that none goes on twice from the same turn."""
 
-Turn = tuple["Cell", Envelope | None]
+Turn = tuple[Cell, Envelope | None]
 """A turn of a life; None for its start or its stop."""
+Wait = PendingAsk | AwaitedStart
+"""What a turn waits for."""
+Path = tuple[tuple[str, str, int], ...]
+"""The steps of a chase."""
 
 
 class AskRings:
@@ -42,67 +50,68 @@ class AskRings:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._numbers = itertools.count(1)
+        self._last_number = 0
         self._visits: dict[tuple[object, ...], None] = {}
-        self._by_turn: dict[Turn, list[PendingAsk]] | None = None
+        self._by_turn: dict[Turn, list[Wait]] | None = None
         self._queued: dict[Cell, tuple[int, frozenset[tuple[HostId | None, int]]]] = {}
 
     def look(self, asks: list[PendingAsk]) -> None:
         """Starts a chase for each turn that has waited long for one of these asks."""
-        turns = dict.fromkeys(turn for ask in asks if (turn := _turn_of(ask)) is not None)
+        turns = dict.fromkeys(turn for ask in asks if (turn := _turn_of(ask.turn)) is not None)
         for turn in turns:
             self._set_out(turn, ())
 
     def follow(self, cell: Cell, chase: Chase) -> None:
-        """A chase has come to the agent that was asked; it goes on from the turn behind which its ask waits."""
-        _, host, ask_id = chase.path[-1]
-        turn = _turn_of_ask(cell, HostId(host), ask_id)
-        is_handled = turn is not None
-        turn = turn or _turn_ahead(cell)
-        waits_for = self._asks_of(turn) if turn is not None else []
+        """A chase has come to the agent that was asked or is started; it goes on from the turn that is in its way."""
+        _, host, number = chase.path[-1]
+        turn = _start_of(cell, -number) if number < 0 else _turn_of_ask(cell, HostId(host), number)
+        is_begun = turn is not None
+        if number > 0:
+            turn = turn or _turn_ahead(cell)
+        waits_for = self.waits_of(turn) if turn is not None else []
         # Whether the turn is in the ask's way comes last: nearly every turn waits for nothing, and ends the chase here.
-        if turn is None or not waits_for or not (is_handled or self._is_queued(cell, HostId(host), ask_id)):
+        if turn is None or not waits_for or not (is_begun or self._is_queued(cell, HostId(host), number)):
             return
         _, home, first = chase.path[0]
-        if home == self._runtime.host and any(ask.ask_id == first for ask in waits_for):
+        if home == self._runtime.host and any(_number(wait) == first for wait in waits_for):
             self._close(turn, chase)
         elif len(chase.path) < MAX_RING and self._is_first_visit(turn, chase):
-            for ask in waits_for:
-                self._send_on(cell, ask, chase)
+            for wait in waits_for:
+                self._send_on(cell, wait, chase)
 
     def found(self, cell: Cell, ring: RingFound) -> None:
         """One of a ring has to fail, and it is this agent's ask."""
         ask = self._runtime.asks.get(ring.ask_id)
         if ask is not None and ask.turn is not None and ask.turn.id == cell.actor:
             chain = tuple(ActorId(agent) for agent in ring.agents)
-            self._runtime.asks.fail(ring.ask_id, AskCycle(chain, cell.actor))
+            self._runtime.asks.fail(ring.ask_id, AskCycle(chain, cell.actor, _why(cell, chain)))
 
-    def _set_out(self, turn: Turn, found: tuple[tuple[str, str, int], ...]) -> None:
-        chase = Chase(number=next(self._numbers), path=(), found=found)
+    def _set_out(self, turn: Turn, found: Path) -> None:
+        self._last_number += 1
+        chase = Chase(number=self._last_number, path=(), found=found)
         self._is_first_visit(turn, chase)
-        for ask in self._asks_of(turn):
-            self._send_on(turn[0], ask, chase)
+        for wait in self.waits_of(turn):
+            self._send_on(turn[0], wait, chase)
 
     def _close(self, turn: Turn, chase: Chase) -> None:
         if chase.path != chase.found:
             if not chase.found:
                 self._set_out(turn, chase.path)
             return
-        # The same one whoever finds the ring, so that no more than one fails.
-        victim = max(range(len(chase.path)), key=lambda place: chase.path[place][1:])
+        victim = _place_of_victim(chase.path)
         agents = tuple(agent for agent, _, _ in (*chase.path[victim:], *chase.path[:victim]))
         actor, host, ask_id = chase.path[victim]
         self._send(HostId(host), ActorId(actor), RingFound(ask_id=ask_id, agents=agents))
 
-    def _send_on(self, cell: Cell, ask: PendingAsk, chase: Chase) -> None:
+    def _send_on(self, cell: Cell, wait: Wait, chase: Chase) -> None:
         runtime = self._runtime
-        host = runtime.host if ask.actor in runtime.cells else ask.host
-        if host is None or runtime.asks.get(ask.ask_id) is not ask:
+        host = runtime.host if wait.actor in runtime.cells else wait.host
+        if host is None or self._is_over(wait):
             return  # still looked for, so nobody is in its way; or over by now
-        path = (*chase.path, (cell.actor, runtime.host, ask.ask_id))
+        path = (*chase.path, (cell.actor, runtime.host, _number(wait)))
         # Not validated: it is right as it stands, and a path is as long as the ring.
         further = Chase.model_construct(number=chase.number, path=path, found=chase.found)
-        self._send(host, ask.actor, further)
+        self._send(host, wait.actor, further)
 
     def _send(self, host: HostId, actor: ActorId, signal: Message) -> None:
         """Along the link on which the ask went, so that it comes behind it, and nowhere else."""
@@ -140,16 +149,19 @@ class AskRings:
             self._forget_soon()
         return (host, ask_id) in queued
 
-    def _asks_of(self, turn: Turn) -> list[PendingAsk]:
+    def waits_of(self, turn: Turn) -> list[Wait]:
         """What a turn waits for. Sorted by turn once in each round of the loop, since many chases come together."""
         if self._by_turn is None:
             self._by_turn = {}
-            for ask in self._runtime.asks:
-                asker = _turn_of(ask)
-                if asker is not None:
-                    self._by_turn.setdefault(asker, []).append(ask)
+            for wait in (*self._runtime.asks, *self._runtime.awaited_starts):
+                waiting = _turn_of(wait.turn)
+                if waiting is not None:
+                    self._by_turn.setdefault(waiting, []).append(wait)
             self._forget_soon()
-        return [ask for ask in self._by_turn.get(turn, ()) if not ask.future.done()]
+        return [wait for wait in self._by_turn.get(turn, ()) if not self._is_over(wait)]
+
+    def _is_over(self, wait: Wait) -> bool:
+        return self._runtime.asks.get(wait.ask_id) is not wait if isinstance(wait, PendingAsk) else wait.is_over
 
     def _forget_soon(self) -> None:
         self._runtime.loop.call_soon(self._forget)
@@ -159,9 +171,35 @@ class AskRings:
         self._queued.clear()
 
 
-def _turn_of(ask: PendingAsk) -> Turn | None:
-    """The turn that waits for an ask; None where it has ended and its agent serves others."""
-    return ask.turn.turn_that_runs() if ask.turn is not None else None
+def _turn_of(context: CellContext | None) -> Turn | None:
+    """The turn of a context, while it waits; None where it has ended and its agent serves others."""
+    return context.turn_that_runs() if context is not None else None
+
+
+def _number(wait: Wait) -> int:
+    """How a step of a path names it."""
+    return wait.ask_id if isinstance(wait, PendingAsk) else -wait.incarnation
+
+
+def _place_of_victim(path: Path) -> int:
+    """Which step of a ring has its ask fail: the same one whoever finds the ring, so that no more than one fails."""
+    by_starts = [place for place, (_, _, number) in enumerate(path) if number > 0 > path[place - 1][2]]
+    return max(by_starts or range(len(path)), key=lambda place: path[place][1:])
+
+
+def _why(cell: Cell, chain: tuple[ActorId, ...]) -> str:
+    """What is to be said of a ring by which this agent can not start."""
+    if cell.state is not State.STARTING or cell.parent != chain[-1]:
+        return ""
+    return (
+        f"{chain[-1]} waits until {cell.actor} has started, and that waits for this answer; "
+        "hand it what it needs as its config, or let it ask once it has started"
+    )
+
+
+def _start_of(cell: Cell, incarnation: int) -> Turn | None:
+    """The start of that life; None when it is over."""
+    return (cell, None) if cell.state is State.STARTING and cell.incarnation == incarnation else None
 
 
 def _turn_of_ask(cell: Cell, host: HostId, ask_id: int) -> Turn | None:

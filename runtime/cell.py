@@ -29,7 +29,7 @@ from regrow.runtime.mailbox import Mailbox
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.reply_slot import OpenSlots
 from regrow.runtime.signals import Failure, failure_of
-from regrow.runtime.turn import MAX_CONCURRENT_TURNS, run_turn, runs_beside, start_turn_beside, would_deadlock
+from regrow.runtime.turn import is_full, run_turn, runs_beside, start_turn_beside, would_deadlock
 
 if TYPE_CHECKING:
     from regrow.runtime.behavior import Behavior
@@ -189,7 +189,7 @@ class Cell:
                     return
                 if self._may_run_beside and self.may_run_beside(envelope.message):
                     start_turn_beside(self, envelope)
-                    while len(self.turns) >= MAX_CONCURRENT_TURNS:  # before the next is taken, or a kill would lose it
+                    while is_full(self):  # before the next is taken, or a kill would lose it
                         await asyncio.wait(self.turns, return_when=asyncio.FIRST_COMPLETED)
                 else:
                     self._in_serial_turn = True

@@ -69,16 +69,20 @@ class CallingSelf(Misuse):
 
 
 class AskCycle(Misuse):
-    """The call chain came back to an agent that is waiting further up the same chain."""
+    """The call chain came back to an agent that is waiting further up the same chain, or agents block each other.
+
+    `why` says what is special about this ring, and what to do about it.
+    """
 
     actor = ""
     chain: tuple[str, ...] = ()
 
-    def __init__(self, chain: tuple[str, ...], actor: str) -> None:
-        super().__init__(
-            f"{' → '.join((*chain, actor))}: {actor} already waits in this chain and can not answer; "
+    def __init__(self, chain: tuple[str, ...], actor: str, why: str = "") -> None:
+        why = why or (
+            f"{actor} already waits in this chain and can not answer; "
             "make one of these asks a tell, or mark the handler @on(concurrent=True)"
         )
+        super().__init__(f"{' → '.join((*chain, actor))}: {why}")
         self.chain = chain
         self.actor = actor
 

@@ -20,6 +20,7 @@ from regrow.runtime.address import ActorId, Address, HostId, Incarnation
 from regrow.runtime.ask_rings import AskRings
 from regrow.runtime.asking import Asking
 from regrow.runtime.asks import Asks
+from regrow.runtime.awaited_starts import AwaitedStarts
 from regrow.runtime.behavior import Behavior
 from regrow.runtime.bonds import ANY_LIFE, kind_of
 from regrow.runtime.cell import Cell, State
@@ -72,6 +73,7 @@ class Runtime:
         self.names = Names(self)
         self.asks = Asks(self.loop)
         self.asking = Asking(self, self.asks)
+        self.awaited_starts = AwaitedStarts(self)
         self.ask_rings = AskRings(self)
         self.asks.on_long_wait = self.ask_rings.look
         self.delivery = Delivery(host, self.cells, directory, self.dead_letters, self._refused)
@@ -212,7 +214,8 @@ class Runtime:
         if cell is None:
             self.delivery.moved_here(request.actor)
             cell = self.cells[request.actor] = Cell(self, request)
-        return await start_life(cell, request, behavior)
+        with self.awaited_starts.waits(request, self.host):
+            return await start_life(cell, request, behavior)
 
     async def spawn(self, parent: Cell, actor: ActorId, target: object, config: object | None) -> ActorRef:
         """Starts a linked temporary child beside its parent; see CellContext.spawn."""

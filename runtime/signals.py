@@ -93,6 +93,7 @@ class TakenBack(Message):
 class Chase(Message):
     """Follows what an ask waits for; see ask_rings. A step of its path is who asks, in which host, and by which ask.
 
+    Who waits for the start of a life has its incarnation, negative, in place of an ask's number.
     `found` is the ring that the chase before it found, and that has to be found again.
     """
 

@@ -48,12 +48,17 @@ def _waits_still(cell: Cell, chain: tuple[ActorId, ...]) -> bool:
     return any(turn is not None and turn[0] is cell for turn in waiting)
 
 
+def is_full(cell: Cell) -> bool:
+    """True when as many concurrent turns run as may."""
+    return len(cell.turns) >= MAX_CONCURRENT_TURNS
+
+
 def runs_beside(cell: Cell, envelope: Envelope) -> bool:
     """Starts the turn of a message that may run beside the one that runs, unless others are ahead of it.
 
     A call back from where that turn waits overtakes them, since they wait for that turn themselves.
     """
-    if cell.is_over or cell.stop_reason is not None or len(cell.turns) >= MAX_CONCURRENT_TURNS:
+    if cell.is_over or cell.stop_reason is not None or is_full(cell):
         return False
     if not cell.may_run_beside(envelope.message):
         return False

@@ -52,7 +52,9 @@ class Stand:
         self._home = world.node("home")
         self._there = world.node("away") if away else self._home
         self.exits: list[Exited] = []
-        self.starter: Starter = AwayStarter(world, self._there) if away else LocalStarter(self._home.runtime)
+        self.starter: Starter = (
+            AwayStarter(world, self._home, self._there) if away else LocalStarter(self._home.runtime)
+        )
         self._lives = itertools.count(1)
 
     async def open(self) -> None:

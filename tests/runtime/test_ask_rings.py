@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regrow.runtime import ask_rings, cell, turn
+from regrow.runtime import ask_rings, turn
 from regrow.runtime.envelope import Envelope
 from regrow.runtime.errors import AskCycle, AskFailed, AskTimeout
 from regrow.runtime.mailbox import MailboxSettings
@@ -344,8 +344,7 @@ async def test_an_agent_whose_concurrent_turns_all_wait_for_a_call_back_goes_on_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     process, loop, turns = Process(), asyncio.get_running_loop(), 8
-    for module in (cell, turn):
-        monkeypatch.setattr(module, "MAX_CONCURRENT_TURNS", turns)
+    monkeypatch.setattr(turn, "MAX_CONCURRENT_TURNS", turns)
     began_s = loop.time()
     limits_s = iter([5.0] + [300.0] * (turns - 1))
 
@@ -373,22 +372,47 @@ async def test_an_agent_whose_concurrent_turns_all_wait_for_a_call_back_goes_on_
 
 
 @virtual
-async def test_a_start_that_asks_who_waits_for_it_fails_at_the_deadline_of_that_ask() -> None:
+async def test_a_spawned_child_that_asks_its_parent_as_it_starts_is_found_and_does_not_start() -> None:
     process, loop = Process(), asyncio.get_running_loop()
 
     async def started(ctx: CellContext) -> None:
-        await ctx.ask("desk/boss", Echo(), timeout_s=5.0)
+        await ctx.ask("desk/boss", Echo())
 
     async def boss(message: Message, ctx: CellContext) -> str:
-        return (await ctx.spawn(lambda: Scripted(started=started), "child")).id
+        with pytest.raises(AskFailed) as failed:
+            await ctx.spawn(lambda: Scripted(started=started), "child")
+        return str(failed.value)
 
     ref = await process.start("desk/boss", boss)
     began_s = loop.time()
 
-    with pytest.raises(AskFailed, match=r"desk/boss/child did not start.*desk/boss did not answer Echo within 5 s"):
-        await ref.ask(Echo())
+    told = await ref.ask(Echo())
 
-    assert loop.time() - began_s == pytest.approx(5.1)  # the word of its death is held for a tenth of a second
+    assert "desk/boss/child → desk/boss → desk/boss/child: desk/boss waits until desk/boss/child has started" in told
+    assert loop.time() - began_s < 1.0
+    assert process.state("desk/boss/child") is None
+
+
+@virtual
+async def test_a_child_that_starts_beside_the_turn_that_spawned_it_is_no_part_of_a_ring_once_it_runs() -> None:
+    process, answers = Process(), list[str]()
+
+    async def child(message: Message, ctx: CellContext) -> None:
+        answers.append(await ctx.ask("desk/boss", Echo(text="later")))
+
+    async def boss(message: Message, ctx: CellContext) -> str:
+        if isinstance(message, Echo):
+            return message.text
+        child_ref = await ctx.spawn(child, "child")
+        child_ref.tell_nowait(Note())
+        await pass_time(3.0)
+        return ""
+
+    ref = await process.start("desk/boss", boss)
+    await ref.ask(Beside())
+    await settle()
+
+    assert answers == ["later"]
 
 
 class Counted(deque[Envelope]):

@@ -24,8 +24,7 @@ class Both(Request[str]):
 
 
 def limit_turns(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
-    for module in ("cell", "turn"):
-        monkeypatch.setattr(f"regrow.runtime.{module}.MAX_CONCURRENT_TURNS", limit)
+    monkeypatch.setattr("regrow.runtime.turn.MAX_CONCURRENT_TURNS", limit)
 
 
 class Log:

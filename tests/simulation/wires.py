@@ -261,8 +261,9 @@ class World:
 class AwayStarter:
     """The Starter port over another process of a world, as a cluster's is over its hosts."""
 
-    def __init__(self, world: World, node: Node) -> None:
+    def __init__(self, world: World, home: Node, node: Node) -> None:
         self._world = world
+        self._home = home.runtime
         self._node = node
         self._away = LocalStarter(node.runtime)
 
@@ -270,7 +271,8 @@ class AwayStarter:
         """See Starter."""
         await pass_time(ROUND_TRIP_S)
         self._world.truth.starts(request.actor)
-        outcome = await self._away.start(request)
+        with self._home.awaited_starts.waits(request, self._node.host):
+            outcome = await self._away.start(request)
         if isinstance(outcome, Started):
             self._world.truth.place(request.actor, outcome.host)
         return outcome
