@@ -12,6 +12,8 @@ A ring must be found twice in a row, by the same asks, since an asker may give u
 of its asks fails, and every chase that finds this ring names the same one: where a start is part of the ring, the ask
 of the child that starts. Were it the ask for the start, this would go on, and leave a child of which its asker knows
 nothing.
+
+Where a chase comes to an agent that runs as many turns beside each other as it may, `full_agents` goes on.
 """
 
 from __future__ import annotations
@@ -20,12 +22,14 @@ from typing import TYPE_CHECKING
 
 from regrow.runtime.address import ActorId, HostId
 from regrow.runtime.asks import PendingAsk
-from regrow.runtime.awaited_starts import AwaitedStart
+from regrow.runtime.awaited_starts import AwaitedStart, asks_of_starts
 from regrow.runtime.cell import Cell, State
 from regrow.runtime.delivery import MAX_REROUTES
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.errors import AskCycle
-from regrow.runtime.signals import Chase, RingFound
+from regrow.runtime.full_agents import FullAgents
+from regrow.runtime.signals import Chase, FullRing, RingFound, SurveyChase
+from regrow.runtime.turn import is_full
 
 if TYPE_CHECKING:
     from regrow.runtime.context import CellContext
@@ -50,6 +54,7 @@ class AskRings:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self.full = FullAgents(runtime, self)
         self._last_number = 0
         self._visits: dict[tuple[object, ...], None] = {}
         self._by_turn: dict[Turn, list[Wait]] | None = None
@@ -61,6 +66,11 @@ class AskRings:
         for turn in turns:
             self._set_out(turn, ())
 
+    def next_number(self) -> int:
+        """A number for one more chase."""
+        self._last_number += 1
+        return self._last_number
+
     def follow(self, cell: Cell, chase: Chase) -> None:
         """A chase has come to the agent that was asked or is started; it goes on from the turn that is in its way."""
         _, host, number = chase.path[-1]
@@ -68,13 +78,18 @@ class AskRings:
         is_begun = turn is not None
         if number > 0:
             turn = turn or _turn_ahead(cell)
-        waits_for = self.waits_of(turn) if turn is not None else []
+        if turn is None:
+            if number > 0 and is_full(cell) and self._is_queued(cell, HostId(host), number):
+                self.full.found(cell, chase)
+            return
+        waits_for = self.waits_of(turn)
         # Whether the turn is in the ask's way comes last: nearly every turn waits for nothing, and ends the chase here.
-        if turn is None or not waits_for or not (is_begun or self._is_queued(cell, HostId(host), number)):
+        if not waits_for or not (is_begun or self._is_queued(cell, HostId(host), number)):
             return
         _, home, first = chase.path[0]
         if home == self._runtime.host and any(_number(wait) == first for wait in waits_for):
-            self._close(turn, chase)
+            if not isinstance(chase, SurveyChase):
+                self._close(turn, chase)
         elif len(chase.path) < MAX_RING and self._is_first_visit(turn, chase):
             for wait in waits_for:
                 self._send_on(cell, wait, chase)
@@ -84,11 +99,13 @@ class AskRings:
         ask = self._runtime.asks.get(ring.ask_id)
         if ask is not None and ask.turn is not None and ask.turn.id == cell.actor:
             chain = tuple(ActorId(agent) for agent in ring.agents)
-            self._runtime.asks.fail(ring.ask_id, AskCycle(chain, cell.actor, _why(cell, chain)))
+            self._runtime.asks.fail(ring.ask_id, AskCycle(chain, cell.actor, _why(cell, ring)))
 
     def _set_out(self, turn: Turn, found: Path) -> None:
-        self._last_number += 1
-        chase = Chase(number=self._last_number, path=(), found=found)
+        self.set_out(turn, Chase(number=self.next_number(), path=(), found=found))
+
+    def set_out(self, turn: Turn, chase: Chase) -> None:
+        """Sends a chase along everything for which a turn waits."""
         self._is_first_visit(turn, chase)
         for wait in self.waits_of(turn):
             self._send_on(turn[0], wait, chase)
@@ -101,7 +118,7 @@ class AskRings:
         victim = _place_of_victim(chase.path)
         agents = tuple(agent for agent, _, _ in (*chase.path[victim:], *chase.path[:victim]))
         actor, host, ask_id = chase.path[victim]
-        self._send(HostId(host), ActorId(actor), RingFound(ask_id=ask_id, agents=agents))
+        self.send(HostId(host), ActorId(actor), RingFound(ask_id=ask_id, agents=agents))
 
     def _send_on(self, cell: Cell, wait: Wait, chase: Chase) -> None:
         runtime = self._runtime
@@ -110,11 +127,11 @@ class AskRings:
             return  # still looked for, so nobody is in its way; or over by now
         path = (*chase.path, (cell.actor, runtime.host, _number(wait)))
         # Not validated: it is right as it stands, and a path is as long as the ring.
-        further = Chase.model_construct(number=chase.number, path=path, found=chase.found)
-        self._send(host, wait.actor, further)
+        further = type(chase).model_construct(None, **{**chase.__dict__, "path": path})
+        self.send(host, wait.actor, further)
 
-    def _send(self, host: HostId, actor: ActorId, signal: Message) -> None:
-        """Along the link on which the ask went, so that it comes behind it, and nowhere else."""
+    def send(self, host: HostId, actor: ActorId, signal: Message) -> None:
+        """Sends a signal along the link on which the ask went, so that it comes behind it, and nowhere else."""
         envelope = Envelope(Kind.SIGNAL, actor, signal, self._runtime.origin)
         delivery = self._runtime.delivery
         if host == self._runtime.host:
@@ -183,18 +200,23 @@ def _number(wait: Wait) -> int:
 
 def _place_of_victim(path: Path) -> int:
     """Which step of a ring has its ask fail: the same one whoever finds the ring, so that no more than one fails."""
-    by_starts = [place for place, (_, _, number) in enumerate(path) if number > 0 > path[place - 1][2]]
-    return max(by_starts or range(len(path)), key=lambda place: path[place][1:])
+    return max(asks_of_starts(path) or range(len(path)), key=lambda place: path[place][1:])
 
 
-def _why(cell: Cell, chain: tuple[ActorId, ...]) -> str:
-    """What is to be said of a ring by which this agent can not start."""
-    if cell.state is not State.STARTING or cell.parent != chain[-1]:
-        return ""
-    return (
-        f"{chain[-1]} waits until {cell.actor} has started, and that waits for this answer; "
-        "hand it what it needs as its config, or let it ask once it has started"
-    )
+def _why(cell: Cell, ring: RingFound) -> str:
+    """What is to be said of a ring where it is not two turns alone that block each other."""
+    starter = ring.agents[-1]
+    if cell.state is State.STARTING and cell.parent == starter:
+        return (
+            f"{starter} waits until {cell.actor} has started, and that waits for this answer; "
+            "hand it what it needs as its config, or let it ask once it has started"
+        )
+    if isinstance(ring, FullRing):
+        return (
+            f"{cell.actor} has begun all the {len(cell.turns)} turns that it may have at once, and what they ask "
+            "for needs one more; let fewer of them ask at once, or have another agent serve what is asked back"
+        )
+    return ""
 
 
 def _start_of(cell: Cell, incarnation: int) -> Turn | None:

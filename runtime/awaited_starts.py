@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -51,3 +51,8 @@ class AwaitedStarts:
         finally:
             start.is_over = True
             del self._waiting[start]
+
+
+def asks_of_starts(ring: Sequence[tuple[str, str, int]]) -> list[int]:
+    """The places in a ring where an agent asks whose start is part of that ring; see signals.Chase."""
+    return [place for place, (_, _, number) in enumerate(ring) if number > 0 > ring[place - 1][2]]

@@ -109,6 +109,32 @@ class RingFound(Message):
     agents: tuple[str, ...]
 
 
+class SurveyChase(Chase):
+    """Follows what one of the `turns` turns of a full agent waits for; see full_agents.
+
+    It is part of the survey of that number, which `maker` in `host` makes.
+    """
+
+    maker: str
+    host: str
+    survey: int
+    turns: int
+
+
+class Surveyed(Message):
+    """The turn with which this path begins, one of `turns`, waits for a place `at` a full agent."""
+
+    survey: int
+    turn: int
+    turns: int
+    path: tuple[tuple[str, str, int], ...]
+    at: tuple[str, str]
+
+
+class FullRing(RingFound):
+    """The same of agents that have as many turns as they may, all of which wait."""
+
+
 class Failure(Message):
     """What an asker gets instead of a reply.
 
@@ -162,6 +188,8 @@ def act_on(cell: Cell, signal: object) -> None:
             cell.runtime.asking.taken_back(cell, signal)
         case Chase():
             cell.runtime.ask_rings.follow(cell, signal)
+        case Surveyed():
+            cell.runtime.ask_rings.full.reported(cell, signal)
         case RingFound():
             cell.runtime.ask_rings.found(cell, signal)
         case Exited():

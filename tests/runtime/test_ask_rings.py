@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regrow.runtime import ask_rings, turn
+from regrow.runtime import ask_rings
 from regrow.runtime.envelope import Envelope
 from regrow.runtime.errors import AskCycle, AskFailed, AskTimeout
 from regrow.runtime.mailbox import MailboxSettings
@@ -337,38 +337,6 @@ async def test_a_ring_longer_than_the_limit_ends_at_its_first_deadline(monkeypat
     assert players.rings == []
     assert isinstance(players.seen["ring/0", "ring/1"], AskTimeout)
     assert len(players.seen) == len(names)
-
-
-@virtual
-async def test_an_agent_whose_concurrent_turns_all_wait_for_a_call_back_goes_on_at_their_first_deadline(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    process, loop, turns = Process(), asyncio.get_running_loop(), 8
-    monkeypatch.setattr(turn, "MAX_CONCURRENT_TURNS", turns)
-    began_s = loop.time()
-    limits_s = iter([5.0] + [300.0] * (turns - 1))
-
-    async def front(message: Any, ctx: CellContext) -> str:
-        if not isinstance(message, Beside):
-            return "called back"
-        try:
-            return await ctx.ask("back", Echo(), timeout_s=next(limits_s))
-        except AskTimeout:
-            return f"late at {loop.time() - began_s:.0f} s"
-
-    async def back(message: Message, ctx: CellContext) -> str:
-        await pass_time(0.01)
-        try:
-            return await ctx.ask("front", Echo())
-        except AskTimeout:  # within what its asker had left
-            return ""
-
-    ref = await process.start("front", lambda: Scripted(front, beside=(Beside,)))
-    await process.start("back", back)
-
-    outcomes = await asyncio.gather(*(ref.ask(Beside(), timeout_s=600.0) for _ in range(turns)))
-
-    assert outcomes == ["late at 5 s"] + ["called back"] * (turns - 1)
 
 
 @virtual
