@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     from regrow.runtime.cell import Cell
     from regrow.runtime.runtime import Runtime
 
-SURVEY_S = 0.5
-"""How long a survey waits for its reports; so often at most an agent makes one that leads to nothing."""
+LOOK_AGAIN_S = 0.25
+"""The least time between two surveys of an agent that is not found to be blocked."""
+SURVEY_S = 5.0
+"""How long a survey waits for its reports, which may have to cross slow wires."""
+MAX_IN_A_ROW = 8
+"""How many surveys follow each other at once, while each finds its agent blocked, but by another way than before."""
 MAX_KNOWN_SURVEYS = 1_024
 """How many surveys are remembered, so that an agent joins none twice."""
 
@@ -42,7 +46,9 @@ class FullAgents:
     def __init__(self, runtime: Runtime, rings: AskRings) -> None:
         self._runtime = runtime
         self._rings = rings
-        self._surveys: dict[Cell, Survey] = {}
+        self._surveys: dict[tuple[Cell, int], Survey] = {}
+        self._fresh: dict[Cell, bool] = {}
+        """Who has begun a survey a moment ago, and whether one more was wanted since."""
         self._joined: dict[tuple[str, str, int], None] = {}
 
     def found(self, cell: Cell, chase: Chase) -> None:
@@ -52,23 +58,31 @@ class FullAgents:
             report = Surveyed(survey=chase.survey, turn=chase.number, turns=chase.turns, path=chase.path, at=here)
             self._rings.send(HostId(chase.host), ActorId(chase.maker), report)
             self._join(cell, chase.maker, chase.host, chase.survey)
-        elif cell not in self._surveys:
-            self._begin(cell, None)
+        elif cell in self._fresh:
+            self._fresh[cell] = True
+        else:
+            self._look(cell)
 
     def reported(self, cell: Cell, report: Surveyed) -> None:
         """One turn, of this agent or of another that has joined its survey, waits for a place at a full agent."""
-        survey = self._surveys.get(cell)
-        if survey is not None and survey.number == report.survey and survey.note(report):
+        survey = self._surveys.get((cell, report.survey))
+        if survey is not None and survey.note(report):
             self._runtime.loop.call_soon(self._conclude, cell, survey)  # soon, since many come together
 
-    def _begin(self, cell: Cell, seen: frozenset[Way] | None) -> None:
-        survey = self._surveys[cell] = Survey(self._rings.next_number(), seen)
-        self._runtime.loop.call_later(SURVEY_S, self._end, cell, survey)
-        self._join(cell, cell.actor, self._runtime.host, survey.number)
+    def _look(self, cell: Cell) -> None:
+        self._fresh[cell] = False
+        self._runtime.loop.call_later(LOOK_AGAIN_S, self._look_again, cell)
+        self._begin(cell, Survey(self._rings.next_number()))
 
-    def _end(self, cell: Cell, survey: Survey) -> None:
-        if self._surveys.get(cell) is survey:
-            del self._surveys[cell]
+    def _look_again(self, cell: Cell) -> None:
+        if self._fresh.pop(cell) and is_full(cell):  # what it was wanted for may have come behind its chases
+            self._look(cell)
+
+    def _begin(self, cell: Cell, survey: Survey) -> None:
+        key = (cell, survey.number)
+        self._surveys[key] = survey
+        self._runtime.loop.call_later(SURVEY_S, self._surveys.pop, key, None)
+        self._join(cell, cell.actor, self._runtime.host, survey.number)
 
     def _join(self, cell: Cell, maker: str, host: str, survey: int) -> None:
         key = (cell.actor, host, survey)
@@ -96,48 +110,54 @@ class FullAgents:
 
     def _conclude(self, cell: Cell, survey: Survey) -> None:
         survey.is_due = False
-        if self._surveys.get(cell) is not survey:
-            return
-        blocked = blocked_agents(survey.turns, survey.ways)
-        if (cell.actor, self._runtime.host) not in blocked:
-            return
-        if survey.seen is None:
-            self._begin(cell, survey.all_ways())
-            return
-        del self._surveys[cell]
-        ring = ring_among(blocked, survey.ways)
-        actor, host, ask_id = ring[0]
-        self._rings.send(HostId(host), ActorId(actor), FullRing(ask_id=ask_id, agents=tuple(step[0] for step in ring)))
+        here = (cell.actor, self._runtime.host)
+        blocked = blocked_agents(survey.turns, survey.seen_twice)
+        if here not in blocked:
+            is_blocked = here in blocked_agents(survey.turns, survey.ways)
+            if is_blocked and self._surveys.pop((cell, survey.number), None) and survey.in_a_row < MAX_IN_A_ROW:
+                self._begin(cell, Survey(self._rings.next_number(), survey))
+        elif (cell, survey.number) in self._surveys:
+            for key in [key for key in self._surveys if key[0] is cell]:
+                del self._surveys[key]  # else each would have another ask fail, of what one has opened by now
+            ring = ring_among(blocked, survey.seen_twice)
+            actor, host, ask_id = ring[0]
+            agents = tuple(agent for agent, _, _ in ring)
+            self._rings.send(HostId(host), ActorId(actor), FullRing(ask_id=ask_id, agents=agents))
 
 
 class Survey:
-    """What one survey has been told. `seen`: what the one before it was told, of which alone it takes note."""
+    """What one survey has been told, and what of that the ones before it had been told too."""
 
-    def __init__(self, number: int, seen: frozenset[Way] | None) -> None:
+    def __init__(self, number: int, before: Survey | None = None) -> None:
         self.number = number
-        self.seen = seen
+        self.in_a_row = before.in_a_row + 1 if before is not None else 1
         self.turns: dict[Place, int] = {}
         self.ways: dict[Place, dict[int, list[Way]]] = {}
+        self.seen_twice: dict[Place, dict[int, list[Way]]] = {}
         self.is_due = False
+        self._before = before.seen if before is not None else frozenset[Way]()
+        self._seen = set(self._before)
 
     def note(self, report: Surveyed) -> bool:
         """Takes a report in; True when it is time to draw a conclusion, and none is due yet."""
         way = (report.path, report.at)
-        if self.seen is not None and way not in self.seen:
-            return False
         actor, host, _ = report.path[0]
         place = (actor, host)
         self.turns[place] = report.turns
         ways = self.ways.setdefault(place, {})
         ways.setdefault(report.turn, []).append(way)
+        if way in self._before:
+            self.seen_twice.setdefault(place, {}).setdefault(report.turn, []).append(way)
+        self._seen.add(way)
         if self.is_due or len(ways) < report.turns:
             return False
         self.is_due = True
         return True
 
-    def all_ways(self) -> frozenset[Way]:
-        """Everything that was reported."""
-        return frozenset(way for turns in self.ways.values() for ways in turns.values() for way in ways)
+    @property
+    def seen(self) -> frozenset[Way]:
+        """All that this one and those before it were told."""
+        return frozenset(self._seen)
 
 
 def blocked_agents(turns: Mapping[Place, int], ways: Mapping[Place, Mapping[int, list[Way]]]) -> frozenset[Place]:

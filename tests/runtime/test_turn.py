@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -479,6 +480,36 @@ def test_a_circle_of_asks_fails_at_once_and_names_who_waits(size: int) -> None:
         assert " → ".join([*chain, "desk/0"]) in str(caught[0])
         assert "make one of these asks a tell" in str(caught[0])
         assert asyncio.get_running_loop().time() == started_s
+
+    run()
+
+
+@pytest.mark.parametrize("between", [1, 2])
+def test_a_circle_through_agents_that_serve_others_meanwhile_is_found_and_breaks_nothing(between: int) -> None:
+    """They are not in the chain of asks, whose end may then be somebody else than the sender."""
+
+    @virtual
+    async def run() -> None:
+        process, loop, caught = Process(), asyncio.get_running_loop(), list[AskCycle]()
+        way = ["desk/boss", *(f"desk/{number}" for number in range(between)), "desk/boss"]
+        following = dict(pairwise(way))
+        began_s = loop.time()
+
+        async def asks_on(message: Message, ctx: CellContext) -> str:
+            try:
+                back = Echo() if following[ctx.id] == "desk/boss" else Both()
+                return await ctx.ask(following[ctx.id], back)
+            except AskCycle as error:
+                caught.append(error)
+                return "a circle"
+
+        await process.start("desk/boss", asks_on)
+        for number in range(between):
+            await process.start(f"desk/{number}", lambda: Scripted(asks_on, beside=(Both,)))
+
+        assert await process.ref("desk/boss").ask(Echo()) == "a circle"
+        assert len(caught) == 1
+        assert loop.time() - began_s < (1.0 if between > 1 else 0.001)
 
     run()
 

@@ -1,9 +1,9 @@
 """Agents that ask each other without any order, over wires that lose calls (SEMANTICS 4 and 5).
 
-Whoever is asked replies, asks others first, lets a notary reply later, sets the request aside, refuses or crashes;
-some askers go away. Each ask must end, once, long before its deadline: so every ring is found. And no agent may be
-named in a ring that did not wait for the next one in it: what each turn truly waits for is noted outside of the
-runtimes.
+Whoever is asked replies, asks others first, starts a child that asks them, lets a notary reply later, sets the request
+aside, refuses or crashes; some askers go away. Some requests are served beside others, by few turns at once. Each ask
+must end, once, long before its deadline: so every ring is found. And no agent may be named in a ring that did not wait
+for the next one in it: what each turn truly waits for is noted outside of the runtimes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from regrow.runtime import turn
 from regrow.runtime.ask_all import NoReply
 from regrow.runtime.errors import AskCycle, AskFailed, AskTimeout, MailboxFull, Misuse, Refused, RegrowError
 from regrow.runtime.mailbox import MailboxSettings
@@ -31,11 +32,16 @@ if TYPE_CHECKING:
 
 SEEDS = range(20)
 STORM_S = 4.0
-TIMEOUT_S = 25.0
+TIMEOUT_S = 60.0
+"""Far beyond all rings of a game one after the other."""
+TURNS = 2
+"""How many turns an agent may have at once."""
 LOSSY = FaultPlan(request_lost=0.05, reply_lost=0.05, doubled=0.1, slow=0.02, fails_after_s=(0.001, 0.02))
 SLACK_S = 1.5
 """How long ago a wait may have ended that a ring names: the news of it crosses wires that lose calls."""
-DEEDS = {"reply": 20, "ask": 40, "ask all": 15, "defer": 15, "set aside": 10, "refuse": 5, "crash": 2}
+LATER_ROUNDS = 100
+"""How many tenths of a second agents may go on by themselves."""
+DEEDS = {"reply": 20, "ask": 40, "ask all": 15, "start": 10, "defer": 15, "set aside": 10, "refuse": 5, "crash": 2}
 
 
 class Asked(Request[int]):
@@ -43,6 +49,10 @@ class Asked(Request[int]):
 
     n: int
     deed: str
+
+
+class AskedBeside(Asked):
+    """The same, and may be served beside others."""
 
 
 class Unstash(Message):
@@ -63,6 +73,7 @@ class Game:
         self.seed = seed
         self.dice = random.Random(seed)
         self.world = World(seed, CALM if seed % 4 == 0 else LOSSY, restart_after_s=0.02)
+        self.beside = seed % 2 == 1
         self.names = [f"game/{letter}" for letter in "abcdefgh"]
         self.fates: dict[int, str] = {}
         self.waits: dict[str, dict[tuple[str, str], int]] = defaultdict(Counter)
@@ -81,7 +92,8 @@ class Game:
     def request(self) -> Asked:
         n = len(self.fates) + 1
         self.fates[n] = ""
-        return Asked(n=n, deed=self.dice.choices(list(DEEDS), list(DEEDS.values()))[0])
+        cls = AskedBeside if self.beside and self.dice.random() < 0.7 else Asked
+        return cls(n=n, deed=self.dice.choices(list(DEEDS), list(DEEDS.values()))[0])
 
     async def ask(self, asker: str, ref: ActorRef, request: Asked) -> None:
         """One ask; notes how it ended."""
@@ -100,6 +112,7 @@ class Game:
         """Several asks under one deadline."""
         pairs = [(name, self.request()) for name in self.dice.sample(self.names, self.dice.randint(2, 3))]
         self.log(f"{ctx.id} asks {[(name, request.n, request.deed) for name, request in pairs]}")
+        began_s = asyncio.get_running_loop().time()
         try:
             with self.waiting(ctx.id, [name for name, _ in pairs]):
                 outcomes = await ctx.ask_all(pairs, timeout_s=TIMEOUT_S)
@@ -107,26 +120,29 @@ class Game:
             self.fates.update((request.n, "cancelled") for _, request in pairs)
             raise
         for (_, request), outcome in zip(pairs, outcomes, strict=True):
-            self.ended(ctx.id, request.n, outcome.error if isinstance(outcome, NoReply) else outcome.reply)
+            self.ended(ctx.id, request.n, outcome.error if isinstance(outcome, NoReply) else outcome.reply, began_s)
 
-    def ended(self, asker: str, n: int, outcome: object) -> None:
+    def ended(self, asker: str, n: int, outcome: object, since_s: float | None = None) -> None:
         self.log(f"{asker} {n} {outcome!r:.150}")
         self.expect(not self.fates[n], f"{n} ended twice")
         self.fates[n] = type(outcome).__name__
         if isinstance(outcome, int):
             self.expect(outcome == n, f"{n} got the reply to {outcome}")
         if isinstance(outcome, AskCycle) and outcome.chain:
-            self.is_ring(outcome)
+            now = asyncio.get_running_loop().time()
+            self.is_ring(outcome, since_s if since_s is not None else now)
 
     def waiting(self, asker: str, targets: list[str]) -> Waiting:
         return Waiting(self, asker, targets)
 
-    def is_ring(self, cycle: AskCycle) -> None:
-        """Each agent of the ring waits for the next, or did until a moment ago."""
-        now = asyncio.get_running_loop().time()
+    def is_ring(self, cycle: AskCycle, since_s: float) -> None:
+        """Each agent of the ring waits for the next, or did until a moment before what is told now began."""
         for edge in zip(cycle.chain, (*cycle.chain[1:], cycle.chain[0]), strict=True):
-            waits = self.waits[edge[0]][edge] > 0 or now - self.waited_until.get(edge, 0.0) <= SLACK_S
+            waits = self.waits[edge[0]][edge] > 0 or since_s - self.waited_until.get(edge, 0.0) <= SLACK_S
             self.expect(waits, f"{cycle} names {edge}, and that one does not wait")
+
+    def player(self) -> Scripted:
+        return Scripted(self.handle, beside=(AskedBeside,))
 
     # ---- handling ------------------------------------------------------------------------------
 
@@ -142,6 +158,8 @@ class Game:
                 await self.ask(ctx.id, ctx.ref(self.dice.choice(self.names)), request)
             case "ask all":
                 await self.ask_all(ctx)
+            case "start":
+                await self.start_child(ctx)
             case "defer":
                 slot = ctx.defer_reply(message)
                 await ctx.tell(self.dice.choice(["notary/one", "notary/two"]), Signed(n=message.n, slot=slot))
@@ -156,6 +174,19 @@ class Game:
             case _:
                 pass
         return message.n
+
+    async def start_child(self, ctx: CellContext) -> None:
+        """Waits for the start of a child that asks somebody first; then ends it."""
+        name = f"child-{len(self.fates)}"
+
+        async def started(child: CellContext) -> None:
+            await pass_time(self.dice.uniform(0.0, 0.02))
+            await self.ask(child.id, child.ref(self.dice.choice(self.names)), self.request())
+
+        self.log(f"{ctx.id} starts {name}")
+        with self.waiting(ctx.id, [f"{ctx.id}/{name}"]):
+            child = await ctx.spawn(lambda: Scripted(started=started), name)
+        await child.stop()
 
     async def sign(self, message: Signed, ctx: CellContext) -> None:
         await pass_time(self.dice.uniform(0.0, 0.05))
@@ -186,9 +217,7 @@ class Game:
         world, loop = self.world, asyncio.get_running_loop()
         nodes = [world.node(name) for name in ("one", "two", "three")]
         for index, name in enumerate(self.names):
-            await world.start(
-                nodes[index % 3], name, lambda: Scripted(self.handle), mailbox=MailboxSettings(capacity=20)
-            )
+            await world.start(nodes[index % 3], name, self.player, mailbox=MailboxSettings(capacity=20))
         await world.start(nodes[0], "notary/one", lambda: Scripted(self.sign))
         await world.start(nodes[1], "notary/two", lambda: Scripted(self.sign))
         driver = world.node("driver", listens=True)
@@ -201,7 +230,11 @@ class Game:
             await self.unstash(driver)
             await pass_time(0.1)
         await asking
-        await self.unstash(driver)
+        for _ in range(LATER_ROUNDS):  # what nobody waits for outside of the agents may still go on
+            await self.unstash(driver)
+            await pass_time(0.1)
+            if all(self.fates.values()):
+                break
         await pass_time(1.0)
         self.check()
         await world.close()
@@ -239,6 +272,12 @@ class Waiting:
 
 async def _play(seed: int) -> list[str]:
     return await Game(seed).play()
+
+
+@pytest.fixture(autouse=True)
+def few_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that agents are often full."""
+    monkeypatch.setattr(turn, "MAX_CONCURRENT_TURNS", TURNS)
 
 
 @pytest.mark.slow
