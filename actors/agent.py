@@ -37,7 +37,7 @@ def on(function: F | None = None, *, concurrent: bool = False) -> F | Callable[[
 
     With `concurrent=True` its turns may run while others of the same agent do, so that it must not
     rely on the agent's attributes standing still across an await. At most MAX_CONCURRENT_TURNS run at once;
-    when each of so many waits for a call back to this agent, none is served until the first deadline.
+    when each of so many waits for a call back to this agent, the youngest of their asks fails with AskCycle.
     """
 
     def mark(marked: F) -> F:

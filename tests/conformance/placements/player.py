@@ -214,7 +214,7 @@ class Player(Agent):
         write(self.config.record, ctx.id, ctx.incarnation, text)
 
     async def started(self, ctx: Context) -> None:
-        """Fails as often as a file says that is named for the player."""
+        """Fails as often as a file says that is named for the player, and asks whom one says that is for its parent."""
         fails = Path(f"{self.config.record}.{ctx.id.replace('/', '.')}.fails")
         left = int(fails.read_text()) if fails.exists() else 0
         if left:
@@ -222,6 +222,9 @@ class Player(Agent):
                 fails.write_text(str(left - 1))
             self.sees(ctx, "start fails")
             raise RuntimeError("not now")
+        asks = Path(f"{self.config.record}.{ctx.id.rpartition('/')[0].replace('/', '.')}.children-ask")
+        if asks.exists():
+            await ctx.ask(asks.read_text(), Here())
         self.sees(ctx, "started")
 
     async def stopping(self, reason: ExitReason, ctx: Context) -> None:

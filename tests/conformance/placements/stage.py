@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import count
@@ -95,6 +96,16 @@ class Record:
     def fails(self, who: str, times: int, app: str = "stage") -> None:
         """The next starts of that agent fail."""
         RECORD.with_name(f"{RECORD.name}.{app}.{who.replace('/', '.')}.fails").write_text(str(times))
+
+    @contextmanager
+    def children_ask(self, parent: str, whom: str, app: str = "stage") -> Iterator[None]:
+        """As long as it lasts, players ask that one as they start below this parent."""
+        file = RECORD.with_name(f"{RECORD.name}.{app}.{parent}.children-ask")
+        file.write_text(f"{app}/{whom}")
+        try:
+            yield
+        finally:
+            file.unlink()
 
 
 class Stage:

@@ -57,6 +57,18 @@ async def test_a_dynamic_child_that_is_stopped_is_gone_and_leaves_room(stage: St
     assert (await eve.ask(StartOne(by=sessions))).startswith("stage/sessions/")
 
 
+async def test_a_dynamic_child_that_asks_as_it_starts_who_waits_for_that_does_not_start(stage: Stage) -> None:
+    eve, sessions = await opened(stage)
+
+    with stage.record.children_ask("sessions", "eve"):
+        told = await eve.ask(StartOne(by=sessions), timeout_s=600.0)
+
+    assert told.startswith("FailedToStartChild: ")
+    assert "AskCycle" in told
+    assert "stage/sessions waits until stage/sessions/" in told
+    assert await eve.ask(Children(of=sessions)) == ()
+
+
 async def test_dynamic_children_do_not_come_back_with_their_supervisor(stage: Stage) -> None:
     eve, sessions = await opened(stage)
     id = await eve.ask(StartOne(by=sessions))
