@@ -81,8 +81,11 @@ class FullAgents:
     def _begin(self, cell: Cell, survey: Survey) -> None:
         key = (cell, survey.number)
         self._surveys[key] = survey
-        self._runtime.loop.call_later(SURVEY_S, self._surveys.pop, key, None)
+        self._runtime.loop.call_later(SURVEY_S, self._forget, key)
         self._join(cell, cell.actor, self._runtime.host, survey.number)
+
+    def _forget(self, key: tuple[Cell, int]) -> None:
+        self._surveys.pop(key, None)
 
     def _join(self, cell: Cell, maker: str, host: str, survey: int) -> None:
         key = (cell.actor, host, survey)
@@ -130,7 +133,7 @@ class Survey:
 
     def __init__(self, number: int, before: Survey | None = None) -> None:
         self.number = number
-        self.in_a_row = before.in_a_row + 1 if before is not None else 1
+        self.in_a_row: int = before.in_a_row + 1 if before is not None else 1
         self.turns: dict[Place, int] = {}
         self.ways: dict[Place, dict[int, list[Way]]] = {}
         self.seen_twice: dict[Place, dict[int, list[Way]]] = {}
