@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LOOK_AGAIN_S = 0.25
 """The least time between two surveys of an agent that is not found to be blocked."""
 SURVEY_S = 5.0
-"""How long a survey waits for its reports, which may have to cross slow wires."""
+"""How long a survey waits for its reports, which may have to cross slow wires; others begin meanwhile."""
 MAX_IN_A_ROW = 8
 """How many surveys follow each other at once, while each finds its agent blocked, but by another way than before."""
 MAX_KNOWN_SURVEYS = 1_024
@@ -113,19 +113,24 @@ class FullAgents:
 
     def _conclude(self, cell: Cell, survey: Survey) -> None:
         survey.is_due = False
+        key = (cell, survey.number)
+        if key not in self._surveys:
+            return  # another one of this agent was quicker, or it took too long
         here = (cell.actor, self._runtime.host)
         blocked = blocked_agents(survey.turns, survey.seen_twice)
-        if here not in blocked:
-            is_blocked = here in blocked_agents(survey.turns, survey.ways)
-            if is_blocked and self._surveys.pop((cell, survey.number), None) and survey.in_a_row < MAX_IN_A_ROW:
+        if here in blocked:
+            for each in [each for each in self._surveys if each[0] is cell]:
+                del self._surveys[each]  # else each would have an ask fail for what the first has opened
+            self._fail_one(ring_among(blocked, survey.seen_twice))
+        elif here in blocked_agents(survey.turns, survey.ways):
+            del self._surveys[key]
+            if survey.in_a_row < MAX_IN_A_ROW:
                 self._begin(cell, Survey(self._rings.next_number(), survey))
-        elif (cell, survey.number) in self._surveys:
-            for key in [key for key in self._surveys if key[0] is cell]:
-                del self._surveys[key]  # else each would have another ask fail, of what one has opened by now
-            ring = ring_among(blocked, survey.seen_twice)
-            actor, host, ask_id = ring[0]
-            agents = tuple(agent for agent, _, _ in ring)
-            self._rings.send(HostId(host), ActorId(actor), FullRing(ask_id=ask_id, agents=agents))
+
+    def _fail_one(self, ring: Path) -> None:
+        actor, host, ask_id = ring[0]
+        found = FullRing(ask_id=ask_id, agents=tuple(agent for agent, _, _ in ring))
+        self._rings.send(HostId(host), ActorId(actor), found)
 
 
 class Survey:
@@ -170,12 +175,15 @@ def blocked_agents(turns: Mapping[Place, int], ways: Mapping[Place, Mapping[int,
     """
     blocked = {place for place, known in ways.items() if len(known) >= turns[place]}
     while True:
-        free = {
-            place for place in blocked if any(all(at not in blocked for _, at in way) for way in ways[place].values())
-        }
+        free = {place for place in blocked if not all(_lead_to(blocked, known) for known in ways[place].values())}
         if not free:
             return frozenset(blocked)
         blocked -= free
+
+
+def _lead_to(blocked: set[Place], ways: list[Way]) -> bool:
+    """Whether a turn that leads there waits for one of them: what it asks, it waits for, so one is enough."""
+    return any(at in blocked for _, at in ways)
 
 
 def ring_among(blocked: frozenset[Place], ways: Mapping[Place, Mapping[int, list[Way]]]) -> Path:

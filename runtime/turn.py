@@ -18,8 +18,8 @@ from regrow.runtime.message import Request, wrong_reply
 from regrow.runtime.signals import Failure, failure_of
 
 if TYPE_CHECKING:
+    from regrow.runtime.address import ActorId
     from regrow.runtime.cell import Cell
-    from regrow.runtime.envelope import Origin
 
 
 MAX_CONCURRENT_TURNS = 256
@@ -30,24 +30,25 @@ def would_deadlock(cell: Cell, envelope: Envelope) -> bool:
     """Answers an ask that could never be served: of itself, or around a circle of waiting agents."""
     if cell.actor not in envelope.origin.chain or cell.may_run_beside(envelope.message):
         return False
-    sender = envelope.origin.sender
+    sender, chain = envelope.origin.sender, envelope.origin.chain
+    if sender is not None and sender.actor != chain[-1]:
+        chain = (*chain, sender.actor)  # it serves others meanwhile, and is not in the chain
     if sender is not None and sender.actor == cell.actor:
         cell.runtime.fail(envelope, failure_of(CallingSelf(cell.actor)))
-    elif _waits_still(cell, envelope.origin):
-        cell.runtime.fail(envelope, failure_of(AskCycle(envelope.origin.chain, cell.actor)))
+    elif _waits_still(cell, chain):
+        cell.runtime.fail(envelope, failure_of(AskCycle(chain, cell.actor)))
     else:
         return False
     mark_handled(envelope)
     return True
 
 
-def _waits_still(cell: Cell, origin: Origin) -> bool:
+def _waits_still(cell: Cell, chain: tuple[ActorId, ...]) -> bool:
     """Whether this agent still waits for the next one of the chain: it may have given up, or have died since.
 
-    One that served it beside other messages is not in the chain; where that did not ask back itself, a chase tells.
+    Where one that served it beside other messages is left out of the chain, a chase tells (see ask_rings).
     """
-    further = origin.chain[origin.chain.index(cell.actor) + 1 :]
-    asked = further[0] if further else origin.sender.actor if origin.sender is not None else None
+    asked = chain[chain.index(cell.actor) + 1]  # there is one, for the last of a chain is the sender
     waiting = (ask.turn.turn_that_runs() for ask in cell.runtime.asks if ask.actor == asked and ask.turn is not None)
     return any(turn is not None and turn[0] is cell for turn in waiting)
 

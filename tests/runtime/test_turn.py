@@ -509,6 +509,7 @@ def test_a_circle_through_agents_that_serve_others_meanwhile_is_found_and_breaks
 
         assert await process.ref("desk/boss").ask(Echo()) == "a circle"
         assert len(caught) == 1
+        assert all(each in str(caught[0]) for each in way)
         assert loop.time() - began_s < (1.0 if between > 1 else 0.001)
 
     run()
