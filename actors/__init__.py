@@ -8,7 +8,21 @@ if __name__ != "regrow.actors":
 
 from regrow.actors.agent import Agent, on
 from regrow.actors.context import Context
+from regrow.actors.durable import DurableAgent
+from regrow.actors.durable_context import DurableContext, Step
 from regrow.actors.errors import InvalidAgent, InvalidConfig, Unhandled
 from regrow.actors.function import FunctionAgent, agent
 
-__all__ = ["Agent", "Context", "FunctionAgent", "InvalidAgent", "InvalidConfig", "Unhandled", "agent", "on"]
+__all__ = [
+    "Agent",
+    "Context",
+    "DurableAgent",
+    "DurableContext",
+    "FunctionAgent",
+    "InvalidAgent",
+    "InvalidConfig",
+    "Step",
+    "Unhandled",
+    "agent",
+    "on",
+]

@@ -48,11 +48,16 @@ class App:
     """A named tree of agents. Raises InvalidDefinition for a name or child that could not run."""
 
     def __init__(
-        self, name: str, root: SupervisorSpec | ChildSpec | FunctionAgent[Any, Any] | type[Agent], *more: object
+        self,
+        name: str,
+        root: SupervisorSpec | ChildSpec | FunctionAgent[Any, Any] | type[Agent],
+        *more: object,
+        journal: Literal["memory"] | None = None,
     ) -> None:
         if not name or not name.isprintable() or RESERVED & set(name):
             raise InvalidDefinition(f"an app's name is a short word without {' '.join(sorted(RESERVED))}; got {name!r}")
         self.name = name
+        self.journal = journal
         frame = inspect.currentframe()
         caller = frame.f_back if frame is not None else None
         self.module: str = caller.f_globals.get("__name__", "") if caller is not None else ""

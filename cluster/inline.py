@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
+import time
 
 from regrow.cluster.app import App
 from regrow.cluster.config import Settings
@@ -16,7 +17,9 @@ from regrow.cluster.roots import Roots
 from regrow.cluster.services import ServiceConfig, service_id
 from regrow.cluster.tree import Counts, Trees
 from regrow.runtime import ActorId, ExitReason, HostId, Runtime, Shutdown
+from regrow.runtime.durability import open_durability
 from regrow.runtime.local_starter import LocalStarter
+from regrow.runtime.memory_journal import MemoryJournal
 
 HOST = HostId("inline")
 
@@ -52,6 +55,8 @@ class InlineEngine:
         )
         runtime.services = {name: service_id(self._app.name, name) for name in ("memory", "models")}
         roots.attach(runtime, LocalStarter(runtime))
+        if self._app.journal == "memory":
+            runtime.durability = await open_durability(runtime, MemoryJournal(now_ms=_wall_ms))
         await self._redis.check()
         await roots.start(self._app.root)
 
@@ -97,6 +102,10 @@ class InlineEngine:
     async def _stats(self, actor: ActorId, _host: HostId) -> tuple[str, int, str]:
         cell = self.runtime.cells.get(actor)
         return (cell.state.value, len(cell.mailbox), platform.node()) if cell is not None else ("", 0, "")
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class _InlineDirectory:

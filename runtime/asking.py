@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+_THERE = (Outcome.TAKEN, Outcome.HELD)
+
 
 class Asking:
     """Asks and answers for one process."""
@@ -79,7 +81,7 @@ class Asking:
         envelope.reply_host = runtime.host
         envelope.command_id = command_id
         cell = runtime.cell_now(target.actor)
-        if cell is None or runtime.delivery.arrive(cell, envelope) is not Outcome.TAKEN:
+        if cell is None or runtime.delivery.arrive(cell, envelope) not in _THERE:
             envelope.on_settled = lambda outcome: self._settled(ask, outcome)
             runtime.delivery.send(envelope)
         return ask

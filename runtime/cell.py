@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
@@ -22,17 +22,19 @@ from regrow.runtime.bonds import Bonds
 from regrow.runtime.contain import contained
 from regrow.runtime.context import CellContext, current
 from regrow.runtime.debts import Debts
-from regrow.runtime.envelope import Envelope, Kind, mark_handled
+from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.errors import Bug, MailboxFull
+from regrow.runtime.leftovers import leave_turns, refuse_what_was_for
 from regrow.runtime.lifecycle import Down, ExitReason, ExitSignal, Killed, Reachable, Unreachable, crashed
 from regrow.runtime.mailbox import Mailbox
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.reply_slot import OpenSlots
-from regrow.runtime.signals import Failure, failure_of
+from regrow.runtime.signals import failure_of
 from regrow.runtime.turn import is_full, run_turn, runs_beside, start_turn_beside, would_deadlock
 
 if TYPE_CHECKING:
     from regrow.runtime.behavior import Behavior
+    from regrow.runtime.intake import Intake
     from regrow.runtime.runtime import Runtime
     from regrow.runtime.starter import StartRequest
 
@@ -67,6 +69,7 @@ class Cell:
         "holds_names",
         "in_turn",
         "incarnation",
+        "intake",
         "is_over",
         "mailbox",
         "open_slots",
@@ -90,6 +93,7 @@ class Cell:
         self.in_turn: dict[Envelope, None] = {}
         self._on_ended: asyncio.Future[None] = runtime.loop.create_future()
         self.debts = Debts(runtime, request.actor)
+        self.intake: Intake | None = None
         self.begin(request)
 
     def begin(self, request: StartRequest) -> None:
@@ -115,6 +119,9 @@ class Cell:
     def take_behavior(self, behavior: Behavior) -> None:
         """A life begins with what it is to be made of."""
         self.behavior = behavior
+        enters: Callable[[Cell], Intake] | None = getattr(behavior, "enters", None)
+        if enters is not None and self.intake is None:
+            self.intake = enters(self)
         self._may_run_beside = getattr(behavior, "has_concurrent", hasattr(behavior, "runs_concurrently"))
 
     # ---- arrival -------------------------------------------------------------------------------
@@ -131,6 +138,9 @@ class Cell:
             outcome = self.mailbox.offer(envelope)
             if outcome is not Outcome.TAKEN:
                 return outcome
+            if self.intake is not None and self.intake.entered(envelope):
+                self.wake()
+                return Outcome.HELD
         elif envelope.kind != Kind.NOTICE:
             self.runtime.asking.answered(self, envelope)  # a reply by a slot, whatever it says
         elif isinstance(envelope.message, Down | ExitSignal | Unreachable | Reachable):
@@ -161,6 +171,8 @@ class Cell:
     def accept(self, envelope: Envelope) -> None:
         """Takes an envelope for which room was found."""
         self.mailbox.put(envelope)
+        if self.intake is not None:
+            self.intake.entered(envelope)
         self.wake()
 
     def accept_ahead(self, envelope: Envelope) -> None:
@@ -293,14 +305,9 @@ class Cell:
             return
         self.is_over = True
         self.state = State.EXITING
-        for envelope in self.in_turn:
-            if envelope.kind == Kind.ASK:
-                self.debts.owe(envelope, self.incarnation, reason)
-            elif envelope.kind == Kind.TELL:
-                self.runtime.dead_letters.add(envelope, "crashed", self.incarnation)
-        self.in_turn.clear()
+        leave_turns(self, reason)
         if self.mailbox:
-            self._refuse_what_was_for(self.incarnation, reason)
+            refuse_what_was_for(self, self.incarnation, reason)
         for envelope in self.open_slots.take_all():
             self.debts.owe(envelope, self.incarnation, reason)
         self._end_tasks()
@@ -308,19 +315,6 @@ class Cell:
             self._exiting = self.runtime.spawn_task(self._exit_in_steps(reason, quiet))
         else:
             self._announce(reason, quiet)
-
-    def _refuse_what_was_for(self, life: Incarnation, reason: ExitReason) -> None:
-        """What was meant for the life that ends, and no other, does not wait for the next one."""
-        queued, waiting = self.mailbox.take_out(life)
-        for envelope in waiting:
-            self.runtime.delivery.settle_final(envelope, Outcome.NOT_HERE)
-        for envelope in queued:
-            if envelope.kind == Kind.ASK:
-                text = f"{self.actor}#{life} ended ({reason}) before it came to {type(envelope.message).__name__}"
-                self.runtime.fail(envelope, Failure(error="AskFailed", text=text, reason=reason))
-            else:
-                self.runtime.dead_letters.add(envelope, "earlier_life")
-            mark_handled(envelope)
 
     async def _exit_in_steps(self, reason: ExitReason, quiet: bool) -> None:
         """What an actor spawned does not outlive it (SEMANTICS 2), and its names are free before its Down (3)."""

@@ -131,7 +131,7 @@ class Delivery:
             outcome = self.arrive(cell, envelope)
             if outcome is Outcome.FULL:
                 self._wait_for_room(cell, envelope)
-            else:
+            elif outcome is not Outcome.HELD:
                 self.settle(envelope, outcome)
             return
         host = self.directory.host_of(envelope.receiver)
@@ -230,7 +230,11 @@ class Delivery:
 
     def _wait_for_room(self, cell: Cell, envelope: Envelope) -> None:
         envelope.holder = cell.mailbox
-        cell.mailbox.wait_room(Waiting(envelope, cell.accept, lambda: self.settle(envelope, Outcome.TAKEN)))
+        cell.mailbox.wait_room(Waiting(envelope, cell.accept, partial(self._has_room, cell, envelope)))
+
+    def _has_room(self, cell: Cell, envelope: Envelope) -> None:
+        if cell.intake is None or not cell.intake.holds(envelope):
+            self.settle(envelope, Outcome.TAKEN)
 
     def _try_elsewhere(self, envelope: Envelope) -> bool:
         """Looks the receiver up again; False when that has been tried often enough."""

@@ -144,6 +144,14 @@ class Mailbox:
             self._unbounded += 1
             self._bound += 1
 
+    def put_back(self, envelope: Envelope) -> None:
+        """Puts one that was taken in front again; it needs no room, since it had some."""
+        self.user.appendleft(envelope)
+        self.taken -= 1
+        if envelope.kind > Kind.ASK:
+            self._unbounded += 1
+            self._bound += 1
+
     def put_in_turn(self, envelope: Envelope, put: Callable[[Envelope], None]) -> None:
         """Puts what needs no room and must not overtake: behind the senders that wait for room, where some do."""
         if self._senders:

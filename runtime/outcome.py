@@ -20,3 +20,5 @@ class Outcome(enum.IntEnum):
     """The receiver's host died; it may or may not have run."""
     TOO_LATE = 5
     """It waited for room until its time was over."""
+    HELD = 6
+    """It is in the mailbox and being stored; its sender is told when it is, and does not count on it before."""

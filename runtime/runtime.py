@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Coroutine
 from functools import partial
 from threading import get_ident
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from regrow.runtime import telemetry
 from regrow.runtime.address import ActorId, Address, HostId, Incarnation
@@ -27,8 +27,9 @@ from regrow.runtime.cell import Cell, State
 from regrow.runtime.context import current
 from regrow.runtime.dead_letters import DeadLetters
 from regrow.runtime.delivery import Delivery, Directory
-from regrow.runtime.envelope import Envelope, Kind, Origin, mark_handled
+from regrow.runtime.envelope import Envelope, Kind, Origin
 from regrow.runtime.errors import AskFailed, Closed, InvalidMessage, MailboxFull, Misuse, RegrowError, not_in_a_thread
+from regrow.runtime.leftovers import empty_mailbox
 from regrow.runtime.lifecycle import Crashed, ExitReason, Killed, NoProc, Shutdown, crashed
 from regrow.runtime.message import Message, Request
 from regrow.runtime.names import Names
@@ -38,6 +39,9 @@ from regrow.runtime.signals import Failure, Stop, Tie, exit_of, failure_of
 from regrow.runtime.start import made_behavior, start_life
 from regrow.runtime.starter import StartRequest
 from regrow.runtime.tells import Settling
+
+if TYPE_CHECKING:
+    from regrow.runtime.durability import Durability
 
 R = TypeVar("R")
 
@@ -78,6 +82,7 @@ class Runtime:
         self.asks.on_long_wait = self.ask_rings.look
         self.delivery = Delivery(host, self.cells, directory, self.dead_letters, self._refused)
         self.services: dict[str, ActorId] = {}
+        self.durability: Durability | None = None
         self.on_root_exit: Callable[[Cell, ExitReason], None] | None = None
         self.closed = False
         self._handled_by_gone = 0
@@ -132,10 +137,12 @@ class Runtime:
         """See ActorRef.tell."""
         envelope = self.envelope(Kind.TELL, target, message)
         cell = self.cell_now(target.actor)
-        if cell is not None and self.delivery.arrive(cell, envelope) is Outcome.TAKEN:
+        first = self.delivery.arrive(cell, envelope) if cell is not None else None
+        if first is Outcome.TAKEN:
             return
         settling = Settling(self.loop, envelope)
-        self.delivery.send(envelope)
+        if first is not Outcome.HELD:
+            self.delivery.send(envelope)
         capacity = partial(self.capacity, target.actor)
         outcome = await settling.taken(send_timeout_s, capacity=capacity, is_lost=self.delivery.is_lost)
         if outcome is Outcome.REJECTED:
@@ -154,7 +161,8 @@ class Runtime:
         outcome = self.delivery.arrive(cell, envelope)
         if outcome in (Outcome.FULL, Outcome.REJECTED):
             raise MailboxFull(target.actor, cell.mailbox.capacity, 0.0)
-        self.delivery.settle(envelope, outcome)
+        if outcome is not Outcome.HELD:
+            self.delivery.settle(envelope, outcome)
 
     def cell_now(self, actor: ActorId) -> Cell | None:
         """The cell of an actor here, unless earlier messages to it wait for it to be found."""
@@ -288,14 +296,7 @@ class Runtime:
         if self.cells.get(cell.actor) is cell:
             del self.cells[cell.actor]
             self._handled_by_gone += cell.mailbox.taken
-        cell.debts.pay("it is not started again")
-        text = f"{cell.actor} has ended for good ({reason}) before it came to this message"
-        for envelope in (*cell.mailbox.drain(), *cell.mailbox.give_up_waiters()):
-            if envelope.kind == Kind.ASK:
-                self.fail(envelope, Failure(error="AskFailed", text=text, reason=NoProc()))
-            elif envelope.kind == Kind.TELL:
-                self.delivery.settle_final(envelope, Outcome.NOT_HERE)
-            mark_handled(envelope)
+        empty_mailbox(cell, reason)
         cell.ended()
 
     def tie(self, cell: Cell, ref: ActorRef, origin: Origin) -> None:

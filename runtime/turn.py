@@ -123,6 +123,8 @@ async def run_turn(cell: Cell, envelope: Envelope) -> None:
 
 def _is_over(cell: Cell, envelope: Envelope) -> bool:
     """True for what must not run any more: past its deadline, or meant for an earlier life."""
+    if cell.intake is not None and cell.intake.holds(envelope):
+        return False  # what has been accepted gets an outcome that is recorded, by its agent
     if envelope.deadline is not None and envelope.deadline <= cell.runtime.loop.time():
         cell.runtime.dead_letters.add(envelope, "expired", cell.incarnation)
         return True

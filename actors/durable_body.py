@@ -1,0 +1,50 @@
+"""Messages, replies and step results as the bytes that the journal keeps: frames of the links' codec."""
+
+from __future__ import annotations
+
+import hashlib
+
+from regrow.runtime.address import ActorId
+from regrow.runtime.codec import FrameCodec, Undecodable
+from regrow.runtime.envelope import Envelope, Kind, Origin
+from regrow.runtime.errors import CodeNotImportable
+
+_NOBODY = ActorId("-")
+
+
+def body_of(codec: FrameCodec, envelope: Envelope) -> bytes:
+    """A message with who sent it; without who waits for it, since that is over when this is read."""
+    origin = envelope.origin
+    lasting = Origin(
+        sender=origin.sender,
+        principal=origin.principal,
+        capability=origin.capability,
+        trace=origin.trace,
+        hops=origin.hops,
+    )
+    return codec.encode([Envelope(Kind.TELL, envelope.receiver, envelope.message, lasting)])
+
+
+def envelope_of(codec: FrameCodec, body: bytes) -> Envelope:
+    """The message that `body_of` kept; an Undecodable where its class is not known here any more."""
+    [envelope] = codec.decode(body)
+    return envelope
+
+
+def packed(codec: FrameCodec, value: object) -> bytes:
+    """Any value that can travel. Raises InvalidMessage for one that can not."""
+    codec.check(value)
+    return codec.encode([Envelope(Kind.REPLY, _NOBODY, value, Origin())])
+
+
+def unpacked(codec: FrameCodec, content: bytes) -> object:
+    """The value that `packed` kept. Raises CodeNotImportable where its class is not known here any more."""
+    [envelope] = codec.decode(content)
+    if isinstance(envelope.message, Undecodable):
+        raise CodeNotImportable(f"{envelope.message.type_name} could not be read ({envelope.message.reason})")
+    return envelope.message
+
+
+def digest(content: bytes) -> str:
+    """What tells one set of arguments from another."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

@@ -1,0 +1,230 @@
+"""The context of a durable agent's turn: what it does outside of its state is recorded, and leaves with its commit."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, ParamSpec, TypeVar, overload
+
+from regrow.actors.context import Context
+from regrow.actors.durable_body import body_of, digest, packed, unpacked
+from regrow.actors.durable_errors import FencedOut, StateNotStorable, TurnDiverged
+from regrow.actors.durable_turn import Turn
+from regrow.actors.threads import in_thread
+from regrow.runtime.durability import Durability
+from regrow.runtime.envelope import Envelope, Kind
+from regrow.runtime.errors import CodeNotImportable, Misuse, Refused
+from regrow.runtime.journal_answers import StepVerdict
+from regrow.runtime.journal_entries import StepKey
+from regrow.runtime.message import Message, Request
+from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, DEFAULT_SEND_TIMEOUT_S, ActorRef
+from regrow.runtime.signals import Failure, failure_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a step's function gets that has a parameter of this type, to make itself safe against a second run.
+
+    `key` is the same whenever this step of this message runs; `epoch` grows with each life of the agent, so that
+    whoever has seen a higher one can refuse this one.
+    """
+
+    key: str
+    epoch: int
+
+
+class DurableContext(Context):
+    """What a handler of a durable agent gets beside its message."""
+
+    __slots__ = ("turn",)
+
+    turn: Turn | None
+
+    def __init__(self, cell: Any, envelope: Envelope | None) -> None:
+        super().__init__(cell, envelope)
+        self.turn = None
+        """Set while a message is handled; outside of that nothing is recorded."""
+
+    @property
+    def envelope(self) -> Envelope | None:
+        """What this turn handles, for the life that drives it."""
+        return self._envelope
+
+    # ---- steps ---------------------------------------------------------------------------------
+
+    @overload
+    async def step(self, name: str, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+
+    @overload
+    async def step(self, name: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T: ...
+
+    async def step(self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Calls a function once for this message: when the turn is run again, its recorded result is given.
+
+        A `def` function runs in a thread. With `idempotent=True` it may be run again when it is not known whether it
+        was done, under the same `Step.key`; without, its message then goes into quarantine (UnknownOutcome).
+
+        Raises what the function raises, which is not recorded; TurnDiverged; InvalidMessage for arguments or a result
+        that can not be stored.
+        """
+        idempotent = bool(kwargs.pop("idempotent", False))
+        turn = self._turn()
+        key, record = turn.next_step(name, self._digest(args, kwargs), idempotent=idempotent)
+        if record is not None:
+            return unpacked(self._durable.codec, record.result) if record.result else None
+        await self._start_step(turn, key)
+        given = {**kwargs, **_with_step(function, Step(f"{turn.command}/{name}/{key.occurrence}", turn.epoch))}
+        if inspect.iscoroutinefunction(function):
+            result = await function(*args, **given)
+        else:
+            result = await in_thread(lambda: function(*args, **given), ())
+        await self._finish_step(turn, key, packed(self._durable.codec, result))
+        return result
+
+    async def now(self) -> datetime:
+        """The time, in UTC: the same each time that this turn is run."""
+        turn = self._turn()
+        key, record = turn.next_step("now", "", idempotent=True)
+        if record is not None:
+            ms = unpacked(self._durable.codec, record.result)
+        else:
+            ms = self._durable.now_ms()
+            await self._record(turn, key, packed(self._durable.codec, ms))
+        assert isinstance(ms, int)
+        return datetime.fromtimestamp(ms / 1000, UTC)
+
+    def random(self) -> random.Random:
+        """A source of chance that gives the same each time that this turn is run. Not for secrets."""
+        return self._turn().random()
+
+    # ---- messages ------------------------------------------------------------------------------
+
+    async def tell(
+        self, target: ActorRef | str | object, message: Message, *, send_timeout_s: float = DEFAULT_SEND_TIMEOUT_S
+    ) -> None:
+        """Sends when this turn has been committed, and not at all if it is not; nothing is waited for here."""
+        self.tell_nowait(target, message)
+
+    def tell_nowait(self, target: ActorRef | str | object, message: Message) -> None:
+        """See `tell`."""
+        self._on_own_thread()
+        turn, ref = self.turn, self.ref(target)
+        if turn is None:
+            raise Misuse(f"{self.id} may send when it handles a message, and not while it starts or stops")
+        self._durable.codec.check(message)
+        envelope = Envelope(Kind.TELL, ref.address.actor, message, self.origin())
+        self.runtime.delivery.check(envelope)
+        body = body_of(self._durable.codec, envelope)
+        turn.tell(ref.address.actor, turn.derived(f"tell:{ref.address.actor}"), body)
+
+    async def ask(
+        self,
+        target: ActorRef | str | object,
+        request: Request[R],
+        *,
+        timeout_s: float = DEFAULT_ASK_TIMEOUT_S,
+        command_id: str | None = None,
+    ) -> R:
+        """Asks once: its reply, or the callee's refusal, is recorded, and given again when this turn is run again.
+
+        A durable callee is asked under an id of its own, so that it too answers once. An ask whose outcome is not
+        known is asked again under that id.
+        """
+        turn, ref = self.turn, self.ref(target)
+        if turn is None:
+            return await super().ask(ref, request, timeout_s=timeout_s, command_id=command_id)
+        waiting = [outgoing for outgoing in turn.outgoing if outgoing.target == ref.address.actor]
+        if waiting:
+            raise Misuse(
+                f"{self.id} asks {ref.id} behind a tell to it that leaves only when this turn is committed, so the "
+                "two would arrive in the wrong order; ask first, or tell in a later turn"
+            )
+        name = f"ask:{ref.address.actor}"
+        command = command_id or turn.derived(name)
+        key, record = turn.next_step(name, self._digest((request,), {}), idempotent=True)
+        if record is not None:
+            return self._answered(ref, request, unpacked(self._durable.codec, record.result))
+        await self._start_step(turn, key)
+        answer: object
+        try:
+            answer = reply = await super().ask(ref, request, timeout_s=timeout_s, command_id=command)
+        except Refused as refusal:
+            await self._finish_step(turn, key, packed(self._durable.codec, failure_of(refusal)))
+            raise
+        await self._finish_step(turn, key, packed(self._durable.codec, answer))
+        return reply
+
+    def _answered(self, ref: ActorRef, request: Request[R], value: object) -> R:
+        if isinstance(value, Failure):
+            raise value.exception(ref.address.actor)
+        try:
+            return request.reply().read(value)  # type: ignore[return-value] # what it declares
+        except ValueError as error:
+            raise CodeNotImportable(
+                f"the recorded reply of {ref.id} is no {request.reply()} any more ({error})"
+            ) from error
+
+    # ---- the journal ---------------------------------------------------------------------------
+
+    @property
+    def _durable(self) -> Durability:
+        durability = self.runtime.durability
+        assert durability is not None, "a durable agent runs, so its process has a journal"
+        return durability
+
+    def _turn(self) -> Turn:
+        self.live()
+        if self.turn is None:
+            raise Misuse(f"{self.id} takes steps when it handles a message, and not while it starts or stops")
+        return self.turn
+
+    def _digest(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        codec = self._durable.codec
+        return digest(packed(codec, list(args)) + packed(codec, sorted(kwargs.items())))
+
+    async def _record(self, turn: Turn, key: StepKey, result: bytes) -> None:
+        await self._start_step(turn, key)
+        await self._finish_step(turn, key, result)
+
+    async def _start_step(self, turn: Turn, key: StepKey) -> None:
+        hand = turn.hand(self._durable.operation())
+        answer = await self._durable.surely(lambda: self._durable.journal.start_step(hand, key))
+        self._check(turn, key, answer.verdict)
+
+    async def _finish_step(self, turn: Turn, key: StepKey, result: bytes) -> None:
+        hand = turn.hand(self._durable.operation())
+        answer = await self._durable.surely(lambda: self._durable.journal.finish_step(hand, key, result))
+        self._check(turn, key, answer.verdict)
+
+    def _check(self, turn: Turn, key: StepKey, verdict: StepVerdict) -> None:
+        match verdict:
+            case StepVerdict.RECORDED | StepVerdict.KNOWN:
+                return
+            case StepVerdict.DIVERGED | StepVerdict.NOT_STARTED:
+                raise turn.broke(
+                    TurnDiverged(f"step {key.name!r} of {self.id} has another record than this turn knows")
+                )
+            case StepVerdict.STALE_EPOCH | StepVerdict.NOT_PENDING:
+                raise FencedOut(f"another life of {self.id} has taken over while {key.name!r} ran")
+            case StepVerdict.TOO_LARGE | StepVerdict.FULL:
+                limits = self._durable.journal.limits
+                raise StateNotStorable(
+                    f"the record of step {key.name!r} of {self.id} passes a limit: {limits.step_bytes} bytes for one, "
+                    f"{limits.steps} records for a message; give back less, or split the work into messages"
+                )
+
+
+def _with_step(function: Callable[..., Any], step: Step) -> dict[str, Step]:
+    """The step under the name of the parameter that wants it."""
+    try:
+        parameters = inspect.signature(function, eval_str=True).parameters.values()
+    except (TypeError, ValueError, NameError):  # a built-in has none to show
+        return {}
+    return {parameter.name: step for parameter in parameters if parameter.annotation is Step}

@@ -1,0 +1,49 @@
+"""What goes wrong with durable agents, each for the one who can mend it.
+
+RegrowError (runtime)
+├── StateNotStorable    the agent's code: its state has no JSON form, or passes the limit
+├── StateNotReadable    the agent's code: what is stored is of another shape, or of a newer one
+├── TurnDiverged        the agent's code: it took another way through its steps than before
+├── UnknownOutcome      nobody knows whether a step was done, and it must not be done twice
+├── AgentHeld           another process has the agent, and may still live
+├── FencedOut           another life has taken the agent over; this one ends
+└── Refused
+    ├── NotRunAgain     the id of the message is too old, or of no clock here: whether it ran is not known
+    └── InQuarantine    the message was set aside for a person to decide
+"""
+
+from __future__ import annotations
+
+from regrow.runtime.errors import Misuse, Refused, WorldBroke
+
+
+class StateNotStorable(Misuse):
+    """A state without a JSON form, or one that passes the limit of the journal."""
+
+
+class StateNotReadable(Misuse):
+    """A stored state that the code here does not understand."""
+
+
+class TurnDiverged(Misuse):
+    """A turn that was run again took another way through its recorded steps. Its message goes into quarantine."""
+
+
+class UnknownOutcome(WorldBroke):
+    """A step that must not run twice was begun, and no result is known. Its message goes into quarantine."""
+
+
+class AgentHeld(WorldBroke):
+    """Another process holds the agent and has not been found dead."""
+
+
+class FencedOut(WorldBroke):
+    """The journal says that another life holds the agent now. This one ends as Fenced."""
+
+
+class NotRunAgain(Refused):
+    """The command's id is older than results are kept, or comes from a clock too far ahead; it was not run."""
+
+
+class InQuarantine(Refused):
+    """The message was set aside: `regrow quarantine show` tells why, and a person decides."""

@@ -1,0 +1,173 @@
+"""What a durable agent has accepted, in this process: each message stored before its sender is told, then in order.
+
+The journal's mailbox is the truth. The cell's mailbox holds the same messages in the same order, with who waits for
+their replies, so that a turn need not read them. One batch is on its way at a time: what arrives meanwhile is the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from regrow.actors.durable_body import body_of, envelope_of
+from regrow.runtime.durability import AGAIN_FIRST_S, Durability
+from regrow.runtime.envelope import Envelope, mark_handled
+from regrow.runtime.journal_answers import Enqueued, EnqueueVerdict
+from regrow.runtime.journal_entries import CommandId, Epoch, Incoming, Pending
+from regrow.runtime.journal_errors import JournalRefused
+from regrow.runtime.outcome import Outcome
+
+if TYPE_CHECKING:
+    from regrow.runtime.cell import Cell
+
+log = structlog.get_logger("regrow.durable")
+
+
+class Entry:
+    """One message in the hands of this process. `begun` says that a turn of it may have run before."""
+
+    __slots__ = ("begun", "command", "envelope", "stored")
+
+    def __init__(self, envelope: Envelope, command: CommandId, stored: asyncio.Future[Enqueued]) -> None:
+        self.envelope = envelope
+        self.command = command
+        self.stored = stored
+        self.begun = False
+
+
+class DurableIntake:
+    """The Intake of a durable agent's cell."""
+
+    def __init__(self, cell: Cell, durability: Durability) -> None:
+        self._cell = cell
+        self._durability = durability
+        self._entries: dict[Envelope, Entry] = {}
+        self._batch: list[Entry] = []
+        self._storing: asyncio.Task[None] | None = None
+        self.epoch: Epoch | None = None
+        """The claim under which this process may store; None until there is one."""
+        self.is_loaded = False
+
+    # ---- Intake --------------------------------------------------------------------------------
+
+    def entered(self, envelope: Envelope) -> bool:
+        """See Intake."""
+        if envelope not in self._entries:
+            command = CommandId(envelope.command_id) if envelope.command_id else self._durability.command()
+            envelope.command_id = command
+            entry = Entry(envelope, command, self._cell.runtime.loop.create_future())
+            self._entries[envelope] = entry
+            self._store(entry)
+        return True
+
+    def holds(self, envelope: Envelope) -> bool:
+        """See Intake."""
+        return envelope in self._entries
+
+    def dropped(self, envelope: Envelope) -> None:
+        """See Intake."""
+        self._entries.pop(envelope, None)
+
+    # ---- for the life that serves --------------------------------------------------------------
+
+    def entry(self, envelope: Envelope) -> Entry:
+        """What is known of a message in the mailbox."""
+        return self._entries[envelope]
+
+    def serves(self, epoch: Epoch) -> None:
+        """A life has claimed the agent: what waits is stored, and what an earlier life had begun is looked at again."""
+        self.epoch = epoch
+        for entry in self._entries.values():
+            if entry.begun and entry.stored.done():
+                entry.stored = self._cell.runtime.loop.create_future()
+                self._batch.append(entry)
+        self._keep_storing()
+
+    def load(self, pending: list[Pending]) -> None:
+        """Puts what the journal had before in front of what has arrived since."""
+        known = {entry.command for entry in self._entries.values()}
+        loaded: list[Envelope] = []
+        for message in pending:
+            if message.command not in known:
+                envelope = envelope_of(self._durability.codec, message.body)
+                envelope.command_id = message.command
+                entry = Entry(envelope, message.command, self._cell.runtime.loop.create_future())
+                entry.stored.set_result(Enqueued(verdict=EnqueueVerdict.ACCEPTED, seq=message.seq))
+                entry.begun = True
+                self._entries[envelope] = entry
+                loaded.append(envelope)
+        for envelope in reversed(loaded):
+            self._cell.mailbox.put_back(envelope)
+        self.is_loaded = True
+
+    def ended(self, envelope: Envelope) -> None:
+        """The outcome of a message is recorded."""
+        self._entries.pop(envelope, None)
+
+    async def look_again(self, entry: Entry) -> Enqueued:
+        """What the journal says of a message by now. Raises JournalRefused."""
+        enqueued = await self._durability.surely(lambda: self._enqueue([entry]))
+        return enqueued[0]
+
+    # ---- storing -------------------------------------------------------------------------------
+
+    def _store(self, entry: Entry) -> None:
+        self._batch.append(entry)
+        self._keep_storing()
+
+    def _keep_storing(self) -> None:
+        if self._storing is None and self._batch and self.epoch is not None:
+            self._storing = self._cell.runtime.spawn_task(self._store_all())
+
+    async def _store_all(self) -> None:
+        try:
+            while self._batch and self.epoch is not None:
+                batch, self._batch = self._batch, []
+                await self._store_batch(batch)
+        finally:
+            self._storing = None
+
+    async def _store_batch(self, batch: list[Entry]) -> None:
+        try:
+            enqueued = await self._durability.surely(lambda: self._enqueue(batch))
+        except JournalRefused as refusal:
+            for entry in batch:
+                self._not_stored(entry, refusal)
+            return
+        again: list[Entry] = []
+        for entry, answer in zip(batch, enqueued, strict=True):
+            if answer.verdict is EnqueueVerdict.FULL:
+                again.append(entry)  # by what came another way; its sender waits, as for any full mailbox
+            else:
+                self._stored(entry, answer)
+        if again:
+            self._batch[:0] = again
+            await asyncio.sleep(AGAIN_FIRST_S)
+
+    async def _enqueue(self, batch: list[Entry]) -> tuple[Enqueued, ...]:
+        codec = self._durability.codec
+        messages = [
+            Incoming(
+                agent=self._cell.actor,
+                command=entry.command,
+                body=body_of(codec, entry.envelope),
+                epoch=self.epoch,
+            )
+            for entry in batch
+        ]
+        return await self._durability.journal.enqueue(messages)
+
+    def _stored(self, entry: Entry, answer: Enqueued) -> None:
+        if not entry.stored.done():
+            entry.stored.set_result(answer)
+        mark_handled(entry.envelope)  # the journal has it: whoever sent it need not keep it
+        self._cell.runtime.delivery.settle(entry.envelope, Outcome.TAKEN)
+
+    def _not_stored(self, entry: Entry, refusal: JournalRefused) -> None:
+        log.error("a message was not accepted", agent=self._cell.actor, reason=str(refusal))
+        if not entry.stored.done():
+            entry.stored.set_exception(refusal)
+            entry.stored.exception()  # looked at, whether or not its turn comes
+        self._cell.runtime.delivery.settle(entry.envelope, Outcome.REJECTED)

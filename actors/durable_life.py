@@ -1,0 +1,314 @@
+"""One life of a durable agent: it claims the agent, reads its state, and ends each turn with a commit.
+
+What leaves the agent's code is an attempt that is counted, and then the end of this life, as for any agent; the
+message stays, and the next life handles it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from regrow.actors.durable import DurableAgent, read, written
+from regrow.actors.durable_body import packed, unpacked
+from regrow.actors.durable_context import DurableContext
+from regrow.actors.durable_errors import AgentHeld, FencedOut, InQuarantine, NotRunAgain, StateNotStorable
+from regrow.actors.durable_intake import DurableIntake, Entry
+from regrow.actors.durable_outbox import DurableOutbox
+from regrow.actors.durable_turn import Turn
+from regrow.runtime.codec import Undecodable
+from regrow.runtime.durability import AGAIN_FIRST_S, Durability
+from regrow.runtime.errors import Bug, CodeNotImportable, Misuse, Refused
+from regrow.runtime.journal_answers import ClaimVerdict, EnqueueVerdict, TurnVerdict
+from regrow.runtime.journal_entries import (
+    NOTHING,
+    Commit,
+    Outcome,
+    Pending,
+    Row,
+    StoredResult,
+    Writes,
+)
+from regrow.runtime.lifecycle import ExitReason, Fenced, crashed
+from regrow.runtime.message import Message, Request, wrong_reply
+from regrow.runtime.signals import Failure, failure_of
+
+if TYPE_CHECKING:
+    from regrow.runtime.cell import Cell
+
+CLAIM_WITHIN_S = 30.0
+"""How long a start waits until the process that held the agent is found dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How a turn ends, and what its asker gets."""
+
+    outcome: Outcome
+    result: bytes
+    writes: Writes
+    reply: object = None
+    refusal: Refused | None = None
+
+
+class DurableLife:
+    """The behavior of a cell that runs a durable agent."""
+
+    has_concurrent = False
+
+    def __init__(self, agent: DurableAgent[Any]) -> None:
+        self._agent = agent
+        self.context_class = type(agent).context_class
+
+    def enters(self, cell: Cell) -> DurableIntake:
+        """The first life in this process: from now on the cell's messages are stored. Raises Misuse."""
+        return DurableIntake(cell, _durability_of(cell))
+
+    # ---- the life ------------------------------------------------------------------------------
+
+    async def started(self, ctx: DurableContext) -> None:
+        """See Behavior. Raises AgentHeld, StateNotReadable, and what the agent's own start raises."""
+        cell = ctx.runtime.cells[ctx.id]
+        self._cell = cell
+        self._durable = _durability_of(cell)
+        assert isinstance(cell.intake, DurableIntake)
+        self._intake = cell.intake
+        row = await self._claimed()
+        self._epoch = row.epoch
+        self._take_state(row)
+        self._outbox = DurableOutbox(cell.runtime, self._durable, ctx.id)
+        self._intake.serves(row.epoch)
+        if not self._intake.is_loaded:
+            self._intake.load(await self._pending())
+        await self._agent.started(ctx)
+        if written(self._agent.state) != self._written:
+            raise Misuse(f"{ctx.id} changed its state in `started`, where nothing is committed; do it in a handler")
+        self._outbox.relay()
+
+    async def stopping(self, reason: ExitReason, ctx: DurableContext) -> None:
+        """See Behavior."""
+        await self._agent.stopping(reason, ctx)
+
+    async def _claimed(self) -> Row:
+        durable, agent = self._durable, self._cell.actor
+        operation = durable.operation()
+        deadline = self._cell.runtime.loop.time() + CLAIM_WITHIN_S
+        row = await durable.surely(lambda: durable.journal.read(agent))
+        while True:
+            claim = await durable.surely(
+                partial(durable.journal.claim, agent, durable.host, previous=row.owner, operation=operation)
+            )
+            row = claim.row
+            if claim.verdict is ClaimVerdict.CLAIMED:
+                break
+            if self._cell.runtime.loop.time() > deadline:
+                raise AgentHeld(
+                    f"{agent} is held by host {row.host} of the journal, which has not been found dead within "
+                    f"{CLAIM_WITHIN_S:g} s; is another app of this name running on the same Redis?"
+                )
+            await asyncio.sleep(AGAIN_FIRST_S)
+        if row.deleted:
+            raise AgentHeld(f"{agent} was deleted, and its id is never used again; give the child another id")
+        return row
+
+    def _take_state(self, row: Row) -> None:
+        agent = self._agent
+        if row.state is None:
+            agent.state = agent.initial()
+            self._written, self._is_new = written(agent.state), True
+        else:
+            agent.state = read(type(agent), row.state, row.schema)
+            self._written, self._is_new = written(agent.state), row.schema != agent.schema
+        self._version = row.version
+
+    async def _pending(self) -> list[Pending]:
+        found: list[Pending] = []
+        while True:
+            after = found[-1].seq if found else 0
+            taken = await self._durable.surely(
+                partial(self._durable.journal.take, self._cell.actor, self._epoch, after=after)
+            )
+            self._durable.heard_ms(taken.now_ms)
+            if taken.messages is None:
+                self._fenced()
+            if not taken.messages:
+                return found
+            found += taken.messages
+
+    # ---- a turn --------------------------------------------------------------------------------
+
+    def handle(self, message: Any, ctx: DurableContext) -> Awaitable[object]:
+        """See Behavior."""
+        return self._turn(message, ctx)
+
+    async def _turn(self, message: Any, ctx: DurableContext) -> object:
+        assert ctx.envelope is not None
+        entry = self._intake.entry(ctx.envelope)
+        stored = await self._known(entry)
+        if stored is not None:
+            self._intake.ended(entry.envelope)
+            return self._stored_reply(message, stored)
+        turn = ctx.turn = Turn(self._cell.actor, entry.command, self._epoch, self._version, await self._records(entry))
+        deadline = ctx.deadline
+        if isinstance(message, Undecodable):
+            await self._quarantine(entry, turn, f"{message.type_name} could not be read here ({message.reason})")
+        if deadline is not None and deadline <= 0:
+            await self._end_turn(entry, turn, Outcome.EXPIRED, b"", NOTHING)
+            raise NotRunAgain(
+                f"the deadline of {type(message).__name__} had passed before {self._cell.actor} came to it"
+            )
+        entry.begun = True
+        end = await self._handled(message, ctx, entry, turn)
+        if end is None or turn.broken is not None:
+            await self._quarantine(entry, turn, str(turn.broken))
+        await self._end_turn(entry, turn, end.outcome, end.result, end.writes)
+        if end.refusal is not None:
+            raise end.refusal
+        return end.reply
+
+    async def _handled(self, message: Any, ctx: DurableContext, entry: Entry, turn: Turn) -> _End | None:
+        """What the agent's code leaves to be committed; None where its turn can not be finished."""
+        codec = self._durable.codec
+        try:
+            reply = await self._agent.handle(message, ctx)
+            if isinstance(message, Request) and not message.reply().accepts(reply):
+                raise wrong_reply(type(message), reply)
+            return _End(Outcome.COMMITTED, packed(codec, reply), self._writes(turn), reply=reply)
+        except Refused as refusal:
+            return _End(Outcome.REFUSED, packed(codec, failure_of(refusal)), NOTHING, refusal=refusal)
+        except Exception as error:
+            if turn.broken is not None:
+                return None
+            await self._failed(entry, turn, error)
+            raise
+
+    async def _known(self, entry: Entry) -> StoredResult | None:
+        """The outcome of a message that has one already. Raises what keeps it from being run at all."""
+        answer = await entry.stored
+        if answer.verdict is EnqueueVerdict.PENDING and not entry.begun:
+            answer = await self._intake.look_again(entry)  # what was ahead of it may have been the same command
+        match answer.verdict:
+            case EnqueueVerdict.ACCEPTED | EnqueueVerdict.PENDING:
+                return None
+            case EnqueueVerdict.DUPLICATE:
+                return answer.stored
+            case EnqueueVerdict.STALE_EPOCH:
+                self._fenced()
+            case EnqueueVerdict.TOO_OLD | EnqueueVerdict.AHEAD:
+                refusal = (
+                    f"the id {entry.command} is too old, or of a clock too far ahead, so whether it ran is not known"
+                )
+            case EnqueueVerdict.TOO_LARGE:
+                limit = self._durable.journal.limits.message_bytes
+                refusal = f"{type(entry.envelope.message).__name__} takes more than the {limit} bytes that are stored"
+            case EnqueueVerdict.DELETED:
+                refusal = f"{self._cell.actor} was deleted"
+            case EnqueueVerdict.FULL:
+                raise Bug("a full mailbox is waited for")
+        self._intake.ended(entry.envelope)
+        raise NotRunAgain(refusal)
+
+    async def _records(self, entry: Entry) -> Any:
+        if not entry.begun:
+            return ()
+        return await self._durable.surely(lambda: self._durable.journal.steps(self._cell.actor, entry.command))
+
+    def _writes(self, turn: Turn) -> Writes:
+        state = written(self._agent.state)
+        changed = state != self._written or self._is_new
+        return Writes(
+            state=state if changed else None,
+            schema=self._agent.schema if changed else 0,
+            outgoing=tuple(turn.outgoing),
+        )
+
+    async def _end_turn(self, entry: Entry, turn: Turn, outcome: Outcome, result: bytes, writes: Writes) -> None:
+        """Commits. Raises StateNotStorable, FencedOut."""
+        commit = Commit(hand=turn.hand(self._durable.operation()), outcome=outcome, result=result, writes=writes)
+        ended = await self._durable.surely(lambda: self._durable.journal.commit(commit))
+        match ended.verdict:
+            case TurnVerdict.DONE:
+                self._version = ended.version
+            case TurnVerdict.TOO_LARGE | TurnVerdict.OUTBOX_FULL | TurnVerdict.TIMERS_FULL:
+                error = StateNotStorable(self._too_large(ended.verdict, writes, result))
+                await self._failed(entry, turn, error)
+                raise error
+            case _:
+                self._fenced()
+        self._intake.ended(entry.envelope)
+        if writes.state is not None:
+            self._written, self._is_new = writes.state, False
+        elif outcome is not Outcome.COMMITTED:
+            self._agent.state = read(type(self._agent), self._written, self._agent.schema)
+        if writes.outgoing:
+            self._outbox.relay()
+
+    def _too_large(self, verdict: TurnVerdict, writes: Writes, result: bytes) -> str:
+        limits = self._durable.journal.limits
+        if verdict is not TurnVerdict.TOO_LARGE:
+            return f"{self._cell.actor}: {verdict.value} ({limits.outbox} messages may wait to be relayed)"
+        return (
+            f"{self._cell.actor} left a state of {len(writes.state or b'')} bytes, a reply of {len(result)} and "
+            f"messages of up to {max((len(each.body) for each in writes.outgoing), default=0)}; the journal takes "
+            f"{limits.state_bytes}, {limits.result_bytes} and {limits.message_bytes}"
+        )
+
+    async def _failed(self, entry: Entry, turn: Turn, error: BaseException) -> None:
+        """Counts an attempt; the last one sets the message aside."""
+        note = str(crashed(error)).encode()
+        attempts = await self._durable.surely(
+            lambda: self._durable.journal.count_attempt(self._cell.actor, entry.command, epoch=self._epoch, note=note)
+        )
+        if attempts is not None and attempts >= self._agent.poison_after:
+            await self._set_aside(entry, turn, f"{attempts} attempts failed, the last with {error!r:.500}")
+
+    async def _quarantine(self, entry: Entry, turn: Turn, reason: str) -> NoReturn:
+        await self._set_aside(entry, turn, reason)
+        self._agent.state = read(type(self._agent), self._written, self._agent.schema)
+        raise InQuarantine(f"{type(entry.envelope.message).__name__} was set aside by {self._cell.actor}: {reason}")
+
+    async def _set_aside(self, entry: Entry, turn: Turn, reason: str) -> None:
+        hand = turn.hand(self._durable.operation())
+        ended = await self._durable.surely(lambda: self._durable.journal.quarantine(hand, reason.encode()))
+        if ended.verdict is not TurnVerdict.DONE:
+            self._fenced()
+        self._version = ended.version
+        self._intake.ended(entry.envelope)
+
+    def _stored_reply(self, message: Message, stored: StoredResult) -> object:
+        match stored.outcome:
+            case Outcome.COMMITTED:
+                value = unpacked(self._durable.codec, stored.result)
+                if not isinstance(message, Request):
+                    return value
+                try:
+                    return message.reply().read(value)
+                except ValueError as error:
+                    raise CodeNotImportable(f"the stored reply is no {message.reply()} any more ({error})") from error
+            case Outcome.REFUSED:
+                failure = unpacked(self._durable.codec, stored.result)
+                assert isinstance(failure, Failure)
+                raise failure.exception(self._cell.actor)
+            case Outcome.EXPIRED:
+                raise NotRunAgain(f"{type(message).__name__} had expired before {self._cell.actor} came to it")
+            case Outcome.QUARANTINED:
+                raise InQuarantine(
+                    f"{type(message).__name__} was set aside by {self._cell.actor} for a person to decide"
+                )
+
+    def _fenced(self) -> NoReturn:
+        self._cell.end(Fenced())
+        raise FencedOut(f"another life of {self._cell.actor} has taken over")
+
+
+def _durability_of(cell: Cell) -> Durability:
+    durability = cell.runtime.durability
+    if durability is None:
+        raise Misuse(
+            f"{cell.actor} is a durable agent, and this app keeps no journal; on the inline engine say "
+            'App(…, journal="memory"), which forgets everything at the end of the process'
+        )
+    return durability

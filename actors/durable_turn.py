@@ -1,0 +1,100 @@
+"""What one turn of a durable agent has done so far: which steps it took, and what leaves with its commit.
+
+Pure: it decides what a recorded step means, and the context does it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Iterable
+
+from regrow.actors.durable_errors import TurnDiverged, UnknownOutcome
+from regrow.runtime.address import ActorId
+from regrow.runtime.durability import uuid7
+from regrow.runtime.journal_entries import (
+    CommandId,
+    Epoch,
+    Hand,
+    OperationId,
+    Outgoing,
+    StepKey,
+    StepRecord,
+    StepState,
+    born_ms,
+)
+
+
+class Turn:
+    """One run of a handler for one message. `records` are those of earlier runs."""
+
+    def __init__(
+        self, agent: ActorId, command: CommandId, epoch: Epoch, version: int, records: Iterable[StepRecord] = ()
+    ) -> None:
+        self.agent = agent
+        self.command = command
+        self.epoch = epoch
+        self.version = version
+        self.broken: TurnDiverged | UnknownOutcome | None = None
+        """Why this message goes into quarantine, whatever the handler makes of it."""
+        self.outgoing: list[Outgoing] = []
+        self._records = {(record.key.name, record.key.occurrence): record for record in records}
+        self._occurrences: Counter[str] = Counter()
+
+    def hand(self, operation: OperationId) -> Hand:
+        """The message in this incarnation's hand, for one call of the journal."""
+        return Hand(agent=self.agent, epoch=self.epoch, version=self.version, command=self.command, operation=operation)
+
+    def next_step(self, name: str, digest: str, *, idempotent: bool) -> tuple[StepKey, StepRecord | None]:
+        """The place of the next step of that name, and its record where it need not run.
+
+        Raises TurnDiverged and UnknownOutcome, and remembers them.
+        """
+        key = StepKey(name=name, occurrence=self._occurrences[name], digest=digest)
+        self._occurrences[name] += 1
+        record = self._records.get((key.name, key.occurrence))
+        if record is None:
+            return key, None
+        if record.key.digest != digest:
+            raise self.broke(
+                TurnDiverged(
+                    f"{self.agent} took step {name!r} (number {key.occurrence + 1} of that name) with other arguments "
+                    "than the first time; what decides them must come from the message, the state or another step"
+                )
+            )
+        if record.state is not StepState.STARTED:
+            return key, record
+        if not idempotent:
+            raise self.broke(
+                UnknownOutcome(
+                    f"step {name!r} of {self.agent} was begun by an earlier life, and whether it was done is not "
+                    "known; look, and then requeue its message with --assume done or undone"
+                )
+            )
+        return key, None
+
+    def broke(self, error: TurnDiverged | UnknownOutcome) -> TurnDiverged | UnknownOutcome:
+        """This turn can not be finished; the first reason stays."""
+        if self.broken is None:
+            self.broken = error
+        return self.broken
+
+    def tell(self, target: ActorId, command: CommandId, body: bytes) -> None:
+        """A message that leaves with the commit."""
+        self.outgoing.append(Outgoing(target=target, command=command, body=body))
+
+    def derived(self, what: str) -> CommandId:
+        """The id of a command that this turn causes: the same each time that the turn is run."""
+        number = self._next(what)
+        noise = hashlib.blake2b(f"{self.command}\0{what}\0{number}".encode(), digest_size=10).digest()
+        return uuid7(born_ms(self.command), int.from_bytes(noise))
+
+    def random(self) -> random.Random:
+        """A source of chance that gives the same each time that the turn is run."""
+        return random.Random(f"{self.command}\0{self._next('random')}")
+
+    def _next(self, what: str) -> int:
+        number = self._occurrences[f"\0{what}"]
+        self._occurrences[f"\0{what}"] += 1
+        return number

@@ -1,0 +1,85 @@
+"""What one process has of durable state: its journal, its own number there, the store's time, and ids.
+
+The numbers of commands are UUIDv7: they say when they were made, so that an old one can be refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from regrow.runtime.codec import FrameCodec
+from regrow.runtime.journal_entries import CommandId, HostEpoch, OperationId, Partition
+from regrow.runtime.journal_errors import JournalAway, JournalUnknown
+
+if TYPE_CHECKING:
+    from regrow.runtime.journal import Journal
+    from regrow.runtime.runtime import Runtime
+
+T = TypeVar("T")
+
+log = structlog.get_logger("regrow.durable")
+
+LEASE_TTL_MS = 10_000
+"""How long a host that says nothing may still hold its agents."""
+AGAIN_FIRST_S = 0.05
+AGAIN_MAX_S = 2.0
+"""Between two tries of an operation whose answer was lost, or which the store could not take at the moment."""
+
+
+class Durability:
+    """The durable side of one runtime."""
+
+    def __init__(self, runtime: Runtime, journal: Journal, host: HostEpoch, *, now_ms: int, rng: random.Random) -> None:
+        self._loop = runtime.loop
+        self._offset_ms = now_ms - runtime.loop.time() * 1000
+        self._rng = rng
+        self.journal = journal
+        self.host = host
+        self.codec = FrameCodec(runtime.ref_to, runtime.loop.time)
+
+    def now_ms(self) -> int:
+        """The store's time, as near as this process knows it."""
+        return int(self._loop.time() * 1000 + self._offset_ms)
+
+    def heard_ms(self, now_ms: int) -> None:
+        """The store has said what time it is."""
+        self._offset_ms = now_ms - self._loop.time() * 1000
+
+    def command(self) -> CommandId:
+        """A new id for a message."""
+        return uuid7(self.now_ms(), self._rng.getrandbits(74))
+
+    def operation(self) -> OperationId:
+        """A new id for one call of the journal."""
+        return OperationId(f"{self._rng.getrandbits(96):024x}")
+
+    async def surely(self, operation: Callable[[], Awaitable[T]]) -> T:
+        """Does an operation until its answer has come; it has one id, so the store does it once."""
+        pause_s = AGAIN_FIRST_S
+        while True:
+            try:
+                return await operation()
+            except (JournalUnknown, JournalAway) as error:
+                log.warning("the journal did not answer; it is asked again", reason=str(error), again_s=pause_s)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, AGAIN_MAX_S)
+
+
+def uuid7(ms: int, noise: int) -> CommandId:
+    """A UUIDv7 of that millisecond with 74 bits of noise."""
+    high, low = noise >> 62 & 0xFFF, noise & (1 << 62) - 1
+    return CommandId(str(uuid.UUID(int=ms << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low)))
+
+
+async def open_durability(runtime: Runtime, journal: Journal, *, rng: random.Random | None = None) -> Durability:
+    """A new life of a host in the journal, with its lease. Raises JournalUnknown and JournalRefused."""
+    host = await journal.new_host_epoch()
+    await journal.renew(host, ttl_ms=LEASE_TTL_MS)
+    now_ms = (await journal.due(Partition(0))).now_ms
+    return Durability(runtime, journal, host, now_ms=now_ms, rng=rng or random.SystemRandom())

@@ -1,0 +1,23 @@
+"""Where a cell's messages are kept beside its mailbox, so that they outlive this life, or this process."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from regrow.runtime.envelope import Envelope
+
+
+class Intake(Protocol):
+    """Keeps what enters the mailbox of one cell. It stays with the cell from one life to the next."""
+
+    def entered(self, envelope: Envelope) -> bool:
+        """An envelope has taken its place in the mailbox; True when it is being stored, and its sender is told then."""
+        ...
+
+    def holds(self, envelope: Envelope) -> bool:
+        """Whether the envelope is, or is being, stored: the end of a life does not answer it."""
+        ...
+
+    def dropped(self, envelope: Envelope) -> None:
+        """No further life will come to the envelope in this process; the store keeps it."""
+        ...

@@ -1,0 +1,56 @@
+"""What becomes of messages whose life has ended: refused, counted as dead letters, or kept for the next one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from regrow.runtime.envelope import Kind, mark_handled
+from regrow.runtime.lifecycle import ExitReason, NoProc
+from regrow.runtime.outcome import Outcome
+from regrow.runtime.signals import Failure
+
+if TYPE_CHECKING:
+    from regrow.runtime.address import Incarnation
+    from regrow.runtime.cell import Cell
+
+
+def leave_turns(cell: Cell, reason: ExitReason) -> None:
+    """The turns of a life end with it: its askers are answered, what is stored goes back into the mailbox."""
+    for envelope in reversed(cell.in_turn):
+        if cell.intake is not None and cell.intake.holds(envelope):
+            cell.mailbox.put_back(envelope)
+        elif envelope.kind == Kind.ASK:
+            cell.debts.owe(envelope, cell.incarnation, reason)
+        elif envelope.kind == Kind.TELL:
+            cell.runtime.dead_letters.add(envelope, "crashed", cell.incarnation)
+    cell.in_turn.clear()
+
+
+def refuse_what_was_for(cell: Cell, life: Incarnation, reason: ExitReason) -> None:
+    """What was meant for the life that ends, and no other, does not wait for the next one."""
+    queued, waiting = cell.mailbox.take_out(life)
+    for envelope in waiting:
+        cell.runtime.delivery.settle_final(envelope, Outcome.NOT_HERE)
+    for envelope in queued:
+        if envelope.kind == Kind.ASK:
+            text = f"{cell.actor}#{life} ended ({reason}) before it came to {type(envelope.message).__name__}"
+            cell.runtime.fail(envelope, Failure(error="AskFailed", text=text, reason=reason))
+        else:
+            cell.runtime.dead_letters.add(envelope, "earlier_life")
+        mark_handled(envelope)
+
+
+def empty_mailbox(cell: Cell, reason: ExitReason) -> None:
+    """No further life will come here: asks fail, the rest are dead letters, and what is stored stays there."""
+    cell.debts.pay("it is not started again")
+    text = f"{cell.actor} has ended for good ({reason}) before it came to this message"
+    for envelope in (*cell.mailbox.drain(), *cell.mailbox.give_up_waiters()):
+        if envelope.kind == Kind.ASK:
+            cell.runtime.fail(envelope, Failure(error="AskFailed", text=text, reason=NoProc()))
+        elif cell.intake is not None and cell.intake.holds(envelope):
+            pass
+        elif envelope.kind == Kind.TELL:
+            cell.runtime.delivery.settle_final(envelope, Outcome.NOT_HERE)
+        if cell.intake is not None:
+            cell.intake.dropped(envelope)
+        mark_handled(envelope)
