@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from regrow.actors.context import Context
 from regrow.actors.durable_body import body_of, digest, packed, unpacked
@@ -23,9 +23,11 @@ from regrow.runtime.message import Message, Request
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, DEFAULT_SEND_TIMEOUT_S, ActorRef
 from regrow.runtime.signals import Failure, failure_of
 
-P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+
+NO_ARGUMENTS = "-"
+"""In place of a digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,16 @@ class DurableContext(Context):
     # ---- steps ---------------------------------------------------------------------------------
 
     @overload
-    async def step(self, name: str, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    async def step(
+        self, name: str, function: Callable[..., Awaitable[T]], /, *args: Any, idempotent: bool = False, **kwargs: Any
+    ) -> T: ...
 
     @overload
     async def step(self, name: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T: ...
 
-    async def step(self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    async def step(
+        self, name: str, function: Callable[..., Any], /, *args: Any, idempotent: bool = False, **kwargs: Any
+    ) -> Any:
         """Calls a function once for this message: when the turn is run again, its recorded result is given.
 
         A `def` function runs in a thread. With `idempotent=True` it may be run again when it is not known whether it
@@ -74,7 +80,6 @@ class DurableContext(Context):
         Raises what the function raises, which is not recorded; TurnDiverged; InvalidMessage for arguments or a result
         that can not be stored.
         """
-        idempotent = bool(kwargs.pop("idempotent", False))
         turn = self._turn()
         key, record = turn.next_step(name, self._digest(args, kwargs), idempotent=idempotent)
         if record is not None:
@@ -91,7 +96,7 @@ class DurableContext(Context):
     async def now(self) -> datetime:
         """The time, in UTC: the same each time that this turn is run."""
         turn = self._turn()
-        key, record = turn.next_step("now", "", idempotent=True)
+        key, record = turn.next_step("now", NO_ARGUMENTS, idempotent=True)
         if record is not None:
             ms = unpacked(self._durable.codec, record.result)
         else:

@@ -182,6 +182,8 @@ class DurableLife:
         except Exception as error:
             if turn.broken is not None:
                 return None
+            if isinstance(error, FencedOut):
+                self._fenced()
             await self._failed(entry, turn, error)
             raise
 
@@ -198,18 +200,16 @@ class DurableLife:
             case EnqueueVerdict.STALE_EPOCH:
                 self._fenced()
             case EnqueueVerdict.TOO_OLD | EnqueueVerdict.AHEAD:
-                refusal = (
-                    f"the id {entry.command} is too old, or of a clock too far ahead, so whether it ran is not known"
-                )
+                text = f"the id {entry.command} is too old, or of another clock, so whether it ran is not known"
             case EnqueueVerdict.TOO_LARGE:
                 limit = self._durable.journal.limits.message_bytes
-                refusal = f"{type(entry.envelope.message).__name__} takes more than the {limit} bytes that are stored"
+                text = f"{type(entry.envelope.message).__name__} takes more than the {limit} bytes that are stored"
             case EnqueueVerdict.DELETED:
-                refusal = f"{self._cell.actor} was deleted"
-            case EnqueueVerdict.FULL:
-                raise Bug("a full mailbox is waited for")
+                text = f"{self._cell.actor} was deleted"
+            case _:
+                raise Bug(f"a message that is {answer.verdict} is waited for")
         self._intake.ended(entry.envelope)
-        raise NotRunAgain(refusal)
+        raise NotRunAgain(text)
 
     async def _records(self, entry: Entry) -> Any:
         if not entry.begun:
