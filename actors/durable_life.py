@@ -308,7 +308,7 @@ def _durability_of(cell: Cell) -> Durability:
     durability = cell.runtime.durability
     if durability is None:
         raise Misuse(
-            f"{cell.actor} is a durable agent, and this app keeps no journal; on the inline engine say "
+            f"{cell.actor} is a durable agent, and this app keeps no journal; run it on the inline engine with "
             'App(…, journal="memory"), which forgets everything at the end of the process'
         )
     return durability

@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from regrow.actors import Agent, Context, agent, on
+    from regrow.actors import Agent, Context, DurableAgent, DurableContext, agent, on
     from regrow.cluster import App, Running
     from regrow.router import Work
     from regrow.runtime import (
@@ -52,6 +52,8 @@ __all__ = [
     "Context",
     "Crashed",
     "Dedicated",
+    "DurableAgent",
+    "DurableContext",
     "DynamicSupervisor",
     "Killed",
     "MailboxFull",
@@ -74,7 +76,7 @@ __all__ = [
 ]
 
 _ROOM_OF = {
-    **dict.fromkeys(("Agent", "Context", "agent", "on"), "actors"),
+    **dict.fromkeys(("Agent", "Context", "DurableAgent", "DurableContext", "agent", "on"), "actors"),
     **dict.fromkeys(("App", "Running"), "cluster"),
     **dict.fromkeys(("Work",), "router"),
     **dict.fromkeys(("DynamicSupervisor", "Supervisor", "child"), "supervisors"),

@@ -45,7 +45,10 @@ log = structlog.get_logger("regrow.app")
 
 
 class App:
-    """A named tree of agents. Raises InvalidDefinition for a name or child that could not run."""
+    """A named tree of agents. Raises InvalidDefinition for a name or child that could not run.
+
+    `journal="memory"` lets durable agents run on the inline engine; what they keep ends with the process.
+    """
 
     def __init__(
         self,
@@ -167,6 +170,11 @@ class Starting:
         name = self._engine or settings.engine
         if name not in ENGINES:
             raise Misuse(f"there is no engine {name!r}; use one of {', '.join(map(repr, ENGINES))}")
+        if name == "ray" and self._app.journal == "memory":
+            raise Misuse(
+                f"{self._app.name} keeps its journal in the memory of one process, and on Ray its agents run in "
+                "several; run it on the inline engine"
+            )
         engine = _engine(name, self._app, settings)
         try:
             await engine.start()

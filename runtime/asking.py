@@ -119,7 +119,7 @@ class Asking:
 
     def _settled(self, ask: PendingAsk, outcome: Outcome) -> None:
         match outcome:
-            case Outcome.TAKEN:
+            case Outcome.TAKEN | Outcome.HELD:
                 return
             case Outcome.REJECTED | Outcome.FULL:
                 self._asks.fail(ask.ask_id, MailboxFull(ask.actor, self._runtime.capacity(ask.actor), 0.0))

@@ -482,13 +482,11 @@ def test_what_could_not_work_is_refused_where_it_is_defined() -> None:
             pass
 
     with pytest.raises(InvalidAgent, match="1 of its fields have no default"):
-
-        class OfNoDefault(DurableAgent[NoDefault]):
-            pass
+        type("OfNoDefault", (DurableAgent[NoDefault],), {})
 
     with pytest.raises(InvalidAgent, match="one turn at a time"):
+        type("Concurrent", (DurableAgent[Tally],), {"add": on(concurrent=True)(_add)})
 
-        class Concurrent(DurableAgent[Tally]):
-            @on(concurrent=True)
-            async def add(self, request: Add) -> int:
-                return 0
+
+async def _add(self: object, request: Add) -> int:
+    return 0
