@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import types
 from typing import Any
 
 import pytest
@@ -482,11 +483,12 @@ def test_what_could_not_work_is_refused_where_it_is_defined() -> None:
             pass
 
     with pytest.raises(InvalidAgent, match="1 of its fields have no default"):
-        type("OfNoDefault", (DurableAgent[NoDefault],), {})
+        types.new_class("OfNoDefault", (DurableAgent[NoDefault],))
 
     with pytest.raises(InvalidAgent, match="one turn at a time"):
-        type("Concurrent", (DurableAgent[Tally],), {"add": on(concurrent=True)(_add)})
+        types.new_class("Concurrent", (DurableAgent[Tally],), exec_body=lambda body: body.update(add=_add))
 
 
+@on(concurrent=True)
 async def _add(self: object, request: Add) -> int:
     return 0
