@@ -8,6 +8,8 @@
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
+# Files of tests that run at once: they wait for processes more than they compute.
+JOBS ?= 2
 READY := .venv/.ready
 
 # `value` takes what was typed as it stands; make would otherwise expand a $ in a question.
@@ -17,7 +19,7 @@ export ASKED_TEXT := $(value ASK)
 help:
 	@echo 'make setup   make .venv with everything installed'
 	@echo 'make run     the research desk on these docs; DOCS=folder ASK="question" for others; ARGS=--json'
-	@echo 'make test    all tests; ARGS="-k mailbox" for some'
+	@echo 'make test    all tests, two files at a time; ARGS="-k mailbox" for some, JOBS=0 for one after the other'
 	@echo 'make check   lint and format, walls between the rooms, types, tidiness; or one of check-lint, -walls, -types, -tidy'
 	@echo 'make oracle  compare our supervisors with OTP on 10,000 random traces; ARGS="--traces N --seed S --json"'
 	@echo 'make mutations  plant faults one at a time, see that the tests notice each, and write docs/MUTATIONS.md'
@@ -38,7 +40,7 @@ run: $(READY)
 	@$(BIN)/python examples/desk.py $${ASKED_DOCS:+--docs "$$ASKED_DOCS"} $${ASKED_TEXT:+--ask "$$ASKED_TEXT"} $(ARGS)
 
 test: $(READY)
-	@$(BIN)/pytest --quiet --ignore=tests/tidy $(ARGS)
+	@$(BIN)/pytest --quiet --ignore=tests/tidy --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 check: check-lint check-walls check-types check-tidy
 
