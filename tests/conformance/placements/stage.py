@@ -47,11 +47,12 @@ class Placement(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the record: somebody in some life of it saw something."""
+    """One line of the record: somebody in some life of it saw something, at a time of the machine's monotonic clock."""
 
     who: str
     life: int
     text: str
+    at_s: float
 
 
 class Record:
@@ -157,6 +158,11 @@ class Stage:
         """What the tree says of an agent or supervisor, empty when it does not know it."""
         nodes = [node for tree in await self.running.tree() for _, node in tree.walk()]
         return next((node.state for node in nodes if node.id == f"stage/{id}"), "")
+
+    async def mailbox(self, id: str) -> int:
+        """How many messages wait at an agent."""
+        nodes = [node for tree in await self.running.tree() for _, node in tree.walk()]
+        return next((node.mailbox for node in nodes if node.id == f"stage/{id}"), 0)
 
     async def until_seen(self, who: str, text: str, times: int = 1) -> list[str]:
         """Everything that one has seen, once this is part of it so many times."""
