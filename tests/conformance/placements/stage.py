@@ -73,14 +73,19 @@ class Record:
 
     def begin(self) -> None:
         """From here on what was seen before counts as not seen."""
-        self._begin = RECORD.stat().st_size
+        self._begin += len(self._whole_lines())
 
     def lines(self, *who: str) -> list[Line]:
         """What these have seen since the beginning; of everybody if nobody is named."""
+        found = [Line(*json.loads(line)) for line in self._whole_lines().splitlines()]
+        return [line for line in found if not who or line.who in who]
+
+    def _whole_lines(self) -> bytes:
+        """What was written since the beginning, without a last line that is only half there: somebody writes it now."""
         with RECORD.open("rb") as file:
             file.seek(self._begin)
-            found = [Line(*json.loads(line)) for line in file.read().splitlines()]
-        return [line for line in found if not who or line.who in who]
+            written = file.read()
+        return written[: written.rfind(b"\n") + 1]
 
     def seen(self, who: str) -> list[str]:
         """What one has seen, in order."""
