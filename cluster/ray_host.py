@@ -53,8 +53,9 @@ LOOK_AT_CELLS_S = 1.0
 """How often a host looks whether the loop of its cells still runs."""
 EXIT_WITHOUT_CELLS = 70
 """The exit code of a host whose loop was left: an internal error, as sysexits has it."""
-KILL_WAIT_S = 1.0
-"""How long a packed agent may take to let go before its whole host is killed."""
+KILL_WAIT_S = 0.5
+"""How long a packed agent may take to let go before its whole host is killed: code that blocks is to be gone a second
+after its grace (SEMANTICS 5), and the kill itself takes some of that on a busy machine."""
 
 
 class RayHost:

@@ -26,7 +26,7 @@ from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.errors import Bug, MailboxFull
 from regrow.runtime.leftovers import leave_turns, refuse_what_was_for
 from regrow.runtime.lifecycle import Down, ExitReason, ExitSignal, Killed, Reachable, Unreachable, crashed
-from regrow.runtime.mailbox import Mailbox
+from regrow.runtime.mailbox import MESSAGES_IN_A_ROW, Mailbox
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.reply_slot import OpenSlots
 from regrow.runtime.signals import failure_of
@@ -192,7 +192,7 @@ class Cell:
         return asyncio.Task(coroutine, loop=self.runtime.loop, name=self.actor, context=Context())
 
     async def _run(self) -> None:
-        mailbox, behavior = self.mailbox, self.behavior
+        mailbox, behavior, turns = self.mailbox, self.behavior, 0
         try:
             while self.state is State.RUNNING and self.stop_reason is None:
                 envelope = mailbox.take()
@@ -209,6 +209,8 @@ class Cell:
                     if self.behavior is not behavior:
                         return  # it was killed and did not let go; by now another life may run here
                     self._in_serial_turn = False
+                    if (turns := turns + 1) % MESSAGES_IN_A_ROW == 0:
+                        await asyncio.sleep(0)
             if self.stop_reason is not None:
                 await self.stop_in_order(self.stop_reason)
         except BaseException as error:  # whatever it is, without this task nobody would serve the mailbox

@@ -23,6 +23,10 @@ from regrow.runtime.outcome import Outcome
 
 DEFAULT_CAPACITY = 1_000
 
+MESSAGES_IN_A_ROW = 32
+"""So many an actor handles before others of its process have their turn: handlers that never wait would keep the loop
+until the mailbox is empty, and a stop of that very actor would not be seen before."""
+
 STASH_SHARE = 0.5
 """The part of a mailbox that its stash may fill; the rest stays open for the message that ends the waiting."""
 

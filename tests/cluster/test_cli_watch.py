@@ -1,130 +1,216 @@
-"""`regrow ps --watch`: a frame for each change, an end that is told, and Ctrl-C as the way out."""
+"""`regrow ps --watch` of a real app in this process: a frame for each change, an end that is told, Ctrl-C as way out.
+
+The view runs in a thread, as it runs in a process of its own; the app and its control socket are served by the test's
+loop. Whatever happens to the app happens between two looks, so no test waits for a time.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
-from collections.abc import Callable, Iterator
+import os
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 from rich.console import Console
 from rich.live import Live
 
-from regrow.cluster import cli_calls, control_client
-from regrow.cluster.cli_watch import ChangingScreen, LiveScreen, screen_for, watch
+from regrow.actors import agent
+from regrow.cluster import cli_calls
+from regrow.cluster.app import App, Running
+from regrow.cluster.cli_watch import ChangingScreen, LiveScreen, Screen, screen_for, watch
+from regrow.cluster.config import Settings
+from regrow.cluster.control import CONNECTIONS_LIMIT, ControlSocket
+from regrow.cluster.control_client import socket_path
 from regrow.cluster.errors import AppNotRunning
 from regrow.cluster.views import tree_table
-from regrow.runtime.errors import TooLate
-from tests.cluster.test_cli import ABOUT, AGENT, ROOT
+from tests.cluster.test_cli import AGENT, ROOT
+from tests.integration.waiting import until
 
-FULL = {**ROOT, "children": [{**AGENT, "mailbox": 9}]}
 
-Look = dict[str, Any] | Exception
+@agent
+async def clerk(name: str) -> str:
+    return f"hello {name}"
+
+
+DESK = App("desk", clerk)
+
+Step = Callable[[], Coroutine[Any, Any, None]]
+"""What happens between two looks."""
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A runtime folder of the test's own; short, since a socket's path has a limit."""
+    with tempfile.TemporaryDirectory(prefix="rg") as short:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", short)
+        yield
+
+
+class Desk:
+    """The app, that starts and ends when it is told to."""
+
+    def __init__(self) -> None:
+        self._stack = AsyncExitStack()
+        self._running: Running | None = None
+        self._crowd: list[socket.socket] = []
+
+    async def open(self) -> None:
+        """Starts it."""
+        control = ControlSocket("desk", engine="inline", request_stop=lambda: None)
+        await self._stack.enter_async_context(control)
+        self._running = await self._stack.enter_async_context(
+            DESK.start(engine="inline", settings=Settings.model_construct())
+        )
+        control.attach(self._running)
+
+    async def nothing(self) -> None:
+        """Lets it be as it is."""
+
+    async def change(self) -> None:
+        """Stops its one agent."""
+        assert self._running is not None
+        await self._running.stop_child("clerk")
+
+    async def crowd(self) -> None:
+        """Takes all places at its control socket, so that nobody else is answered."""
+        for _ in range(CONNECTIONS_LIMIT):
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(connection, os.fspath(socket_path("desk")))
+            self._crowd.append(connection)
+        await until(_is_refused, "all places are taken")
+
+    async def scatter(self) -> None:
+        """Leaves them again."""
+        self._leave()
+        await until(_is_answered, "the places are free again")
+
+    async def end(self) -> None:
+        """Stops it, if it runs."""
+        self._leave()
+        await self._stack.aclose()
+
+    def _leave(self) -> None:
+        while self._crowd:
+            self._crowd.pop().close()
 
 
 @pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Sets what the app `desk` answers, look after look; after the last one somebody presses Ctrl-C."""
-
-    def answers(*given: Look) -> None:
-        left: Iterator[Look] = iter(given)
-
-        def call(app: str, do: str, **more: object) -> Any:
-            if do == "about":
-                look = next(left, None)
-                if look is None:
-                    raise KeyboardInterrupt
-                call.now = look  # type: ignore[attr-defined]
-                if isinstance(look, Exception):
-                    raise look
-                return {name: value for name, value in look.items() if name != "tree"}
-            return call.now["tree"]  # type: ignore[attr-defined]
-
-        monkeypatch.setattr(control_client, "call", call)
-        monkeypatch.setattr(control_client, "running_pids", lambda: {"desk": 41})
-
-    return answers
+async def desk() -> AsyncIterator[Desk]:
+    """An app that does not run yet."""
+    made = Desk()
+    yield made
+    await made.end()
 
 
-def running(tree: dict[str, Any] = ROOT) -> dict[str, Any]:
-    return {**ABOUT, "tree": [tree]}
+async def watched(screen: Screen, app: str | None, *steps: Step) -> None:
+    """Has the app watched; after each look comes a step, and after the last one somebody presses Ctrl-C."""
+    loop, left = asyncio.get_running_loop(), iter(steps)
+
+    def wait(_: float) -> None:
+        step = next(left, None)
+        if step is None:
+            raise KeyboardInterrupt
+        asyncio.run_coroutine_threadsafe(step(), loop).result()
+
+    await asyncio.to_thread(watch, app, screen, wait=wait)
 
 
-def watched(*, app: str | None = "desk", as_json: bool = False) -> str:
+async def lines(*steps: Step, app: str | None = "desk", as_json: bool = False) -> str:
+    """What the watch writes into a file or pipe."""
     to = io.StringIO()
-    watch(app, ChangingScreen(to, one_app=app is not None, as_json=as_json), wait=lambda _: None)
+    await watched(ChangingScreen(to, one_app=app is not None, as_json=as_json), app, *steps)
     return to.getvalue()
 
 
-def test_a_frame_is_printed_for_each_change_and_none_for_a_look_without_one(looks: Callable[..., None]) -> None:
-    looks(running(), running(), running(FULL), running(FULL), running(FULL))
+async def seen() -> dict[str, Any] | None:
+    """The app as any verb of the command line sees it."""
+    return await asyncio.to_thread(cli_calls.seen_anyway, "desk", os.getpid())
 
-    frames = watched().split("\n\n")
+
+async def _is_refused() -> bool:
+    app = await seen()
+    return app is not None and "as many as it can" in app.get("note", "")
+
+
+async def _is_answered() -> bool:
+    app = await seen()
+    return app is not None and app["state"] == "running"
+
+
+async def test_a_frame_is_printed_for_each_change_and_none_for_a_look_without_one(desk: Desk) -> None:
+    await desk.open()
+
+    frames = (await lines(desk.nothing, desk.change, desk.nothing, desk.nothing)).split("\n\n")
 
     assert len(frames) == 2
-    assert [frame.splitlines()[1].split(" · ")[:3] for frame in frames] == [["desk", "ray", "pid 41"]] * 2
-    assert [" 7 " in frames[0], " 9 " in frames[1]] == [True, True]
+    assert [frame.splitlines()[1].split(" · ")[:3] for frame in frames] == [
+        ["desk", "inline", f"pid {os.getpid()}"]
+    ] * 2
+    assert [frame.splitlines()[-1].split()[:3] for frame in frames] == [
+        ["└─", "clerk", "running"],
+        ["└─", "clerk", "stopped"],
+    ]
 
 
-def test_as_json_each_frame_is_one_line_and_the_last_says_that_the_app_has_ended(looks: Callable[..., None]) -> None:
-    looks(running(), running(), running(FULL), AppNotRunning("desk"))
+async def test_as_json_each_frame_is_one_line_and_the_last_says_that_the_app_has_ended(desk: Desk) -> None:
+    await desk.open()
+    before = await seen()
 
-    first, second, last = map(json.loads, watched(as_json=True).splitlines())
+    written = await lines(desk.nothing, desk.change, desk.end, as_json=True)
 
-    assert first == running()
-    assert second == running(FULL)
+    first, second, last = map(json.loads, written.splitlines())
+    assert first == before
+    assert second["tree"][0]["children"][0]["state"] == "stopped"
     assert (last["app"], last["state"], last["tree"]) == ("desk", "ended", [])
 
 
-def test_the_end_of_the_app_ends_the_watch_and_is_told(looks: Callable[..., None]) -> None:
-    looks(running(), AppNotRunning("desk"), running())
+async def test_the_end_of_the_app_ends_the_watch_and_is_told(desk: Desk) -> None:
+    await desk.open()
 
-    assert watched().splitlines()[-1] == "desk · ray · pid 41 · ended"
+    written = await lines(desk.end, desk.open)  # the second is never reached
+
+    assert written.splitlines()[-1] == f"desk · inline · pid {os.getpid()} · ended"
+    assert await seen() is None
 
 
-def test_an_app_that_hangs_is_shown_as_such_and_watched_on(looks: Callable[..., None]) -> None:
-    looks(running(), TooLate("look at 41"), running())
+async def test_an_app_that_does_not_answer_is_shown_as_such_and_watched_on(desk: Desk) -> None:
+    await desk.open()
 
-    frames = watched().split("\n\n")
+    frames = (await lines(desk.crowd, desk.scatter)).split("\n\n")
 
-    assert frames[1].splitlines()[1:] == ["desk · pid 41 · no answer", "look at 41"]
+    state, note = frames[1].splitlines()[1:]
+    assert state == f"desk · pid {os.getpid()} · no answer"
+    assert note.startswith("desk answers as many as it can")
     assert "running" in frames[2]
 
 
-def test_an_app_that_never_was_is_an_error_and_no_watch(looks: Callable[..., None]) -> None:
-    looks(AppNotRunning("desk"))
-
+async def test_an_app_that_never_was_is_an_error_and_no_watch() -> None:
     with pytest.raises(AppNotRunning):
-        watched()
+        await lines()
 
 
-def test_a_watch_of_all_apps_tells_which_ended_and_goes_on(
-    looks: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    frames: Iterator[list[dict[str, Any]]] = iter([[], [running()], []])
+async def test_a_watch_of_all_apps_tells_which_ended_and_goes_on(desk: Desk) -> None:
+    written = await lines(desk.open, desk.end, desk.nothing, app=None, as_json=True)
 
-    def all_seen() -> list[dict[str, Any]]:
-        found = next(frames, None)
-        if found is None:
-            raise KeyboardInterrupt
-        return found
-
-    monkeypatch.setattr(cli_calls, "all_seen", all_seen)
-
-    none, one, ended = map(json.loads, watched(app=None, as_json=True).splitlines())
-
+    none, one, ended = map(json.loads, written.splitlines())
     assert none == []
     assert [each["state"] for each in one] == ["running"]
     assert [(each["app"], each["state"]) for each in ended] == [("desk", "ended")]
 
 
-def test_on_a_terminal_the_last_frame_stays(looks: Callable[..., None]) -> None:
-    looks(running(), AppNotRunning("desk"))
+async def test_on_a_terminal_the_last_frame_stays(desk: Desk) -> None:
+    await desk.open()
     to = io.StringIO()
 
     with Live(console=Console(file=to, force_terminal=True, width=100), auto_refresh=False) as live:
-        watch("desk", LiveScreen(live, one_app=True), wait=lambda _: None)
+        await watched(LiveScreen(live, one_app=True), "desk", desk.end)
 
     shown = to.getvalue()
     assert "Ctrl-C ends this view" in shown

@@ -13,16 +13,14 @@ import pytest_asyncio
 
 from regrow import AskFailed, Killed, Running
 from regrow.cluster.app import EngineName
-from regrow.runtime import Down, NoProc
+from regrow.runtime import Down
 from tests.integration.apps import victims
 from tests.integration.apps.victims import (
     BOUND,
-    Crash,
     Downs,
     Hold,
     Note,
     Notes,
-    Pair,
     Pid,
     Spawn,
     Watch,
@@ -30,7 +28,7 @@ from tests.integration.apps.victims import (
 from tests.integration.belongings import Process, alive, app_processes, send
 from tests.integration.conftest import Start, nothing_left
 from tests.integration.killing import asked, back, kill
-from tests.integration.lives import dead_letters, lives, node_of, restarted
+from tests.integration.lives import dead_letters, lives, node_of
 from tests.integration.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.asyncio(loop_scope="module")]
@@ -88,63 +86,6 @@ async def test_what_never_ran_runs_in_the_next_life_and_what_may_have_run_is_a_d
 
     assert await clerk.ask(Notes()) == tuple(range(BOUND, 4 * BOUND))
     assert await dead_letters(running, "host_lost") == lost_before + BOUND
-
-
-async def test_a_monitor_in_another_process_gets_down_with_killed(running: Running) -> None:
-    number = await running.ref("watcher").ask(Watch(of="victims/clerk"))
-
-    await kill(running, "victims/clerk")
-
-    down = await until(lambda: _down(running, number), "the Down")
-    assert (down.actor, down.reason.kind) == ("victims/clerk", "killed")
-    assert await running.ref("clerk").ask(Pid()) > 0  # it comes after the name is free, so that it may be used again
-
-
-async def test_a_link_across_processes_takes_the_other_side_along(running: Running) -> None:
-    before = await lives(running)
-    await running.ref("watcher").tell(Pair(to="victims/clerk"))
-    await running.ref("watcher").ask(Watch(of="victims/clerk"))
-
-    await kill(running, "victims/clerk")
-
-    after = await until(lambda: restarted(running, before, "watcher"), "the watcher has a new life")
-    assert after["victims/clerk"] > before["victims/clerk"]
-
-
-async def test_the_crash_of_a_linked_agent_elsewhere_is_a_crash_here(running: Running) -> None:
-    before = await lives(running)
-    await running.ref("watcher").tell(Pair(to="victims/clerk"))
-    await running.ref("watcher").ask(Watch(of="victims/clerk"))
-
-    await running.ref("clerk").tell(Crash())
-
-    await until(lambda: restarted(running, before, "watcher"), "the watcher has a new life")
-    assert "crashed on demand" in (await node_of(running, "victims/watcher")).last_reason
-
-
-async def test_a_ref_of_a_life_that_died_with_its_process_fails_at_once(running: Running) -> None:
-    kid = await running.ref("clerk").ask(Spawn(name="kid"))
-    assert await kid.ask(Pid()) == await running.ref("clerk").ask(Pid())
-
-    await kill(running, "victims/clerk")
-    await back(running.ref("clerk"))
-    namesake = await running.ref("clerk").ask(Spawn(name="kid"))
-
-    with pytest.raises(AskFailed) as failed:
-        await kid.ask(Pid(), timeout_s=20)
-    assert failed.value.reason == NoProc()
-    assert await namesake.ask(Pid()) > 0
-
-
-async def test_a_killed_pool_host_brings_all_its_agents_back(running: Running) -> None:
-    ids = [f"victims/neighbour{n}" for n in range(4)]
-    before = await lives(running)
-
-    await kill(running, ids[0])
-
-    after = await until(lambda: restarted(running, before, "neighbour3"), "the last one is back")
-    assert all(after[id] > before[id] for id in ids)
-    assert len({await running.ref(id).ask(Pid()) for id in ids}) == 1
 
 
 async def test_a_killed_spare_is_replaced_and_a_kill_in_the_meantime_is_survived(running: Running, root: Path) -> None:

@@ -11,13 +11,18 @@ import pytest
 
 from regrow.runtime.cell import State
 from regrow.runtime.errors import AskCycle, AskFailed, AskTimeout, CallingSelf, NotAllowed, OutOfBudget, Refused
-from regrow.runtime.lifecycle import Crashed
+from regrow.runtime.lifecycle import Crashed, Shutdown
+from regrow.runtime.mailbox import MESSAGES_IN_A_ROW
 from regrow.runtime.message import Message, Request
 from regrow.runtime.testing import pass_time, virtual
 from tests.runtime.scripted import Boom, Echo, Hang, Note, Process, Scripted, for_ever, settle
 
 if TYPE_CHECKING:
     from regrow.runtime.context import CellContext
+
+
+MANY = 100
+"""More than are handled in a row."""
 
 
 class Both(Request[str]):
@@ -56,6 +61,66 @@ async def test_one_message_at_a_time_and_no_interleaving_at_await() -> None:
     await pass_time(10.0)
 
     assert log.lines == ["begin 0", "end 0", "begin 1", "end 1", "begin 2", "end 2"]
+
+
+@virtual
+async def test_an_actor_with_many_messages_whose_handler_never_waits_lets_others_come_between() -> None:
+    process, log = Process(), Log()
+
+    async def handle(message: Note, ctx: CellContext) -> None:
+        log(f"{message.n}")
+
+    clerk, other = await process.start("clerk", handle), await process.start("other", handle)
+    for n in range(MANY):
+        clerk.tell_nowait(Note(n=n))
+    other.tell_nowait(Note(n=-1))
+    await pass_time(1.0)
+
+    assert len(log.lines) == MANY + 1
+    assert log.lines.index("-1") == MESSAGES_IN_A_ROW
+
+
+@virtual
+async def test_a_stop_is_seen_between_messages_whose_handler_never_waits_and_the_next_life_has_the_rest() -> None:
+    process, log = Process(), Log()
+
+    async def handle(message: Note, ctx: CellContext) -> None:
+        log(f"{message.n}")
+        if message.n == 0:  # it comes while these are handled, as one from another process does
+            asyncio.get_running_loop().call_soon(process.cell("clerk").stop, Shutdown(), 10.0)
+
+    clerk = await process.start("clerk", handle)
+    for n in range(MANY):
+        clerk.tell_nowait(Note(n=n))
+    await pass_time(1.0)
+    before = len(log.lines)
+    await process.start("clerk", handle)
+    await pass_time(1.0)
+
+    assert before == MESSAGES_IN_A_ROW
+    assert log.lines == [str(n) for n in range(MANY)]
+
+
+@virtual
+async def test_a_kill_between_messages_ends_the_life_and_the_next_one_has_the_rest() -> None:
+    process, log = Process(), Log()
+
+    async def handle(message: Note, ctx: CellContext) -> None:
+        log(f"{message.n}")
+        if message.n == 0:
+            asyncio.get_running_loop().call_soon(process.cell("clerk").kill)
+
+    clerk = await process.start("clerk", handle)
+    for n in range(MANY):
+        clerk.tell_nowait(Note(n=n))
+    await pass_time(1.0)
+    before = len(log.lines)
+    await process.start("clerk", handle)
+    await pass_time(1.0)
+
+    assert before == MESSAGES_IN_A_ROW
+    assert log.lines == [str(n) for n in range(MANY)]
+    assert process.dead == {}
 
 
 @virtual

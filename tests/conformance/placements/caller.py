@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from regrow import ActorRef, Context, Message, Request, on
-from regrow.runtime import AskCycle, NoReply, RegrowError, ReplySlot
+from regrow.runtime import AskCycle, NoReply, RegrowError, ReplySlot, Stashed
 from tests.conformance.placements.player import Note, Player, look_again, told
 
 
@@ -17,6 +17,10 @@ class AskMany(Request[tuple[str, ...]]):
     within_s: float
 
 
+class Knock(Request[str]):
+    """Is answered at once, or set aside while the caller is shut."""
+
+
 class Delegate(Request[str]):
     """The caller leaves the answer to another agent, and serves the next message."""
 
@@ -24,7 +28,7 @@ class Delegate(Request[str]):
 
 
 class Answer(Message):
-    """Whoever gets it answers in the caller's place."""
+    """Whoever gets it answers in the caller's place, and once more than anybody waits for."""
 
     slot: ReplySlot[str]
 
@@ -42,7 +46,7 @@ class DelegateAndKeep(Request[str]):
 
 
 class Shut(Message):
-    """From here on notes are set aside."""
+    """From here on notes and those who knock are set aside."""
 
 
 class Open(Message):
@@ -86,6 +90,7 @@ class Caller(Player):
     @on
     async def answer(self, message: Answer, ctx: Context) -> None:
         message.slot.reply(f"from {ctx.id}")
+        message.slot.reply("and again")
 
     @on
     async def keep(self, message: Keep, ctx: Context) -> None:
@@ -107,6 +112,10 @@ class Caller(Player):
             ctx.stash()
         else:
             self.sees(ctx, message.text)
+
+    @on
+    async def knock(self, message: Knock, ctx: Context) -> str | Stashed:
+        return ctx.stash() if self.shut else "in"
 
     @on
     async def meet(self, message: Meet, ctx: Context) -> str:

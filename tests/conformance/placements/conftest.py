@@ -15,8 +15,20 @@ from tests.conformance.placements.stage import Placement, Stage, Stages
 from tests.integration.belongings import app_processes
 from tests.integration.waiting import until_none
 
+HERE = Path(__file__).parent
+
+RAYLET_DEATHS = "test_raylet_deaths"
+
 LEFT_S = 20.0
 """How long what was killed may take to vanish from the process list of a busy machine."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts what kills a raylet last: it leaves no stage behind, and the next test would wait for another one."""
+    ours = [place for place, item in enumerate(items) if item.path.is_relative_to(HERE)]
+    in_order = sorted((items[place] for place in ours), key=lambda item: item.path.stem == RAYLET_DEATHS)
+    for place, item in zip(ours, in_order, strict=True):
+        items[place] = item
 
 
 @pytest.fixture(scope="package")
@@ -46,6 +58,20 @@ def placement(request: pytest.FixtureRequest) -> Placement:
     """Each placement in turn; all tests of one run before the next begins."""
     value: Placement = request.param
     return value
+
+
+@pytest.fixture
+def processes(placement: Placement) -> None:
+    """The test needs a process beside its own."""
+    if not placement.on_ray:
+        pytest.skip("inline the whole app is this one process: its death is the end of the test itself")
+
+
+@pytest.fixture
+def bystanders(processes: None, placement: Placement) -> None:
+    """The test needs agents that survive the death of another's process."""
+    if not placement.apart:
+        pytest.skip("all agents share one process, so none is left who could be told of its death")
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")

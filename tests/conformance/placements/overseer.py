@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from regrow import ActorRef, Context, Request, on
 from regrow.runtime import RegrowError
-from tests.conformance.placements.player import Player, told
+from tests.conformance.placements.player import Part, Player, told
 
 
 class StartOne(Request[str]):
-    """Has one more child started; the reply is its id, or why there is none."""
+    """Has one more child started, with that word in its config if there is one; the reply is its id or a failure."""
 
     by: ActorRef
+    word: str = ""
 
 
 class StopOne(Request[str]):
@@ -29,7 +30,8 @@ class Overseer(Player):
     @on
     async def start_one(self, message: StartOne, ctx: Context) -> str:
         try:
-            return (await ctx.start_child(message.by)).id
+            config = Part(record=self.config.record, word=message.word) if message.word else None
+            return (await ctx.start_child(message.by, config=config)).id
         except RegrowError as error:
             return told(error)
 

@@ -11,6 +11,7 @@ import json
 import os
 import tempfile
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,10 +30,12 @@ LOOK_S = 0.005
 
 
 class Part(Message):
-    """What a player is besides. `clings`: it does not let go when it is stopped."""
+    """What a player is besides. `clings`: it does not let go when it is stopped; `fails`: it never starts."""
 
     record: str
     clings: bool = False
+    fails: bool = False
+    word: str = ""
 
 
 class Note(Message):
@@ -65,6 +68,10 @@ class Pid(Request[int]):
     pass
 
 
+class Word(Request[str]):
+    """Asks for the word that is part of the player's config."""
+
+
 class Hold(Request[str]):
     """Is never answered."""
 
@@ -75,7 +82,7 @@ class Gate(Request[str]):
     file: str
 
 
-class Block(Message):
+class Block(Request[str]):
     """Takes the whole process and gives nobody a turn until the file is there."""
 
     file: str
@@ -185,8 +192,11 @@ class NotToday(Refused):
 
 
 def write(record: str, who: str, life: int, text: str) -> None:
-    """One line more in the record; a single small append, so lines of several processes never mix."""
-    line = json.dumps([who.partition("/")[2], life, text]) + "\n"
+    """One line more in the record; a single small append, so lines of several processes never mix.
+
+    All processes of a machine have one monotonic clock, so the times of the lines can be compared.
+    """
+    line = json.dumps([who.partition("/")[2], life, text, time.monotonic()]) + "\n"
     with Path(record).open("ab", buffering=0) as file:
         file.write(line.encode())
 
@@ -214,7 +224,9 @@ class Player(Agent):
         write(self.config.record, ctx.id, ctx.incarnation, text)
 
     async def started(self, ctx: Context) -> None:
-        """Fails as often as a file says that is named for the player, and asks whom one says that is for its parent."""
+        """Fails if its part or a file named for it says so, and asks whom one says that is for its parent."""
+        if self.config.fails:
+            raise ValueError("told to fail")
         fails = Path(f"{self.config.record}.{ctx.id.replace('/', '.')}.fails")
         left = int(fails.read_text()) if fails.exists() else 0
         if left:
@@ -270,6 +282,10 @@ class Player(Agent):
         return os.getpid()
 
     @on
+    async def word(self, message: Word) -> str:
+        return self.config.word
+
+    @on
     async def hold(self, message: Hold, ctx: Context) -> str:
         self.sees(ctx, "holds")
         await asyncio.Event().wait()
@@ -284,10 +300,11 @@ class Player(Agent):
         return "open"
 
     @on
-    async def block(self, message: Block, ctx: Context) -> None:
+    async def block(self, message: Block, ctx: Context) -> str:
         self.sees(ctx, "blocks")
         while not Path(message.file).exists():
             threading.Event().wait(LOOK_S)
+        return "free"
 
     @on
     async def send(self, message: Send, ctx: Context) -> None:

@@ -47,11 +47,12 @@ class Placement(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the record: somebody in some life of it saw something."""
+    """One line of the record: somebody in some life of it saw something, at a time of the machine's monotonic clock."""
 
     who: str
     life: int
     text: str
+    at_s: float
 
 
 class Record:
@@ -72,14 +73,19 @@ class Record:
 
     def begin(self) -> None:
         """From here on what was seen before counts as not seen."""
-        self._begin = RECORD.stat().st_size
+        self._begin += len(self._whole_lines())
 
     def lines(self, *who: str) -> list[Line]:
         """What these have seen since the beginning; of everybody if nobody is named."""
+        found = [Line(*json.loads(line)) for line in self._whole_lines().splitlines()]
+        return [line for line in found if not who or line.who in who]
+
+    def _whole_lines(self) -> bytes:
+        """What was written since the beginning, without a last line that is only half there: somebody writes it now."""
         with RECORD.open("rb") as file:
             file.seek(self._begin)
-            found = [Line(*json.loads(line)) for line in file.read().splitlines()]
-        return [line for line in found if not who or line.who in who]
+            written = file.read()
+        return written[: written.rfind(b"\n") + 1]
 
     def seen(self, who: str) -> list[str]:
         """What one has seen, in order."""
@@ -157,6 +163,11 @@ class Stage:
         """What the tree says of an agent or supervisor, empty when it does not know it."""
         nodes = [node for tree in await self.running.tree() for _, node in tree.walk()]
         return next((node.state for node in nodes if node.id == f"stage/{id}"), "")
+
+    async def mailbox(self, id: str) -> int:
+        """How many messages wait at an agent."""
+        nodes = [node for tree in await self.running.tree() for _, node in tree.walk()]
+        return next((node.mailbox for node in nodes if node.id == f"stage/{id}"), 0)
 
     async def until_seen(self, who: str, text: str, times: int = 1) -> list[str]:
         """Everything that one has seen, once this is part of it so many times."""

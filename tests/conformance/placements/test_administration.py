@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
+from regrow import Refused
 from regrow.runtime import AskFailed
-from regrow.supervisors import ChildRunning
+from regrow.supervisors import ChildRunning, NoSuchChild
 from tests.conformance.placements.player import OFTEN, Crash, Finish, Here, Life, Note, Watch
 from tests.conformance.placements.stage import Stage
 from tests.integration.waiting import until
@@ -70,6 +71,33 @@ async def test_stopping_a_child_that_fails_to_start_takes_its_retry_back(stage: 
     assert "start fails" not in stage.record.seen("types/permanent")
     await stage.running.restart_child(permanent)
     assert await permanent.ask(Life())
+
+
+async def test_who_waits_for_a_child_that_fails_to_start_stays_down_with_it_when_it_is_stopped(stage: Stage) -> None:
+    a, b, c = await stage.fresh_group("rest", "a", "b", "c")
+    stage.record.fails("rest/b", OFTEN)
+    await a.tell(Crash())
+    await stage.until_seen("rest/b", "start fails")
+
+    await stage.running.stop_child(b)
+    stage.record.fails("rest/b", 0)
+
+    assert [await stage.state(f"rest/{id}") for id in "abc"] == ["running", "stopped", "waiting"]
+    await stage.running.restart_child(c)
+    assert await c.ask(Here()) == "here"
+    assert await stage.state("rest/b") == "stopped"
+
+
+async def test_a_child_that_is_not_there_is_refused_with_those_that_are(stage: Stage) -> None:
+    with pytest.raises(NoSuchChild, match="its children are: a, b, c"):
+        await stage.running.stop_child("stage/rest/nobody")
+
+
+async def test_who_takes_an_agent_for_a_supervisor_is_told_what_it_is(stage: Stage) -> None:
+    await stage.fresh("bob")
+
+    with pytest.raises(Refused, match=r"stage/bob \(Player\) is no supervisor"):
+        await stage.running.which_children("stage/bob")
 
 
 async def test_temporary_bystanders_are_removed_and_finished_ones_start_again(stage: Stage) -> None:

@@ -129,6 +129,19 @@ async def test_a_link_takes_the_other_side_along_with_the_same_reason(stage: Sta
     assert await ann.ask(Life()) > before
 
 
+async def test_a_link_is_symmetric(stage: Stage) -> None:
+    ann, bob, amy = await stage.fresh("ann", "bob", "amy")
+    await ann.tell(Link(to=bob))
+    await amy.ask(Watch(of=bob))
+    before = await bob.ask(Life())
+    await ann.ask(Life())
+
+    await ann.tell(Crash())
+
+    assert await stage.until_seen("amy", "down bob crashed") == ["down bob crashed"]
+    assert await bob.ask(Life()) > before
+
+
 async def test_a_kill_reaches_linked_agents_as_killed_and_goes_on_through_chains(stage: Stage) -> None:
     ann, bob, amy = await stage.fresh("ann", "bob", "amy")
     await amy.tell(Trap())

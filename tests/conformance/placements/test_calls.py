@@ -7,16 +7,19 @@ import asyncio
 import pytest
 
 from regrow import AskFailed
+from regrow.runtime import NoReply, Replied
 from tests.conformance.placements.caller import (
     AskMany,
     Delegate,
     DelegateAndKeep,
+    Knock,
     Meet,
     Open,
     Shut,
 )
 from tests.conformance.placements.player import Crash, Gate, Life, Note, Refuse
 from tests.conformance.placements.stage import Stage
+from tests.integration.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 
@@ -36,6 +39,8 @@ async def test_what_came_of_each_of_many_asks_is_told_in_their_order_under_one_d
     assert told == ("AskTimeout", "AskFailed noproc", "open")
     assert refused == ("NotToday", "NotToday")
     assert crashed == ("AskFailed crashed",)
+    from_outside = await stage.running.ask_all([stage.ref("nobody"), amy], Gate(file=str(opened)), timeout_s=60.0)
+    assert [type(outcome) for outcome in from_outside] == [NoReply, Replied]
     assert not closed.exists()
     gate.touch()
     await waiting
@@ -43,21 +48,31 @@ async def test_what_came_of_each_of_many_asks_is_told_in_their_order_under_one_d
 
 async def test_another_agent_answers_in_ones_place(stage: Stage) -> None:
     cal, cob = await stage.fresh("cal", "cob")
+    late = await stage.dead_letters("late_reply")
 
     assert await cal.ask(Delegate(to=cob)) == "from stage/cob"
 
+    async def counted() -> bool:
+        return await stage.dead_letters("late_reply") == late + 1
 
-async def test_who_owes_a_reply_and_dies_fails_its_asker_at_once(stage: Stage) -> None:
+    await until(counted, "the second answer is a dead letter")
+
+
+@pytest.mark.parametrize("kind", ["crashed", "killed"])
+async def test_who_owes_a_reply_and_dies_fails_its_asker_at_once(stage: Stage, kind: str) -> None:
     cal, cob = await stage.fresh("cal", "cob")
     asking = asyncio.create_task(cal.ask(DelegateAndKeep(to=cob), timeout_s=600.0))
     await stage.until_seen("cob", "keeps")
     await cal.ask(Life())
 
-    await cal.stop(grace_s=0)
+    if kind == "crashed":
+        await cal.tell(Crash())
+    else:
+        await cal.stop(grace_s=0)
 
     with pytest.raises(AskFailed) as failed:
         await asking
-    assert failed.value.reason.kind == "killed"
+    assert failed.value.reason.kind == kind
 
 
 async def test_agents_that_block_each_other_are_found_and_one_of_them_is_told(stage: Stage) -> None:
@@ -99,3 +114,14 @@ async def test_what_was_set_aside_outlives_a_crash_in_its_order(stage: Stage) ->
     await cob.tell(Note(text="last"))
 
     assert await stage.until_seen("cob", "last") == ["started", "0", "1", "2", "last"]
+
+
+async def test_an_ask_that_was_set_aside_is_answered_by_the_next_life(stage: Stage) -> None:
+    (cob,) = await stage.fresh("cob")
+    await cob.tell(Shut())
+    asks = [asyncio.create_task(cob.ask(Knock(), timeout_s=60.0)) for _ in range(3)]
+    await asyncio.sleep(0)  # they are sent before what follows
+
+    await cob.tell(Crash())
+
+    assert await asyncio.gather(*asks) == ["in"] * 3

@@ -1,4 +1,4 @@
-"""Children that are started while their supervisor runs (SEMANTICS 2)."""
+"""Children that are started while their supervisor runs, by agents and from outside (SEMANTICS 2)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import asyncio
 import pytest
 
 from regrow import AskFailed
-from regrow.runtime import ActorRef, NoProc
+from regrow.runtime import ActorRef, Crashed, InvalidMessage, NoProc
+from regrow.supervisors import DynamicChild, FailedToStartChild, MaxChildren
 from tests.conformance.placements.overseer import Children, StartOne, StopOne
-from tests.conformance.placements.player import Crash, Life, Note
+from tests.conformance.placements.player import Crash, Life, Note, Watch, Word
 from tests.conformance.placements.stage import Stage
-from tests.conformance.placements.troupe import MOST_SESSIONS
+from tests.conformance.placements.troupe import CLINGING, MOST_SESSIONS, PART, SHARED_S
 from tests.integration.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
@@ -24,15 +25,19 @@ async def test_a_dynamic_supervisor_takes_so_many_children_and_no_more(stage: St
     refused = await eve.ask(StartOne(by=sessions))
 
     assert refused.startswith("MaxChildren: ")
+    with pytest.raises(MaxChildren, match=f"stage/sessions has {MOST_SESSIONS} children"):
+        await stage.running.start_child(sessions)
+    counts = await stage.running.count_children(sessions)
+    assert (counts.specs, counts.active, counts.workers) == (1, MOST_SESSIONS, MOST_SESSIONS)
     assert len(set(ids)) == MOST_SESSIONS
     lives = await asyncio.gather(*(stage.running.ref(id).ask(Life()) for id in ids))
     assert list(lives) == sorted(lives)
     assert await eve.ask(Children(of=sessions)) == tuple(f"{id.partition('/')[2]} running" for id in ids)
 
 
-async def test_a_dynamic_child_that_crashes_is_started_again_with_its_mailbox(stage: Stage) -> None:
+async def test_a_dynamic_child_that_crashes_is_started_again_with_its_config_and_mailbox(stage: Stage) -> None:
     eve, sessions = await opened(stage)
-    id = await eve.ask(StartOne(by=sessions))
+    id = await eve.ask(StartOne(by=sessions, word="again"))
     child = stage.running.ref(id)
     before = await child.ask(Life())
 
@@ -41,6 +46,52 @@ async def test_a_dynamic_child_that_crashes_is_started_again_with_its_mailbox(st
 
     await stage.until_seen(child.id.partition("/")[2], "for its next life")
     assert await child.ask(Life()) > before
+    assert await child.ask(Word()) == "again"
+
+
+async def test_a_dynamic_child_has_a_config_of_its_own_or_that_of_the_spec(stage: Stage) -> None:
+    eve, sessions = await opened(stage)
+
+    id = await eve.ask(StartOne(by=sessions, word="hello"))
+    of_an_agent = stage.running.ref(id)
+    from_outside = await stage.running.start_child(sessions, config=PART.model_copy(update={"word": "good day"}))
+    shared = await stage.running.start_child(sessions)
+
+    assert [await ref.ask(Word()) for ref in (of_an_agent, from_outside, shared)] == ["hello", "good day", ""]
+    rows = await stage.running.which_children(sessions)
+    assert [row.actor for row in rows] == [of_an_agent.id, from_outside.id, shared.id]
+
+
+async def test_a_dynamic_child_that_fails_to_start_says_why_and_nothing_is_left_of_it(stage: Stage) -> None:
+    _, sessions = await opened(stage)
+
+    with pytest.raises(FailedToStartChild) as failed:
+        await stage.running.start_child(sessions, config=PART.model_copy(update={"fails": True}))
+
+    cause = failed.value.root_cause
+    assert isinstance(cause, Crashed)
+    assert (cause.type_name, cause.message) == ("ValueError", "told to fail")
+    assert "player.py" in cause.traceback
+    assert await stage.running.which_children(sessions) == ()
+
+
+async def test_a_config_of_another_class_is_refused_and_one_that_can_not_travel_too(stage: Stage) -> None:
+    _, sessions = await opened(stage)
+
+    with pytest.raises(FailedToStartChild, match="declares config: Part"):
+        await stage.running.start_child(sessions, config="a text")
+    with pytest.raises(InvalidMessage):
+        await stage.running.start_child(sessions, config=object())
+
+    assert await stage.running.which_children(sessions) == ()
+
+
+async def test_a_dynamic_child_can_not_be_started_again_by_order(stage: Stage) -> None:
+    _, sessions = await opened(stage)
+    child = await stage.running.start_child(sessions)
+
+    with pytest.raises(DynamicChild):
+        await stage.running.restart_child(child)
 
 
 async def test_a_dynamic_child_that_is_stopped_is_gone_and_leaves_room(stage: Stage) -> None:
@@ -85,6 +136,27 @@ async def test_dynamic_children_do_not_come_back_with_their_supervisor(stage: St
     assert await eve.ask(Children(of=sessions)) == ()
     with pytest.raises(AskFailed):
         await child.ask(Life(), timeout_s=600.0)
+
+
+async def test_dynamic_children_are_stopped_at_once_with_one_deadline_for_all(stage: Stage) -> None:
+    (ann,) = await stage.fresh("ann")
+    await stage.fresh_group("pool")
+    pool = stage.ref("pool")
+    clinging = [await stage.running.start_child(pool, config=CLINGING) for _ in range(4)]
+    obeying = [await stage.running.start_child(pool) for _ in range(2)]
+    names = {ref: ref.id.partition("/")[2] for ref in (*clinging, *obeying)}
+    for ref in names:
+        await ann.ask(Watch(of=ref))
+
+    await pool.stop(grace_s=None)
+
+    for ref, name in names.items():
+        await stage.until_seen("ann", f"down {name} {'killed' if ref in clinging else 'shutdown'}")
+    stops = [line.at_s for line in stage.record.lines(*names.values()) if line.text == "stopping"]
+    kills = [line.at_s for line in stage.record.lines("ann") if line.text.endswith(" killed")]
+    assert len(stops) == len(names)
+    assert max(stops) < min(kills), "all were told to stop before the deadline of any was over"
+    assert max(kills) - min(stops) < (len(clinging) - 1) * SHARED_S, "one deadline, and not one for each"
 
 
 async def opened(stage: Stage) -> tuple[ActorRef, ActorRef]:

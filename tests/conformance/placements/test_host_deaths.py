@@ -8,28 +8,15 @@ import signal
 import pytest
 
 from regrow import AskFailed, AskTimeout
-from tests.conformance.placements.player import Block, Crash, Life, Link, Note, Pid, Send, Spawn, Trap, Watch
-from tests.conformance.placements.stage import Placement, Stage
+from tests.conformance.placements.player import Crash, Life, Link, Note, Pid, Send, Spawn, Trap, Watch, Word
+from tests.conformance.placements.stage import Stage
+from tests.conformance.placements.troupe import PART
 from tests.integration.belongings import alive
 from tests.integration.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 
 SOON_S = 0.3
-
-
-@pytest.fixture
-def processes(placement: Placement) -> None:
-    """The test needs a process beside its own."""
-    if not placement.on_ray:
-        pytest.skip("inline the whole app is this one process: its death is the end of the test itself")
-
-
-@pytest.fixture
-def bystanders(processes: None, placement: Placement) -> None:
-    """The test needs agents that survive the death of another's process."""
-    if not placement.apart:
-        pytest.skip("all agents share one process, so none is left who could be told of its death")
 
 
 @pytest.mark.usefixtures("processes")
@@ -162,17 +149,22 @@ async def test_a_stopped_process_is_killed_at_the_limit_and_dead_before_the_next
     assert await alone.ask(Pid()) != pid
 
 
-@pytest.mark.usefixtures("bystanders")
-async def test_an_agent_that_blocks_its_process_is_killed_at_the_limit(stage: Stage) -> None:
-    trigger, alone = await stage.fresh_group("pair", "trigger", "alone")
-    pid = await alone.ask(Pid())
-    alone.tell_nowait(Block(file=str(stage.record.file())))  # a process that blocks can not say that it has taken it
-    await stage.until_seen("pair/alone", "blocks")
+@pytest.mark.usefixtures("processes")
+async def test_dynamic_children_share_a_process_and_come_back_together_when_it_is_killed(stage: Stage) -> None:
+    await stage.fresh_group("pool")
+    children = [
+        await stage.running.start_child("pool", config=PART.model_copy(update={"word": str(n)})) for n in range(5)
+    ]
+    (pid,) = {await child.ask(Pid()) for child in children}
 
-    await trigger.tell(Crash())
+    os.kill(pid, signal.SIGKILL)
 
-    await stage.until_seen("pair/alone", "started")
-    assert not alive(pid)
+    async def all_restarted() -> bool:
+        return all(row.restarts == 1 and row.state == "running" for row in await stage.running.which_children("pool"))
+
+    await until(all_restarted, "all are back")
+    assert [await child.ask(Word()) for child in children] == [str(n) for n in range(5)]
+    assert pid not in {await child.ask(Pid()) for child in children}
 
 
 async def _kill(stage: Stage) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from regrow import App, Dedicated, DynamicSupervisor, Packed, Supervisor, child
 from regrow.runtime import Overflow, Placement
-from regrow.supervisors import ChildSpec
+from regrow.supervisors import Backoff, ChildSpec
 from tests.conformance.placements.caller import Caller
 from tests.conformance.placements.overseer import Overseer
 from tests.conformance.placements.player import OFTEN, RECORD, Part, Player
@@ -20,15 +20,31 @@ MOST_SESSIONS = 3
 WINDOW_S = 0.5
 """The time within which one restart is allowed in the group `window`."""
 
+BACKOFF = Backoff(first_s=0.05, max_s=0.2)
+"""How long the restarts in the group `patient` wait."""
+
+SHARED_S = 0.6
+"""How long the children of the dynamic supervisor `pool` may take to stop, all together."""
+
+ALONE_GRACE_S = 1.0
+"""How long the one that is alone in its process may take to stop."""
+
+QUEUE = 10_000
+"""The mailbox of the busy one, in messages."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Where the agents of an app are: who watches, who is watched, whose process is killed, who is alone."""
+    """Where the agents of an app are: who watches, who is watched, whose process is killed, who is alone.
+
+    `pool` is of children that are started while the app runs; None leaves it to their supervisor.
+    """
 
     near: Placement
     far: Placement
     brittle: Placement
     lonely: Placement
+    pool: Placement | None
 
 
 PART = Part(record=str(RECORD))
@@ -68,6 +84,16 @@ def _groups(at: Places) -> list[ChildSpec]:
             ),
             id="sessions",
         ),
+        child(
+            DynamicSupervisor(
+                child(Player, placement=at.pool, config=PART, shutdown_s=SHARED_S), max_restarts=OFTEN, max_children=10
+            ),
+            id="pool",
+        ),
+        child(
+            Supervisor(children=[player("one", far), player("other", far)], max_restarts=OFTEN, backoff=BACKOFF),
+            id="patient",
+        ),
         child(Supervisor(auto_shutdown="any_significant", children=auto), id="auto"),
         child(Supervisor(auto_shutdown="all_significant", children=each), id="each"),
         child(Supervisor(strategy="one_for_all", children=mixed, max_restarts=OFTEN), id="mixed"),
@@ -76,7 +102,7 @@ def _groups(at: Places) -> list[ChildSpec]:
             Supervisor(
                 strategy="one_for_all",
                 max_restarts=OFTEN,
-                children=[player("trigger", near), player("alone", at.lonely, shutdown_s=1.0)],
+                children=[player("trigger", near), player("alone", at.lonely, shutdown_s=ALONE_GRACE_S)],
             ),
             id="pair",
         ),
@@ -88,6 +114,7 @@ def _singles(at: Places) -> list[ChildSpec]:
     places = {"ann": at.near, "amy": at.near, "bob": at.far, "ben": at.far, "pip": at.brittle}
     return [
         *(child(Player, id=id, placement=place, config=PART) for id, place in places.items()),
+        child(Player, id="busy", placement=at.far, config=PART, mailbox=QUEUE),
         child(Overseer, id="eve", placement=at.near, config=PART),
         child(Caller, id="cal", placement=at.near, config=PART),
         child(Caller, id="cob", placement=at.far, config=PART),
@@ -103,8 +130,8 @@ def _app(at: Places) -> Supervisor:  # type: ignore[valid-type]
 
 
 HOME = Packed("home")
-TOGETHER = Places(near=HOME, far=HOME, brittle=HOME, lonely=HOME)
-APART = Places(near=Packed("near"), far=Packed("far"), brittle=Packed("brittle"), lonely=Dedicated())
+TOGETHER = Places(near=HOME, far=HOME, brittle=HOME, lonely=HOME, pool=HOME)
+APART = Places(near=Packed("near"), far=Packed("far"), brittle=Packed("brittle"), lonely=Dedicated(), pool=None)
 
 together = App("stage", _app(TOGETHER))
 apart = App("stage", _app(APART))

@@ -5,14 +5,8 @@ from __future__ import annotations
 from regrow import Agent, App, Context, Packed, Supervisor, child
 from tests.integration.apps.victims import Notes, Victim
 
-QUEUE = 10_000
-"""The mailbox of the busy one, in messages."""
-
 BAD_MOOD, GOOD_MOOD = 13, 7
 """The notes that keep the moody one from starting, or do not."""
-
-BLOCKED_GRACE_S = 1.0
-"""How long the blocked one is given to stop."""
 
 
 class Moody(Agent):
@@ -39,19 +33,6 @@ app = App(
             child(Supervisor(children=[child(Victim, id="inside")]), id="inner"),
             child(Moody, id="moody", placement=POOL),
             child(Victim, id="once", restart="temporary"),
-        ],
-    ),
-)
-
-lane = App(
-    "lane",
-    Supervisor(
-        max_restarts=100,
-        within_s=1.0,
-        children=[
-            child(Victim, id="busy", mailbox=QUEUE),
-            child(Victim, id="full"),
-            child(Victim, id="blocked", shutdown_s=BLOCKED_GRACE_S),
         ],
     ),
 )

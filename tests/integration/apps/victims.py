@@ -42,12 +42,6 @@ class Crash(Message):
     pass
 
 
-class Pair(Message):
-    """Links the receiver with another agent."""
-
-    to: str
-
-
 class Watch(Request[int]):
     of: str
 
@@ -96,10 +90,6 @@ class Victim(Agent):
         raise RuntimeError("crashed on demand")
 
     @on
-    async def pair(self, message: Pair, ctx: Context) -> None:
-        ctx.link(message.to)
-
-    @on
     async def watch(self, request: Watch, ctx: Context) -> int:
         number = ctx.monitor(request.of)
         await ctx.ask(request.of, Pid())  # behind the monitor, so that it stands when this returns
@@ -128,7 +118,6 @@ app = App(
         children=[
             child(Victim, id="clerk", mailbox=BOUND),
             child(Victim, id="watcher"),
-            *(child(Victim, id=f"neighbour{n}", placement=POOL) for n in range(4)),
         ],
     ),
 )
