@@ -28,13 +28,13 @@ class Script:
     more: tuple[str, ...]
 
     def framed(self, keys: Sequence[bytes], payload: bytes) -> bytes:
-        """The call in Redis' protocol; redis-py would take longer to write it than Redis to run it."""
-        parts = [b"*%d\r\n$7\r\nEVALSHA\r\n" % (len(keys) + 4), *map(_bulk, (self.sha.encode(), b"%d" % len(keys)))]
-        return b"".join([*parts, *map(_bulk, keys), _bulk(payload)])
+        """The call in Redis' protocol."""
+        return framed(b"EVALSHA", self.sha.encode(), b"%d" % len(keys), *keys, payload)
 
 
-def _bulk(part: bytes) -> bytes:
-    return b"$%d\r\n%b\r\n" % (len(part), part)
+def framed(*parts: bytes) -> bytes:
+    """A command in Redis' protocol. redis-py takes longer to write a commit than Redis to run it."""
+    return b"".join([b"*%d\r\n" % len(parts), *[b"$%d\r\n%b\r\n" % (len(part), part) for part in parts]])
 
 
 def _loaded() -> Iterator[Script]:

@@ -86,16 +86,27 @@ class RedisJournal(JournalCalls):
     """A Journal in Redis. See the port for its contracts; it keeps them by the server's clock."""
 
     def __init__(
-        self, client: Redis | RedisCluster, *, app: str, address: str = "Redis", limits: JournalLimits | None = None
+        self,
+        client: Redis | RedisCluster,
+        *,
+        app: str,
+        address: str = "Redis",
+        limits: JournalLimits | None = None,
+        replicas: int = 0,
     ) -> None:
         """Owns `client`, which must not decode responses and must not retry; `from_url` makes one."""
-        super().__init__(RedisScripts(client, address=address), app=app, limits=limits or JournalLimits())
+        super().__init__(
+            RedisScripts(client, address=address, replicas=replicas), app=app, limits=limits or JournalLimits()
+        )
 
     @classmethod
     def from_url(
-        cls, url: str, *, app: str, cluster: bool = False, limits: JournalLimits | None = None
+        cls, url: str, *, app: str, cluster: bool = False, limits: JournalLimits | None = None, replicas: int = 0
     ) -> RedisJournal:
-        """A journal on the server of that URL, or on the cluster that it belongs to; connects on first use."""
+        """A journal on the server of that URL, or on the cluster that it belongs to; connects on first use.
+
+        Nothing is answered before `replicas` have it too, so that a failover to one of them loses nothing.
+        """
         shared: dict[str, Any] = {
             "socket_connect_timeout": CONNECT_TIMEOUT_S,
             "socket_timeout": ANSWER_TIMEOUT_S,
@@ -112,7 +123,7 @@ class RedisJournal(JournalCalls):
                 url, max_connections=LIMIT_CONNECTIONS, timeout=ANSWER_TIMEOUT_S, retry_on_error=[], **shared
             )
             client = Redis.from_pool(pool)
-        return cls(client, app=app, address=shown_url(url), limits=limits)
+        return cls(client, app=app, address=shown_url(url), limits=limits, replicas=replicas)
 
     async def new_host_epoch(self) -> HostEpoch:
         """See Journal."""

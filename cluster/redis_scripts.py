@@ -9,17 +9,19 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgpack
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import AskError, MovedError, NoScriptError, RedisError, ResponseError
 
 from regrow.cluster.journal_refusals import check_version, cut, named
-from regrow.cluster.journal_scripts import SCRIPTS, Script
+from regrow.cluster.journal_scripts import SCRIPTS, Script, framed
+from regrow.cluster.redis_servers import Address, RedisServers, Server
 from regrow.runtime.errors import Closed, RegrowError
 from regrow.runtime.journal_errors import JournalAway, JournalOutdated, JournalUnknown
 
@@ -35,6 +37,15 @@ LIMIT_BATCH_BYTES: Final = 4_194_304
 ANSWER_TIMEOUT_S: Final = 10.0
 """Longer than the slowest fsync; a store that needs more counts as away."""
 
+COPY_TIMEOUT_MS: Final = 1_000
+"""How long replicas may take to have a batch; what they have not got by then counts as unknown."""
+
+LIMIT_ROUNDS: Final = 8
+"""How often a batch is sent where servers lost their scripts or their slots, before its callers are told."""
+
+_ASKING: Final = framed(b"ASKING")
+_COPY_MS: Final = b"%d" % COPY_TIMEOUT_MS
+
 
 @dataclass(slots=True)
 class _Call:
@@ -42,14 +53,18 @@ class _Call:
     keys: Sequence[bytes]
     payload: bytes
     answer: asyncio.Future[list[Any]]
+    asked: Address | None = None
+    """The server to ask once, since it is about to get the slot."""
 
 
 class RedisScripts:
     """The scripts on one Redis or Redis Cluster. It owns the client and closes it. For one event loop."""
 
-    def __init__(self, client: Redis | RedisCluster, *, address: str) -> None:
-        """`client` must not decode responses and must not retry."""
+    def __init__(self, client: Redis | RedisCluster, *, address: str, replicas: int = 0) -> None:
+        """`client` must not decode responses and must not retry. No answer comes before `replicas` have it too."""
         self._client = client
+        self._servers = RedisServers(client)
+        self._replicas = replicas
         self._address = address
         self._packer = msgpack.Packer(use_bin_type=False)
         self._queue: deque[_Call] = deque()
@@ -113,78 +128,121 @@ class RedisScripts:
         return batch
 
     async def _send(self, batch: list[_Call]) -> None:
-        """Sends a batch; one that finds the scripts gone is sent again once they are loaded."""
-        missing: list[_Call] = batch
-        for _ in range(2):
+        """Sends a batch; again, what met a server without the scripts, or one that no longer has the slot."""
+        left = batch
+        for _ in range(LIMIT_ROUNDS):
             try:
                 if not self._ready:
                     await self._prepare()
-                again = await self._execute(missing)
+                ways = self._ways(left)
             except (RedisError, OSError, TimeoutError) as error:
-                _fail(missing, named(error, self._address))
+                _fail(left, named(error, self._address))
+                self._lost()
                 return
             except JournalOutdated as error:
-                _fail(missing, error)
+                _fail(left, error)
                 return
-            if not again:
+            refused = await asyncio.gather(*(self._exchange(server, calls) for server, calls in ways.items()))
+            left = [call for calls in refused for call in calls]
+            if not left:
                 return
-            missing, self._ready = again, False
-        _fail(missing, JournalAway(f"{self._address} lost its scripts twice in a row; send it again"))
+        _fail(left, JournalAway(f"{self._address} moves what it has, or lost its scripts again and again; ask later"))
 
-    async def _execute(self, batch: list[_Call]) -> list[_Call]:
-        """Answers the calls; which ones found their script gone."""
-        if isinstance(self._client, RedisCluster):
-            return await self._execute_in_cluster(self._client, batch)
-        again: list[_Call] = []
-        pool: Any = self._client.connection_pool
-        connection: AbstractConnection = await pool.get_connection()
-        unanswered = deque(batch)
+    def _ways(self, calls: Sequence[_Call]) -> dict[Server, list[_Call]]:
+        ways: dict[Server, list[_Call]] = {}
+        for call in calls:
+            ways.setdefault(self._servers.server_of(call.keys[0], call.asked), []).append(call)
+        return ways
+
+    async def _exchange(self, server: Server, calls: list[_Call]) -> list[_Call]:
+        """Has the calls answered or failed; those that must be sent again come back."""
+        replies: list[Any] = []
         try:
             # One limit for the whole batch: one for each answer would cost as much as reading it.
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                frames = [call.script.framed(call.keys, call.payload) for call in batch]
-                await connection.send_packed_command(b"".join(frames), check_health=False)
-                while unanswered:
-                    reply = await _reply(connection)
-                    self._answered(unanswered.popleft(), reply, again)
+            async with asyncio.timeout(ANSWER_TIMEOUT_S), _use(server) as connection:
+                await connection.send_packed_command(self._framed(calls), check_health=False)
+                for call in calls:
+                    if call.asked is not None:
+                        await _reply(connection)
+                    replies.append(await _reply(connection))
+                copied = await self._copied(connection)
         except (RedisError, OSError, TimeoutError) as error:
-            # What the server said last, that it loads for example, it said of one call only.
-            _fail([unanswered.popleft()], named(error, self._address))
-            _fail(unanswered, cut(error, self._address))
-        finally:
-            await pool.release(connection)
-        return again
+            # With replicas, what was answered is not safe either. And what the server said last, that it loads for
+            # example, it said of one call only.
+            answered = 0 if self._replicas else len(replies)
+            again = await self._answer(calls[:answered], replies)
+            _fail(calls[answered : answered + 1], named(error, self._address))
+            _fail(calls[answered + 1 :], cut(error, self._address))
+            self._lost()
+            return again
+        if copied is not None:
+            replies = [reply if isinstance(reply, BaseException) else copied for reply in replies]
+        return await self._answer(calls, replies)
 
-    async def _execute_in_cluster(self, client: RedisCluster, batch: list[_Call]) -> list[_Call]:
+    async def _copied(self, connection: AbstractConnection) -> JournalUnknown | None:
+        """None once the replicas have what was sent, else what is to be said of all that was answered."""
+        if not self._replicas:
+            return None
+        written, copies = await _reply(connection), await _reply(connection)
+        if isinstance(copies, int) and copies >= self._replicas and not isinstance(written, BaseException):
+            return None
+        return JournalUnknown(
+            f"{copies} of {self._replicas} replicas of {self._address} have what was written within "
+            f"{COPY_TIMEOUT_MS / 1_000:g} s, and a failover would lose it; see that one runs. "
+            "What was sent may have been done, and is sent again under the same ids"
+        )
+
+    def _framed(self, calls: Sequence[_Call]) -> bytes:
+        frames = [
+            (_ASKING if call.asked is not None else b"") + call.script.framed(call.keys, call.payload) for call in calls
+        ]
+        if self._replicas:
+            # WAIT speaks of this connection's own writes, and what is repeated on a new one writes nothing.
+            head, _, _ = calls[0].keys[0].partition(b"}")
+            frames += [framed(b"SET", head + b"}:copied", b""), framed(b"WAIT", b"%d" % self._replicas, _COPY_MS)]
+        return b"".join(frames)
+
+    async def _answer(self, calls: Sequence[_Call], replies: Sequence[Any]) -> list[_Call]:
+        """Answers the calls; which ones another server must be asked, or this one again."""
         again: list[_Call] = []
-        pipeline: Any = client.pipeline(transaction=False)
-        for call in batch:
-            pipeline.execute_command("EVALSHA", call.script.sha, len(call.keys), *call.keys, call.payload)
-        for call, reply in zip(batch, await pipeline.execute(raise_on_error=False), strict=True):
-            self._answered(call, reply, again)
+        for call, reply in zip(calls, replies, strict=False):
+            match reply:
+                case NoScriptError():
+                    self._ready = False
+                    again.append(call)
+                case MovedError() | AskError():
+                    call.asked = await self._servers.redirected(reply)
+                    self._ready = self._ready and self._servers.known
+                    again.append(call)
+                case JournalUnknown():
+                    _fail([call], reply)
+                case BaseException():
+                    _fail([call], named(reply, self._address))
+                case _ if not call.answer.done():
+                    call.answer.set_result(msgpack.unpackb(reply, raw=True))
+                case _:
+                    pass  # its caller gave up
         return again
-
-    def _answered(self, call: _Call, reply: Any, again: list[_Call]) -> None:
-        if isinstance(reply, NoScriptError):
-            again.append(call)
-        elif isinstance(reply, BaseException):
-            _fail([call], named(reply, self._address))
-        elif not call.answer.done():
-            call.answer.set_result(msgpack.unpackb(reply, raw=True))
 
     async def _prepare(self) -> None:
         """Checks the version of each server and gives it the scripts."""
-        client: Any = self._client
-        everywhere: dict[str, Any] = {}
-        if isinstance(self._client, RedisCluster):
-            await client.initialize()
-            everywhere = {"target_nodes": client.get_primaries()}
-        told_by = await client.info("server", **everywhere)
-        for server in told_by.values() if everywhere else (told_by,):
-            check_version(str(server.get("redis_version", "")), address=self._address)
-        for script in SCRIPTS.values():
-            await client.execute_command("SCRIPT LOAD", script.text, **everywhere)
+        for version in await self._servers.load([script.text for script in SCRIPTS.values()]):
+            check_version(version, address=self._address)
         self._ready = True
+
+    def _lost(self) -> None:
+        """Another server may have the slots of one that does not answer, and may not have the scripts."""
+        self._ready = False
+        self._servers.forget()
+
+
+@asynccontextmanager
+async def _use(server: Server) -> AsyncIterator[AbstractConnection]:
+    connection = await server.take()
+    try:
+        yield connection
+    finally:
+        await server.give_back(connection)
 
 
 async def _reply(connection: AbstractConnection) -> Any:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from regrow.cluster.redis_journal import RedisJournal
 from regrow.cluster.journal_refusals import check_version
 from regrow.cluster.journal_scripts import SCRIPTS
+from regrow.cluster.redis_journal import RedisJournal
 from regrow.runtime.address import ActorId
 from regrow.runtime.errors import Closed
 from regrow.runtime.journal_answers import EnqueueVerdict, TurnVerdict
