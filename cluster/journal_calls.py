@@ -30,7 +30,7 @@ from regrow.runtime.journal_entries import (
     check_partition,
     partition_of,
 )
-from regrow.runtime.journal_fit import bounded, checked_step
+from regrow.runtime.journal_fit import bounded, check_not_behind, checked_step
 
 LIMIT_KNOWN_AGENTS: Final = 4_096
 """Agents whose keys are kept ready; making them anew takes some microseconds."""
@@ -60,7 +60,8 @@ class JournalCalls:
 
     async def _run_for_host(self, name: str, host: HostEpoch, payload: dict[str, Any]) -> list[Any]:
         hosts = f"{self._prefix}{{hosts}}:"
-        keys = {"lease": f"{hosts}lease:{host}", "tombstones": f"{hosts}revoked", "epochs": f"{hosts}epochs"}
+        keys = {name: f"{hosts}{name}" for name in ("tombstones", "epochs", "water")}
+        keys["lease"] = f"{hosts}lease:{host}"
         return await self._scripts.run(name, [keys[key].encode() for key in SCRIPTS[name].keys], payload)
 
     def _keys(
@@ -117,7 +118,9 @@ class JournalCalls:
     async def _end_turn(self, name: str, hand: Hand, payload: dict[str, Any]) -> TurnEnded:
         given = {**_in_hand(hand), "version": hand.version, **payload}
         more = "out" in payload or "timers" in payload
-        return turn_ended(await self._run(name, hand.agent, given, command=hand.command, more=more))
+        ended = turn_ended(await self._run(name, hand.agent, given, command=hand.command, more=more))
+        check_not_behind(hand, ended.version)
+        return ended
 
     async def _step(self, name: str, hand: Hand, step: StepKey, payload: dict[str, Any]) -> StepAnswer:
         given = {**_in_hand(hand), "step": step_parts(step), **payload}

@@ -1,9 +1,13 @@
--- Leases of hosts, and who holds an agent. `tombstones` has one bit for each host's life.
+-- Leases of hosts, and who holds an agent. `tombstones` has one bit for each host's life; `water` counts
+-- renewals, so that each of them tells whether the store has gone back behind the one before.
 
---- renew: lease tombstones
-if redis.call('GETBIT', tombstones, a.host) == 1 then return answer(false) end
+--- renew: lease tombstones water
+local high = tonumber(redis.call('GET', water) or 0)
+-- Not raised where it is too low, or those who saw more would find it right again after a while.
+if high < a.seen then return answer(false, high) end
+if redis.call('GETBIT', tombstones, a.host) == 1 then return answer(false, high) end
 redis.call('SET', lease, '', 'PX', a.ttl)
-return answer(true)
+return answer(true, redis.call('INCR', water))
 
 --- revoke: lease tombstones
 if redis.call('GETBIT', tombstones, a.host) == 1 then return answer('revoked') end
@@ -15,8 +19,10 @@ return answer('revoked')
 --- revoked: tombstones
 return answer(redis.call('GETBIT', tombstones, a.host) == 1)
 
---- new_host_epoch: epochs
-return answer(redis.call('INCR', epochs))
+--- new_host_epoch: epochs water
+local high = tonumber(redis.call('GET', water) or 0)
+if high < a.seen then return answer(false, high) end
+return answer(redis.call('INCR', epochs), high)
 
 --- read: row
 local f = redis.call('HMGET', row, 'e', 'v', 'k', 's', 'h', 'x')

@@ -27,9 +27,10 @@ class Script:
     keys: tuple[str, ...]
     more: tuple[str, ...]
 
-    def framed(self, keys: Sequence[bytes], payload: bytes) -> bytes:
-        """The call in Redis' protocol."""
-        return framed(b"EVALSHA", self.sha.encode(), b"%d" % len(keys), *keys, payload)
+    def framed(self, keys: Sequence[bytes], payload: bytes, *, whole: bool = False) -> bytes:
+        """The call in Redis' protocol; `whole` for a server that does not know the script, and does from then on."""
+        named = (b"EVAL", self.text.encode()) if whole else (b"EVALSHA", self.sha.encode())
+        return framed(*named, b"%d" % len(keys), *keys, payload)
 
 
 def framed(*parts: bytes) -> bytes:

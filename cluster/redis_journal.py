@@ -6,7 +6,7 @@ Reading order: this file, `journal_calls` (keys and payloads), `journal_shared.l
 
 from __future__ import annotations
 
-from asyncio import Future
+from asyncio import Future, gather
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from regrow.cluster.high_water import HighWater
 from regrow.cluster.journal_calls import JournalCalls, incoming, step_parts
 from regrow.cluster.journal_replies import (
     answered,
@@ -74,6 +75,7 @@ from regrow.runtime.journal_entries import (
     born_ms,
     check_id,
 )
+from regrow.runtime.journal_errors import JournalRestored
 from regrow.runtime.journal_fit import bounded, commit_fits, message_fits, park_fits
 
 CONNECT_TIMEOUT_S: Final = 2.0
@@ -93,19 +95,30 @@ class RedisJournal(JournalCalls):
         address: str = "Redis",
         limits: JournalLimits | None = None,
         replicas: int = 0,
+        water: HighWater | None = None,
     ) -> None:
         """Owns `client`, which must not decode responses and must not retry; `from_url` makes one."""
+        self._address = address
+        self._water = water or HighWater()
         super().__init__(
             RedisScripts(client, address=address, replicas=replicas), app=app, limits=limits or JournalLimits()
         )
 
     @classmethod
     def from_url(
-        cls, url: str, *, app: str, cluster: bool = False, limits: JournalLimits | None = None, replicas: int = 0
+        cls,
+        url: str,
+        *,
+        app: str,
+        cluster: bool = False,
+        limits: JournalLimits | None = None,
+        replicas: int = 0,
+        water: HighWater | None = None,
     ) -> RedisJournal:
         """A journal on the server of that URL, or on the cluster that it belongs to; connects on first use.
 
-        Nothing is answered before `replicas` have it too, so that a failover to one of them loses nothing.
+        Nothing is answered before `replicas` have it too, so that a failover to one of them loses nothing. A store
+        that has gone back behind `water`, by default what this journal has seen itself, gets no further call.
         """
         shared: dict[str, Any] = {
             "socket_connect_timeout": CONNECT_TIMEOUT_S,
@@ -123,16 +136,19 @@ class RedisJournal(JournalCalls):
                 url, max_connections=LIMIT_CONNECTIONS, timeout=ANSWER_TIMEOUT_S, retry_on_error=[], **shared
             )
             client = Redis.from_pool(pool)
-        return cls(client, app=app, address=shown_url(url), limits=limits, replicas=replicas)
+        return cls(client, app=app, address=shown_url(url), limits=limits, replicas=replicas, water=water)
 
     async def new_host_epoch(self) -> HostEpoch:
         """See Journal."""
-        (epoch,) = await self._run_for_host("new_host_epoch", HostEpoch(0), {})
+        epoch, mark = await self._run_for_host("new_host_epoch", HostEpoch(0), {"seen": (seen := self._water.seen)})
+        self._rise(mark, seen)
         return HostEpoch(epoch)
 
     async def renew(self, host: HostEpoch, *, ttl_ms: int) -> bool:
         """See Journal."""
-        (held,) = await self._run_for_host("renew", host, {"host": host, "ttl": ttl_ms})
+        seen = self._water.seen
+        held, mark = await self._run_for_host("renew", host, {"host": host, "ttl": ttl_ms, "seen": seen})
+        self._rise(mark, seen)
         return bool(held)
 
     async def revoke(self, host: HostEpoch, *, reaped: bool = False) -> Revocation:
@@ -176,7 +192,9 @@ class RedisJournal(JournalCalls):
         """See Journal."""
         sent = [self._enqueue(message, capacity) for message in messages]  # all of them before the first answer
         too_large = Enqueued(verdict=EnqueueVerdict.TOO_LARGE)
-        return tuple([too_large if answer is None else enqueued(await answer) for answer in sent])
+        # All are awaited, so that of a batch that was cut no answer stays behind that nobody looks at.
+        answers = iter(await gather(*(answer for answer in sent if answer is not None)))
+        return tuple([too_large if answer is None else enqueued(next(answers)) for answer in sent])
 
     async def take(self, agent: ActorId, epoch: Epoch, *, after: int = 0, limit: int | None = None) -> Taken:
         """See Journal."""
@@ -349,6 +367,13 @@ class RedisJournal(JournalCalls):
     async def aclose(self) -> None:
         """See Journal."""
         await self._scripts.aclose()
+
+    def _rise(self, mark: int, seen: int) -> None:
+        try:
+            self._water.rise(mark, asked_at=seen, address=self._address)
+        except JournalRestored as error:
+            self._scripts.refuse(error)
+            raise
 
     def _enqueue(self, message: Incoming, capacity: int | None) -> Future[list[Any]] | None:
         if not message_fits(message, self.limits):

@@ -41,7 +41,7 @@ COPY_TIMEOUT_MS: Final = 1_000
 """How long replicas may take to have a batch; what they have not got by then counts as unknown."""
 
 LIMIT_ROUNDS: Final = 8
-"""How often a batch is sent where servers lost their scripts or their slots, before its callers are told."""
+"""How often a batch is sent where servers lack the scripts or their slots move, before its callers are told."""
 
 _ASKING: Final = framed(b"ASKING")
 _COPY_MS: Final = b"%d" % COPY_TIMEOUT_MS
@@ -55,6 +55,8 @@ class _Call:
     answer: asyncio.Future[list[Any]]
     asked: Address | None = None
     """The server to ask once, since it is about to get the slot."""
+    unknown: bool = False
+    """Whether a server did not know the script."""
 
 
 class RedisScripts:
@@ -71,6 +73,7 @@ class RedisScripts:
         self._sender: asyncio.Task[None] | None = None
         self._ready = False
         self._closed = False
+        self._refused: RegrowError | None = None
 
     async def run(self, name: str, keys: Sequence[bytes], payload: dict[str, Any]) -> list[Any]:
         """What the script answers. Raises JournalUnknown or a JournalRefused."""
@@ -80,6 +83,8 @@ class RedisScripts:
         """The answer to come of a call that leaves after all that were submitted before it."""
         if self._closed:
             raise Closed("this journal is closed; open another one")
+        if self._refused is not None:
+            raise self._refused
         if len(self._queue) >= LIMIT_CALLS:
             raise JournalAway(f"{LIMIT_CALLS} calls wait for {self._address} already; it is too slow for what is sent")
         loop = asyncio.get_running_loop()
@@ -92,6 +97,10 @@ class RedisScripts:
             # A task starts after all that is ready now, so what is asked in this round of the loop leaves together.
             self._sender = loop.create_task(self._send_all(), name="regrow-journal")
         return call.answer
+
+    def refuse(self, error: RegrowError) -> None:
+        """Lets every further call fail with that error: the store is not what it was."""
+        self._refused = error
 
     async def aclose(self) -> None:
         """Waits for what is under way, and closes the client."""
@@ -146,7 +155,8 @@ class RedisScripts:
             left = [call for calls in refused for call in calls]
             if not left:
                 return
-        _fail(left, JournalAway(f"{self._address} moves what it has, or lost its scripts again and again; ask later"))
+        self._lost()
+        _fail(left, JournalAway(f"{self._address} moves what it has, or loses its scripts again and again; ask later"))
 
     def _ways(self, calls: Sequence[_Call]) -> dict[Server, list[_Call]]:
         ways: dict[Server, list[_Call]] = {}
@@ -193,9 +203,15 @@ class RedisScripts:
         )
 
     def _framed(self, calls: Sequence[_Call]) -> bytes:
-        frames = [
-            (_ASKING if call.asked is not None else b"") + call.script.framed(call.keys, call.payload) for call in calls
-        ]
+        frames: list[bytes] = []
+        told: set[str] = set()
+        for call in calls:
+            if call.asked is not None:
+                frames.append(_ASKING)
+            # Of those that met a server without their script, the first of each tells it to the server for the others.
+            whole = call.unknown and call.script.name not in told
+            told.add(call.script.name)
+            frames.append(call.script.framed(call.keys, call.payload, whole=whole))
         if self._replicas:
             # WAIT speaks of this connection's own writes, and what is repeated on a new one writes nothing.
             head, _, _ = calls[0].keys[0].partition(b"}")
@@ -208,7 +224,7 @@ class RedisScripts:
         for call, reply in zip(calls, replies, strict=False):
             match reply:
                 case NoScriptError():
-                    self._ready = False
+                    call.unknown = True
                     again.append(call)
                 case MovedError() | AskError():
                     call.asked = await self._servers.redirected(reply)
@@ -225,13 +241,13 @@ class RedisScripts:
         return again
 
     async def _prepare(self) -> None:
-        """Checks the version of each server and gives it the scripts."""
-        for version in await self._servers.load([script.text for script in SCRIPTS.values()]):
+        """Finds the servers and checks the version of each."""
+        for version in await self._servers.versions():
             check_version(version, address=self._address)
         self._ready = True
 
     def _lost(self) -> None:
-        """Another server may have the slots of one that does not answer, and may not have the scripts."""
+        """Another server may have the slots of one that does not answer, and be of another version."""
         self._ready = False
         self._servers.forget()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 from redis.asyncio import Redis, RedisCluster
@@ -40,15 +39,15 @@ class _Only:
 
 class _Node:
     def __init__(self, node: Any) -> None:
-        self._node = node
+        self.node = node
 
     async def take(self) -> AbstractConnection:
-        connection: AbstractConnection = self._node.acquire_connection()
-        await self._node.disconnect_if_needed(connection)
+        connection: AbstractConnection = self.node.acquire_connection()
+        await self.node.disconnect_if_needed(connection)
         return connection
 
     async def give_back(self, connection: AbstractConnection) -> None:
-        self._node.release(connection)
+        self.node.release(connection)
 
 
 class RedisServers:
@@ -59,23 +58,21 @@ class RedisServers:
         self._nodes: dict[str, _Node] = {}
         self._only = _Only(client) if isinstance(client, Redis) else None
         self.known = True
-        """False where a cluster is to be asked anew which server has what; `load` does."""
+        """False where a cluster is to be asked anew which server has what; `versions` does."""
 
-    async def load(self, scripts: Sequence[str]) -> list[str]:
-        """Gives each server that takes writes the scripts; the versions of them all."""
+    async def versions(self) -> list[str]:
+        """Those of all servers that take writes, which a cluster is asked for anew after `forget`."""
+        if isinstance(self._client, Redis):
+            told: Any = await self._client.info("server")
+            return [str(told.get("redis_version", ""))]
         client: Any = self._client
-        everywhere: dict[str, Any] = {}
-        if self._only is None:
-            if not self.known:  # only now, since it ends connections that others may have been using
-                await client.aclose()
-                self._nodes.clear()
-            await client.initialize()
-            self.known = True
-            everywhere = {"target_nodes": client.get_primaries()}
-        told = await client.info("server", **everywhere)
-        for script in scripts:
-            await client.execute_command("SCRIPT LOAD", script, **everywhere)
-        return [str(server.get("redis_version", "")) for server in (told.values() if everywhere else (told,))]
+        if not self.known:  # only now, since it ends connections that others may have been using
+            await client.aclose()
+            self._nodes.clear()
+        await client.initialize()
+        self.known = True
+        of_each = await client.info("server", target_nodes=client.get_primaries())
+        return [str(told.get("redis_version", "")) for told in of_each.values()]
 
     def server_of(self, key: bytes, asked: Address | None) -> Server:
         """The server that has the key; `asked` is where the former one sent us for this call alone.
@@ -87,7 +84,7 @@ class RedisServers:
         client: Any = self._client
         node = client.get_node(*asked) if asked else client.nodes_manager.get_node_from_slot(key_slot(key))
         known = self._nodes.get(node.name)
-        if known is None or known._node is not node:  # a cluster that was asked anew has nodes anew
+        if known is None or known.node is not node:  # a cluster that was asked anew has nodes anew
             known = self._nodes[node.name] = _Node(node)
         return known
 

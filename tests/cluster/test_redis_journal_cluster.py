@@ -69,11 +69,18 @@ async def copied(doubled: list[ClusterNode]) -> AsyncIterator[Stand]:
 SLOT = key_slot(f"{{{HERE}}}".encode())
 
 
+def keys_left(node: ClusterNode) -> int:
+    """How many keys of the slot of CLERK that server has."""
+    told = node.client.execute_command("CLUSTER COUNTKEYSINSLOT", SLOT)
+    assert isinstance(told, int)
+    return told
+
+
 class Move:
     """The slot of CLERK on its way from one master to another."""
 
     def __init__(self, nodes: list[ClusterNode]) -> None:
-        self.source = next(node for node in nodes if node.client.execute_command("CLUSTER COUNTKEYSINSLOT", SLOT))
+        self.source = next(node for node in nodes if keys_left(node))
         self.target = next(node for node in nodes if node is not self.source)
         self._all = nodes
 
@@ -84,6 +91,7 @@ class Move:
     def carry(self, number: int = BATCH) -> int:
         """Moves up to so many keys; how many there were."""
         keys = self.source.client.execute_command("CLUSTER GETKEYSINSLOT", SLOT, number)
+        assert isinstance(keys, list)
         if keys:
             self.source.client.execute_command("MIGRATE", "127.0.0.1", self.target.port, "", 0, 5_000, "KEYS", *keys)
         return len(keys)
@@ -130,7 +138,7 @@ async def test_a_slot_that_has_moved_is_followed_and_nothing_of_it_is_lost(
 
     assert (ended.verdict, ended.version) == (TurnVerdict.DONE, 2)
     assert (await stand.journal.read(CLERK)).state == b"after"
-    assert move.target.client.execute_command("CLUSTER COUNTKEYSINSLOT", SLOT) > 0
+    assert keys_left(move.target) > 0
 
 
 async def test_an_agent_whose_keys_lie_on_two_servers_is_away_and_half_of_a_commit_is_never_written(
@@ -141,12 +149,11 @@ async def test_an_agent_whose_keys_lie_on_two_servers_is_away_and_half_of_a_comm
     move = Move(moving)
 
     move.begin()
-    keys = move.source.client.execute_command("CLUSTER COUNTKEYSINSLOT", SLOT)
-    for left in reversed(range(keys)):  # after each key that went
+    for left in reversed(range(keys_left(move.source))):  # after each key that went
         move.carry(1)
         with pytest.raises(JournalAway, match=r"asked again|ask later"):
             await stand.journal.commit(commit)
-        assert move.source.client.execute_command("CLUSTER COUNTKEYSINSLOT", SLOT) == left
+        assert keys_left(move.source) == left
     move.end()
 
     assert await until_answered(holder, commit, stand) is TurnVerdict.DONE

@@ -105,8 +105,7 @@ def started_cluster(
             )
             process = stack.enter_context(start())
             client = stack.enter_context(Redis(port=port))
-            id = client.execute_command("CLUSTER MYID").decode()
-            nodes.append(ClusterNode(port, process, client, id, start))
+            nodes.append(ClusterNode(port, process, client, _id_of(client), start))
         for number, node in enumerate(nodes[:MASTERS]):
             first, last = number * SLOTS // MASTERS, (number + 1) * SLOTS // MASTERS
             node.client.execute_command("CLUSTER ADDSLOTS", *range(first, last))
@@ -118,7 +117,7 @@ def started_cluster(
         for number, node in enumerate(nodes[MASTERS:]):
             node.client.execute_command("CLUSTER REPLICATE", nodes[number % MASTERS].id)
         for node in nodes[:MASTERS]:
-            _wait_until("its replicas follow", lambda node=node: _followed(node.client) == replicas)
+            _wait_followed(node.client, replicas)
         yield nodes
 
 
@@ -147,6 +146,16 @@ def _told(client: Redis) -> dict[str, str]:
         return {str(name): str(value) for name, value in told.items()}
     text = told.decode() if isinstance(told, bytes) else str(told)
     return dict(line.split(":", 1) for line in text.split())
+
+
+def _wait_followed(client: Redis, replicas: int) -> None:
+    _wait_until("its replicas follow", lambda: _followed(client) == replicas)
+
+
+def _id_of(client: Redis) -> str:
+    told = client.execute_command("CLUSTER MYID")
+    assert isinstance(told, bytes)
+    return told.decode()
 
 
 def _followed(client: Redis) -> int:
