@@ -167,6 +167,7 @@ class RedisScripts:
     async def _exchange(self, server: Server, calls: list[_Call]) -> list[_Call]:
         """Has the calls answered or failed; those that must be sent again come back."""
         replies: list[Any] = []
+        again: list[_Call] = []
         try:
             # One limit for the whole batch: one for each answer would cost as much as reading it.
             async with asyncio.timeout(ANSWER_TIMEOUT_S), _use(server) as connection:
@@ -175,15 +176,20 @@ class RedisScripts:
                     if call.asked is not None:
                         await _reply(connection)
                     replies.append(await _reply(connection))
+                    if not self._replicas:
+                        # At once, so that its caller goes on while the server runs the rest.
+                        again += await self._answer([call], replies[-1:])
                 copied = await self._copied(connection)
         except (RedisError, OSError, TimeoutError) as error:
-            # With replicas, what was answered is not safe either. And what the server said last, that it loads for
-            # example, it said of one call only.
-            answered = 0 if self._replicas else len(replies)
-            again = await self._answer(calls[:answered], replies)
-            _fail(calls[answered : answered + 1], named(error, self._address))
-            _fail(calls[answered + 1 :], cut(error, self._address))
+            # What the server said last, that it loads for example, it said of one call only. With replicas nothing
+            # is answered yet, and what was done is not safe.
+            left = calls if self._replicas else calls[len(replies) :]
+            said = 0 if self._replicas and replies else 1
+            _fail(left[:said], named(error, self._address))
+            _fail(left[said:], cut(error, self._address))
             self._lost()
+            return again
+        if not self._replicas:
             return again
         if copied is not None:
             replies = [reply if isinstance(reply, BaseException) else copied for reply in replies]
