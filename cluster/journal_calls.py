@@ -1,15 +1,17 @@
 """How calls of the journal are put to Redis: their keys, and the payloads of calls that are alike.
 
-Keys of the app `desk`, with 17 for the partition: `regrow:desk:{17}:row:desk/clerk` and so on, in the order in which
-`journal_shared.lua` names them. The braces are the cluster's hash tag: an agent's keys and the indexes of its
+Keys of the app `desk`, with 17 for the partition: `regrow:desk:{17}:row:desk/clerk` and so on, by the names that
+`journal_shared.lua` tells of. The braces are the cluster's hash tag: an agent's keys and the indexes of its
 partition lie in one slot, so that they change in one script. Leases and tombstones of hosts lie under `{hosts}`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from regrow.cluster.journal_replies import step_answer, turn_ended
+from regrow.cluster.journal_scripts import SCRIPTS
 from regrow.cluster.redis_scripts import RedisScripts
 from regrow.runtime.address import ActorId
 from regrow.runtime.journal_answers import SettleVerdict, StepAnswer, TurnEnded
@@ -28,9 +30,10 @@ from regrow.runtime.journal_entries import (
     check_partition,
     partition_of,
 )
-from regrow.runtime.journal_fit import checked_step
+from regrow.runtime.journal_fit import bounded, check_not_behind, checked_step
 
-_NOBODY = ActorId("")
+LIMIT_KNOWN_AGENTS: Final = 4_096
+"""Agents whose keys are kept ready; making them anew takes some microseconds."""
 
 
 class JournalCalls:
@@ -41,63 +44,87 @@ class JournalCalls:
         self.limits = limits
         self._scripts = scripts
         self._prefix = f"regrow:{app}:"
-        self._epochs_key = f"{self._prefix}{{hosts}}:epochs"
+        self._known_keys = lru_cache(LIMIT_KNOWN_AGENTS)(self._agent_keys)
 
-    def _host_keys(self, host: HostEpoch) -> list[str]:
-        hosts = f"{self._prefix}{{hosts}}"
-        return [f"{hosts}:lease:{host}", f"{hosts}:revoked"]
+    async def _run(
+        self,
+        name: str,
+        agent: ActorId,
+        payload: dict[str, Any],
+        *,
+        command: str = "",
+        operation: str = "",
+        more: bool = False,
+    ) -> list[Any]:
+        return await self._scripts.run(name, self._keys(name, agent, command, operation, more=more), payload)
 
-    def _keys(self, agent: ActorId, command: str = "", operation: str = "") -> list[str]:
-        return self._keys_in(partition_of(agent), agent, command, operation)
+    async def _run_for_host(self, name: str, host: HostEpoch, payload: dict[str, Any]) -> list[Any]:
+        hosts = f"{self._prefix}{{hosts}}:"
+        keys = {name: f"{hosts}{name}" for name in ("tombstones", "epochs", "water")}
+        keys["lease"] = f"{hosts}lease:{host}"
+        return await self._scripts.run(name, [keys[key].encode() for key in SCRIPTS[name].keys], payload)
 
-    def _keys_in(self, partition: Partition, agent: ActorId, command: str = "", operation: str = "") -> list[str]:
-        part = f"{self._prefix}{{{partition}}}:"
+    def _keys(
+        self, name: str, agent: ActorId, command: str = "", operation: str = "", *, more: bool = False
+    ) -> list[bytes]:
+        """The keys that a script is given; `more` adds those that it needs only sometimes."""
+        script = SCRIPTS[name]
+        known = self._known_keys(agent)
+        ends = {"mark": command, "steps": command, "repeated": operation}
+        names = (*script.keys, *script.more) if more else script.keys
+        return [known[key] + ends[key].encode() if key in ends else known[key] for key in names]
+
+    def _agent_keys(self, agent: ActorId) -> dict[str, bytes]:
+        """By name, and where a command or an operation follows, what stands before it."""
+        part = f"{self._prefix}{{{partition_of(agent)}}}:"
         # NUL, because an agent's id may hold any other sign, and two ids must not make one key.
-        message = f"{agent}\0{command}"
-        return [
-            f"{part}row:{agent}",
-            f"{part}mail:{agent}",
-            f"{part}notes:{agent}",
-            f"{part}mark:{message}",
-            f"{part}steps:{message}",
-            f"{part}ready",
-            f"{part}outbox",
-            f"{part}timers",
-            f"{part}schedules",
-            f"{part}waits",
-            f"{part}quarantine",
-            f"{part}op:{agent}\0{operation}",
-        ]
+        own = {name: f"{part}{name}:{agent}" for name in ("row", "mail", "notes")}
+        each = {name: f"{part}{name}:{agent}\0" for name in ("mark", "steps", "repeated")}
+        return {name: key.encode() for name, key in {**own, **each, **self._index_keys(part)}.items()}
 
-    def _following(self, after: int, limit: int) -> dict[str, Any]:
+    def _index_keys(self, part: str) -> dict[str, str]:
+        return {name: f"{part}{name}" for name in ("ready", "outbox", "timers", "schedules", "waits", "quarantine")}
+
+    def _following(self, after: int, limit: int | None) -> dict[str, Any]:
+        """None is asked for unless a limit says how many."""
+        limit = bounded(limit or 0, self.limits.take_messages)
+        if limit == 0:
+            return {}
         return {"after": after, "limit": limit, "bytes": self.limits.take_bytes}
 
     def _written(self, writes: Writes) -> dict[str, Any]:
-        changes = [
-            [change.timer, change.due_ms, change.schedule] if isinstance(change, SetTimer) else [change.timer, False]
-            for change in writes.timers
-        ]
-        return {
-            "state": writes.state,
-            "schema": writes.schema,
-            "delete": writes.delete,
-            "out": [[sent.target, sent.command, sent.body] for sent in writes.outgoing],
-            "timers": changes,
-            "outbox": self.limits.outbox,
-            "timers_limit": self.limits.timers,
-        }
+        given: dict[str, Any] = {"delete": writes.delete}
+        if writes.state is not None:
+            given |= {"state": writes.state, "schema": writes.schema}
+        if writes.outgoing:
+            out = [[sent.target, sent.command, sent.body] for sent in writes.outgoing]
+            given |= {"out": out, "outbox": self.limits.outbox}
+        if writes.timers:
+            changes = [
+                [change.timer, change.due_ms, change.schedule]
+                if isinstance(change, SetTimer)
+                else [change.timer, False]
+                for change in writes.timers
+            ]
+            given |= {"timers": changes, "timers_limit": self.limits.timers}
+        return given
 
     async def _page(self, name: str, partition: Partition, payload: dict[str, Any]) -> list[Any]:
         check_partition(partition)
-        return await self._scripts.run(name, self._keys_in(partition, _NOBODY), {**payload, "page": self.limits.page})
+        known = self._index_keys(f"{self._prefix}{{{partition}}}:")
+        keys = [known[key].encode() for key in SCRIPTS[name].keys]
+        return await self._scripts.run(name, keys, {**payload, "page": self.limits.page})
 
     async def _end_turn(self, name: str, hand: Hand, payload: dict[str, Any]) -> TurnEnded:
         given = {**_in_hand(hand), "version": hand.version, **payload}
-        return turn_ended(await self._scripts.run(name, self._keys(hand.agent, hand.command), given))
+        more = "out" in payload or "timers" in payload
+        ended = turn_ended(await self._run(name, hand.agent, given, command=hand.command, more=more))
+        check_not_behind(hand, ended.version)
+        return ended
 
     async def _step(self, name: str, hand: Hand, step: StepKey, payload: dict[str, Any]) -> StepAnswer:
         given = {**_in_hand(hand), "step": step_parts(step), **payload}
-        return step_answer(await self._scripts.run(name, self._keys(hand.agent, hand.command), given))
+        return step_answer(await self._run(name, hand.agent, given, command=hand.command))
 
     async def _settle(
         self, name: str, agent: ActorId, command: CommandId, operation: OperationId, payload: dict[str, Any]
@@ -110,7 +137,7 @@ class JournalCalls:
             "operation_ttl": self.limits.operation_ttl_ms,
             **payload,
         }
-        (verdict,) = await self._scripts.run(name, self._keys(agent, command, f"{name}:{operation}"), given)
+        (verdict,) = await self._run(name, agent, given, command=command, operation=f"{name}:{operation}")
         return SettleVerdict(verdict.decode())
 
 

@@ -1,28 +1,34 @@
--- Leases of hosts, and who holds an agent. For the first two: KEYS lease, revoked (one bit for each host's life).
+-- Leases of hosts, and who holds an agent. `tombstones` has one bit for each host's life; `water` counts
+-- renewals, so that each of them tells whether the store has gone back behind the one before.
 
---- renew
-if redis.call('GETBIT', KEYS[2], a.host) == 1 then return answer(false) end
-redis.call('SET', KEYS[1], '', 'PX', a.ttl)
-return answer(true)
+--- renew: lease tombstones water
+local high = tonumber(redis.call('GET', water) or 0)
+-- Not raised where it is too low, or those who saw more would find it right again after a while.
+if high < a.seen then return answer(false, high) end
+if redis.call('GETBIT', tombstones, a.host) == 1 then return answer(false, high) end
+redis.call('SET', lease, '', 'PX', a.ttl)
+return answer(true, redis.call('INCR', water))
 
---- revoke
-if redis.call('GETBIT', KEYS[2], a.host) == 1 then return answer('revoked') end
-if not a.reaped and redis.call('EXISTS', KEYS[1]) == 1 then return answer('lease_held') end
-redis.call('SETBIT', KEYS[2], a.host, 1)
-redis.call('DEL', KEYS[1])
+--- revoke: lease tombstones
+if redis.call('GETBIT', tombstones, a.host) == 1 then return answer('revoked') end
+if not a.reaped and redis.call('EXISTS', lease) == 1 then return answer('lease_held') end
+redis.call('SETBIT', tombstones, a.host, 1)
+redis.call('DEL', lease)
 return answer('revoked')
 
---- revoked
-return answer(redis.call('GETBIT', KEYS[2], a.host) == 1)
+--- revoked: tombstones
+return answer(redis.call('GETBIT', tombstones, a.host) == 1)
 
---- new_host_epoch
-return answer(redis.call('INCR', KEYS[1]))
+--- new_host_epoch: epochs water
+local high = tonumber(redis.call('GET', water) or 0)
+if high < a.seen then return answer(false, high) end
+return answer(redis.call('INCR', epochs), high)
 
---- read
+--- read: row
 local f = redis.call('HMGET', row, 'e', 'v', 'k', 's', 'h', 'x')
 return answer(tonumber(f[1] or 0), tonumber(f[2] or 0), tonumber(f[3] or 0), f[4], tonumber(f[5]) or false, f[6] and true)
 
---- claim
+--- claim: row
 local function whole(verdict)
   local f = redis.call('HMGET', row, 'e', 'v', 'k', 's', 'h', 'x')
   return answer(
@@ -39,7 +45,7 @@ if not free and not followed then return whole('held') end
 redis.call('HSET', row, 'e', e + 1, 'h', a.host, 'c', a.op)
 return whole('claimed')
 
---- release
+--- release: row
 if tonumber(redis.call('HGET', row, 'e') or 0) ~= a.epoch then return answer(false) end
 redis.call('HDEL', row, 'h', 'c')
 return answer(true)

@@ -1,24 +1,26 @@
 -- The mailbox of an agent, and the records of a message in hand.
 
---- enqueue
-if a.epoch and not holds(a.epoch) then return answer('stale_epoch', false, false) end
+--- enqueue: row mail mark ready
+local e, h, x, q, n = unpack(redis.call('HMGET', row, 'e', 'h', 'x', 'q', 'n'))
+if a.epoch and (not h or tonumber(e) ~= a.epoch) then return answer('stale_epoch', false, false) end
 local m = marked()
 if m then
   if m[1] == 'P' or m[1] == 'W' then return answer('pending', m[1] == 'P' and m[4], false) end
   return answer('duplicate', false, stored(m))
 end
-if redis.call('HEXISTS', row, 'x') == 1 then return answer('deleted', false, false) end
+if x then return answer('deleted', false, false) end
 local now = now_ms()
 if a.born + a.ttl <= now then return answer('too_old', false, false) end
 if a.born > now + a.ahead then return answer('ahead', false, false) end
-if redis.call('XLEN', mail) >= a.capacity then return answer('full', false, false) end
-return answer('accepted', push(a.body, a.expires), false)
+q, n = tonumber(q or 0), tonumber(n or 0)
+if n >= a.capacity then return answer('full', false, false) end
+return answer('accepted', push(a.body, a.expires, nil, q, n), false)
 
---- take
+--- take: row mail notes
 if not holds(a.epoch) then return answer(now_ms(), false) end
-return answer(now_ms(), messages(a.after, a.limit, a.bytes))
+return answer(now_ms(), following())
 
---- count_attempt
+--- count_attempt: mark notes
 local m = marked()
 if not m or m[1] ~= 'P' then return answer(false) end
 local kept = note()
@@ -28,10 +30,11 @@ if a.epoch > (kept.l or 0) then
   table.insert(kept.h, {a.epoch, a.note})
   if #kept.h > a.notes then table.remove(kept.h, 1) end
   keep_note(kept)
+  mark_noted(m)
 end
 return answer(kept.n)
 
---- start_step
+--- start_step: row mark steps
 if not holds(a.epoch) then return answer('stale_epoch', false) end
 local m = marked()
 if not m or m[1] ~= 'P' then return answer('not_pending', false) end
@@ -44,9 +47,10 @@ end
 if redis.call('HLEN', steps) >= a.steps then return answer('full', false) end
 local record = {a.step[3], a.epoch, 'started', a.op, ''}
 redis.call('HSET', steps, field, cmsgpack.pack(record))
+mark_noted(m)
 return answer('recorded', {field, unpack(record)})
 
---- finish_step
+--- finish_step: row mark steps
 if not holds(a.epoch) then return answer('stale_epoch', false) end
 local m = marked()
 if not m or m[1] ~= 'P' then return answer('not_pending', false) end
@@ -61,7 +65,7 @@ local record = {known[1], known[2], 'done', a.op, a.result}
 redis.call('HSET', steps, field, cmsgpack.pack(record))
 return answer('recorded', {field, unpack(record)})
 
---- steps
+--- steps: steps
 local found = redis.call('HGETALL', steps)
 local records = {}
 for i = 1, #found, 2 do records[#records + 1] = {found[i], unpack(cmsgpack.unpack(found[i + 1]))} end

@@ -1,10 +1,10 @@
 -- What the owner of a partition recovers and serves: mailboxes, timers, waits, outboxes, and what people decide.
 
---- mailboxes
+--- mailboxes: ready
 local first = a.after and ('(' .. a.after) or '-'
 return answer(redis.call('ZRANGEBYLEX', ready, first, '+', 'LIMIT', 0, a.page))
 
---- waiting
+--- waiting: waits
 local found = redis.call('ZRANGE', waits, a.offset, a.offset + a.page - 1, 'WITHSCORES')
 local rows = {}
 for i = 1, #found, 2 do
@@ -12,7 +12,7 @@ for i = 1, #found, 2 do
 end
 return answer(rows)
 
---- due
+--- due: timers waits schedules
 local now = now_ms()
 local function passed(index)
   local found = redis.call('ZRANGEBYSCORE', index, '-inf', now, 'WITHSCORES', 'LIMIT', 0, a.page)
@@ -29,18 +29,19 @@ for i = 1, #ends, 2 do over[#over + 1] = {ends[i], tonumber(ends[i + 1])} end
 local next_ms = tick_next and end_next and math.min(tick_next, end_next) or tick_next or end_next
 return answer(now, rows, over, next_ms)
 
---- fire
+--- fire: row mail mark ready timers schedules repeated
 local given = before()
 if given then return given end
 if a.epoch and not holds(a.epoch) then return answer('stale_epoch', false) end
 local member = a.agent .. '\0' .. a.timer
 local set = tonumber(redis.call('ZSCORE', timers, member) or -1)
 if set ~= a.due or a.due > now_ms() then return answer('not_due', false) end
-local deleted = redis.call('HEXISTS', row, 'x') == 1
-local m = marked()
-if not deleted and not m and redis.call('XLEN', mail) >= a.capacity then return answer('full', false) end
+local x, q, n = unpack(redis.call('HMGET', row, 'x', 'q', 'n'))
+local deleted, m = x and true or false, marked()
+q, n = tonumber(q or 0), tonumber(n or 0)
+if not deleted and not m and n >= a.capacity then return answer('full', false) end
 -- A command that is known came in by another way, and is not run again.
-local place = not deleted and (m and (m[1] == 'P' and m[4]) or not m and push(a.body, a.expires))
+local place = not deleted and (m and (m[1] == 'P' and m[4]) or not m and push(a.body, a.expires, nil, q, n))
 if a.next and not deleted then
   redis.call('ZADD', timers, a.next, member)
 else
@@ -49,7 +50,7 @@ else
 end
 return once(deleted and 'deleted' or 'fired', place)
 
---- answer
+--- answer: row mail notes mark steps ready waits repeated
 local given = before()
 if given then return given end
 if a.epoch and not holds(a.epoch) then return answer('stale_epoch', false) end
@@ -62,12 +63,12 @@ local record = {a.wait[3], count('e'), a.body and 'done' or 'timed_out', a.op, a
 redis.call('HSET', steps, a.wait[1] .. '\0' .. a.wait[2], cmsgpack.pack(record))
 redis.call('ZREM', waits, member)
 redis.call('HINCRBY', row, 'w', -1)
-local place = push(kept.body, kept.expires, m)
+local place = push_back(kept.body, kept.expires, m)
 kept.w, kept.body, kept.expires = nil, nil, nil
 keep_note(kept)
 return once('resumed', place)
 
---- outbox
+--- outbox: outbox
 local found = redis.call('XRANGE', outbox, a.after and ('(' .. a.after) or '-', '+', 'COUNT', a.page)
 local rows = {}
 for _, entry in ipairs(found) do
@@ -76,32 +77,32 @@ for _, entry in ipairs(found) do
 end
 return answer(rows)
 
---- relayed
+--- relayed: row outbox
 local gone = 0
 for _, id in ipairs(a.ids) do gone = gone + redis.call('XDEL', outbox, id) end
 if gone > 0 then redis.call('HINCRBY', row, 'o', -gone) end
 return answer(gone)
 
---- quarantined
+--- quarantined: quarantine
 local found = redis.call('ZRANGE', quarantine, a.offset, a.offset + a.page - 1, 'WITHSCORES')
 local rows = {}
 for i = 1, #found, 2 do rows[#rows + 1] = {found[i], tonumber(found[i + 1])} end
 return answer(rows)
 
---- show_quarantined
+--- show_quarantined: notes mark steps
 local m = marked()
 if not m or m[1] ~= 'Q' then return answer(false) end
 local kept, found, records = note(), redis.call('HGETALL', steps), {}
 for i = 1, #found, 2 do records[#records + 1] = {found[i], unpack(cmsgpack.unpack(found[i + 1]))} end
 return answer(true, kept.body, m[4], kept.at, kept.n, kept.h, records)
 
---- requeue
+--- requeue: row mail notes mark steps ready quarantine repeated
 local given = before()
 if given then return given end
 local m = marked()
 if not m or m[1] ~= 'Q' then return answer('not_quarantined') end
 local kept = note()
-push(kept.body, kept.expires, m)
+push_back(kept.body, kept.expires, m)
 redis.call('ZREM', quarantine, a.agent .. '\0' .. a.command)
 redis.call('HINCRBY', row, 'z', -1)
 local found = a.assume and redis.call('HGETALL', steps) or {}
@@ -119,12 +120,12 @@ kept.n, kept.at, kept.body, kept.expires = 0, nil, nil, nil
 keep_note(kept)
 return once('settled')
 
---- drop
+--- drop: row notes mark steps quarantine repeated
 local given = before()
 if given then return given end
 local m = marked()
 if not m or m[1] ~= 'Q' then return answer('not_quarantined') end
-done(a.op, m[3], 'quarantined', m[4])
+done(a.op, m[3], 'quarantined', m[4], true)
 redis.call('ZREM', quarantine, a.agent .. '\0' .. a.command)
 redis.call('HINCRBY', row, 'z', -1)
 return once('settled')

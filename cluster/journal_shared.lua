@@ -1,19 +1,19 @@
--- What stands before every script of the journal. ARGV[1] is msgpack, and so is each answer; `false` stands for none.
--- All keys of one call carry one hash tag, the partition. A script checks everything before its first write, and that
--- first write is one that a full server refuses: so it happens whole or not at all.
+-- What stands before every script of the journal. ARGV[1] is msgpack, and so is each answer; `false` stands for none,
+-- and what is none or false is left out of ARGV[1]. A section names the keys it is given, those after `|` only when
+-- it needs them: whatever a script may touch must be among them, since a cluster that moves a slot refuses a script
+-- only for the keys it sees. All keys of one call carry one hash tag, the partition. A script checks everything before
+-- its first write, and that first write is one that a full server refuses: so it happens whole or not at all.
 --
 -- row         hash: e epoch, h host, c operation of the last claim, v version, s state, k schema, x deleted, q last place
---             given; and counts: o outbox, t timers, w waits, z quarantined
+--             given, n length of the mailbox; and counts: o outbox, t timers, w waits, z quarantined
 -- mail        stream of <place>-0: c command, b body, x when it expires
 -- notes       hash of command -> what is unusual about a message: attempts, beginning state, what it waits for
 -- mark        of one command, for ever while it is alive, then as long as results are kept: {kind, operation, version, …}
---             P in the mailbox: place · W waits · Q in quarantine: reason · D done: outcome, result
+--             P in the mailbox: place, whether it has notes or steps · W waits · Q in quarantine: reason
+--             D done: outcome, result
 -- steps       hash of one command: name\0occurrence -> {digest, epoch, state, operation, result}
 -- and of the partition: ready, timers, schedules, waits, quarantine, and outbox, a stream
 
-local row, mail, notes, mark, steps = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local ready, outbox, timers, schedules = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
-local waits, quarantine, repeated = KEYS[10], KEYS[11], KEYS[12]
 local a = ARGV[1] and cmsgpack.unpack(ARGV[1]) or {}
 
 local function answer(...) return cmsgpack.pack({...}) end
@@ -45,16 +45,16 @@ local function stored(m)
   return false
 end
 
--- Up to `limit` messages beyond `after`, at least one and otherwise not more than `bytes`.
-local function messages(after, limit, bytes)
+-- The messages that are asked for: up to `limit` beyond `after`, at least one and otherwise not more than `bytes`.
+local function following()
   local found, size = {}, 0
-  if limit == 0 then return found end
+  if not a.limit then return found end
   local noted = redis.call('EXISTS', notes) == 1
-  local start = string.format('(%.0f-0', after)
-  for _, entry in ipairs(redis.call('XRANGE', mail, start, '+', 'COUNT', limit)) do
+  local start = string.format('(%.0f-0', a.after)
+  for _, entry in ipairs(redis.call('XRANGE', mail, start, '+', 'COUNT', a.limit)) do
     local id, fields = entry[1], entry[2]
     size = size + #fields[4]
-    if size > bytes and #found > 0 then break end
+    if size > a.bytes and #found > 0 then break end
     local kept = noted and unpacked(redis.call('HGET', notes, fields[2])) or {n = 0}
     local place, expires = tonumber(string.sub(id, 1, -3)), tonumber(fields[6]) or false
     found[#found + 1] = {place, fields[2], fields[4], expires, kept.n, kept.b or false}
@@ -62,31 +62,46 @@ local function messages(after, limit, bytes)
   return found
 end
 
--- Puts the message of this call at the end of the mailbox.
-local function push(body, expires, m)
-  local place = count('q') + 1
+-- Puts the message of this call at the end of the mailbox, whose last place and length are `q` and `n`. What comes
+-- back, with its mark `m`, may have notes and steps.
+local function push(body, expires, m, q, n)
+  local place = q + 1
   redis.call('XADD', mail, string.format('%.0f-0', place), 'c', a.command, 'b', body, 'x', expires or '')
-  redis.call('HSET', row, 'q', place)
-  redis.call('SET', mark, cmsgpack.pack({'P', m and m[2] or '', m and m[3] or 0, place}))
-  redis.call('ZADD', ready, 0, a.agent)
+  redis.call('HSET', row, 'q', place, 'n', n + 1)
+  redis.call('SET', mark, cmsgpack.pack(m and {'P', m[2], m[3], place, true} or {'P', '', 0, place}))
+  if n == 0 then redis.call('ZADD', ready, 0, a.agent) end
   return place
 end
 
--- Takes it out of the mailbox.
-local function pull(place)
-  redis.call('XDEL', mail, string.format('%.0f-0', place))
-  if redis.call('XLEN', mail) == 0 then
+-- Puts a message back that was in the mailbox before.
+local function push_back(body, expires, m)
+  local q, n = unpack(redis.call('HMGET', row, 'q', 'n'))
+  return push(body, expires, m, tonumber(q or 0), tonumber(n or 0))
+end
+
+-- Takes a message out of the mailbox, in which `left` are then left; who calls it writes that number.
+local function pull(place, left)
+  if left > 0 then
+    redis.call('XDEL', mail, string.format('%.0f-0', place))
+  else
     redis.call('DEL', mail)
     redis.call('ZREM', ready, a.agent)
   end
 end
 
+-- Marks a message in the mailbox as one that has notes or steps, which its end must remove.
+local function mark_noted(m)
+  if not m[5] then redis.call('SET', mark, cmsgpack.pack({m[1], m[2], m[3], m[4], true})) end
+end
+
 -- Marks the command as done for as long as results are kept, and longer where its maker's clock ran ahead.
-local function done(operation, version, outcome, result)
+local function done(operation, version, outcome, result, noted)
   local kept_ms = a.ttl + math.max(0, a.born - now_ms())
   redis.call('SET', mark, cmsgpack.pack({'D', operation, version, outcome, result}), 'PX', kept_ms)
-  redis.call('HDEL', notes, a.command)
-  redis.call('DEL', steps)
+  if noted then
+    redis.call('HDEL', notes, a.command)
+    redis.call('DEL', steps)
+  end
 end
 
 -- The answer to an operation that has come before, or nil.

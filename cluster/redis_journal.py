@@ -1,12 +1,12 @@
 """The journal in Redis 6.2 or later, or in a Redis Cluster: one Lua script for each contract.
 
 Reading order: this file, `journal_calls` (keys and payloads), `journal_shared.lua` and the scripts beside it,
-`journal_replies`, and `redis_scripts`, which sends them.
+`journal_scripts`, which reads those, `journal_replies`, `redis_scripts`, which sends, and `journal_refusals`.
 """
 
 from __future__ import annotations
 
-from asyncio import Future
+from asyncio import Future, gather
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from regrow.cluster.high_water import HighWater
 from regrow.cluster.journal_calls import JournalCalls, incoming, step_parts
 from regrow.cluster.journal_replies import (
     answered,
@@ -29,7 +30,7 @@ from regrow.cluster.journal_replies import (
     waiting_row,
 )
 from regrow.cluster.redis_check import shown_url
-from regrow.cluster.redis_scripts import RedisScripts
+from regrow.cluster.redis_scripts import ANSWER_TIMEOUT_S, RedisScripts
 from regrow.runtime.address import ActorId
 from regrow.runtime.journal_answers import (
     Answered,
@@ -74,12 +75,10 @@ from regrow.runtime.journal_entries import (
     born_ms,
     check_id,
 )
+from regrow.runtime.journal_errors import JournalRestored
 from regrow.runtime.journal_fit import bounded, commit_fits, message_fits, park_fits
 
 CONNECT_TIMEOUT_S: Final = 2.0
-
-ANSWER_TIMEOUT_S: Final = 10.0
-"""Longer than the slowest fsync; a store that needs more counts as away."""
 
 LIMIT_CONNECTIONS: Final = 2
 """One carries all calls in their order; the other is for a moment when the first was cut."""
@@ -89,16 +88,38 @@ class RedisJournal(JournalCalls):
     """A Journal in Redis. See the port for its contracts; it keeps them by the server's clock."""
 
     def __init__(
-        self, client: Redis | RedisCluster, *, app: str, address: str = "Redis", limits: JournalLimits | None = None
+        self,
+        client: Redis | RedisCluster,
+        *,
+        app: str,
+        address: str = "Redis",
+        limits: JournalLimits | None = None,
+        replicas: int = 0,
+        water: HighWater | None = None,
     ) -> None:
         """Owns `client`, which must not decode responses and must not retry; `from_url` makes one."""
-        super().__init__(RedisScripts(client, address=address), app=app, limits=limits or JournalLimits())
+        self._address = address
+        self._water = water or HighWater()
+        super().__init__(
+            RedisScripts(client, address=address, replicas=replicas), app=app, limits=limits or JournalLimits()
+        )
 
     @classmethod
     def from_url(
-        cls, url: str, *, app: str, cluster: bool = False, limits: JournalLimits | None = None
+        cls,
+        url: str,
+        *,
+        app: str,
+        cluster: bool = False,
+        limits: JournalLimits | None = None,
+        replicas: int = 0,
+        water: HighWater | None = None,
     ) -> RedisJournal:
-        """A journal on the server of that URL, or on the cluster that it belongs to; connects on first use."""
+        """A journal on the server of that URL, or on the cluster that it belongs to; connects on first use.
+
+        Nothing is answered before `replicas` have it too, so that a failover to one of them loses nothing. A store
+        that has gone back behind `water`, by default what this journal has seen itself, gets no further call.
+        """
         shared: dict[str, Any] = {
             "socket_connect_timeout": CONNECT_TIMEOUT_S,
             "socket_timeout": ANSWER_TIMEOUT_S,
@@ -115,26 +136,29 @@ class RedisJournal(JournalCalls):
                 url, max_connections=LIMIT_CONNECTIONS, timeout=ANSWER_TIMEOUT_S, retry_on_error=[], **shared
             )
             client = Redis.from_pool(pool)
-        return cls(client, app=app, address=shown_url(url), limits=limits)
+        return cls(client, app=app, address=shown_url(url), limits=limits, replicas=replicas, water=water)
 
     async def new_host_epoch(self) -> HostEpoch:
         """See Journal."""
-        (epoch,) = await self._scripts.run("new_host_epoch", [self._epochs_key], {})
+        epoch, mark = await self._run_for_host("new_host_epoch", HostEpoch(0), {"seen": (seen := self._water.seen)})
+        self._rise(mark, seen)
         return HostEpoch(epoch)
 
     async def renew(self, host: HostEpoch, *, ttl_ms: int) -> bool:
         """See Journal."""
-        (held,) = await self._scripts.run("renew", self._host_keys(host), {"host": host, "ttl": ttl_ms})
+        seen = self._water.seen
+        held, mark = await self._run_for_host("renew", host, {"host": host, "ttl": ttl_ms, "seen": seen})
+        self._rise(mark, seen)
         return bool(held)
 
     async def revoke(self, host: HostEpoch, *, reaped: bool = False) -> Revocation:
         """See Journal."""
-        (verdict,) = await self._scripts.run("revoke", self._host_keys(host), {"host": host, "reaped": reaped})
+        (verdict,) = await self._run_for_host("revoke", host, {"host": host, "reaped": reaped})
         return Revocation(verdict.decode())
 
     async def revoked(self, host: HostEpoch) -> bool:
         """See Journal."""
-        (gone,) = await self._scripts.run("revoked", self._host_keys(host), {"host": host})
+        (gone,) = await self._run_for_host("revoked", host, {"host": host})
         return bool(gone)
 
     async def claim(self, agent: ActorId, host: HostEpoch, *, previous: Owner | None, operation: OperationId) -> Claim:
@@ -151,29 +175,31 @@ class RedisJournal(JournalCalls):
             "op": operation,
             "previous": None if previous is None else [previous.host, previous.epoch],
         }
-        verdict, *fields = await self._scripts.run("claim", self._keys(agent), payload)
+        verdict, *fields = await self._run("claim", agent, payload)
         return Claim(verdict=ClaimVerdict(verdict.decode()), row=row_of(fields))
 
     async def release(self, agent: ActorId, epoch: Epoch) -> bool:
         """See Journal."""
-        (free,) = await self._scripts.run("release", self._keys(agent), {"epoch": epoch})
+        (free,) = await self._run("release", agent, {"epoch": epoch})
         return bool(free)
 
     async def read(self, agent: ActorId) -> Row:
         """See Journal."""
         check_id("agent id", agent)
-        return row_of(await self._scripts.run("read", self._keys(agent), {}))
+        return row_of(await self._run("read", agent, {}))
 
     async def enqueue(self, messages: Sequence[Incoming], *, capacity: int | None = None) -> tuple[Enqueued, ...]:
         """See Journal."""
         sent = [self._enqueue(message, capacity) for message in messages]  # all of them before the first answer
         too_large = Enqueued(verdict=EnqueueVerdict.TOO_LARGE)
-        return tuple([too_large if answer is None else enqueued(await answer) for answer in sent])
+        # All are awaited, so that of a batch that was cut no answer stays behind that nobody looks at.
+        answers = iter(await gather(*(answer for answer in sent if answer is not None)))
+        return tuple([too_large if answer is None else enqueued(next(answers)) for answer in sent])
 
     async def take(self, agent: ActorId, epoch: Epoch, *, after: int = 0, limit: int | None = None) -> Taken:
         """See Journal."""
         payload = {"epoch": epoch, **self._following(after, bounded(limit, self.limits.take_messages))}
-        now_ms, found = await self._scripts.run("take", self._keys(agent), payload)
+        now_ms, found = await self._run("take", agent, payload)
         return Taken(now_ms=now_ms, messages=None if found is False else tuple(map(pending, found)))
 
     async def count_attempt(self, agent: ActorId, command: CommandId, *, epoch: Epoch, note: bytes) -> int | None:
@@ -184,7 +210,7 @@ class RedisJournal(JournalCalls):
             "note": note[: self.limits.note_bytes],
             "notes": self.limits.notes,
         }
-        (attempts,) = await self._scripts.run("count_attempt", self._keys(agent, command), payload)
+        (attempts,) = await self._run("count_attempt", agent, payload, command=command)
         return None if attempts is False else int(attempts)
 
     async def commit(self, commit: Commit, *, after: int = 0, limit: int | None = None) -> TurnEnded:
@@ -202,7 +228,7 @@ class RedisJournal(JournalCalls):
                 "result": commit.result,
                 "ttl": self.limits.result_ttl_ms,
                 "born": born_ms(hand.command),
-                **self._following(after, bounded(limit or 0, self.limits.take_messages)),
+                **self._following(after, limit),
             },
         )
 
@@ -220,7 +246,7 @@ class RedisJournal(JournalCalls):
                 "begun": park.begun,
                 "deadline": park.deadline_ms,
                 "waits": self.limits.waits,
-                **self._following(after, bounded(limit or 0, self.limits.take_messages)),
+                **self._following(after, limit),
             },
         )
 
@@ -229,7 +255,7 @@ class RedisJournal(JournalCalls):
         payload = {
             "reason": reason[: self.limits.note_bytes],
             "quarantined": self.limits.quarantined,
-            **self._following(after, bounded(limit or 0, self.limits.take_messages)),
+            **self._following(after, limit),
         }
         return await self._end_turn("quarantine", hand, payload)
 
@@ -256,7 +282,7 @@ class RedisJournal(JournalCalls):
             "epoch": epoch,
             "operation_ttl": self.limits.operation_ttl_ms,
         }
-        return answered(await self._scripts.run("answer", self._keys(agent, command, f"answer:{operation}"), payload))
+        return answered(await self._run("answer", agent, payload, command=command, operation=f"answer:{operation}"))
 
     async def start_step(self, hand: Hand, step: StepKey) -> StepAnswer:
         """See Journal."""
@@ -270,7 +296,7 @@ class RedisJournal(JournalCalls):
 
     async def steps(self, agent: ActorId, command: CommandId) -> tuple[StepRecord, ...]:
         """See Journal."""
-        (found,) = await self._scripts.run("steps", self._keys(agent, command), {})
+        (found,) = await self._run("steps", agent, {}, command=command)
         return step_records(found)
 
     async def quarantined(self, partition: Partition, *, offset: int = 0) -> tuple[QuarantineRow, ...]:
@@ -284,7 +310,7 @@ class RedisJournal(JournalCalls):
 
     async def show_quarantined(self, agent: ActorId, command: CommandId) -> Quarantined | None:
         """See Journal."""
-        there, *fields = await self._scripts.run("show_quarantined", self._keys(agent, command), {"command": command})
+        there, *fields = await self._run("show_quarantined", agent, {"command": command}, command=command)
         return quarantined_message(agent, command, fields) if there else None
 
     async def requeue(
@@ -325,8 +351,8 @@ class RedisJournal(JournalCalls):
             "capacity": self.limits.mailbox,
             "operation_ttl": self.limits.operation_ttl_ms,
         }
-        keys = self._keys(message.agent, message.command, f"fire:{message.command}")
-        return fired(await self._scripts.run("fire", keys, payload))
+        operation = f"fire:{message.command}"
+        return fired(await self._run("fire", message.agent, payload, command=message.command, operation=operation))
 
     async def outbox(self, partition: Partition, *, after: OutboxId | None = None) -> tuple[OutboxRow, ...]:
         """See Journal."""
@@ -335,12 +361,19 @@ class RedisJournal(JournalCalls):
 
     async def relayed(self, agent: ActorId, ids: Sequence[OutboxId]) -> int:
         """See Journal."""
-        (gone,) = await self._scripts.run("relayed", self._keys(agent), {"ids": list(ids)})
+        (gone,) = await self._run("relayed", agent, {"ids": list(ids)})
         return int(gone)
 
     async def aclose(self) -> None:
         """See Journal."""
         await self._scripts.aclose()
+
+    def _rise(self, mark: int, seen: int) -> None:
+        try:
+            self._water.rise(mark, asked_at=seen, address=self._address)
+        except JournalRestored as error:
+            self._scripts.refuse(error)
+            raise
 
     def _enqueue(self, message: Incoming, capacity: int | None) -> Future[list[Any]] | None:
         if not message_fits(message, self.limits):
@@ -352,4 +385,4 @@ class RedisJournal(JournalCalls):
             "ahead": self.limits.ahead_ms,
             "capacity": bounded(capacity, self.limits.mailbox),
         }
-        return self._scripts.submit("enqueue", self._keys(message.agent, message.command), payload)
+        return self._scripts.submit("enqueue", self._keys("enqueue", message.agent, message.command), payload)

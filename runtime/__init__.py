@@ -45,7 +45,9 @@ from regrow.runtime.journal_errors import (
     JournalOutdated,
     JournalReadOnly,
     JournalRefused,
+    JournalRestored,
     JournalUnknown,
+    SchemaNewer,
 )
 from regrow.runtime.lifecycle import (
     Crashed,
@@ -109,6 +111,7 @@ __all__ = [
     "JournalOutdated",
     "JournalReadOnly",
     "JournalRefused",
+    "JournalRestored",
     "JournalUnknown",
     "KillOutcome",
     "Killed",
@@ -134,6 +137,7 @@ __all__ = [
     "ReplySlot",
     "Request",
     "Runtime",
+    "SchemaNewer",
     "Shutdown",
     "SlotsFull",
     "StartFailed",

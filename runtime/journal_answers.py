@@ -1,12 +1,19 @@
 """What a journal answers: a verdict for each contract, and what comes with it.
 
-A verdict is an expected outcome and never an error; errors say that the store did not do its part.
+A verdict is an expected outcome and never an error; errors say that the store did not do its part. Only the first
+of each kind changed anything, but for a timer that ends with its deleted agent. A word means the same in each:
+
+- `STALE_EPOCH`: the caller's incarnation no longer holds the agent, so it is fenced;
+- `TOO_LARGE`: state, result, note or message passes its limit; `…FULL`: a limit of how many, so later there is room;
+- `NOT_PENDING`: the message is not in the mailbox: it waits, is in quarantine, or was never there;
+- `DELETED`: the agent has its tombstone.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Generic, TypeVar
 
 from regrow.runtime.address import ActorId
 from regrow.runtime.journal_entries import (
@@ -19,6 +26,22 @@ from regrow.runtime.journal_entries import (
     StepRecord,
     StoredResult,
 )
+
+V = TypeVar("V", bound=StrEnum)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer(Generic[V]):
+    """A verdict; what follows adds what comes with it."""
+
+    verdict: V
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed(Answer[V]):
+    """A verdict on a message for a mailbox, and its place there if it has one."""
+
+    seq: int | None = None
 
 
 class Revocation(StrEnum):
@@ -40,10 +63,9 @@ class ClaimVerdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(Answer[ClaimVerdict]):
     """The verdict, and the row as it is now: the caller's where it claimed, else the winner's."""
 
-    verdict: ClaimVerdict
     row: Row
 
 
@@ -66,11 +88,9 @@ class EnqueueVerdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Enqueued:
+class Enqueued(Placed[EnqueueVerdict]):
     """The verdict on one message, with its place in the mailbox or its stored result."""
 
-    verdict: EnqueueVerdict
-    seq: int | None = None
     stored: StoredResult | None = None
 
 
@@ -91,11 +111,9 @@ class TurnVerdict(StrEnum):
     STALE_EPOCH = "stale_epoch"
     VERSION_CONFLICT = "version_conflict"
     NOT_PENDING = "not_pending"
-    """The message is not in the mailbox: it waits, or is in quarantine."""
     TOO_LARGE = "too_large"
-    """State, result, note or a message passes its limit."""
     DELETED = "deleted"
-    """The agent is deleted, so that its messages can only be refused, expire or be quarantined."""
+    """Its messages can only be refused, expire or be quarantined."""
     OUTBOX_FULL = "outbox_full"
     TIMERS_FULL = "timers_full"
     WAITS_FULL = "waits_full"
@@ -103,10 +121,9 @@ class TurnVerdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TurnEnded:
+class TurnEnded(Answer[TurnVerdict]):
     """The verdict on the end of a turn, the version after it, and the messages that come next at this moment."""
 
-    verdict: TurnVerdict
     version: int
     following: tuple[Pending, ...] = ()
     stored: StoredResult | None = None
@@ -128,10 +145,9 @@ class StepVerdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepAnswer:
+class StepAnswer(Answer[StepVerdict]):
     """The verdict on a step, and the record that is there."""
 
-    verdict: StepVerdict
     record: StepRecord | None = None
 
 
@@ -149,11 +165,8 @@ class AnswerVerdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class Answered(Placed[AnswerVerdict]):
     """The verdict on an answer, and where the message stands in the mailbox again."""
-
-    verdict: AnswerVerdict
-    seq: int | None = None
 
 
 class FireVerdict(StrEnum):
@@ -166,16 +179,13 @@ class FireVerdict(StrEnum):
     """The mailbox has no room; the timer stays due."""
     STALE_EPOCH = "stale_epoch"
     DELETED = "deleted"
-    """The agent is deleted, and the timer with it."""
+    """The timer is gone with its agent."""
     TOO_LARGE = "too_large"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fired:
+class Fired(Placed[FireVerdict]):
     """The verdict on a timer, and the place of its message in the mailbox."""
-
-    verdict: FireVerdict
-    seq: int | None = None
 
 
 class SettleVerdict(StrEnum):

@@ -7,7 +7,7 @@ them. All times are milliseconds since 1970 on the store's clock, which `Taken.n
 from __future__ import annotations
 
 import hashlib
-import uuid
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NewType
@@ -36,6 +36,8 @@ OutboxId = NewType("OutboxId", str)
 PARTITIONS = 4_096
 """Fixed for ever: an agent's keys carry the partition that this number gives it."""
 
+_UUID_7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
 ID_LIMIT_BYTES = 512
 """For the id of an agent, a timer, a step or an operation."""
 
@@ -48,14 +50,11 @@ def partition_of(agent: ActorId) -> Partition:
 
 def born_ms(command: CommandId) -> int:
     """When the id was made, by its maker's clock. Raises InvalidEntry for what is no UUIDv7."""
-    try:
-        parsed = uuid.UUID(command)
-    except ValueError:
-        parsed = None
-    # Only one way of writing it, since two spellings would be two ids in the store.
-    if parsed is None or parsed.version != 7 or str(parsed) != command:
+    # One way of writing it only, since two spellings would be two ids in the store. A pattern, since every call of
+    # a journal comes by here, and uuid.UUID takes ten times as long.
+    if _UUID_7.fullmatch(command) is None:
         raise InvalidEntry(f"{command[:60]!r} is no UUIDv7 in small letters with dashes; make command ids of that kind")
-    return parsed.int >> 80
+    return int(command[:8] + command[9:13], 16)
 
 
 def check_id(what: str, id: str) -> None:

@@ -9,7 +9,9 @@ WorldBroke (runtime)
     ├── JournalFull         it has no memory left
     ├── JournalReadOnly     it takes no writes: a replica, or one whose disk fails
     ├── JournalDenied       it refuses the user, the password or a command
-    └── JournalOutdated     it is older than the floor
+    ├── JournalOutdated     its version is below the floor
+    ├── JournalRestored     it was wiped, or restored from an older copy: it has less than was seen in it
+    └── SchemaNewer         a newer version of the app wrote the state: upgrade this host
 """
 
 from __future__ import annotations
@@ -55,3 +57,19 @@ class JournalOutdated(JournalRefused):
         super().__init__(text)
         self.version = version
         self.floor = floor
+
+
+class JournalRestored(JournalRefused):
+    """The store has less than this process has seen in it, so it lost what it had taken on.
+
+    Nothing is written to it. Bring the newer data back, or start the app anew on what there is.
+    """
+
+
+class SchemaNewer(JournalRefused):
+    """An agent's state was written by a newer version of the app. Attributes: `schema`, and the newest one `known`."""
+
+    def __init__(self, text: str, *, schema: int, known: int) -> None:
+        super().__init__(text)
+        self.schema = schema
+        self.known = known

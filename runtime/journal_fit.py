@@ -1,20 +1,25 @@
 """What fits into a journal by its size alone; every implementation asks here, so that all refuse the same.
 
-Pure. What depends on the stored rows (how many timers there are already) is the store's to say.
+Pure. It judges too what was read: a state that is too new, and a store that has gone back. What depends on
+the stored rows (how many timers there are already) is the store's to say.
 """
 
 from __future__ import annotations
 
+from regrow.runtime.address import ActorId
 from regrow.runtime.journal_entries import (
     Commit,
+    Hand,
     Incoming,
     JournalLimits,
     Park,
+    Row,
     SetTimer,
     StepKey,
     Writes,
     check_id,
 )
+from regrow.runtime.journal_errors import JournalRestored, SchemaNewer
 
 
 def message_fits(message: Incoming, limits: JournalLimits) -> bool:
@@ -37,6 +42,30 @@ def checked_step(step: StepKey) -> StepKey:
     check_id("step name", step.name)
     check_id("step digest", step.digest)
     return step
+
+
+def check_schema(agent: ActorId, row: Row, *, known: int) -> None:
+    """Raises SchemaNewer for a state of a schema above `known`, the newest that this host can read.
+
+    Ask before the agent is claimed: an older host would lose what it does not know at its first commit.
+    """
+    if row.state is not None and row.schema > known:
+        raise SchemaNewer(
+            f"the state of {agent} has schema {row.schema}, and this host knows up to {known}; "
+            "run the newer version of the app here, or stop this host",
+            schema=row.schema,
+            known=known,
+        )
+
+
+def check_not_behind(hand: Hand, version: int) -> None:
+    """Raises JournalRestored where the store's version of an agent is below the one that was read; they only grow."""
+    if version < hand.version:
+        raise JournalRestored(
+            f"the store has version {version} of {hand.agent}, and version {hand.version} was read from it before: "
+            "it was wiped, restored from an older copy, or failed over to a replica that had less. "
+            "Bring the newer data back, or start the app anew on what there is"
+        )
 
 
 def bounded(asked: int | None, limit: int) -> int:

@@ -33,7 +33,7 @@ from regrow.runtime.journal_entries import (
     born_ms,
     partition_of,
 )
-from regrow.runtime.journal_fit import bounded, checked_step, commit_fits, message_fits, park_fits
+from regrow.runtime.journal_fit import bounded, check_not_behind, checked_step, commit_fits, message_fits, park_fits
 from regrow.runtime.memory_rows import AgentRow, Kind, Mark, MemoryRows, Noted, Step
 
 
@@ -202,6 +202,7 @@ class MemoryTurns(MemoryRows):
         mark = self._mark(row, hand.command)
         if mark is not None and mark.operation == hand.operation:
             return TurnVerdict.DONE, mark.version, mark
+        check_not_behind(hand, row.version)
         if not row.holds(hand.epoch):
             return TurnVerdict.STALE_EPOCH, row.version, None
         if mark is not None and mark.kind is Kind.DONE:

@@ -5,28 +5,35 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
+from regrow.cluster.high_water import HighWater
+from regrow.cluster.journal_refusals import check_version
+from regrow.cluster.journal_scripts import SCRIPTS
 from regrow.cluster.redis_journal import RedisJournal
-from regrow.cluster.redis_scripts import SCRIPTS, check_version
 from regrow.runtime.address import ActorId
 from regrow.runtime.errors import Closed
 from regrow.runtime.journal_answers import EnqueueVerdict, TurnVerdict
-from regrow.runtime.journal_entries import Commit, Incoming, Outcome, Writes
+from regrow.runtime.journal_entries import Commit, Incoming, Outcome, Park, SetTimer, StepKey, Writes
 from regrow.runtime.journal_errors import (
+    InvalidEntry,
     JournalDenied,
     JournalFull,
     JournalOutdated,
     JournalReadOnly,
+    JournalRestored,
     JournalUnknown,
 )
-from tests.conformance.journals import CLERK, HERE, Stand
+from tests.conformance.journals import CLERK, FAR_MS, HERE, Stand
 from tests.conformance.redis_servers import embedded_program, redis_7_program, started
 
 pytestmark = pytest.mark.redis
+
+MAIL = StepKey(name="mail", occurrence=0, digest="d1")
 
 
 class Wire:
@@ -41,12 +48,12 @@ class Wire:
         far_reader, far_writer = await asyncio.open_unix_connection(self._target)
         try:
             while request := await reader.read(1 << 20):
-                script = b"EVALSHA" in request
+                script = b"EVAL" in request
                 if script and self.cut == "before":
                     break
                 far_writer.write(request)
                 answer = await far_reader.read(1 << 20)
-                if script and self.cut == "after":
+                if script and self.cut == "after" and b"NOSCRIPT" not in answer:
                     break
                 writer.write(answer)
         finally:
@@ -136,6 +143,33 @@ async def test_a_claim_that_was_cut_gives_one_epoch_when_sent_again(wired: tuple
     assert (await stand.journal.read(CLERK)).epoch == 1
 
 
+@pytest.mark.parametrize("where", ["before", "after"])
+@pytest.mark.parametrize("end", ["step", "park", "quarantine", "fire"])
+async def test_whatever_else_was_cut_is_done_once_and_answers_alike_when_sent_again(
+    wired: tuple[Wire, Stand], where: str, end: str
+) -> None:
+    wire, stand = wired
+    holder = await stand.hold()
+    hand = holder.hand(await holder.receive())
+    due_ms = await stand.now_ms() - 1
+    await holder.commit(await holder.receive(), writes=Writes(timers=(SetTimer(timer="tea", due_ms=due_ms),)))
+    hand, tick = replace(hand, version=1), Incoming(agent=CLERK, command=await stand.command(), body=b"tick")
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "step": lambda: stand.journal.start_step(hand, MAIL),
+        "park": lambda: stand.journal.park(Park(hand=hand, wait=MAIL, begun=b"b", deadline_ms=None)),
+        "quarantine": lambda: stand.journal.quarantine(hand, b"why"),
+        "fire": lambda: stand.journal.fire("tea", tick, due_ms=due_ms),
+    }
+
+    await cut_once(wire, where, calls[end])
+    answers = [await calls[end]() for _ in range(2)]
+
+    assert answers[0] == answers[1]
+    left = [message for message in (hand.command, tick.command) if message in await holder.pending()]
+    assert left == {"step": [hand.command], "park": [], "quarantine": [], "fire": [hand.command, tick.command]}[end]
+    assert len(await stand.journal.steps(CLERK, hand.command)) == (end == "step")
+
+
 async def test_a_server_that_died_is_unknown_and_the_journal_closes_all_the_same(tmp_path: Path) -> None:
     with started(embedded_program(), tmp_path, "port 0"):
         journal = RedisJournal.from_url(f"unix://{tmp_path}/redis.sock", app="desk")
@@ -171,6 +205,60 @@ async def test_a_replica_that_takes_no_writes_is_named(server: Path, stand: Stan
 
         with pytest.raises(JournalReadOnly, match="primary"):
             await stand.host()
+
+
+@pytest.mark.parametrize("copied", [True, False], ids=["older copy", "wiped"])
+async def test_a_live_host_refuses_a_store_that_was_restored_from_an_older_copy_or_wiped(
+    server: Path, stand: Stand, copied: bool
+) -> None:
+    host = await stand.host()
+    holder = await stand.hold(host=host)
+    command = await holder.receive()
+    with Redis(unix_socket_path=str(server)) as admin:
+        older = {key: admin.dump(key) or b"" for key in admin.scan_iter()} if copied else {}
+        assert await stand.journal.renew(host, ttl_ms=FAR_MS)
+        admin.flushall()
+        for key, value in older.items():
+            admin.restore(key, 0, value)
+
+        for _ in range(3):
+            with pytest.raises(JournalRestored, match=r"wiped or restored from an older copy"):
+                await stand.journal.renew(host, ttl_ms=FAR_MS)
+        with pytest.raises(JournalRestored):
+            await holder.commit(command, writes=Writes(state=b"new"))
+
+        assert admin.dbsize() == len(older)
+
+
+async def test_the_high_water_file_refuses_an_older_copy_after_a_full_stop(server: Path, tmp_path: Path) -> None:
+    file = tmp_path / "high-water"
+    before = RedisJournal.from_url(f"unix://{server}", app="desk", water=HighWater(file))
+    await before.renew(await before.new_host_epoch(), ttl_ms=FAR_MS)
+    await before.aclose()
+    with Redis(unix_socket_path=str(server)) as admin:
+        admin.flushall()
+
+    after = RedisJournal.from_url(f"unix://{server}", app="desk", water=HighWater(file))
+    with pytest.raises(JournalRestored, match=r"high-water and start anew"):
+        await after.new_host_epoch()
+    await after.aclose()
+
+
+def test_a_high_water_file_that_holds_something_else_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "high-water"
+    file.write_text("a letter")
+
+    with pytest.raises(InvalidEntry, match=r"a letter.*delete it"):
+        HighWater(file)
+
+
+def test_of_two_answers_the_later_may_be_taken_in_first() -> None:
+    water = HighWater()
+    water.rise(7, asked_at=5, address="redis")
+
+    water.rise(6, asked_at=5, address="redis")
+
+    assert water.seen == 7
 
 
 async def test_a_refused_password_is_named_and_not_shown(server: Path) -> None:

@@ -12,7 +12,7 @@ from regrow.cluster.redis_journal import RedisJournal
 from regrow.runtime.journal_entries import JournalLimits
 from regrow.runtime.memory_journal import MemoryJournal
 from tests.conformance.journals import Stand
-from tests.conformance.redis_servers import embedded_program, redis_7_program, started, started_cluster
+from tests.conformance.redis_servers import embedded_program, redis_7_program, started, started_cluster, url_of
 
 NOW_MS = 1_764_000_000_000
 EMBEDDED = pytest.param("embedded", marks=pytest.mark.redis, id="redis-6.2")
@@ -36,8 +36,8 @@ def redis_7(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with started_cluster(redis_7_program(), tmp_path_factory.mktemp("three")) as url:
-        yield url
+    with started_cluster(redis_7_program(), tmp_path_factory.mktemp("three")) as nodes:
+        yield url_of(nodes[0])
 
 
 @pytest.fixture

@@ -7,8 +7,11 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +22,7 @@ from regrow.cluster.redis_process import parse_version
 END_TIMEOUT_S = 10.0
 SLOTS = 16_384
 MASTERS = 3
-PAUSE_MS = 20
+PAUSE_S = 0.02
 FORM_PAUSES = 1_500
 
 
@@ -45,7 +48,7 @@ def redis_7_program() -> Path:
 
 
 @contextmanager
-def started(program: Path, folder: Path, *settings: str) -> Iterator[None]:
+def started(program: Path, folder: Path, *settings: str) -> Iterator[subprocess.Popen[str]]:
     """A server that keeps nothing on disk unless told otherwise; its socket is `redis.sock` in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     config = "\n".join([f"dir {folder}", f"unixsocket {folder}/redis.sock", 'save ""', "appendonly no", *settings, ""])
@@ -63,47 +66,113 @@ def started(program: Path, folder: Path, *settings: str) -> Iterator[None]:
         else:
             raise RuntimeError("redis-server did not start:\n" + "".join(said))
         try:
-            yield
+            yield process
         finally:
             process.kill()
             process.wait(END_TIMEOUT_S)
 
 
+@dataclass(frozen=True)
+class ClusterNode:
+    """One server of a cluster."""
+
+    port: int
+    process: subprocess.Popen[str]
+    client: Redis
+    id: str
+    start: Callable[[], AbstractContextManager[subprocess.Popen[str]]]
+    """Starts it anew, with what it knew of the cluster and without its data."""
+
+
 @contextmanager
-def started_cluster(program: Path, folder: Path) -> Iterator[str]:
-    """Three masters that have formed a cluster; the URL of the first."""
-    ports = _free_ports()
+def started_cluster(
+    program: Path, folder: Path, *, replicas: int = 0, node_timeout_ms: int = 5_000
+) -> Iterator[list[ClusterNode]]:
+    """Three masters that have formed a cluster, and after them their replicas, so many for each and in that order."""
+    ports = _free_ports(MASTERS * (1 + replicas))
     with ExitStack() as stack:
+        nodes: list[ClusterNode] = []
         for port in ports:
-            cluster = ("port " + str(port), "bind 127.0.0.1", "cluster-enabled yes", "cluster-node-timeout 5000")
-            stack.enter_context(started(program, folder / str(port), *cluster))
-        clients = [stack.enter_context(Redis(port=port)) for port in ports]
-        for number, client in enumerate(clients):
+            start = partial(
+                started,
+                program,
+                folder / str(port),
+                f"port {port}",
+                "bind 127.0.0.1",
+                "cluster-enabled yes",
+                f"cluster-node-timeout {node_timeout_ms}",
+                "repl-diskless-sync-delay 0",
+            )
+            process = stack.enter_context(start())
+            client = stack.enter_context(Redis(port=port))
+            nodes.append(ClusterNode(port, process, client, _id_of(client), start))
+        for number, node in enumerate(nodes[:MASTERS]):
             first, last = number * SLOTS // MASTERS, (number + 1) * SLOTS // MASTERS
-            client.execute_command("CLUSTER ADDSLOTS", *range(first, last))
-            client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
-        for port in ports[1:]:
-            clients[0].execute_command("CLUSTER MEET", "127.0.0.1", port)
-        for client in clients:
-            _wait_formed(client)
-        yield f"redis://127.0.0.1:{ports[0]}/0"
+            node.client.execute_command("CLUSTER ADDSLOTS", *range(first, last))
+            node.client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
+        for node in nodes[1:]:
+            nodes[0].client.execute_command("CLUSTER MEET", "127.0.0.1", node.port)
+        for node in nodes:
+            _wait_formed(node.client, len(nodes))
+        for number, node in enumerate(nodes[MASTERS:]):
+            node.client.execute_command("CLUSTER REPLICATE", nodes[number % MASTERS].id)
+        for node in nodes[:MASTERS]:
+            _wait_followed(node.client, replicas)
+        yield nodes
 
 
-def _wait_formed(client: Redis) -> None:
+def url_of(node: ClusterNode) -> str:
+    """Where a client finds the cluster."""
+    return f"redis://127.0.0.1:{node.port}/0"
+
+
+def wait_promoted(replica: ClusterNode) -> None:
+    """Until a replica whose master died serves in its place."""
+    _wait_until("the replica is promoted", lambda: replica.client.role()[0] == b"master")
+
+
+def _wait_formed(client: Redis, number: int) -> None:
+    def formed() -> bool:
+        told = _told(client)
+        # Else the masters would believe that only some of them exist, and serve.
+        return told["cluster_state"] == "ok" and told["cluster_known_nodes"] == str(number)
+
+    _wait_until("the cluster is formed", formed)
+
+
+def _told(client: Redis) -> dict[str, str]:
+    told = client.execute_command("CLUSTER INFO")
+    if isinstance(told, dict):
+        return {str(name): str(value) for name, value in told.items()}
+    text = told.decode() if isinstance(told, bytes) else str(told)
+    return dict(line.split(":", 1) for line in text.split())
+
+
+def _wait_followed(client: Redis, replicas: int) -> None:
+    _wait_until("its replicas follow", lambda: _followed(client) == replicas)
+
+
+def _id_of(client: Redis) -> str:
+    told = client.execute_command("CLUSTER MYID")
+    assert isinstance(told, bytes)
+    return told.decode()
+
+
+def _followed(client: Redis) -> int:
+    lines = client.info("replication")
+    return sum(1 for n in range(lines["connected_slaves"]) if lines[f"slave{n}"]["state"] == "online")
+
+
+def _wait_until(what: str, reached: Callable[[], bool]) -> None:
     for _ in range(FORM_PAUSES):
-        state = client.execute_command("CLUSTER INFO")
-        text = state.decode() if isinstance(state, bytes) else str(state)
-        if ("cluster_state:ok" in text or "'cluster_state': 'ok'" in text) and "3" in _known(text):
+        if reached():
             return
-        client.wait(1, PAUSE_MS)  # the server's own pause: it has no replica to wait for
-    raise RuntimeError("the three masters did not form a cluster")
+        # Of no server: while one forms a cluster or follows another, it refuses the commands that wait.
+        threading.Event().wait(PAUSE_S)
+    raise RuntimeError(f"{what}: not within {FORM_PAUSES * PAUSE_S:.0f} s")
 
 
-def _known(text: str) -> str:
-    return next((part for part in text.replace("'", "").replace(",", "\n").split("\n") if "known_nodes" in part), "")
-
-
-def _free_ports() -> list[int]:
+def _free_ports(number: int) -> list[int]:
     """Ports whose bus ports, 10,000 higher, exist too."""
     found: list[int] = []
     with ExitStack() as stack:
@@ -116,6 +185,6 @@ def _free_ports() -> list[int]:
             except OSError:
                 continue
             found.append(port)
-            if len(found) == MASTERS:
+            if len(found) == number:
                 return found
-    raise RuntimeError("no three free ports")
+    raise RuntimeError(f"no {number} free ports")

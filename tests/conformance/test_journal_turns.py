@@ -18,7 +18,8 @@ from regrow.runtime.journal_entries import (
     StepState,
     Writes,
 )
-from regrow.runtime.journal_errors import InvalidEntry
+from regrow.runtime.journal_errors import InvalidEntry, JournalRestored, SchemaNewer
+from regrow.runtime.journal_fit import check_schema
 from tests.conformance.journals import CLERK, HERE, Stand
 
 MAIL = StepKey(name="mail", occurrence=0, digest="d1")
@@ -294,3 +295,28 @@ async def test_a_park_that_is_repeated_changes_nothing_and_answers_the_same(stan
     assert answers == [answers[0]] * 3
     assert (answers[0].verdict, answers[0].version) == (TurnVerdict.DONE, 1)
     assert len(await stand.journal.waiting(HERE)) == 1
+
+
+async def test_a_store_that_has_less_than_was_read_from_it_is_refused_and_not_written_to(stand: Stand) -> None:
+    holder = await stand.hold()
+    command = await holder.receive()
+    holder.version = 5  # as after the restore of an older copy
+
+    with pytest.raises(JournalRestored, match=r"version 0 of desk/clerk, and version 5 was read.*older copy"):
+        await holder.commit(command, writes=Writes(state=b"new"))
+
+    assert (await stand.journal.read(CLERK)).state is None
+
+
+async def test_a_state_of_a_newer_schema_is_refused_by_an_older_host(stand: Stand) -> None:
+    holder = await stand.hold()
+    await holder.commit(await holder.receive(), writes=Writes(state=b"new", schema=3))
+    row = await stand.journal.read(CLERK)
+
+    check_schema(CLERK, row, known=3)
+    with pytest.raises(
+        SchemaNewer, match=r"desk/clerk has schema 3, and this host knows up to 2; run the newer"
+    ) as told:
+        check_schema(CLERK, row, known=2)
+
+    assert (told.value.schema, told.value.known) == (3, 2)

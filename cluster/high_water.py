@@ -1,0 +1,46 @@
+"""The highest mark that was seen in a store of the journal, which tells a store that has gone back.
+
+The store counts the renewals of all hosts. Who has seen a higher count than it tells knows that it was wiped, or
+restored from an older copy; what it took on since then is lost, and writing on would hide that.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from regrow.runtime.journal_errors import InvalidEntry, JournalRestored
+
+
+class HighWater:
+    """One process's high-water mark; with a file it outlives the process."""
+
+    def __init__(self, file: Path | None = None) -> None:
+        """Reads the file, if there is one. Raises InvalidEntry where it holds no mark."""
+        self._file = file
+        self.seen = 0
+        if file is not None and file.exists():
+            text = file.read_text().strip()
+            if not text.isdecimal():
+                raise InvalidEntry(f"{file} holds {text[:40]!r} in place of a high-water mark; delete it to start anew")
+            self.seen = int(text)
+
+    def rise(self, mark: int, *, asked_at: int, address: str) -> None:
+        """Takes in the store's mark, which it was asked for when `asked_at` had been seen.
+
+        Raises JournalRestored for a mark below that.
+        """
+        # Not below `seen`: of two answers, the later may have been taken in first.
+        if mark < asked_at:
+            kept = f", or delete {self._file} and start anew on what there is" if self._file else ""
+            raise JournalRestored(
+                f"{address} has mark {mark}, and {asked_at} was seen in it before: "
+                f"it was wiped or restored from an older copy. Bring the newer data back{kept}"
+            )
+        if mark <= self.seen:
+            return
+        self.seen = mark
+        if self._file is not None:
+            # A crash in the middle leaves the old mark or the new one.
+            draft = self._file.with_suffix(".new")
+            draft.write_text(str(mark))
+            draft.replace(self._file)
