@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from regrow.actors.durable_errors import TurnDiverged, UnknownOutcome
 from regrow.runtime.address import ActorId
-from regrow.runtime.durability import uuid7
+from regrow.runtime.command_ids import uuid7
 from regrow.runtime.journal_entries import (
     CommandId,
     Epoch,

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from regrow.runtime.address import ActorId, HostId, Incarnation
 from regrow.runtime.bonds import exits_of, kind_of
 from regrow.runtime.cell import Cell
+from regrow.runtime.command_ids import fresh_command
 from regrow.runtime.dead_letters import DeadLetters
 from regrow.runtime.envelope import Envelope, Kind, Origin
 from regrow.runtime.errors import NotAllowed, RegrowError
@@ -91,6 +92,9 @@ class Delivery:
         self.carrier: Carrier | None = None
         self.life_is_over: Callable[[ActorId, Incarnation], Awaitable[bool]] | None = None
         """Asks whoever knows whether a life is over, where that is not known here."""
+        self.is_durable: Callable[[ActorId], bool] | None = None
+        """Says which agents store what they accept; None in an app that has none."""
+        self.new_command: Callable[[], str] = fresh_command
         self._cells = cells
         self._dead = dead
         self._refused = refused
@@ -138,6 +142,7 @@ class Delivery:
         if host is None or host == self.host or self.carrier is None:
             self._resolve(envelope)
         else:
+            self._name_command(envelope)
             self.carrier.send(host, envelope)
 
     def send_nowait(self, envelope: Envelope) -> bool:
@@ -146,7 +151,22 @@ class Delivery:
         if host is None or host == self.host or self.carrier is None or envelope.receiver in self.resolving:
             self._resolve(envelope)
             return True
+        self._name_command(envelope)
         return self.carrier.send_nowait(host, envelope)
+
+    def keeps(self, envelope: Envelope) -> bool:
+        """True for a message to an agent that stores what it accepts: it may be sent again under its id."""
+        return self.is_durable is not None and envelope.kind <= Kind.ASK and self.is_durable(envelope.receiver)
+
+    def send_again(self, envelope: Envelope) -> None:
+        """Sends a message of which nobody knows whether it was stored; under its id it is, once."""
+        envelope.mark, envelope.reroutes = None, 0
+        self.directory.forget(envelope.receiver)
+        self.send(envelope)
+
+    def _name_command(self, envelope: Envelope) -> None:
+        if envelope.command_id is None and self.keeps(envelope):
+            envelope.command_id = self.new_command()
 
     def arrive(self, cell: Cell, envelope: Envelope) -> Outcome:
         """Hands an envelope to a cell of this host."""

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-import uuid
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
 from regrow.runtime.codec import FrameCodec
+from regrow.runtime.command_ids import uuid7
 from regrow.runtime.journal_entries import CommandId, HostEpoch, OperationId, Partition
 from regrow.runtime.journal_errors import JournalAway, JournalUnknown
 
@@ -69,12 +69,6 @@ class Durability:
                 log.warning("the journal did not answer; it is asked again", reason=str(error), again_s=pause_s)
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, AGAIN_MAX_S)
-
-
-def uuid7(ms: int, noise: int) -> CommandId:
-    """A UUIDv7 of that millisecond with 74 bits of noise."""
-    high, low = noise >> 62 & 0xFFF, noise & (1 << 62) - 1
-    return CommandId(str(uuid.UUID(int=ms << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low)))
 
 
 async def open_durability(runtime: Runtime, journal: Journal, *, rng: random.Random | None = None) -> Durability:

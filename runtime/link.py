@@ -138,12 +138,19 @@ class Link(Generic[RowT]):
         return self._out.withdraw(row)
 
     def handled(self, mark: int) -> None:
-        """Notes that the row delivered with this mark was handled or dropped as a dead letter: once per TAKEN row."""
+        """Notes that the row delivered with this mark was handled or dropped as a dead letter: once per TAKEN row.
+
+        Once per HELD row, too, when it is stored: from then on its sender counts on it.
+        """
         if self.is_closed:
             return
-        marks = self._in.marks
+        marks, held = self._in.marks, self._in.held
         marks.append(mark)
-        if len(marks) == 1 and self._wake_at == _ANYTHING:
+        is_news = len(marks) == 1
+        if held and mark in held:
+            held.discard(mark)
+            self._in.prompt = is_news = True
+        if is_news and self._wake_at == _ANYTHING:
             self._rouse()
 
     def room(self, receiver: Receiver, rows: int) -> None:

@@ -46,6 +46,7 @@ class Incoming(Generic[RowT]):
         "_settled",
         "_wants_room",
         "delivered",
+        "held",
         "marks",
         "prompt",
     )
@@ -77,6 +78,8 @@ class Incoming(Generic[RowT]):
         """The highest frame delivered in order: the acknowledgement."""
         self.marks: list[int] = []
         """Marks of handled rows, not yet reported."""
+        self.held: set[int] = set()
+        """Marks of rows that are HELD: their senders wait for the report that they are handled."""
         self.prompt = False
         """Whether a report is gathered that the other end waits for."""
 
@@ -115,13 +118,14 @@ class Incoming(Generic[RowT]):
 
     def deliver(self, frame: Arrived[RowT]) -> bool:
         """Hands the rows of the next frame in order on and notes how each fared; True if all were taken."""
-        number = frame.number
+        number, refused = frame.number, 0
         del self._early[number]
         self.delivered = number
         exceptions: Exceptions = ()
         if frame.rows:
             exceptions = self._handed_on(frame.rows, number << ROW_BITS)
-            taken = len(frame.rows) - len(exceptions)
+            refused = sum([outcome is not Outcome.HELD for _, outcome in exceptions]) if exceptions else 0
+            taken = len(frame.rows) - refused
             if taken:
                 self._open[number] = taken
             self._settled.append((number, exceptions))
@@ -130,7 +134,7 @@ class Incoming(Generic[RowT]):
         for receiver in frame.control.want:
             # After the frame's rows: the room offered must not be the room these rows took.
             self._hunger(receiver)
-        return not exceptions
+        return not refused
 
     def room(self, receiver: Receiver, rows: int) -> bool:
         """Offers room to the rows that wait over there; False if none does or it has an offer already."""
@@ -175,7 +179,7 @@ class Incoming(Generic[RowT]):
         """Forgets everything but which frames came; returns the rows of early ones, which were never handed on."""
         undelivered = [row for number in sorted(self._early) for row in self._early[number].rows]
         self._early = {number: _emptied(frame) for number, frame in self._early.items()}
-        for gathered in (self._closed, self._hungry, self._open, self._settled, self._rooms, self.marks):
+        for gathered in (self._closed, self._hungry, self._open, self._settled, self._rooms, self.marks, self.held):
             gathered.clear()
         self.prompt = False
         return undelivered
@@ -200,6 +204,8 @@ class Incoming(Generic[RowT]):
                     assert row.needs_room, f"a row for {row.receiver!r} that needs no room was refused as FULL"
                     closed.add(row.receiver)
                     self._hunger(row.receiver)
+                elif outcome is Outcome.HELD:
+                    self.held.add(mark)
             mark += 1
         return tuple(exceptions)
 

@@ -3,7 +3,7 @@
 Pure: it numbers frames and keeps every row until its fate is known; `link` decides when a frame leaves.
 A row moves like this, and `close` tells where it was:
 
-    send ──► unsent ──► in flight ──► taken ──► (handled: forgotten)
+    send ──► unsent ──► in flight ──► taken, or held ──► (handled, or stored: forgotten)
       │        ▲ ▼           │
       └──► waiting ◄─────────┘ refused as FULL, or behind a row that was
 """
@@ -42,6 +42,7 @@ class Outgoing(Generic[RowT]):
     __slots__ = (
         "_congested",
         "_encode",
+        "_held",
         "_last_row_frame",
         "_relieved",
         "_rows_per_frame",
@@ -72,6 +73,8 @@ class Outgoing(Generic[RowT]):
         self._unsettled: deque[SentFrame[RowT]] = deque()
         self._unsettled_rows = 0
         self._taken: dict[int, dict[int, RowT]] = {}
+        # Rows of which nothing is told until they are reported as handled, which here means stored.
+        self._held: dict[int, dict[int, RowT]] = {}
         self._congested = False
         self._last_row_frame = 0
         self._rows_per_frame = settings.max_frame_rows
@@ -207,23 +210,31 @@ class Outgoing(Generic[RowT]):
         """What the peer reports about our rows, checked before."""
         for number, exceptions in control.settled:
             self._settle(number, exceptions)
+        stored: list[RowT] = []
         for first, last in control.handled:
             for number in range(first, last + 1):
                 self._taken.pop(number, None)
+                stored += self._held.pop(number, {}).values()
         for number, indices in control.handled_rows:
-            rows = self._taken.get(number, {})
+            rows, held = self._taken.get(number, {}), self._held.get(number, {})
             for index in indices:
                 rows.pop(index, None)
+                if index in held:
+                    stored.append(held.pop(index))
+        for row in stored:
+            if row.on_settled is not None:
+                self._tell_settled(row, Outcome.TAKEN)
         for receiver, count in control.room:
             self.waiting.room(receiver, count)
 
     def close(self) -> list[tuple[RowT, RowState]]:
         """Every row not known to be handled, with how far it came; all is forgotten here."""
         rows = [(row, RowState.TAKEN) for taken in self._taken.values() for row in taken.values()]
+        rows += [(row, RowState.HELD) for held in self._held.values() for row in held.values()]
         rows += [(row, RowState.IN_FLIGHT) for frame in self._unsettled for row in frame.rows]
         rows += [(row, RowState.WAITING) for row in self.waiting.close()]
         rows += [(row, RowState.UNSENT) for row in self.unsent.values()]
-        for kept in (self._taken, self._unsettled, self.unsent, self.unacked):
+        for kept in (self._taken, self._held, self._unsettled, self.unsent, self.unacked):
             kept.clear()
         self._unsettled_rows = 0
         return rows
@@ -263,6 +274,9 @@ class Outgoing(Generic[RowT]):
             outcome = outcomes.get(index, Outcome.TAKEN)
             if outcome is Outcome.FULL:
                 refused.append(row)
+                continue
+            if outcome is Outcome.HELD:
+                self._held.setdefault(frame.number, {})[index] = row
                 continue
             if outcome is Outcome.TAKEN:
                 taken[index] = row

@@ -27,7 +27,7 @@ class Row(Protocol):
 
     @property
     def on_settled(self) -> object:
-        """Not None if its sender waits to hear that it was TAKEN (other outcomes are always told)."""
+        """Not None if its sender waits to hear that it was TAKEN, or HELD and then stored (others are always told)."""
         ...
 
     @property
@@ -48,6 +48,8 @@ class RowState(enum.Enum):
     """It waits for room at its receiver, which refused it or an earlier one: it has not run."""
     IN_FLIGHT = "in flight"
     """It left, and nothing came back: it may have run."""
+    HELD = "held"
+    """It was in its receiver's mailbox, and the report that it is stored has not come: it may be, and may have run."""
     TAKEN = "taken"
     """It was in its receiver's mailbox and not yet reported as handled: it may have run."""
 

@@ -47,11 +47,11 @@ class LinkError(WorldBroke):
     """
 
 
-_OUTCOMES = (Outcome.TAKEN, Outcome.FULL, Outcome.REJECTED, Outcome.NOT_HERE)
+_OUTCOMES = (Outcome.TAKEN, Outcome.FULL, Outcome.REJECTED, Outcome.NOT_HERE, Outcome.HELD)
 """What a host can say of a row that arrived, by number; the other outcomes are verdicts of the sender's side."""
 
 Exceptions: TypeAlias = tuple[tuple[int, Outcome], ...]
-"""The rows of a frame that were not taken: (index, outcome), ascending."""
+"""The rows of a frame that were not simply taken: (index, outcome), ascending."""
 
 
 class Control(NamedTuple):

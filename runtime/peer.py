@@ -314,7 +314,10 @@ class Peer:
         """Settles everything that was on its way to a dead process."""
         delivery = self._runtime.delivery
         for envelope, state in self._close():
-            if state is RowState.TAKEN:
+            if state is not RowState.UNSENT and delivery.keeps(envelope):
+                self._runtime.asks.leaves_host(envelope.ask_id)
+                delivery.send_again(envelope)  # the store will say whether it had it
+            elif state in (RowState.TAKEN, RowState.HELD):
                 if envelope.kind == Kind.TELL:
                     delivery.dead(envelope, Outcome.LOST)
             elif state in (RowState.UNSENT, RowState.WAITING) and envelope.kind <= Kind.ASK:

@@ -130,7 +130,12 @@ class Peers:
             self._runtime.loop.call_later(LATE_S, self._sealed.pop, host, None)
         self._tell_death(host, reason)
         for ask in self._runtime.asks:
-            if ask.host == host:
+            if ask.host != host:
+                continue
+            if ask.envelope is not None and self._runtime.delivery.keeps(ask.envelope):
+                ask.host = None
+                self._runtime.delivery.send_again(ask.envelope)  # it is stored, and its reply will come from elsewhere
+            else:
                 text = end_text(ask.actor, 0, reason, type(ask.request).__name__, "its supervisor starts it again")
                 self._runtime.asks.fail(ask.ask_id, AskFailed(ask.actor, reason, text))
 

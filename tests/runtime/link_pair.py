@@ -79,7 +79,7 @@ class Side:
         if row.needs_room and row.receiver in self.full:
             return Outcome.FULL
         outcome = self.outcomes.get(row.receiver, Outcome.TAKEN)
-        if outcome is Outcome.TAKEN:
+        if outcome in (Outcome.TAKEN, Outcome.HELD):
             self.got.append(row.text)
             self.marks[row.text] = mark
         return outcome

@@ -1,0 +1,22 @@
+"""Ids of commands: UUIDv7, which say when they were made, so that an old one can be refused."""
+
+from __future__ import annotations
+
+import secrets
+import time
+import uuid
+
+from regrow.runtime.journal_entries import CommandId
+
+NOISE_BITS = 74
+
+
+def fresh_command() -> CommandId:
+    """A new id by this machine's clock."""
+    return uuid7(time.time_ns() // 1_000_000, secrets.randbits(NOISE_BITS))
+
+
+def uuid7(ms: int, noise: int) -> CommandId:
+    """A UUIDv7 of that millisecond with 74 bits of noise."""
+    high, low = noise >> 62 & 0xFFF, noise & (1 << 62) - 1
+    return CommandId(str(uuid.UUID(int=ms << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low)))

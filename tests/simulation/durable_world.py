@@ -1,0 +1,106 @@
+"""Processes with durable agents on one journal, joined by wires, that die at chosen operations of that journal."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import random
+from typing import TYPE_CHECKING, Any
+
+from regrow.runtime.command_ids import NOISE_BITS, uuid7
+from regrow.runtime.durability import open_durability
+from regrow.runtime.memory_journal import MemoryJournal
+from regrow.runtime.testing import CALM, FaultPlan
+from tests.simulation.wires import Node, World
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from regrow.actors import DurableAgent
+    from regrow.runtime.lifecycle import ExitReason
+
+BEGUN_MS = 1_764_000_000_000
+
+
+class Mortal:
+    """The journal as one process sees it: with that process, its calls end where they are.
+
+    After `lives` calls of it the process dies: with the last one done, or with `before` not even begun.
+    """
+
+    def __init__(self, journal: MemoryJournal, die: Callable[[], None]) -> None:
+        self._journal = journal
+        self._die = die
+        self.calls = 0
+        self.lives: int | None = None
+        self.before = False
+        self.is_dead = False
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._journal, name)
+        return self._mortal(method) if inspect.iscoroutinefunction(method) else method
+
+    def _mortal(self, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            if self.is_dead:
+                await asyncio.Event().wait()
+            self.calls += 1
+            dies = self.lives is not None and self.calls == self.lives
+            if dies and self.before:
+                self._die()
+                await asyncio.Event().wait()
+            result = await method(*args, **kwargs)
+            if dies:
+                self._die()
+                await asyncio.Event().wait()
+            await asyncio.sleep(0)  # an answer takes its time, and others go on meanwhile
+            return result
+
+        return call
+
+
+class DurableWorld(World):
+    """A world whose hosts share a journal. Who is not `kept` dies when its Mortal says so."""
+
+    def __init__(self, seed: int = 0, plan: FaultPlan = CALM) -> None:
+        super().__init__(seed, plan, restart_after_s=0.01)
+        self._loop = asyncio.get_running_loop()
+        self.journal = MemoryJournal(now_ms=self._now_ms)
+        self.mortals: dict[str, Mortal] = {}
+        self._kinds: dict[str, type[DurableAgent[Any]]] = {}
+
+    def _now_ms(self) -> int:
+        return BEGUN_MS + int(self._loop.time() * 1000)
+
+    async def host(self, name: str) -> Node:
+        """A process that may hold durable agents."""
+        node = self.node(name)
+        mortal = self.mortals[name] = Mortal(self.journal, lambda: self.kill(name))
+        node.runtime.durability = await open_durability(node.runtime, mortal, rng=random.Random(name))
+        return node
+
+    def node(self, name: str, *, listens: bool = False) -> Node:
+        """See World; every process knows which agents are durable."""
+        made = super().node(name, listens=listens)
+        made.runtime.delivery.is_durable = lambda actor: actor in self._kinds
+        made.runtime.delivery.new_command = lambda: uuid7(self._now_ms(), self.wires.random.getrandbits(NOISE_BITS))
+        return made
+
+    async def start_durable(self, node: Node, actor: str, kind: type[DurableAgent[Any]]) -> None:
+        """Starts a durable agent."""
+        self._kinds[actor] = kind
+        await self.start(node, actor, lambda: kind.made(None))
+
+    def kill(self, name: str) -> None:
+        """See World."""
+        if name in self.nodes:
+            self.mortals[name].is_dead = True
+            super().kill(name)
+
+    def _verdict(self, node: Node, reason: ExitReason) -> None:
+        assert node.runtime.durability is not None
+        self._spawn(self._buried(node, reason, node.runtime.durability.host))
+
+    async def _buried(self, node: Node, reason: ExitReason, host: Any) -> None:
+        await self.journal.revoke(host, reaped=True)  # before anybody hears of the death, as the guardian does
+        super()._verdict(node, reason)
