@@ -13,7 +13,6 @@ import structlog
 from regrow.runtime.address import ActorId, HostId
 from regrow.runtime.codec import FrameCodec, Undecodable
 from regrow.runtime.envelope import Envelope, Kind
-from regrow.runtime.errors import InvalidMessage
 from regrow.runtime.lifecycle import ExitReason
 from regrow.runtime.link import Call, Link, LinkError, LinkPorts, LinkSettings, Receiver, RowState
 from regrow.runtime.outcome import Outcome
@@ -249,7 +248,7 @@ class Peer:
                 self._replied(envelope)
                 return Outcome.TAKEN
             if isinstance(envelope.message, Undecodable):
-                envelope.message = failure_of(_unreadable(envelope.receiver, envelope.message))
+                envelope.message = failure_of(envelope.message.error(envelope.receiver))
             cell = self._runtime.cells.get(envelope.receiver)  # the life that has taken the slot knows what to do
             return Outcome.NOT_HERE if cell is None else self._runtime.delivery.arrive(cell, envelope)
         if isinstance(envelope.message, Undecodable):
@@ -273,21 +272,21 @@ class Peer:
         if ask is None:
             self._runtime.dead_letters.add(envelope, "late_reply")
         elif isinstance(envelope.message, Undecodable):
-            asks.fail(ask.ask_id, _unreadable(ask.actor, envelope.message))
+            asks.fail(ask.ask_id, envelope.message.error(ask.actor))
         elif isinstance(envelope.message, Failure):
             asks.fail(ask.ask_id, envelope.message.exception(ask.actor))
         else:
             try:
                 value = ask.request.reply().read(envelope.message)
             except ValueError as error:
-                asks.fail(ask.ask_id, _unreadable(ask.actor, Undecodable("the reply", str(error))))
+                asks.fail(ask.ask_id, Undecodable("the reply", str(error)).error(ask.actor))
             else:
                 asks.reply(ask.ask_id, value)
 
     def _undecodable(self, envelope: Envelope) -> None:
         assert isinstance(envelope.message, Undecodable)
         if envelope.kind == Kind.ASK:
-            self._runtime.fail(envelope, failure_of(_unreadable(envelope.receiver, envelope.message)))
+            self._runtime.fail(envelope, failure_of(envelope.message.error(envelope.receiver)))
         else:
             self._runtime.dead_letters.add(envelope, "undecodable")
 
@@ -387,13 +386,6 @@ class _RemoteWaiter:
 
     def offer_room(self, room: int) -> None:
         self._link.room(self._actor, room)
-
-
-def _unreadable(actor: str, undecodable: Undecodable) -> InvalidMessage:
-    return InvalidMessage(
-        f"{undecodable.type_name} could not be read between {actor} and its asker ({undecodable.reason}); "
-        "run the same version of the code on both sides"
-    )
 
 
 def _release(held: asyncio.Future[None]) -> None:

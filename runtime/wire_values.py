@@ -40,6 +40,7 @@ import msgpack
 from pydantic import BaseModel
 
 from regrow.runtime.address import ActorId, Address, HostId, Incarnation
+from regrow.runtime.errors import InvalidMessage
 from regrow.runtime.immutable import PLAIN, wire_name
 from regrow.runtime.message import Message
 from regrow.runtime.ref import ActorRef
@@ -62,6 +63,13 @@ class Undecodable:
 
     type_name: str
     reason: str
+
+    def error(self, actor: str) -> InvalidMessage:
+        """What an asker of this actor gets, who sent or should have got it."""
+        return InvalidMessage(
+            f"{self.type_name} could not be read between {actor} and its asker ({self.reason}); "
+            "run the same version of the code on both sides"
+        )
 
 
 class Unreadable(ValueError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from regrow.runtime.command_ids import NOISE_BITS, uuid7
 from regrow.runtime.durability import open_durability
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from regrow.actors import DurableAgent
+    from regrow.runtime.journal import Journal
     from regrow.runtime.lifecycle import ExitReason
 
 BEGUN_MS = 1_764_000_000_000
@@ -76,7 +77,7 @@ class DurableWorld(World):
         """A process that may hold durable agents."""
         node = self.node(name)
         mortal = self.mortals[name] = Mortal(self.journal, lambda: self.kill(name))
-        node.runtime.durability = await open_durability(node.runtime, mortal, rng=random.Random(name))
+        node.runtime.durability = await open_durability(node.runtime, cast("Journal", mortal), rng=random.Random(name))
         return node
 
     def node(self, name: str, *, listens: bool = False) -> Node:
