@@ -291,12 +291,13 @@ class Keeper:
 
     async def _sign_of_life(self, record: HostRecord, handle: Any) -> None:
         """Returns once a host has answered, however long that takes. Raises PeerDead, RayError."""
+        look_s = max(PING_LOOK_S, len(self.hosts) / MAX_PINGS_PER_S)
         pings: set[asyncio.Task[Any]] = set()
         answered: set[asyncio.Task[Any]] = set()
         try:
             for _ in range(PING_LOOKS):
                 pings.add(asyncio.ensure_future(got_through(handle.ping)))  # one more each time, for calls get lost
-                answered, _ = await asyncio.wait(pings, timeout=PING_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+                answered, _ = await asyncio.wait(pings, timeout=look_s, return_when=asyncio.FIRST_COMPLETED)
                 if answered:
                     break
             else:

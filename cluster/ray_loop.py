@@ -34,20 +34,37 @@ class _Call(asyncio.Task[Any]):
 
     def __init__(self, coro: Coroutine[Any, Any, Any], *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         self._waiting: list[Callable[[Any], object]] = []
-        super().__init__(self._tell(coro, loop.create_future()), loop=loop, **options)
+        self._call = coro
+        self._ended: asyncio.Future[Any] = loop.create_future()
+        super().__init__(self._run(coro), loop=loop, **options)
+        super().add_done_callback(self._make_sure)
 
     def add_done_callback(self, fn: Callable[[Any], object], /, *, context: Context | None = None) -> None:
         """See asyncio.Future; a context is of no use to Ray."""
-        self._waiting.append(fn)
+        if self._ended.done():
+            self.get_loop().call_soon(fn, self._ended)
+        else:
+            self._waiting.append(fn)
 
-    async def _tell(self, coro: Coroutine[Any, Any, Any], ended: asyncio.Future[Any]) -> None:
+    async def _run(self, coro: Coroutine[Any, Any, Any]) -> None:
         try:
-            ended.set_result(await coro)
+            self._ended.set_result(await coro)
         except asyncio.CancelledError:
-            ended.cancel()
+            self._ended.cancel()
         except BaseException as error:  # of a call, which has somebody who waits for it
-            ended.set_exception(error)
+            self._ended.set_exception(error)
             if not isinstance(error, Exception):
                 raise  # SystemExit and its like end the loop as they always do
-        for tell in self._waiting:
-            tell(ended)
+        self._tell()
+
+    def _make_sure(self, _: object) -> None:
+        """A task that was cancelled before its first step has run nothing of the above."""
+        if not self._ended.done():
+            self._call.close()
+            self._ended.cancel()
+        self._tell()
+
+    def _tell(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for tell in waiting:
+            tell(self._ended)

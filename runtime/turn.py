@@ -31,8 +31,6 @@ def would_deadlock(cell: Cell, envelope: Envelope) -> bool:
     if cell.actor not in envelope.origin.chain or cell.may_run_beside(envelope.message):
         return False
     sender, chain = envelope.origin.sender, envelope.origin.chain
-    if sender is not None and sender.actor != chain[-1]:
-        chain = (*chain, sender.actor)  # it serves others meanwhile, and is not in the chain
     if sender is not None and sender.actor == cell.actor:
         cell.runtime.fail(envelope, failure_of(CallingSelf(cell.actor)))
     elif _waits_still(cell, chain):
@@ -44,13 +42,21 @@ def would_deadlock(cell: Cell, envelope: Envelope) -> bool:
 
 
 def _waits_still(cell: Cell, chain: tuple[ActorId, ...]) -> bool:
-    """Whether this agent still waits for the next one of the chain: it may have given up, or have died since.
+    """Whether the turn that keeps this agent from others still waits for the next one of the chain.
 
-    Where one that served it beside other messages is left out of the chain, a chase tells (see ask_rings).
+    It may have given up, or have died since. One that serves others meanwhile is left out of the chain: which of its
+    turns is waited for is not known here, and a chase tells (see ask_rings).
     """
-    asked = chain[chain.index(cell.actor) + 1]  # there is one, for the last of a chain is the sender
-    waiting = (ask.turn.turn_that_runs() for ask in cell.runtime.asks if ask.actor == asked and ask.turn is not None)
-    return any(turn is not None and turn[0] is cell for turn in waiting)
+    following = chain.index(cell.actor) + 1
+    if following == len(chain):
+        return False
+    asked = chain[following]
+    turns = (ask.turn.turn_that_runs() for ask in cell.runtime.asks if ask.actor == asked and ask.turn is not None)
+    return any(turn is not None and turn[0] is cell and _keeps_others(*turn) for turn in turns)
+
+
+def _keeps_others(cell: Cell, envelope: Envelope | None) -> bool:
+    return envelope is None or not cell.may_run_beside(envelope.message)
 
 
 def is_full(cell: Cell) -> bool:

@@ -67,6 +67,39 @@ async def test_a_cancelled_call_arrives_as_cancelled() -> None:
     assert call.cancelled()
 
 
+async def test_a_call_that_is_cancelled_before_it_begins_arrives_as_cancelled() -> None:
+    loop = asyncio.get_running_loop()
+    end_calls_at_once(loop)
+    call: Any = called("returns", [], [])
+    call.__qualname__ = RAYS_CALL
+    waiting = asyncio.run_coroutine_threadsafe(call, loop)
+    loop.call_soon(_cancel_others)
+
+    await asyncio.wait((asyncio.wrap_future(waiting),))
+
+    assert waiting.cancelled()
+
+
+async def test_who_asks_a_call_that_is_over_is_told() -> None:
+    end_calls_at_once(asyncio.get_running_loop())
+    call: Any = called("returns", [], [Future()])
+    call.__qualname__ = RAYS_CALL
+    task = asyncio.ensure_future(call)
+    await asyncio.wait((task,))
+    told: list[str] = []
+
+    task.add_done_callback(lambda ended: told.append(ended.result()))
+    await asyncio.sleep(0)
+
+    assert told == ["returns"]
+
+
+def _cancel_others() -> None:
+    for task in asyncio.all_tasks():
+        if getattr(task.get_coro(), "__qualname__", "").endswith("_Call._run"):
+            task.cancel()
+
+
 async def test_everybody_elses_tasks_stay_what_they_are() -> None:
     end_calls_at_once(asyncio.get_running_loop())
 

@@ -105,7 +105,7 @@ def test_who_starts_an_app_again_after_a_sigkill_in_a_ray_of_others_gets_its_nam
             second.wait_said(" program\n")
             assert "its driver has died; waiting for that" in second.said
             second.send(signal.SIGTERM)
-            assert second.wait_end() == 0
+            assert second.wait_end() in (0, 128 + signal.SIGTERM)  # its agent speaks before the app has started
 
         first.wait_nothing_left(within_s=GONE_S, but="data/redis/")
 
