@@ -48,6 +48,45 @@ if __name__ == "__main__":
     print(app.ask(greet, "world"))
 """
 
+SUPERVISED = """\
+import asyncio
+
+from regrow import Agent, App, AskFailed, Request, Supervisor, child, on
+
+lives = 0
+
+
+class Divide(Request[float]):
+    by: float
+
+
+class Desk(Agent):
+    def __init__(self) -> None:
+        global lives
+        lives += 1
+
+    @on
+    async def divide(self, request: Divide) -> float:
+        return 1 / request.by
+
+
+app = App("mine", Supervisor(children=[child(Desk, id="desk")]))
+
+
+async def main() -> None:
+    async with app.start(engine="inline") as running:
+        desk = running.ref(Desk)
+        try:
+            await desk.ask(Divide(by=0))
+        except AskFailed as failure:
+            print(failure.reason)
+        print(await desk.ask(Divide(by=2)), lives)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
@@ -160,3 +199,11 @@ def test_a_users_hello_runs_in_an_empty_venv(installed: Installed) -> None:
     (installed.folder / "hello.py").write_text(HELLO, encoding="utf-8")
 
     assert installed.run("python", "hello.py") == "hello world\n"
+
+
+def test_a_users_supervised_agent_crashes_and_grows_back_in_an_empty_venv(installed: Installed) -> None:
+    (installed.folder / "mine.py").write_text(SUPERVISED, encoding="utf-8")
+
+    said = installed.run("python", "mine.py").splitlines()
+
+    assert [line for line in said if "[" not in line] == ["ZeroDivisionError: float division by zero", "0.5 2"]
