@@ -20,6 +20,7 @@ from regrow.actors.durable_intake import DurableIntake, Entry
 from regrow.actors.durable_outbox import DurableOutbox
 from regrow.actors.durable_turn import Turn
 from regrow.runtime.codec import Undecodable
+from regrow.runtime.contain import contained, text_of, travelling
 from regrow.runtime.durability import AGAIN_FIRST_S, Durability
 from regrow.runtime.errors import Bug, CodeNotImportable, Misuse, Refused
 from regrow.runtime.journal_answers import ClaimVerdict, EnqueueVerdict, TurnVerdict
@@ -173,13 +174,13 @@ class DurableLife:
         """What the agent's code leaves to be committed; None where its turn can not be finished."""
         codec = self._durable.codec
         try:
-            reply = await self._agent.handle(message, ctx)
+            reply = await contained(self._agent.handle, message, ctx)  # what would end the loop is an attempt as well
             if isinstance(message, Request) and not message.reply().accepts(reply):
                 raise wrong_reply(type(message), reply)
             return _End(Outcome.COMMITTED, packed(codec, reply), self._writes(turn), reply=reply)
         except Refused as refusal:
             return _End(Outcome.REFUSED, packed(codec, failure_of(refusal)), NOTHING, refusal=refusal)
-        except Exception as error:
+        except Exception as error:  # counted, and raised again: a turn that is broken has its own reason
             if turn.broken is not None:
                 return None
             if isinstance(error, FencedOut):
@@ -258,12 +259,12 @@ class DurableLife:
 
     async def _failed(self, entry: Entry, turn: Turn, error: BaseException) -> None:
         """Counts an attempt; the last one sets the message aside."""
-        note = str(crashed(error)).encode()
+        note = travelling(str(crashed(error))).encode()
         attempts = await self._durable.surely(
             lambda: self._durable.journal.count_attempt(self._cell.actor, entry.command, epoch=self._epoch, note=note)
         )
         if attempts is not None and attempts >= self._agent.poison_after:
-            await self._set_aside(entry, turn, f"{attempts} attempts failed, the last with {error!r:.500}")
+            await self._set_aside(entry, turn, f"{attempts} attempts failed, the last with {text_of(error):.500}")
 
     async def _quarantine(self, entry: Entry, turn: Turn, reason: str) -> NoReturn:
         await self._set_aside(entry, turn, reason)
@@ -272,7 +273,7 @@ class DurableLife:
 
     async def _set_aside(self, entry: Entry, turn: Turn, reason: str) -> None:
         hand = turn.hand(self._durable.operation())
-        ended = await self._durable.surely(lambda: self._durable.journal.quarantine(hand, reason.encode()))
+        ended = await self._durable.surely(lambda: self._durable.journal.quarantine(hand, travelling(reason).encode()))
         if ended.verdict is not TurnVerdict.DONE:
             self._fenced()
         self._version = ended.version

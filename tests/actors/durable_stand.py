@@ -17,6 +17,7 @@ from regrow.runtime.memory_journal import MemoryJournal
 from regrow.runtime.runtime import Runtime
 from regrow.runtime.starter import StartRequest
 from regrow.runtime.testing import run_virtual
+from tests.runtime.scripted import Nowhere
 
 if TYPE_CHECKING:
     from regrow.actors import DurableAgent
@@ -74,7 +75,7 @@ class Host:
     @classmethod
     async def on(cls, journal: Journal, name: str = "here") -> Host:
         """A new process on this journal."""
-        runtime = Runtime(HostId(name), make_behavior=_made, directory=_Nowhere())
+        runtime = Runtime(HostId(name), make_behavior=_made, directory=Nowhere())
         runtime.durability = await open_durability(runtime, journal, rng=random.Random(name))
         host = cls(runtime)
         _open.append(host)
@@ -139,17 +140,3 @@ def _made(request: StartRequest) -> Behavior:
     cls: Any = request.target
     made: Behavior = cls.made(None)
     return made
-
-
-class _Nowhere:
-    def host_of(self, actor: ActorId) -> HostId | None:
-        return None
-
-    async def locate(self, actor: ActorId) -> HostId | None:
-        return None
-
-    def forget(self, actor: ActorId) -> None:
-        pass
-
-    def host_died(self, host: HostId) -> list[ActorId]:
-        return []

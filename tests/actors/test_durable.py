@@ -191,6 +191,37 @@ async def test_a_message_that_always_fails_is_set_aside_and_the_others_go_on() -
         await host.ref(CLERK).ask(Add(n=2, text="poison"), command_id=COMMAND)
 
 
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise ValueError("it says nothing")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), Mute("\udce9"), ValueError("\udce9")], ids=["exit", "mute", "surrogate"]
+)
+def test_whatever_a_handler_raises_is_an_attempt_that_counts(error: BaseException) -> None:
+    class Failing(DurableAgent[Tally]):
+        @on
+        async def add(self, request: Add) -> int:
+            world.runs += 1
+            raise error
+
+    @on_virtual_time
+    async def fails() -> None:
+        host = await Host.on(memory_journal())
+        await host.start(Failing, "desk/failing")
+
+        with pytest.raises(AskFailed):
+            await host.ref("desk/failing").ask(Add(n=1))
+
+        assert world.runs == Failing.poison_after
+        assert len(await host.quarantined("desk/failing")) == 1
+
+    fails()
+
+
 @on_virtual_time
 async def test_an_expired_message_is_not_handled() -> None:
     host = await desk()
