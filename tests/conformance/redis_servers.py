@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -18,10 +17,14 @@ import pytest
 from redis import Redis
 
 from regrow.cluster.redis_process import parse_version
+from tests.ports import free_ports
 
 END_TIMEOUT_S = 10.0
 SLOTS = 16_384
 MASTERS = 3
+BUS = 10_000
+"""How much higher the port of a server's cluster bus is."""
+
 PAUSE_S = 0.02
 FORM_PAUSES = 1_500
 
@@ -89,7 +92,7 @@ def started_cluster(
     program: Path, folder: Path, *, replicas: int = 0, node_timeout_ms: int = 5_000
 ) -> Iterator[list[ClusterNode]]:
     """Three masters that have formed a cluster, and after them their replicas, so many for each and in that order."""
-    ports = _free_ports(MASTERS * (1 + replicas))
+    ports = free_ports(MASTERS * (1 + replicas), bus=BUS)
     with ExitStack() as stack:
         nodes: list[ClusterNode] = []
         for port in ports:
@@ -170,21 +173,3 @@ def _wait_until(what: str, reached: Callable[[], bool]) -> None:
         # Of no server: while one forms a cluster or follows another, it refuses the commands that wait.
         threading.Event().wait(PAUSE_S)
     raise RuntimeError(f"{what}: not within {FORM_PAUSES * PAUSE_S:.0f} s")
-
-
-def _free_ports(number: int) -> list[int]:
-    """Ports whose bus ports, 10,000 higher, exist too."""
-    found: list[int] = []
-    with ExitStack() as stack:
-        for port in range(21_000 + os.getpid() % 10_000, 50_000):
-            probe = stack.enter_context(socket.socket())
-            bus = stack.enter_context(socket.socket())
-            try:
-                probe.bind(("127.0.0.1", port))
-                bus.bind(("127.0.0.1", port + 10_000))
-            except OSError:
-                continue
-            found.append(port)
-            if len(found) == number:
-                return found
-    raise RuntimeError(f"no {number} free ports")

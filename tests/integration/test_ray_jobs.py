@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +19,7 @@ import pytest
 from tests.integration.belongings import Process, is_of_app, processes_in
 from tests.integration.drivers import Driver, environment
 from tests.integration.waiting import until_none, until_now
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.redis]
 
@@ -143,7 +142,7 @@ class Head:
 def head() -> Iterator[Head]:
     """One head for the module, on ports of its own and with a token of its own."""
     folder = Path(tempfile.mkdtemp(prefix="j", dir="/tmp"))  # short, for the sockets of a Ray
-    gcs, dashboard, client, agent = _free_ports(4)
+    gcs, dashboard, client, agent = free_ports(4)
     variables = environment(
         folder,
         PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -240,15 +239,3 @@ def _killed(folder: Path) -> list[Process]:
     for process in found:
         process.kill()
     return found
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens to, below those that the kernel gives to connections."""
-    chosen: list[int] = []
-    for port in random.sample(range(20_000, 32_000), 1_000):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                chosen.append(port)
-        if len(chosen) == count:
-            return chosen
-    raise AssertionError("no free ports on this machine")
