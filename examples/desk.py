@@ -183,6 +183,7 @@ class Desk:
         finally:
             asking.cancel()
         heir = (await self.nodes())[victim.id]
+        begun = await self.running.ref(Scribe).ask(WhenBegun(question=text, times=2))
         self.report.kill = Kill(
             agent=victim.id,
             life=victim.incarnation,
@@ -192,6 +193,7 @@ class Desk:
             answered_after_ms=round((answered_at_s - killed_at_s) * 1_000, 1),
             next_life=heir.incarnation,
             next_pid=heir.pid,
+            begun_as=begun.command_ids,
         )
         self.screen.regrown(self.report.kill)
         return answer

@@ -35,6 +35,8 @@ class Kill:
     answered_after_ms: float
     next_life: int
     next_pid: int
+    begun_as: tuple[str, ...]
+    """The command id under which each life began the same question: the asker asked again, and no second one."""
 
 
 @dataclass(slots=True, kw_only=True)

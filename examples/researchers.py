@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import defaultdict
 from pathlib import Path
 
 import documents
@@ -52,9 +53,10 @@ class Ponder(Message):
 
 
 class Begun(Message):
-    """The analyst has begun to work on a question."""
+    """The analyst has begun to work on a question, which has this id as a command."""
 
     question: str
+    command_id: str
 
 
 class Answered(Message):
@@ -64,10 +66,17 @@ class Answered(Message):
     answer: Answer
 
 
-class WhenBegun(Request[Begun]):
-    """Tell me when the analyst has begun to work on this question."""
+class Beginnings(Message):
+    """Under which command id a question was begun, once for each time."""
+
+    command_ids: tuple[str, ...]
+
+
+class WhenBegun(Request[Beginnings]):
+    """Tell me when the analyst has begun so many times to work on this question."""
 
     question: str
+    times: int = 1
 
 
 class Books(Message):
@@ -113,7 +122,7 @@ class Analyst(Agent):
 
     @on
     async def answer(self, question: Question, ctx: Context) -> Answer:
-        await ctx.tell(Scribe, Begun(question=question.text))
+        await ctx.tell(Scribe, Begun(question=question.text, command_id=ctx.command_id or ""))
         await asyncio.sleep(self.ponder_s)
         hits = await ctx.memory.recall(question.text, k=PASSAGES, scope=question.shelf)
         answer = await self.from_passages(question.text, hits, ctx)
@@ -136,20 +145,20 @@ class Scribe(Agent):
     """Keeps the journal of what was begun, and remembers every answer for good."""
 
     def __init__(self) -> None:
-        self.begun: set[str] = set()
+        self.begun: defaultdict[str, list[str]] = defaultdict(list)
         self.changed = asyncio.Condition()
 
     @on
     async def begins(self, note: Begun) -> None:
         async with self.changed:
-            self.begun.add(note.question)
+            self.begun[note.question].append(note.command_id)
             self.changed.notify_all()
 
     @on(concurrent=True)  # what it waits for has to come through meanwhile
-    async def when_begun(self, request: WhenBegun) -> Begun:
+    async def when_begun(self, request: WhenBegun) -> Beginnings:
         async with self.changed:
-            await self.changed.wait_for(lambda: request.question in self.begun)
-        return Begun(question=request.question)
+            await self.changed.wait_for(lambda: len(self.begun[request.question]) >= request.times)
+        return Beginnings(command_ids=tuple(self.begun[request.question]))
 
     @on
     async def answered(self, note: Answered, ctx: Context) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,13 @@ class Pupil(Agent):
 
 
 app = App("pupil", Pupil)
+"""
+
+BROKEN_REDIS = """\
+#!/bin/sh
+if [ "$1" = --version ]; then echo "Redis server v=7.2.0 sha=0:0 malloc=libc bits=64 build=0"; exit 0; fi
+echo "can't open shared libraries"
+exit 127
 """
 
 ONLY_HERE = """\
@@ -114,6 +122,16 @@ def test_a_port_for_redis_that_is_taken_is_named(listener: int) -> None:
     said = told("pupil:app", files={"pupil.py": PUPIL}, REGROW_REDIS__PORT=str(listener))
 
     assert f"port {listener} is taken" in said and "choose another" in said
+
+
+def test_a_redis_that_can_not_start_is_told_in_its_own_words(tmp_path: Path) -> None:
+    broken = tmp_path / "redis-server"
+    broken.write_text(BROKEN_REDIS)
+    broken.chmod(0o755)
+
+    said = told("pupil:app", files={"pupil.py": PUPIL}, PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+
+    assert "redis-server" in said and "can't open shared libraries" in said
 
 
 def test_a_data_folder_that_is_a_file_is_named() -> None:

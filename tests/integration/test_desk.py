@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -307,6 +308,28 @@ def desk(at: Path, *arguments: str, env: dict[str, str] | None = None) -> subpro
     )
 
 
+def desk_at_a_terminal(at: Path, *arguments: str) -> tuple[int, str]:
+    """The same with its errors on a terminal; gives the exit code, and what the terminal was told."""
+    ours, theirs = pty.openpty()
+    shown = bytearray()
+
+    def watch() -> None:
+        with suppress(OSError):  # what Linux says once nobody has the other end any more
+            while more := os.read(ours, 65_536):
+                shown.extend(more)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    command = [sys.executable, str(EXAMPLES / "desk.py"), *arguments]
+    env = environment(TERM="xterm", COLUMNS="120")
+    with subprocess.Popen(command, cwd=at, env=env, stdout=subprocess.DEVNULL, stderr=theirs) as process:
+        os.close(theirs)
+        code = process.wait(TIMEOUT_S)
+    watcher.join(TIMEOUT_S)
+    os.close(ours)
+    return code, shown.decode(errors="replace")
+
+
 def nothing_runs_in(at: Path) -> None:
     """Fails where a process still works in the folder some seconds after the desk has ended."""
     until_none(lambda: processes_in(at), "processes of the desk", within_s=10.0)
@@ -373,6 +396,17 @@ def test_a_day_inline_answers_with_sources_skips_what_is_bad_and_doubles_nothing
     assert said["answers_remembered"] == again["answers_remembered"] == 1
     assert "extractive" in first.stderr and "bad.txt" in first.stderr
     nothing_runs_in(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.redis
+def test_at_a_terminal_a_bar_shows_how_many_documents_are_read(tmp_path: Path) -> None:
+    written(tmp_path / "docs", guide_md=GUIDE, more_md="A berth is cheap, as everybody says.")
+
+    code, shown = desk_at_a_terminal(tmp_path, "--engine", "inline", "--docs", "docs", "--ask", "A berth?", "--json")
+
+    assert code == 0, shown
+    assert "reading" in shown and "━" in shown and "2/2" in shown
 
 
 class ModelServer(BaseHTTPRequestHandler):
@@ -498,6 +532,8 @@ def test_a_day_on_ray_survives_the_kill_of_its_analyst(short: Path) -> None:
     assert (said["questions"], said["asks"], said["reasks"], said["answers"], said["restarts"]) == (3, 4, 1, 3, 1)
     assert said["kill"]["agent"] == "desk/analyst" and "SIGKILL" in said["kill"]["reason"]
     assert said["kill"]["next_life"] > said["kill"]["life"] and said["kill"]["next_pid"] != said["kill"]["pid"]
+    first_life, next_life = said["kill"]["begun_as"]
+    assert first_life == next_life != ""
     assert said["kill"]["asker_told_after_ms"] <= said["kill"]["answered_after_ms"]
     assert [result["question"] for result in said["results"]] == list(asked)
     assert "nine crowns" in str(said["results"][1]["quotes"])

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import ray
+from redis import Redis
 
 from regrow.cluster.ray_engine import OWNER_TTL_VARIABLE
 from tests.integration.belongings import IDLE_RAY
-from tests.integration.drivers import Driver, driver
+from tests.integration.conftest import named_actors
+from tests.integration.drivers import BEGIN_S, Driver, driver
+from tests.integration.waiting import until_none, until_now
+from tests.memory.redis_server import RunningRedis, running_redis
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.redis]
 
 GONE_S = 30.0
 """After a SIGKILL nobody is there to tidy up at once; Ray looks for its driver every few seconds."""
+
+FOR_GOOD = -1
+"""What Redis says of the lifetime of a key that never ends."""
 
 KINDS = {"gcs_server", "raylet", "redis-server", "ray::RayHost", "ray::Guardian"}
 """What runs for an app on a Ray of its own that uses its memory."""
@@ -51,11 +61,16 @@ if __name__ == "__main__":
 '''
 
 
-def test_ctrl_c_ends_a_program_in_order_and_nothing_is_left() -> None:
+def test_ctrl_c_ends_a_program_in_order_and_nothing_is_left_though_its_guardian_was_killed() -> None:
     with driver({"program.py": PROGRAM}, "program.py") as program:
         program.wait_said(" program\n")
         program.wait_runs("program")
         assert any("redis-server" in process.title for process in program.processes())
+
+        (guardian,) = [process for process in program.processes() if "ray::Guardian" in process.title]
+        guardian.kill()
+        until_now(lambda: program.said.count(" program\n") == 2, "its agent has grown back", within_s=BEGIN_S)
+        program.wait_runs("program")
 
         program.send(signal.SIGINT)
         program.send(signal.SIGINT)  # an impatient one changes nothing
@@ -90,8 +105,12 @@ def test_after_a_sigkill_of_the_program_everything_is_gone_within_half_a_minute(
         assert not [process for process in before if process.lives]
 
 
-def test_who_starts_an_app_again_after_a_sigkill_in_a_ray_of_others_gets_its_name(local_ray: Path) -> None:
+def test_who_starts_an_app_again_after_a_sigkill_in_a_ray_of_others_gets_its_name(
+    local_ray: Path, redis_of_others: RunningRedis
+) -> None:
+    actors = named_actors()
     variables = {
+        "REGROW_REDIS__URL": redis_of_others.url,
         "RAY_ADDRESS": ray.get_runtime_context().gcs_address,
         "RAY_AUTH_MODE": "token",  # a Ray that a program starts for itself wants one
         OWNER_TTL_VARIABLE: "6",
@@ -107,7 +126,21 @@ def test_who_starts_an_app_again_after_a_sigkill_in_a_ray_of_others_gets_its_nam
             second.send(signal.SIGTERM)
             assert second.wait_end() in (0, 128 + signal.SIGTERM)  # its agent speaks before the app has started
 
-        first.wait_nothing_left(within_s=GONE_S, but="data/redis/")
+        first.wait_nothing_left(within_s=GONE_S)
+    until_none(lambda: sorted(named_actors() - actors), "of the apps among the actors of Ray", within_s=GONE_S)
+    with Redis.from_url(redis_of_others.url) as client:
+        kept = [key.decode() for key in client.scan_iter()]
+        assert kept and all(key.startswith("regrow:") for key in kept)
+        assert [key for key in kept if client.ttl(key) != FOR_GOOD] == [], "leases that are over are gone"
+
+
+@pytest.fixture
+def redis_of_others() -> Iterator[RunningRedis]:
+    """A server that was there before the app, and stays."""
+    folder = Path(tempfile.mkdtemp(prefix="s", dir="/tmp"))  # short, for its socket
+    with running_redis(folder) as redis:
+        yield redis
+    shutil.rmtree(folder)
 
 
 def _kinds(program: Driver) -> set[str]:
