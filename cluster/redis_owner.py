@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import structlog
 
 from regrow.cluster.config import Settings
-from regrow.cluster.redis_check import check_redis
-from regrow.cluster.redis_server import RedisServer
+
+if TYPE_CHECKING:
+    from regrow.cluster.redis_server import RedisServer
 
 log = structlog.get_logger("regrow.redis_owner")
 
@@ -55,6 +57,10 @@ class RedisOwner:
         return self._server.pid if self._server is not None else None
 
     async def _start(self) -> str:
+        # Here, since an app without a memory needs no redis, whose import every host and command would pay for.
+        from regrow.cluster.redis_check import check_redis
+        from regrow.cluster.redis_server import RedisServer
+
         external = self._settings.redis.url
         if external is not None:
             url = external.get_secret_value()

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from regrow.memory import HashingEmbedder, MemoryService, MemoryStore, Scope, Shard
 from regrow.router.settings import RouterSettings
 from regrow.runtime import ActorId, Behavior, Message, Packed
 from regrow.supervisors import ChildSpec, child
@@ -74,6 +73,8 @@ def known_service(app: str, actor: ActorId) -> str | None:
 
 
 def _memory(config: ServiceConfig) -> Behavior:
+    # Here, since only the host of the memory needs FAISS and numpy.
+    from regrow.memory import HashingEmbedder, MemoryService, MemoryStore, Scope, Shard
     from regrow.memory.faiss_index import FaissIndex
     from regrow.memory.redis_store import RedisStore
 

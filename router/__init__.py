@@ -4,44 +4,50 @@ Reading order: `errors`; `request` (what is asked and answered), `settings` (whi
 and prices), `usage` (what calls came to); the ports `provider` and `ledger`, each with its twin; the
 adapters `openai_provider` (with `prompting`), `extractive_provider` (with `markup`, `sentences`, `terms`,
 `ranking`, `digest`) and `redis_ledger`; `policy`, which decides; `router`, which does; `service`, the
-behavior around it; `models`, what an agent holds.
+behavior around it; `models`, what an agent holds. Importing the room loads none of it: a name is loaded
+when it is first used.
 """
 
 if __name__ != "regrow.router":
     raise ImportError(f"this is regrow.router; import it under that name, not as {__name__!r}")
 
-from regrow.router.catalog import ModelCard, PriceBand
-from regrow.router.errors import (
-    BadAnswer,
-    BudgetExceeded,
-    InvalidSettings,
-    KeyRejected,
-    LedgerUnreachable,
-    ProviderBroke,
-    ProviderFailed,
-    ProviderTimedOut,
-    ProviderUnreachable,
-    RateLimited,
-    RequestRejected,
-    ToolsNotRun,
-)
-from regrow.router.ledger import Ledger, MemoryLedger
-from regrow.router.models import Ask, Citable, Models
-from regrow.router.provider import Provider, ProviderReply, ScriptedProvider
-from regrow.router.request import (
-    FinishReason,
-    ModelReply,
-    ModelRequest,
-    Passage,
-    Quote,
-    Tier,
-    Usage,
-    Work,
-)
-from regrow.router.router import RoutedModel, Router
-from regrow.router.service import RouterService, router_service
-from regrow.router.settings import ModelSettings, PriceSettings, ProviderName, RouterSettings, from_environment
-from regrow.router.usage import Call, CallId, CallRecord, Totals, UsageReport, UsageTotals
+from typing import TYPE_CHECKING
+
+from regrow.runtime.late_names import late_names
+
+if TYPE_CHECKING:
+    from regrow.router.catalog import ModelCard, PriceBand
+    from regrow.router.errors import (
+        BadAnswer,
+        BudgetExceeded,
+        InvalidSettings,
+        KeyRejected,
+        LedgerUnreachable,
+        ProviderBroke,
+        ProviderFailed,
+        ProviderTimedOut,
+        ProviderUnreachable,
+        RateLimited,
+        RequestRejected,
+        ToolsNotRun,
+    )
+    from regrow.router.ledger import Ledger, MemoryLedger
+    from regrow.router.models import Ask, Citable, Models
+    from regrow.router.provider import Provider, ProviderReply, ScriptedProvider
+    from regrow.router.request import (
+        FinishReason,
+        ModelReply,
+        ModelRequest,
+        Passage,
+        Quote,
+        Tier,
+        Usage,
+        Work,
+    )
+    from regrow.router.router import RoutedModel, Router
+    from regrow.router.service import RouterService, router_service
+    from regrow.router.settings import ModelSettings, PriceSettings, ProviderName, RouterSettings, from_environment
+    from regrow.router.usage import Call, CallId, CallRecord, Totals, UsageReport, UsageTotals
 
 __all__ = [
     "Ask",
@@ -90,3 +96,75 @@ __all__ = [
     "from_environment",
     "router_service",
 ]
+
+if not TYPE_CHECKING:  # a checker that saw this function would take every misspelt name for a good one
+    __getattr__ = late_names(
+        __name__,
+        {
+            "catalog": (
+                "ModelCard",
+                "PriceBand",
+            ),
+            "errors": (
+                "BadAnswer",
+                "BudgetExceeded",
+                "InvalidSettings",
+                "KeyRejected",
+                "LedgerUnreachable",
+                "ProviderBroke",
+                "ProviderFailed",
+                "ProviderTimedOut",
+                "ProviderUnreachable",
+                "RateLimited",
+                "RequestRejected",
+                "ToolsNotRun",
+            ),
+            "ledger": (
+                "Ledger",
+                "MemoryLedger",
+            ),
+            "models": (
+                "Ask",
+                "Citable",
+                "Models",
+            ),
+            "provider": (
+                "Provider",
+                "ProviderReply",
+                "ScriptedProvider",
+            ),
+            "request": (
+                "FinishReason",
+                "ModelReply",
+                "ModelRequest",
+                "Passage",
+                "Quote",
+                "Tier",
+                "Usage",
+                "Work",
+            ),
+            "router": (
+                "RoutedModel",
+                "Router",
+            ),
+            "service": (
+                "RouterService",
+                "router_service",
+            ),
+            "settings": (
+                "ModelSettings",
+                "PriceSettings",
+                "ProviderName",
+                "RouterSettings",
+                "from_environment",
+            ),
+            "usage": (
+                "Call",
+                "CallId",
+                "CallRecord",
+                "Totals",
+                "UsageReport",
+                "UsageTotals",
+            ),
+        },
+    )

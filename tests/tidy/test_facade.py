@@ -39,6 +39,19 @@ def test_import_regrow_loads_no_room_and_nothing_heavy(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_host_loads_nothing_that_few_agents_use(tmp_path: Path) -> None:
+    code = "import json, sys; before = set(sys.modules); import ray; of_ray = set(sys.modules) - before; "
+    code += (
+        "import regrow.cluster.ray_host, regrow.cluster.ray_guardian; print(json.dumps([*set(sys.modules) - of_ray]))"
+    )
+    few = {"numpy", "redis", "faiss", "tantivy", "openai", "genai_prices", "pypdf"}
+
+    loaded = {name.partition(".")[0] for name in json.loads(python(code, tmp_path))}
+
+    refuse(sorted(loaded & few), "Every host pays for what these modules import at their top. They loaded:")
+
+
+@pytest.mark.slow
 def test_import_regrow_takes_at_most_300_ms(tmp_path: Path) -> None:
     code = "import time; start = time.perf_counter(); import regrow; print(time.perf_counter() - start)"
 
