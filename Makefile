@@ -40,7 +40,7 @@ run: $(READY)
 	@$(BIN)/python examples/desk.py $${ASKED_DOCS:+--docs "$$ASKED_DOCS"} $${ASKED_TEXT:+--ask "$$ASKED_TEXT"} $(ARGS)
 
 test: $(READY)
-	@$(BIN)/pytest --quiet --ignore=tests/tidy --numprocesses=$(JOBS) --dist=loadgroup $(ARGS)
+	@$(BIN)/pytest --quiet --ignore=tests/tidy --numprocesses=$(JOBS) --dist=loadscope --no-loadscope-reorder $(ARGS)
 
 check: check-lint check-walls check-types check-tidy
 

@@ -1,20 +1,27 @@
-"""Which tests stay together when two processes share them (`--dist=loadgroup`)."""
+"""Which tests stay together when two processes share them."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import pytest
 
-HERE = Path(__file__).parent
-PLACEMENTS = HERE / "conformance" / "placements"
+PLACEMENTS = "tests/conformance/placements/"
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups are read
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def group_of(nodeid: str) -> str:
     """A file stays whole, since its tests share an app; so do all placements on Ray, which share one Ray in turns."""
-    for item in items:
-        group = str(item.path.relative_to(HERE)) if item.path.is_relative_to(HERE) else item.path.name
-        if item.path.is_relative_to(PLACEMENTS):
-            group = "placements on ray" if item.get_closest_marker("ray") is not None else "placements inline"
-        item.add_marker(pytest.mark.xdist_group(group))
+    file, _, test = nodeid.partition("::")
+    if file.startswith(PLACEMENTS):
+        return PLACEMENTS + ("inline" if "[inline" in test else "ray")
+    return file
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which a run of single files may leave out
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hands out whole groups. The mark of xdist for such groups has no effect in pytest 9.2."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = group_of
+    return scheduler
