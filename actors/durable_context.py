@@ -13,6 +13,7 @@ from regrow.actors.context import Context
 from regrow.actors.durable_body import body_of, digest, packed, unpacked
 from regrow.actors.durable_errors import FencedOut, StateNotStorable, TurnDiverged
 from regrow.actors.durable_turn import Turn
+from regrow.actors.step_retries import ATTEMPT_MARK, Records, Retries, tried
 from regrow.actors.threads import in_thread
 from regrow.runtime.durability import Durability
 from regrow.runtime.envelope import Envelope, Kind
@@ -63,35 +64,70 @@ class DurableContext(Context):
 
     @overload
     async def step(
-        self, name: str, function: Callable[..., Awaitable[T]], /, *args: Any, idempotent: bool = False, **kwargs: Any
+        self,
+        name: str,
+        function: Callable[..., Awaitable[T]],
+        /,
+        *args: Any,
+        idempotent: bool = False,
+        retries: Retries | None = None,
+        **kwargs: Any,
     ) -> T: ...
 
     @overload
     async def step(self, name: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T: ...
 
     async def step(
-        self, name: str, function: Callable[..., Any], /, *args: Any, idempotent: bool = False, **kwargs: Any
+        self,
+        name: str,
+        function: Callable[..., Any],
+        /,
+        *args: Any,
+        idempotent: bool = False,
+        retries: Retries | None = None,
+        **kwargs: Any,
     ) -> Any:
         """Calls a function once for this message: when the turn is run again, its recorded result is given.
 
         A `def` function runs in a thread. With `idempotent=True` it may be run again when it is not known whether it
-        was done, under the same `Step.key`; without, its message then goes into quarantine (UnknownOutcome).
+        was done, under the same `Step.key`; without, its message then goes into quarantine (UnknownOutcome). Such a
+        step may also have `retries` for when it fails.
 
-        Raises what the function raises, which is not recorded; TurnDiverged; InvalidMessage for arguments or a result
-        that can not be stored.
+        Raises what the function raises, which is not recorded; with retries StepFailed, of which every attempt is;
+        TurnDiverged; InvalidMessage for arguments or a result that can not be stored.
         """
         turn = self._turn()
+        if ATTEMPT_MARK in name or (retries is not None and not idempotent):
+            raise Misuse(
+                f"step {name!r} of {self.id}: only a step that says idempotent=True may have retries, and no name of a "
+                f"step has a {ATTEMPT_MARK!r}"
+            )
         key, record = turn.next_step(name, self._digest(args, kwargs), idempotent=idempotent)
+        call = self._call_of(function, args, kwargs, Step(f"{turn.command}/{name}/{key.occurrence}", turn.epoch))
+        if retries is not None:
+            return await tried(
+                key,
+                call,
+                retries,
+                self._records(turn),
+                budget=self._durable.retry_budget,
+                time_left_s=lambda: self.deadline,
+            )
         if record is not None:
             return unpacked(self._durable.codec, record.result) if record.result else None
         await self._start_step(turn, key)
-        given = {**kwargs, **_with_step(function, Step(f"{turn.command}/{name}/{key.occurrence}", turn.epoch))}
-        if inspect.iscoroutinefunction(function):
-            result = await function(*args, **given)
-        else:
-            result = await in_thread(lambda: function(*args, **given), ())
+        result = await call()
         await self._finish_step(turn, key, packed(self._durable.codec, result))
         return result
+
+    @staticmethod
+    def _call_of(
+        function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], step: Step
+    ) -> Callable[[], Awaitable[Any]]:
+        given = {**kwargs, **_with_step(function, step)}
+        if inspect.iscoroutinefunction(function):
+            return lambda: function(*args, **given)
+        return lambda: in_thread(lambda: function(*args, **given), ())
 
     async def now(self) -> datetime:
         """The time, in UTC: the same each time that this turn is run."""
@@ -193,6 +229,19 @@ class DurableContext(Context):
     def _digest(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         codec = self._durable.codec
         return digest(packed(codec, list(args)) + packed(codec, sorted(kwargs.items())))
+
+    def _records(self, turn: Turn) -> Records:
+        codec = self._durable.codec
+
+        def recorded(key: StepKey) -> tuple[object] | None:
+            result = turn.result_of(key)
+            return None if result is None else (unpacked(codec, result) if result else None,)
+
+        return Records(
+            recorded=recorded,
+            begin=lambda key: self._start_step(turn, key),
+            end=lambda key, value: self._finish_step(turn, key, packed(codec, value)),
+        )
 
     async def _record(self, turn: Turn, key: StepKey, result: bytes) -> None:
         await self._start_step(turn, key)

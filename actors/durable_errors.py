@@ -3,6 +3,7 @@
 RegrowError (runtime)
 ├── StateNotStorable    the agent's code: its state has no JSON form, or passes the limit
 ├── StateNotReadable    the agent's code: what is stored is of another shape, or of a newer one
+├── StepFailed          whoever a step calls: it has failed as often as it may
 ├── TurnDiverged        the agent's code: it took another way through its steps than before
 ├── UnknownOutcome      nobody knows whether a step was done, and it must not be done twice
 ├── AgentHeld           another process has the agent, and may still live
@@ -23,6 +24,10 @@ class StateNotStorable(Misuse):
 
 class StateNotReadable(Misuse):
     """A stored state that the code here does not understand."""
+
+
+class StepFailed(WorldBroke):
+    """A step with Retries has failed at each attempt. Each is recorded: when its turn is run again, none is left."""
 
 
 class TurnDiverged(Misuse):

@@ -74,6 +74,11 @@ class Turn:
             )
         return key, None
 
+    def result_of(self, key: StepKey) -> bytes | None:
+        """What an earlier run has recorded at this place, where it came to an end."""
+        record = self._records.get((key.name, key.occurrence))
+        return None if record is None or record.state is StepState.STARTED else record.result
+
     def broke(self, error: TurnDiverged | UnknownOutcome) -> TurnDiverged | UnknownOutcome:
         """This turn can not be finished; the first reason stays."""
         if self.broken is None:

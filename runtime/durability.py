@@ -16,6 +16,7 @@ from regrow.runtime.codec import FrameCodec
 from regrow.runtime.command_ids import uuid7
 from regrow.runtime.journal_entries import CommandId, HostEpoch, OperationId, Partition
 from regrow.runtime.journal_errors import JournalAway, JournalUnknown
+from regrow.runtime.retry_budget import RetryBudget
 
 if TYPE_CHECKING:
     from regrow.runtime.journal import Journal
@@ -42,6 +43,7 @@ class Durability:
         self.journal = journal
         self.host = host
         self.codec = FrameCodec(runtime.ref_to, runtime.loop.time)
+        self.retry_budget = RetryBudget()
 
     def now_ms(self) -> int:
         """The store's time, as near as this process knows it."""
