@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -23,7 +26,7 @@ from ray.exceptions import (
 )
 
 from regrow.runtime import HostId, Killed
-from regrow.runtime.transport import PeerDead, PeerLost
+from regrow.runtime.transport import CallEnd, PeerDead, PeerLost
 
 NAMESPACE = "regrow"
 DRIVER_PREFIX = "driver-"
@@ -41,6 +44,7 @@ class RayTransport:
     def __init__(self, me: HostId) -> None:
         self.me = me
         self._handles: dict[HostId, Any] = {}
+        self._calling: set[asyncio.Task[None]] = set()
 
     @property
     def listens(self) -> bool:
@@ -64,14 +68,43 @@ class RayTransport:
         """Names the actor handle of a host; others are looked up by name."""
         self._handles[host] = handle
 
-    async def call(self, host: HostId, packet: bytes) -> bytes | None:
+    def call(self, host: HostId, packet: bytes, ended: Callable[[CallEnd], None]) -> None:
         """See Transport."""
-        handle = self._handles.get(host) or await self._found(host)
+        handle = self._handles.get(host)
+        if handle is not None:
+            self._call(host, handle, packet, ended)
+            return
+        calling = asyncio.get_running_loop().create_task(self._find_and_call(host, packet, ended))
+        self._calling.add(calling)
+        calling.add_done_callback(self._calling.discard)
+
+    async def _find_and_call(self, host: HostId, packet: bytes, ended: Callable[[CallEnd], None]) -> None:
         try:
-            answer: bytes | None = await handle.receive.remote(self.me, packet)
-        except RayError as error:
-            raise self._failed(host, error) from error
-        return answer
+            handle = self._handles.get(host) or await self._found(host)
+        except PeerDead as dead:
+            ended(dead)
+        else:
+            self._call(host, handle, packet, ended)
+
+    def _call(self, host: HostId, handle: Any, packet: bytes, ended: Callable[[CallEnd], None]) -> None:
+        loop = asyncio.get_running_loop()
+        # Its callback comes in a thread of Ray's, and from there in one step to the loop; awaiting it takes two.
+        waiting: Future[bytes | None] = handle.receive.remote(self.me, packet).future()
+
+        def hand_over(done: Future[bytes | None]) -> None:
+            with suppress(RuntimeError):  # the loop is closed, so nobody waits any more
+                loop.call_soon_threadsafe(self._call_ended, host, done, ended)
+
+        waiting.add_done_callback(hand_over)
+
+    def _call_ended(self, host: HostId, done: Future[bytes | None], ended: Callable[[CallEnd], None]) -> None:
+        error = done.exception()
+        if error is None:
+            ended(done.result())
+        elif isinstance(error, RayError):
+            ended(self._failed(host, error))
+        else:
+            raise error
 
     async def listen(self, host: HostId) -> bytes | None:
         """See Transport."""

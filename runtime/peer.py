@@ -14,11 +14,11 @@ from regrow.runtime.address import ActorId, HostId
 from regrow.runtime.codec import FrameCodec, Undecodable
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.lifecycle import ExitReason
-from regrow.runtime.link import Call, Link, LinkError, LinkPorts, LinkSettings, Receiver, RowState
+from regrow.runtime.link import Link, LinkError, LinkPorts, LinkSettings, Receiver, RowState
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.runtime import Runtime
 from regrow.runtime.signals import Failure, Tie, Watch, failure_of, note_bond
-from regrow.runtime.transport import PeerDead, PeerLost, Transport
+from regrow.runtime.transport import CallEnd, PeerDead, PeerLost, Transport
 
 log = structlog.get_logger("regrow.peer")
 
@@ -146,7 +146,7 @@ class Peer:
         if self._listener is not None:
             self._listener.set()
         while (call := link.poll(loop.time())) is not None:
-            self._spawn(self._call(call))
+            self._transport.call(self.host, call.packet, partial(self._call_ended, call.number))
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -154,19 +154,18 @@ class Peer:
         if due is not None:
             self._timer = loop.call_at(max(due, loop.time()), self._pump)
 
-    async def _call(self, call: Call) -> None:
-        loop = self._runtime.loop
-        try:
-            reply = await self._transport.call(self.host, call.packet)
-        except PeerLost:
-            self.link.call_failed(loop.time(), call.number)
-        except PeerDead as dead:
-            self._found_dead(self.host, dead.reason)
+    def _call_ended(self, number: int, end: CallEnd) -> None:
+        if self.link.is_closed:
             return
+        if isinstance(end, PeerDead):
+            self._found_dead(self.host, end.reason)
+            return
+        if isinstance(end, PeerLost):
+            self.link.call_failed(self._runtime.loop.time(), number)
         else:
-            self.link.call_returned(loop.time(), call.number, None)
-            if reply:
-                self._take_in(reply)
+            self.link.call_returned(self._runtime.loop.time(), number, None)
+            if end:
+                self._take_in(end)
         self._pump()
 
     async def _listen(self) -> None:

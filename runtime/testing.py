@@ -21,7 +21,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 from regrow.runtime.address import HostId
 from regrow.runtime.lifecycle import ExitReason, Killed
-from regrow.runtime.transport import PeerDead, PeerLost
+from regrow.runtime.transport import CallEnd, PeerDead, PeerLost
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -211,6 +211,7 @@ class Wires:
         self._inside: dict[HostId, dict[asyncio.Task[bytes], None]] = {}
         self._frozen: dict[HostId, list[Callable[[], object]]] = {}
         """Hosts that do not answer, and what goes on when they do again."""
+        self._calling: dict[asyncio.Task[None], None] = {}
 
     def transport(self, host: HostId, *, listens: bool = False) -> LoopbackTransport:
         """The way out of one host. With `listens` nobody can call it, as if it were a driver."""
@@ -260,6 +261,12 @@ class Wires:
     def _tell_death(self, other: HostId, receiving: Receiving, host: HostId) -> None:
         if self._hosts.get(other) is receiving:
             receiving.died(host, self._dead[host])
+
+    def spawn(self, call: Coroutine[Any, Any, None]) -> None:
+        """Runs a call whose end is told to a function."""
+        task = self._loop.create_task(call)
+        self._calling[task] = None
+        task.add_done_callback(lambda done: self._calling.pop(done, None))
 
     async def carry(self, caller: HostId, host: HostId, enter: Entry) -> bytes:
         """One call: there, inside, and back, with what the plan says may happen to it."""
@@ -353,9 +360,17 @@ class LoopbackTransport:
         """See Transport."""
         return self._wires.can_call(host)
 
-    async def call(self, host: HostId, packet: bytes) -> bytes | None:
+    def call(self, host: HostId, packet: bytes, ended: Callable[[CallEnd], None]) -> None:
         """See Transport."""
-        return await self._carry(host, lambda peer: peer.receive(self._host, packet))
+        self._wires.spawn(self._call(host, packet, ended))
+
+    async def _call(self, host: HostId, packet: bytes, ended: Callable[[CallEnd], None]) -> None:
+        end: CallEnd
+        try:
+            end = await self._carry(host, lambda peer: peer.receive(self._host, packet))
+        except (PeerLost, PeerDead) as failure:
+            end = failure
+        ended(end)
 
     async def listen(self, host: HostId) -> bytes | None:
         """See Transport."""

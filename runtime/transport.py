@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
 from regrow.runtime.address import HostId
 from regrow.runtime.lifecycle import ExitReason
@@ -20,6 +21,10 @@ class PeerDead(Exception):
         self.reason = reason
 
 
+CallEnd: TypeAlias = bytes | PeerLost | PeerDead | None
+"""How a call ended: with what came back, which may be nothing, or with what its failure says."""
+
+
 class Transport(Protocol):
     """Carries packets to other processes and decides nothing."""
 
@@ -27,8 +32,11 @@ class Transport(Protocol):
         """False for a peer that can not be called, such as a driver: it listens instead."""
         ...
 
-    async def call(self, host: HostId, packet: bytes) -> bytes | None:
-        """Hands a packet over and returns what came back. Raises PeerLost or PeerDead."""
+    def call(self, host: HostId, packet: bytes, ended: Callable[[CallEnd], None]) -> None:
+        """Hands a packet over, at once where it can. `ended` is told later, once, on the loop that runs now.
+
+        It is a function and no coroutine, since each turn of a loop that a call waits for is paid by every ask.
+        """
         ...
 
     async def listen(self, host: HostId) -> bytes | None:

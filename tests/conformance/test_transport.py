@@ -17,6 +17,7 @@ from regrow.runtime.address import HostId
 from regrow.runtime.lifecycle import ExitReason
 from regrow.runtime.testing import Wires
 from regrow.runtime.transport import PeerDead, PeerLost, Transport
+from tests.runtime.called import called
 
 DRIVER, PEER = HostId("driver-1"), HostId("peer-1")
 
@@ -137,22 +138,22 @@ async def ended(call: Any) -> BaseException:
 
 
 async def test_a_call_brings_its_packet_and_brings_the_answer_back(field: Field) -> None:
-    assert await field.transport.call(PEER, b"\x00\xff packet") == b"driver-1:tekcap \xff\x00"
+    assert await called(field.transport, PEER, b"\x00\xff packet") == b"driver-1:tekcap \xff\x00"
 
 
 async def test_a_peer_may_have_nothing_to_answer(field: Field) -> None:
-    assert not await field.transport.call(PEER, b"quiet")
+    assert not await called(field.transport, PEER, b"quiet")
 
 
 async def test_many_calls_at_once_each_get_their_own_answer(field: Field) -> None:
-    answers = await asyncio.gather(*(field.transport.call(PEER, b"%03d" % n) for n in range(100)))
+    answers = await asyncio.gather(*(called(field.transport, PEER, b"%03d" % n) for n in range(100)))
 
     assert answers == [b"driver-1:" + (b"%03d" % n)[::-1] for n in range(100)]
 
 
 async def test_who_listens_hears_what_the_peer_says_when_it_says_it(field: Field) -> None:
     listening = asyncio.ensure_future(field.transport.listen(PEER))
-    await field.transport.call(PEER, b"quiet")
+    await called(field.transport, PEER, b"quiet")
     heard_before = listening.done()
 
     await field.say(b"news")
@@ -169,7 +170,7 @@ async def test_a_driver_listens_and_a_host_is_called(field: Field) -> None:
 
 async def test_a_pending_call_ends_with_its_peer(field: Field) -> None:
     listening = asyncio.ensure_future(field.transport.listen(PEER))
-    await field.transport.call(PEER, b"quiet")
+    await called(field.transport, PEER, b"quiet")
 
     await field.kill()
 
@@ -177,12 +178,12 @@ async def test_a_pending_call_ends_with_its_peer(field: Field) -> None:
 
 
 async def test_a_peer_that_is_forgotten_is_found_again_when_it_is_called(field: Field) -> None:
-    await field.transport.call(PEER, b"quiet")
+    await called(field.transport, PEER, b"quiet")
     met = field.transport.met
 
     field.transport.forget(PEER)
     forgotten = field.transport.met
-    answer = await field.transport.call(PEER, b"again")
+    answer = await called(field.transport, PEER, b"again")
 
     assert (met, forgotten) == ({PEER}, frozenset())
     assert answer == b"driver-1:niaga"
@@ -192,7 +193,7 @@ async def test_calls_to_a_dead_peer_come_to_say_that_it_is_dead(field: Field) ->
     await field.kill()
 
     for _ in range(200):
-        if isinstance(error := await ended(field.transport.call(PEER, b"hello")), PeerDead):
+        if isinstance(error := await ended(called(field.transport, PEER, b"hello")), PeerDead):
             assert error.reason.abnormal
             assert field.transport.met == frozenset()
             return

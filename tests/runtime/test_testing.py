@@ -12,6 +12,7 @@ from regrow.runtime.address import HostId
 from regrow.runtime.lifecycle import ExitReason, Killed
 from regrow.runtime.testing import CALM, START_S, FaultPlan, Probe, Stuck, Wires, pass_time, run_virtual, virtual
 from regrow.runtime.transport import PeerDead, PeerLost
+from tests.runtime.called import called
 from tests.runtime.scripted import Echo, Note, Process
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ async def outcomes(transport: LoopbackTransport, calls: int) -> list[str]:
 
     async def one(n: int) -> str:
         try:
-            return (await transport.call(B, b"%d" % n) or b"").decode()
+            return (await called(transport, B, b"%d" % n) or b"").decode()
         except PeerLost:
             return "lost"
 
@@ -178,7 +179,7 @@ async def test_a_doubled_call_is_executed_twice() -> None:
 async def test_calls_overtake_each_other() -> None:
     _, transport, _, b = pair(FaultPlan(slow=0.3))
 
-    await asyncio.gather(*(transport.call(B, b"%d" % n) for n in range(30)))
+    await asyncio.gather(*(called(transport, B, b"%d" % n) for n in range(30)))
 
     numbers = [int(packet) for _, packet in b.got]
     assert numbers != sorted(numbers)
