@@ -7,6 +7,7 @@ type of its reply; `ask` returns it to the type checker as well.
 
 from __future__ import annotations
 
+import sys
 import typing
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -135,15 +136,31 @@ _TAKEN = frozenset(dir(Request))
 
 
 def reply_type(request: type[Request[Any]]) -> object:
-    """The R of a `Request[R]` subclass. Raises InvalidMessage when it was left open."""
+    """The R of a `Request[R]` subclass. Raises InvalidMessage when it was left open, or names what is not there."""
+    named_by = request
     for ancestor in request.__mro__:
         metadata = getattr(ancestor, "__pydantic_generic_metadata__", None)
         if metadata and metadata["origin"] is Request and metadata["args"]:
             reply = metadata["args"][0]
+            if isinstance(reply, str):
+                return _named(reply, named_by)
             return type(None) if reply is None else reply  # as typing.get_type_hints has it
+        named_by = ancestor
     raise InvalidMessage(
         f"{request.__qualname__} does not name its reply; write class {request.__name__}(Request[Reply])"
     )
+
+
+def _named(reply: str, request: type) -> object:
+    """The type that a string means where the request was defined: `Request["Answer"]`."""
+    holder = type("_", (), {"__annotations__": {"reply": reply}})
+    try:
+        return typing.get_type_hints(holder, vars(sys.modules[request.__module__]))["reply"]
+    except (NameError, SyntaxError) as error:
+        raise InvalidMessage(
+            f'{request.__qualname__} is a Request["{reply}"], and {request.__module__} has no such type ({error}); '
+            "define it there before the first agent that handles this request"
+        ) from error
 
 
 def wrong_reply(request: type[Request[Any]], value: object) -> InvalidMessage:

@@ -312,6 +312,32 @@ def test_a_reply_is_rebuilt_from_what_came_over_the_wire() -> None:
         Many.reply().read("no numbers")
 
 
+class Later(Request["Told"]):
+    """Its reply is defined further down."""
+
+
+class Told(Note):
+    pass
+
+
+class Latest(Later):
+    pass
+
+
+class Never(Request["Nowhere"]):  # type: ignore[name-defined]
+    pass
+
+
+def test_a_reply_may_be_named_before_it_is_defined() -> None:
+    assert Later.reply().accepts(Told(n=1)) and not Later.reply().accepts(Note(n=1))
+    assert Latest.reply().accepts(Told(n=1))
+
+
+def test_a_reply_whose_name_means_nothing_is_refused_with_where_to_define_it() -> None:
+    with pytest.raises(InvalidMessage, match=r'Never is a Request\["Nowhere"\], and .*test_message has no such type'):
+        Never.reply()
+
+
 def test_a_request_that_names_no_reply_is_refused() -> None:
     nameless = create_model("Nameless", __base__=Request)
 
