@@ -37,7 +37,7 @@ from workload import Desk, Pid, victim_app
 from regrow import AskFailed, AskTimeout
 
 ROUNDS = 40
-ROUNDS_QUICK = 3
+ROUNDS_QUICK = 2
 HOSTS = 2
 """The agent's own and the spare."""
 WARM_LIMIT_S = 20.0

@@ -148,17 +148,21 @@ def measured(options: Options, screen: Screen) -> Result:
     """Starts everything in turns."""
     with tempfile.TemporaryDirectory(prefix="bench-start-") as folder:
         programs = Programs(Path(folder))
+        # The first of each warms the page cache; a quick run has no other.
         imports, imports_app = (
-            [float(programs.run(name)[1]) for _ in range(IMPORTS + 1)][1:] for name in ("imports", "imports_app")
+            [float(programs.run(name)[1]) for _ in range(1 if options.quick else IMPORTS + 1)]
+            for name in ("imports", "imports_app")
         )
-        inline = [programs.run("hello", "hello world")[0] for _ in range(options.rounds + 1)][1:]
+        rounds = 1 if options.quick else options.rounds + 1
+        inline = [programs.run("hello", "hello world")[0] for _ in range(rounds)]
         init: list[float] = []
         cold: list[float] = []
-        for _ in range(1 if options.quick else options.rounds + 1):
+        for _ in range(rounds):
             init.append(programs.run("ray_init", "ray is up")[0])
             cold.append(programs.run("hello_ray", "hello world")[0])
     if not options.quick:
-        del init[0], cold[0]
+        for times in (imports, imports_app, inline, init, cold):
+            del times[0]
     screen.rates(
         "From the start of the interpreter",
         {
