@@ -41,7 +41,7 @@ from regrow.cluster.orders import (
 from regrow.cluster.ray_connect import earlier_lives, own_restarts
 from regrow.cluster.ray_keeper import Keeper
 from regrow.cluster.ray_starter import RayStarter
-from regrow.cluster.ray_transport import RayTransport, got_through, leave_terminal
+from regrow.cluster.ray_transport import DRIVER_PREFIX, RayTransport, got_through, leave_terminal
 from regrow.cluster.redis_owner import RedisOwner
 from regrow.cluster.roots import Roots
 from regrow.cluster.services import ServiceConfig
@@ -51,13 +51,15 @@ from regrow.runtime.codec import FrameCodec
 from regrow.runtime.packing import pack
 from regrow.runtime.peers import Peers
 from regrow.runtime.transport import PeerDead
-from regrow.runtime.verdicts import HostDied, HostReachable, HostUnreachable, Verdict
+from regrow.runtime.verdicts import HostDied, HostReachable, HostReady, HostUnreachable, Verdict
 
 log = structlog.get_logger("regrow.guardian")
 
 STATS_TIMEOUT_S = 2.0
 """How long a look at the tree waits for a host that does not answer, such as a stopped one."""
 
+GREETERS = 16
+"""With more hosts than that only drivers greet a new one: each greeting is a lookup and a connection."""
 BLOCK_OF_GUARDIAN = 1_000_000_000
 """Incarnations for one life of the guardian, so that those of the next are all later."""
 
@@ -242,6 +244,10 @@ class Guardian:
         for other in self._keeper.hosts.values():
             if not other.reachable:
                 self._peers.tell(record.host, HostUnreachable(host=other.host))
+        greets_all = len(self._keeper.hosts) <= GREETERS
+        for peer in self._peers.known():
+            if peer != record.host and (greets_all or peer.startswith(DRIVER_PREFIX)):
+                self._peers.tell(peer, HostReady(host=record.host))
 
     def host_contact(self, record: HostRecord) -> None:
         """See HostNews. Contact lost is not death: monitors and askers are told, supervisors wait (SEMANTICS 1)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
@@ -44,7 +44,7 @@ class RayTransport:
     def __init__(self, me: HostId) -> None:
         self.me = me
         self._handles: dict[HostId, Any] = {}
-        self._calling: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def listens(self) -> bool:
@@ -74,9 +74,7 @@ class RayTransport:
         if handle is not None:
             self._call(host, handle, packet, ended)
             return
-        calling = asyncio.get_running_loop().create_task(self._find_and_call(host, packet, ended))
-        self._calling.add(calling)
-        calling.add_done_callback(self._calling.discard)
+        self._spawn(self._find_and_call(host, packet, ended))
 
     async def _find_and_call(self, host: HostId, packet: bytes, ended: Callable[[CallEnd], None]) -> None:
         try:
@@ -106,6 +104,15 @@ class RayTransport:
         else:
             raise error
 
+    def greet(self, host: HostId) -> None:
+        """See Transport."""
+        if self.can_call(host) and host not in self._handles:
+            self._spawn(self._greet(host))
+
+    async def _greet(self, host: HostId) -> None:
+        with suppress(PeerDead, RayError):  # whoever sends there will learn of it
+            await (await self._found(host)).ping.remote()
+
     async def listen(self, host: HostId) -> bytes | None:
         """See Transport."""
         handle = self._handles.get(host) or await self._found(host)
@@ -114,6 +121,11 @@ class RayTransport:
         except RayError as error:
             raise self._failed(host, error) from error
         return said
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _failed(self, host: HostId, error: RayError) -> PeerLost | PeerDead:
         verdict = contact_error(error)

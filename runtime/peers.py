@@ -24,7 +24,7 @@ from regrow.runtime.peer import EVERY_PROCESS, Peer
 from regrow.runtime.runtime import Runtime
 from regrow.runtime.signals import Watch, end_text, note_bond
 from regrow.runtime.transport import Transport
-from regrow.runtime.verdicts import HostDied, HostReachable, HostUnreachable
+from regrow.runtime.verdicts import HostDied, HostReachable, HostReady, HostUnreachable
 
 LATE_S = 60.0
 """For so long after the death of a host what it had sent may still come, and is counted as dead letters."""
@@ -200,6 +200,8 @@ class Peers:
                 self.lost_contact(HostId(message.host))
             case HostReachable():
                 self.regained_contact(HostId(message.host))
+            case HostReady() if message.host not in self._dead:
+                self._transport.greet(HostId(message.host))
             case _:
                 pass
 

@@ -372,6 +372,10 @@ class LoopbackTransport:
             end = failure
         ended(end)
 
+    def greet(self, host: HostId) -> None:
+        """See Transport."""
+        self._met.add(host)
+
     async def listen(self, host: HostId) -> bytes | None:
         """See Transport."""
         return await self._carry(host, lambda peer: peer.listened(self._host))

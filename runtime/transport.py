@@ -39,6 +39,10 @@ class Transport(Protocol):
         """
         ...
 
+    def greet(self, host: HostId) -> None:
+        """Makes what a first call needs, such as a connection, so that it need not wait for that."""
+        ...
+
     async def listen(self, host: HostId) -> bytes | None:
         """Waits until the peer has something for this process, which it can not call."""
         ...

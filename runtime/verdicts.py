@@ -1,4 +1,4 @@
-"""What one process tells all others of an app about a host: that it is dead, does not answer, or answers again.
+"""What one process tells others of an app about a host: that it is there, is dead, does not answer, or answers again.
 
 On Ray the guardian says it, and nobody else's word counts: before it speaks of a death it has freed the
 names of all who died (SEMANTICS 3). Each verdict travels behind what was sent before it.
@@ -25,6 +25,12 @@ class HostUnreachable(Message):
 
 class HostReachable(Message):
     """That host answers again; it was not dead."""
+
+    host: str
+
+
+class HostReady(Message):
+    """That host is ready for agents; who will ask them may greet it, so that the first ask need not wait."""
 
     host: str
 

@@ -189,6 +189,16 @@ async def test_a_peer_that_is_forgotten_is_found_again_when_it_is_called(field: 
     assert answer == b"driver-1:niaga"
 
 
+async def test_a_peer_that_is_greeted_is_met_before_it_is_called(field: Field) -> None:
+    field.transport.forget(PEER)
+
+    field.transport.greet(PEER)
+    while not field.transport.met:
+        await field.say(b"a turn for the greeting")
+
+    assert await called(field.transport, PEER, b"hello") == b"driver-1:olleh"
+
+
 async def test_calls_to_a_dead_peer_come_to_say_that_it_is_dead(field: Field) -> None:
     await field.kill()
 

@@ -18,6 +18,7 @@ from regrow.runtime.mailbox import MailboxSettings, Overflow
 from regrow.runtime.message import Message, Request
 from regrow.runtime.ref import ActorRef
 from regrow.runtime.testing import FaultPlan, Probe, pass_time, virtual
+from regrow.runtime.verdicts import HostReady
 from tests.runtime.scripted import Boom, Echo, Hang, Note, Scripted, for_ever, ignore
 from tests.simulation.wires import Node, World
 
@@ -684,6 +685,21 @@ async def test_watchers_on_a_host_that_died_are_not_kept_by_those_they_watched()
     await pass_time(1.0)
 
     assert not watched.watchers and not watched.watchers_at
+
+
+@virtual
+async def test_a_host_that_is_said_to_be_ready_is_greeted_if_the_guardian_says_so() -> None:
+    world = World()
+    guardian = await world.with_guardian()
+    here, there, third = world.node("here"), world.node("there"), world.node("third")
+
+    for teller, told_of in ((there, third), (guardian, there)):
+        teller.peers.meet(here.host)
+        teller.peers.tell(here.host, HostReady(host=told_of.host))
+    await pass_time(1.0)
+
+    assert there.host in here.transport.met
+    assert third.host not in here.transport.met
 
 
 @virtual
