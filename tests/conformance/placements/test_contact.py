@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from regrow.runtime import ContactLost, NoReply, RegrowError, Replied
+from tests.conformance.placements.commands import line_of
 from tests.conformance.placements.player import AskFor, Block, Gate, Life, Note, Pid, Watch
 from tests.conformance.placements.stage import Placement, Stage, Stages
 from tests.integration.waiting import until
@@ -37,6 +38,7 @@ class Silence:
     collected: tuple[object, ...]
     told: object
     states: tuple[str, str]
+    printed: list[str]
     lives: tuple[int, int]
     watcher_saw: tuple[str, ...]
     pip_saw: tuple[str, ...]
@@ -73,6 +75,7 @@ async def _silence(stage: Stage) -> Silence:
         if stage.placement.apart:
             await stage.until_seen("ann", "unreachable pip")
         states = await stage.state("pip"), await stage.state("bob")
+        printed = await line_of(stage, "pip")
         asking = pip.ask(Life(), timeout_s=SOON_S)
         asked = await outcome(asking)
         others = (pip, ann) if stage.placement.apart else (pip,)
@@ -94,6 +97,7 @@ async def _silence(stage: Stage) -> Silence:
         collected=tuple(each.error if isinstance(each, NoReply) else each for each in collected),
         told=told,
         states=states,
+        printed=printed,
         lives=(before, after),
         watcher_saw=tuple(stage.record.seen("ann")),
         pip_saw=tuple(stage.record.seen("pip")),
@@ -124,6 +128,7 @@ async def test_a_tell_that_is_under_way_when_contact_is_lost_ends_as_unknown(sil
 
 async def test_who_is_silent_is_shown_as_unreachable_and_nothing_starts_in_its_place(silence: Silence) -> None:
     assert silence.states[0] == "unreachable"
+    assert "unreachable" in silence.printed, "by `regrow ps`"
     before, after = silence.lives
     assert after == before
     assert "started" not in silence.pip_saw
