@@ -75,6 +75,15 @@ async def test_a_dynamic_child_that_fails_to_start_says_why_and_nothing_is_left_
     assert await stage.running.which_children(sessions) == ()
 
 
+async def test_a_dynamic_child_whose_start_returns_something_does_not_start(stage: Stage) -> None:
+    _, sessions = await opened(stage)
+
+    with pytest.raises(FailedToStartChild, match=r"started returned \{'ok': True\}; allowed: None"):
+        await stage.running.start_child(sessions, config=PART.model_copy(update={"babbles": True}))
+
+    assert await stage.running.which_children(sessions) == ()
+
+
 async def test_a_config_of_another_class_is_refused_and_one_that_can_not_travel_too(stage: Stage) -> None:
     _, sessions = await opened(stage)
 
