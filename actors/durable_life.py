@@ -36,6 +36,7 @@ from regrow.runtime.journal_entries import (
 from regrow.runtime.lifecycle import ExitReason, Fenced, crashed
 from regrow.runtime.message import Message, Request, wrong_reply
 from regrow.runtime.signals import Failure, failure_of
+from regrow.runtime.start import check_start_result
 
 if TYPE_CHECKING:
     from regrow.runtime.cell import Cell
@@ -84,7 +85,8 @@ class DurableLife:
         self._intake.serves(row.epoch)
         if not self._intake.is_loaded:
             self._intake.load(await self._pending())
-        await self._agent.started(ctx)
+        result: object = await self._agent.started(ctx)  # type: ignore[func-returns-value] # whatever its author wrote
+        check_start_result(ctx.id, result)
         if written(self._agent.state) != self._written:
             raise Misuse(f"{ctx.id} changed its state in `started`, where nothing is committed; do it in a handler")
         self._outbox.relay()

@@ -22,6 +22,7 @@ from regrow.cluster.config import INTERNAL_PREFIX, Settings
 from regrow.cluster.deeds import Deed, Replaced
 from regrow.cluster.directory import RememberingDirectory
 from regrow.cluster.errors import AppNotRunning, RayUnavailable
+from regrow.cluster.guardian_deaths import GuardianDeaths
 from regrow.cluster.letters import Letters, told_by
 from regrow.cluster.orders import (
     AppOrder,
@@ -42,7 +43,6 @@ from regrow.runtime import (
     Behavior,
     Bug,
     CodeNotImportable,
-    Escalated,
     ExitReason,
     HostId,
     Killed,
@@ -57,7 +57,7 @@ from regrow.runtime.codec import FrameCodec
 from regrow.runtime.packing import unpack
 from regrow.runtime.peers import Peers
 from regrow.runtime.transport import PeerDead
-from regrow.supervisors import AnySupervisorSpec, Intensity, SupervisorSpec
+from regrow.supervisors import AnySupervisorSpec, SupervisorSpec
 from regrow.supervisors import errors as supervisors_errors
 
 log = structlog.get_logger("regrow.app")
@@ -89,14 +89,13 @@ class RayEngine:
         self._session = RaySession(settings.ray)
         self._guardian: Any = None
         self._life = HostId("")
-        self._restarts = 0
         self._runtime: Runtime | None = None
         self._peers: Peers | None = None
         self._ended: asyncio.Future[ExitReason] | None = None
         self._minding: asyncio.Task[None] | None = None
         self._owner_gone = threading.Event()
         self._owner = threading.Thread(target=self._renew, name="regrow-owner", daemon=True)
-        self._guardian_deaths = Intensity(max_restarts=GUARDIAN_RESTARTS, within_s=GUARDIAN_WITHIN_S)
+        self._deaths: GuardianDeaths | None = None
         self._owner_ttl_s = float(os.environ.get(OWNER_TTL_VARIABLE, OWNER_TTL_S))
         self._stopped = False
 
@@ -114,7 +113,8 @@ class RayEngine:
         self._guardian = await claimed(order)
         self._owner.start()
         started = await self._started()
-        self._life, self._restarts = HostId(started.life), started.restarts
+        self._life = HostId(started.life)
+        self._deaths = GuardianDeaths(started, max_restarts=GUARDIAN_RESTARTS, within_s=GUARDIAN_WITHIN_S)
         self._make_runtime()
         self._minding = asyncio.get_running_loop().create_task(self._mind_guardian())
 
@@ -266,20 +266,16 @@ class RayEngine:
 
     async def _follow(self) -> None:
         """Follows a guardian that Ray restarted: its hosts died with it, so everything is learnt anew."""
-        assert self._peers is not None
+        assert self._peers is not None and self._deaths is not None
         started = await self._started()
-        if started.life == self._life:
+        if not self._deaths.is_news(started):
             await asyncio.sleep(RETRY_S)  # contact was lost for a moment, and nothing has changed
             return
         gone, self._life = self._life, HostId(started.life)
-        # A life that died before it had answered was never seen from here, and counts all the same.
-        unseen = range(max(1, started.restarts - self._restarts))
-        verdicts = [self._guardian_deaths.record("guardian", now_s=self.runtime.loop.time()) for _ in unseen]
-        self._restarts = started.restarts
         log.warning("the guardian of the app died and is back", app=self._app.name, pid=started.pid)
-        if any(verdict.escalates for verdict in verdicts):
-            deaths = self._guardian_deaths.restarts
-            self._end(Escalated(child="the guardian", restarts=deaths, cause="see the logs of Ray"))
+        too_many = self._deaths.follow(started, now_s=self.runtime.loop.time())
+        if too_many is not None:
+            self._end(too_many)
             return
         self._directory.clear()
         for host in self._peers.known():

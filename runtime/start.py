@@ -14,10 +14,12 @@ from regrow.runtime.errors import InvalidDefinition
 from regrow.runtime.lifecycle import Crashed, Killed, crashed
 
 if TYPE_CHECKING:
+    from regrow.runtime.address import ActorId
+    from regrow.runtime.context import CellContext
     from regrow.runtime.starter import StartRequest
 
 MADE_LIMIT_CHARS = 200
-"""What was made instead of a behavior is shown up to this length."""
+"""What was made instead of a behavior, or returned by a start, is shown up to this length."""
 
 
 def made_behavior(make: Callable[[StartRequest], Behavior], request: StartRequest) -> Behavior:
@@ -87,10 +89,24 @@ def _initialise(cell: Cell, behavior: Behavior) -> asyncio.Task[None]:
     ctx = cell.context(None)
     token = current.set(ctx)
     try:
-        cell.task = asyncio.Task(contained(behavior.started, ctx), loop=cell.runtime.loop, name=cell.actor)
+        cell.task = asyncio.Task(_begun(cell, behavior, ctx), loop=cell.runtime.loop, name=cell.actor)
     finally:
         current.reset(token)
     return cell.task
+
+
+async def _begun(cell: Cell, behavior: Behavior, ctx: CellContext) -> None:
+    result: object = await contained(behavior.started, ctx)
+    check_start_result(cell.actor, result)
+
+
+def check_start_result(actor: ActorId, result: object) -> None:
+    """Raises InvalidDefinition for a start that returned something, which nobody would ever see."""
+    if result is not None:
+        raise InvalidDefinition(
+            f"{actor}: started returned {repr(result)[:MADE_LIMIT_CHARS]}; allowed: None. "
+            "Keep what it makes in an attribute, or raise an error where the start has failed"
+        )
 
 
 def _succeeded(task: asyncio.Task[None]) -> bool:

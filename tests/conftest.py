@@ -23,5 +23,5 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from xdist.scheduler import LoadScopeScheduling
 
     scheduler = LoadScopeScheduling(config, log)
-    scheduler._split_scope = group_of
+    scheduler._split_scope = group_of  # pyright: ignore[reportPrivateUsage] # it has no other place for this
     return scheduler

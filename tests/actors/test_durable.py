@@ -499,6 +499,18 @@ async def test_a_state_that_is_changed_outside_of_a_turn_is_refused() -> None:
     assert "changed its state in `started`" in failed.message
 
 
+@on_virtual_time
+async def test_a_start_that_returns_something_does_not_start_a_durable_agent() -> None:
+    class Talkative(DurableAgent[Tally]):
+        async def started(self, ctx: DurableContext) -> Any:  # type: ignore[override]
+            return {"ok": True}
+
+    failed = await (await Host.on(memory_journal())).start(Talkative, "desk/talkative")
+
+    assert isinstance(failed, Crashed)
+    assert "started returned {'ok': True}; allowed: None" in failed.message
+
+
 def test_what_could_not_work_is_refused_where_it_is_defined() -> None:
     class NoDefault(BaseModel):
         n: int

@@ -85,7 +85,8 @@ async def test_a_step_that_fails_is_tried_again_under_the_same_key() -> None:
 @on_virtual_time
 async def test_a_turn_that_is_run_again_has_the_result_of_the_attempt_that_succeeded() -> None:
     host = await bank()
-    world.failures, world.crashes = [OSError("busy")], 1
+    world.failures = [OSError("busy")]
+    world.crashes = 1
 
     assert await host.ref(PAYER).ask(Pay(amount=5)) == 5
 

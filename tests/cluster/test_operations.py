@@ -29,7 +29,8 @@ from regrow.supervisors import (
     SupervisorSpec,
     child,
 )
-from tests.cluster.test_roots import NoHosts, no_services
+from tests.cluster.test_roots import no_services
+from tests.runtime.scripted import Nowhere
 
 WAIT_S = 30.0
 
@@ -69,7 +70,7 @@ class Host:
     def __init__(self, starter: type[LocalStarter] = LocalStarter) -> None:
         self.roots = Roots("desk", no_services)
         self.runtime = Runtime(
-            HostId("here"), make_behavior=BehaviorFactory(self.roots.make_supervisor), directory=NoHosts()
+            HostId("here"), make_behavior=BehaviorFactory(self.roots.make_supervisor), directory=Nowhere()
         )
         self.starter = starter(self.runtime)
         self.roots.attach(self.runtime, self.starter)

@@ -11,6 +11,7 @@ from regrow.cluster.services import ServiceConfig
 from regrow.runtime import ActorId, HostId, Runtime
 from regrow.runtime.local_starter import LocalStarter
 from regrow.supervisors import Supervisor, child
+from tests.runtime.scripted import Nowhere
 
 HERE = HostId("guardian")
 
@@ -18,22 +19,6 @@ HERE = HostId("guardian")
 @agent
 async def greet(name: str) -> str:
     return f"hello {name}"
-
-
-class NoHosts:
-    """A directory of an app that runs in one process."""
-
-    def host_of(self, actor: ActorId) -> HostId | None:
-        return None
-
-    async def locate(self, actor: ActorId) -> HostId | None:
-        return None
-
-    def forget(self, actor: ActorId) -> None:
-        pass
-
-    def host_died(self, host: HostId) -> list[ActorId]:
-        return []
 
 
 async def no_services() -> ServiceConfig:
@@ -47,7 +32,7 @@ async def of_agents_only(actor: ActorId, host: HostId) -> tuple[str, int, str]:
 
 async def test_a_nested_supervisor_is_on_the_node_of_the_process_that_holds_supervisors() -> None:
     roots = Roots("nest", no_services)
-    runtime = Runtime(HERE, make_behavior=BehaviorFactory(roots.make_supervisor), directory=NoHosts())
+    runtime = Runtime(HERE, make_behavior=BehaviorFactory(roots.make_supervisor), directory=Nowhere())
     roots.attach(runtime, LocalStarter(runtime))
     await roots.start(Supervisor(children=[child(Supervisor(children=[child(greet)]), id="inner")]))
 

@@ -2,8 +2,9 @@
 
     python -m tests.mutation.run [--only WORD] [--json]
 
-Without `--only` it writes docs/MUTATIONS.md. It fails when a fault is not noticed, when an edit does not fit the
-sources any more, and when the named tests do not pass in the copy without any fault.
+Without `--only` it writes docs/MUTATIONS.md. It ends with 1 when a fault is not noticed. It ends with 2 when nothing
+can be told: an edit does not fit the sources any more, the named tests do not pass in the copy without any fault, or
+under a fault they can not even be set up.
 """
 
 from __future__ import annotations
@@ -39,18 +40,39 @@ class CannotTell(Exception):
     """Something is wrong with the check itself."""
 
 
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """A run that shows nothing: its tests could not be set up, or came to no end."""
+
+    why: str
+
+
+Outcome = str | Untold | None
+"""The test that failed, empty when none did. None where the fault has no place in the run."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What came of one fault. A run is None where the fault has no place in it."""
+    """What came of one fault."""
 
     fault: Fault
-    inline: str | None
-    two_hosts: str | None
+    inline: Outcome
+    two_hosts: Outcome
 
     @property
     def noticed(self) -> bool:
-        """Whether every run that should notice it did."""
-        return all(run is None or run for run in (self.inline, self.two_hosts))
+        """Whether every run that should notice it did, by a test that failed."""
+        return all(run is None or (isinstance(run, str) and run) for run in (self.inline, self.two_hosts))
+
+    @property
+    def untold(self) -> list[str]:
+        """Why runs show nothing."""
+        return [run.why for run in (self.inline, self.two_hosts) if isinstance(run, Untold)]
+
+    @property
+    def verdict(self) -> str:
+        """In a word."""
+        return "can not be told" if self.untold else "noticed" if self.noticed else "UNNOTICED"
 
 
 class Copy:
@@ -113,20 +135,39 @@ class Copy:
             raise CannotTell(f"no end within {RUN_LIMIT_S:g} s: {' '.join(tests)}") from late
         if ran.returncode not in (PASSED, FAILED):
             raise CannotTell(f"pytest ended with {ran.returncode}:\n{ran.stdout[-2_000:]}{ran.stderr[-2_000:]}")
-        failed = next((line for line in ran.stdout.splitlines() if line.startswith(("FAILED ", "ERROR "))), "")
-        if ran.returncode == FAILED and not failed:
-            raise CannotTell(f"pytest failed and named no test:\n{ran.stdout[-2_000:]}")
-        return ran.stdout, failed.partition(" ")[2].partition(" - ")[0]
+        return ran.stdout, first_failure(ran.stdout) if ran.returncode == FAILED else ""
+
+
+def first_failure(printed: str) -> str:
+    """The first test that failed in a run of pytest that did not pass, by its summary.
+
+    Raises CannotTell when none did: a fault under which the tests can not even be set up shows nothing about them.
+    """
+    failed = next((line for line in printed.splitlines() if line.startswith("FAILED ")), "")
+    if failed:
+        return failed.partition(" ")[2].partition(" - ")[0]
+    error = next((line for line in printed.splitlines() if line.startswith("ERROR ")), "")
+    if error:
+        raise CannotTell(f"no test failed, but this could not be set up or ended: {error[6:]}\n{printed[-2_000:]}")
+    raise CannotTell(f"pytest failed and named no test:\n{printed[-2_000:]}")
 
 
 def check(copy: Copy, fault: Fault) -> Found:
     """Plants one fault and runs its tests."""
     copy.plant(fault)
     try:
-        runs = [copy.failing(tests) if tests else None for tests in (fault.inline, fault.two_hosts)]
+        return Found(fault=fault, inline=_outcome(copy, fault.inline), two_hosts=_outcome(copy, fault.two_hosts))
     finally:
         copy.heal(fault)
-    return Found(fault=fault, inline=runs[0], two_hosts=runs[1])
+
+
+def _outcome(copy: Copy, tests: Sequence[str]) -> Outcome:
+    if not tests:
+        return None
+    try:
+        return copy.failing(tests)
+    except CannotTell as trouble:  # the other faults can still be told
+        return Untold(str(trouble))
 
 
 def table(found: Sequence[Found], took_s: float) -> str:
@@ -152,15 +193,17 @@ PAGE = (
 )
 
 
-def _cell(run: str | None) -> str:
+def _cell(run: Outcome) -> str:
     if run is None:
         return "–"
+    if isinstance(run, Untold):
+        return "*can not be told*"
     on_ray = "Ray: " if run.startswith(PLACED) and "[inline" not in run else ""
     return f"{on_ray}`{run.partition('::')[2].partition('[')[0]}`" if run else "**nobody**"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns 0 when every fault was noticed."""
+    """Returns 0 when every fault was noticed, 1 when one was not, and 2 when that can not be told."""
     parser = argparse.ArgumentParser(prog="tests.mutation.run", description=__doc__)
     parser.add_argument("--only", default="", help="only faults with this in their name; writes no page")
     parser.add_argument("--json", action="store_true")
@@ -177,7 +220,7 @@ def main(arguments: list[str] | None = None) -> int:
             _sound(copy, faults)
             for fault in faults:
                 found.append(check(copy, fault))
-                print(f"{'noticed' if found[-1].noticed else 'UNNOTICED'}: {fault.name}", file=sys.stderr)
+                print("\n".join([f"{found[-1].verdict}: {fault.name}", *found[-1].untold]), file=sys.stderr)
         except CannotTell as trouble:
             print(trouble, file=sys.stderr)
             return 2
@@ -185,6 +228,13 @@ def main(arguments: list[str] | None = None) -> int:
     if not chosen.only:
         TABLE.write_text(table(found, took_s), encoding="utf-8")
     print(_as_json(found, took_s) if chosen.json else table(found, took_s))
+    return exit_code(found)
+
+
+def exit_code(found: Sequence[Found]) -> int:
+    """See main."""
+    if any(one.untold for one in found):
+        return 2
     return 0 if all(one.noticed for one in found) else 1
 
 
@@ -197,13 +247,25 @@ def _sound(copy: Copy, faults: Sequence[Fault]) -> None:
             raise CannotTell(f"fails without any fault: {failed}\n{copy.said[-4_000:]}")
 
 
+def _told(run: Outcome) -> str | None:
+    return None if isinstance(run, Untold) else run
+
+
 def _as_json(found: Sequence[Found], took_s: float) -> str:
     return json.dumps(
         {
             "planted": len(found),
             "noticed": sum(one.noticed for one in found),
             "took_s": round(took_s, 1),
-            "faults": [{"name": one.fault.name, "inline": one.inline, "two_hosts": one.two_hosts} for one in found],
+            "faults": [
+                {
+                    "name": one.fault.name,
+                    "verdict": one.verdict,
+                    "inline": _told(one.inline),
+                    "two_hosts": _told(one.two_hosts),
+                }
+                for one in found
+            ],
         }
     )
 

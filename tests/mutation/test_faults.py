@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.mutation.faults import FAULTS, Fault
-from tests.mutation.run import ROOT, Found, table
+from tests.mutation.run import ROOT, CannotTell, Found, Untold, exit_code, first_failure, table
 
 ids = [fault.name for fault in FAULTS]
 
@@ -40,3 +40,39 @@ def test_the_table_shows_who_noticed_a_fault_and_what_nobody_noticed() -> None:
     assert f"| {fault.name} | `test_b` | – |" in page
     assert f"| {fault.name} | `test_b` | **nobody** |" in page
     assert "Of 2 faults 1 were noticed" in page
+
+
+def test_a_fault_under_which_tests_can_not_be_set_up_is_not_noticed_but_untold() -> None:
+    noticed = Found(fault=FAULTS[0], inline="tests/a.py::test_b[inline]", two_hosts=None)
+    missed = Found(fault=FAULTS[0], inline="", two_hosts=None)
+    untold = Found(fault=FAULTS[1], inline="tests/a.py::test_b[inline]", two_hosts=Untold("no app starts"))
+
+    assert [one.verdict for one in (noticed, missed, untold)] == ["noticed", "UNNOTICED", "can not be told"]
+    assert [exit_code(found) for found in ([noticed], [noticed, missed], [missed, untold])] == [0, 1, 2]
+    assert f"| {FAULTS[1].name} | `test_b` | *can not be told* |" in table([noticed, untold], 1.0)
+
+
+def test_of_a_run_the_first_test_that_failed_is_named_though_its_tidying_up_failed_as_well() -> None:
+    printed = """
+ERROR tests/a.py::test_b[inline] - RuntimeError: of the teardown
+FAILED tests/a.py::test_b[inline] - assert 1 == 2
+FAILED tests/a.py::test_c[inline] - assert 1 == 2
+"""
+
+    assert first_failure(printed) == "tests/a.py::test_b[inline]"
+
+
+@pytest.mark.parametrize(
+    ("printed", "why"),
+    [
+        (
+            "ERROR tests/a.py::test_b[inline] - AppNotStarted: no",
+            "no test failed, but this could not be set up or ended",
+        ),
+        ("ERROR tests/a.py - ImportError: no", "tests/a.py - ImportError"),
+        ("1 failed", "named no test"),
+    ],
+)
+def test_a_run_in_which_no_test_failed_shows_nothing(printed: str, why: str) -> None:
+    with pytest.raises(CannotTell, match=why):
+        first_failure(printed)

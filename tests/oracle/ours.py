@@ -50,7 +50,7 @@ from tests.oracle.actors import (
 )
 from tests.oracle.observed import Answer, Entry, Rows, Seen, Step
 from tests.oracle.trace import Admin, Advance, Event, Exit, Fail, Hook, Together, Trace, parent
-from tests.supervisors.stage import Nowhere
+from tests.runtime.scripted import Nowhere
 
 NEVER = -1
 """The incarnation of what never ran."""

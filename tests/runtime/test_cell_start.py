@@ -84,6 +84,25 @@ async def test_what_is_no_behavior_is_a_failed_start_that_says_what_it_lacks() -
     assert not process.runtime.cells
 
 
+@virtual
+@pytest.mark.parametrize("result", [False, {"ok": 1}, "x" * 10_000], ids=["false", "a dict", "a long text"])
+async def test_a_start_that_returns_something_is_a_failed_start_that_says_what_is_allowed(result: object) -> None:
+    process = Process()
+
+    class Talkative(Scripted):
+        async def started(self, ctx: CellContext) -> Any:
+            return result
+
+    failed = await process.try_start("clerk", Talkative, survives_exit=False)
+
+    assert failed is not None
+    assert failed.type_name == "InvalidDefinition"
+    assert failed.message.startswith(f"clerk: started returned {repr(result)[:100]}")
+    assert "allowed: None" in failed.message
+    assert len(failed.message) < 500
+    assert not process.runtime.cells
+
+
 @pytest.mark.parametrize("survives_exit", [True, False])
 def test_a_hundred_retries_of_a_failed_start_never_meet_already_started(survives_exit: bool) -> None:
     @virtual

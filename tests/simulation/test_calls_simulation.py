@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections import Counter, defaultdict
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,13 +24,15 @@ from regrow.runtime.message import Message, Request
 from regrow.runtime.reply_slot import ReplySlot
 from regrow.runtime.testing import CALM, FaultPlan, pass_time, run_virtual
 from tests.runtime.scripted import Boom, Scripted
+from tests.simulation.seeds import seeds
+from tests.simulation.waits import Turn, Waits
 from tests.simulation.wires import Node, World
 
 if TYPE_CHECKING:
     from regrow.runtime.context import CellContext
     from regrow.runtime.ref import ActorRef
 
-SEEDS = range(20)
+SEEDS = seeds("calls", range(20))
 STORM_S = 4.0
 TIMEOUT_S = 60.0
 """Far beyond all rings of a game one after the other."""
@@ -76,8 +78,7 @@ class Game:
         self.beside = seed % 2 == 1
         self.names = [f"game/{letter}" for letter in "abcdefgh"]
         self.fates: dict[int, str] = {}
-        self.waits: dict[str, dict[tuple[str, str], int]] = defaultdict(Counter)
-        self.waited_until: dict[tuple[str, str], float] = {}
+        self.waits = Waits(most_turns=TURNS, slack_s=SLACK_S)
         self.set_aside: set[int] = set()
         self.lines: list[str] = []
 
@@ -95,10 +96,10 @@ class Game:
         cls = AskedBeside if self.beside and self.dice.random() < 0.7 else Asked
         return cls(n=n, deed=self.dice.choices(list(DEEDS), list(DEEDS.values()))[0])
 
-    async def ask(self, asker: str, ref: ActorRef, request: Asked) -> None:
-        """One ask; notes how it ended."""
+    async def ask(self, turn: Turn, asker: str, ref: ActorRef, request: Asked) -> None:
+        """One ask of a turn; notes how it ended."""
         self.log(f"{asker} asks {ref.id} {request.n} {request.deed}")
-        with self.waiting(asker, [ref.id]):
+        with self.waits.waiting(turn, asker, [(ref.id, request.n)]):
             try:
                 outcome: Any = await ref.ask(request, timeout_s=TIMEOUT_S)
             except RegrowError as error:
@@ -108,13 +109,13 @@ class Game:
                 raise
         self.ended(asker, request.n, outcome)
 
-    async def ask_all(self, ctx: CellContext) -> None:
-        """Several asks under one deadline."""
+    async def ask_all(self, turn: Turn, ctx: CellContext) -> None:
+        """Several asks of a turn under one deadline."""
         pairs = [(name, self.request()) for name in self.dice.sample(self.names, self.dice.randint(2, 3))]
         self.log(f"{ctx.id} asks {[(name, request.n, request.deed) for name, request in pairs]}")
         began_s = asyncio.get_running_loop().time()
         try:
-            with self.waiting(ctx.id, [name for name, _ in pairs]):
+            with self.waits.waiting(turn, ctx.id, [(name, request.n) for name, request in pairs]):
                 outcomes = await ctx.ask_all(pairs, timeout_s=TIMEOUT_S)
         except asyncio.CancelledError:
             self.fates.update((request.n, "cancelled") for _, request in pairs)
@@ -132,14 +133,10 @@ class Game:
             now = asyncio.get_running_loop().time()
             self.is_ring(outcome, since_s if since_s is not None else now)
 
-    def waiting(self, asker: str, targets: list[str]) -> Waiting:
-        return Waiting(self, asker, targets)
-
     def is_ring(self, cycle: AskCycle, since_s: float) -> None:
-        """Each agent of the ring waits for the next, or did until a moment before what is told now began."""
-        for edge in zip(cycle.chain, (*cycle.chain[1:], cycle.chain[0]), strict=True):
-            waits = self.waits[edge[0]][edge] > 0 or since_s - self.waited_until.get(edge, 0.0) <= SLACK_S
-            self.expect(waits, f"{cycle} names {edge}, and that one does not wait")
+        """In each agent of the ring a turn waits for one of the next, or did until a moment before `since_s`."""
+        waits = self.waits.ring(cycle.chain, since_s)
+        self.expect(bool(waits), f"{cycle}: no turns of these agents wait for each other in this order")
 
     def player(self) -> Scripted:
         return Scripted(self.handle, beside=(AskedBeside,))
@@ -151,15 +148,19 @@ class Game:
             ctx.unstash_all()
             return None
         self.log(f"{ctx.id}#{ctx.incarnation} handles {message.n}")
+        with self.waits.serving(message.n, ctx.id, beside=isinstance(message, AskedBeside)):
+            return await self.do(message, ctx)
+
+    async def do(self, message: Asked, ctx: CellContext) -> int | ReplySlot[int]:
         await pass_time(self.dice.uniform(0.0, 0.02))
         match message.deed:
             case "ask":
                 request = self.request()
-                await self.ask(ctx.id, ctx.ref(self.dice.choice(self.names)), request)
+                await self.ask(message.n, ctx.id, ctx.ref(self.dice.choice(self.names)), request)
             case "ask all":
-                await self.ask_all(ctx)
+                await self.ask_all(message.n, ctx)
             case "start":
-                await self.start_child(ctx)
+                await self.start_child(message.n, ctx)
             case "defer":
                 slot = ctx.defer_reply(message)
                 await ctx.tell(self.dice.choice(["notary/one", "notary/two"]), Signed(n=message.n, slot=slot))
@@ -167,6 +168,7 @@ class Game:
             case "set aside" if message.n not in self.set_aside:
                 self.set_aside.add(message.n)
                 ctx.stash()
+                self.waits.set_aside(message.n)
             case "refuse":
                 raise Refused("no")
             case "crash":
@@ -175,16 +177,17 @@ class Game:
                 pass
         return message.n
 
-    async def start_child(self, ctx: CellContext) -> None:
+    async def start_child(self, turn: Turn, ctx: CellContext) -> None:
         """Waits for the start of a child that asks somebody first; then ends it."""
         name = f"child-{len(self.fates)}"
 
         async def started(child: CellContext) -> None:
             await pass_time(self.dice.uniform(0.0, 0.02))
-            await self.ask(child.id, child.ref(self.dice.choice(self.names)), self.request())
+            await self.ask(child.id, child.id, child.ref(self.dice.choice(self.names)), self.request())
 
         self.log(f"{ctx.id} starts {name}")
-        with self.waiting(ctx.id, [f"{ctx.id}/{name}"]):
+        child_id = f"{ctx.id}/{name}"
+        with self.waits.waiting(turn, ctx.id, [(child_id, child_id)]):
             child = await ctx.spawn(lambda: Scripted(started=started), name)
         await child.stop()
 
@@ -201,7 +204,7 @@ class Game:
         loop = asyncio.get_running_loop()
         asks: list[asyncio.Task[None]] = []
         while loop.time() < until_s:
-            asks.append(loop.create_task(self.ask(name, node.ref(self.dice.choice(self.names)), self.request())))
+            asks.append(loop.create_task(self.ask(name, name, node.ref(self.dice.choice(self.names)), self.request())))
             await pass_time(self.dice.uniform(0.0, 0.4))
             if self.dice.random() < 0.1:
                 self.dice.choice(asks).cancel()
@@ -251,23 +254,6 @@ class Game:
             for cell in node.runtime.cells.values():
                 rest = (len(cell.mailbox), len(cell.in_turn), len(cell.open_slots))
                 self.expect(rest == (0, 0, 0), f"{cell.actor} is left with {rest}")
-
-
-class Waiting:
-    """Notes who waits for whom, for as long as that lasts."""
-
-    def __init__(self, game: Game, asker: str, targets: list[str]) -> None:
-        self._game = game
-        self._edges = [(asker, target) for target in targets]
-
-    def __enter__(self) -> None:
-        for edge in self._edges:
-            self._game.waits[edge[0]][edge] += 1
-
-    def __exit__(self, *_: object) -> None:
-        for edge in self._edges:
-            self._game.waits[edge[0]][edge] -= 1
-            self._game.waited_until[edge] = asyncio.get_running_loop().time()
 
 
 async def _play(seed: int) -> list[str]:

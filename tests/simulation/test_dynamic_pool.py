@@ -18,6 +18,7 @@ from regrow.runtime.errors import RegrowError
 from regrow.supervisors import Backoff, DynamicSupervisor, Supervisor, child
 from regrow.supervisors.requests import start_child, stop_child, which_children
 from regrow.supervisors.spec import RestartName
+from tests.simulation.seeds import seeds
 from tests.supervisors.stage import Actor, Crash, FarStarter, Finish, Stage, pass_time, virtual
 
 RESTARTS: tuple[RestartName, ...] = ("permanent", "transient", "temporary")
@@ -105,7 +106,7 @@ class Pool:
                 await self.stage.far.confirm(path)
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", seeds("pool", range(60)))
 @virtual
 async def test_a_pool_keeps_its_bound_and_loses_nobody_whatever_happens(seed: int) -> None:
     pool = Pool(random.Random(seed))
@@ -130,7 +131,7 @@ async def test_a_pool_keeps_its_bound_and_loses_nobody_whatever_happens(seed: in
     assert not +stage.lives
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", seeds("pool", range(60)))
 @virtual
 async def test_nothing_of_a_pool_survives_its_end_at_any_moment(seed: int) -> None:
     pool = Pool(random.Random(seed))

@@ -1,11 +1,10 @@
 """Links under storms: hosts die, calls fail, overtake and double, and no row is lost, doubled or overtaken.
 
-The fixed seeds run always; `REGROW_SEEDS=100` adds so many fresh ones. A failure prints its seed.
+Which seeds run, and how a failure is repeated: tests/simulation/seeds.py.
 """
 
 from __future__ import annotations
 
-import os
 import random
 from functools import partial
 
@@ -15,9 +14,9 @@ from regrow.runtime.link import LinkSettings, RowState
 from tests.simulation.link_history import SimRow
 from tests.simulation.link_hosts import End, Host, Mailbox
 from tests.simulation.link_net import CALM, Net, Weather
+from tests.simulation.seeds import seeds
 
-FIXED_SEEDS = list(range(1, 25))
-FRESH_SEEDS = [random.SystemRandom().randrange(10**9) for _ in range(int(os.environ.get("REGROW_SEEDS", "0")))]
+SEEDS = seeds("link", range(1, 25))
 STORM_S = 1.0
 
 SETTINGS = [
@@ -117,7 +116,7 @@ def storm(seed: int) -> Net:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [*FIXED_SEEDS, *FRESH_SEEDS])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_no_row_is_lost_doubled_or_overtaken_in_a_storm(seed: int) -> None:
     net = storm(seed)
 

@@ -21,13 +21,14 @@ from regrow.runtime.link import LinkSettings
 from regrow.runtime.mailbox import MailboxSettings
 from regrow.runtime.message import Message, Request
 from regrow.runtime.testing import CALM, FaultPlan, pass_time, run_virtual
+from tests.simulation.seeds import seeds
 from tests.simulation.wires import Node, World
 
 if TYPE_CHECKING:
     from regrow.runtime.context import CellContext
     from regrow.runtime.ref import ActorRef
 
-SEEDS = range(30)
+SEEDS = seeds("runtimes", range(30))
 STORM_S = 3.0
 QUIET_S = 60.0
 ASK_TIMEOUT_S = 20.0

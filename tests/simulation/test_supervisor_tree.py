@@ -21,6 +21,7 @@ from regrow.runtime.lifecycle import ExitReason, Shutdown
 from regrow.supervisors import ChildSpec, Restart, Strategy, Supervisor, SupervisorSpec, child
 from regrow.supervisors.spec import RestartName, StrategyName
 from regrow.supervisors.supervisor import SupervisorBehavior
+from tests.simulation.seeds import seeds
 from tests.supervisors.stage import Actor, Crash, Finish, Stage, pass_time, virtual
 
 STRATEGIES: tuple[StrategyName, ...] = ("one_for_one", "rest_for_one", "one_for_all")
@@ -212,7 +213,7 @@ async def one_event(rng: random.Random, stage: Stage, expected: Expected) -> str
     return node.path
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", seeds("tree", range(60)))
 @virtual
 async def test_tree_does_what_the_rules_say(seed: int) -> None:
     rng = random.Random(seed)
@@ -306,7 +307,7 @@ def paths_of(tree: SupervisorSpec, above: str = "") -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", seeds("tree", range(60)))
 @virtual
 async def test_nothing_survives_its_supervisor(seed: int) -> None:
     rng = random.Random(seed)
@@ -337,7 +338,7 @@ async def test_nothing_survives_its_supervisor(seed: int) -> None:
     assert starting.done()
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", seeds("tree", range(40)))
 @virtual
 async def test_tree_comes_back_whole_after_its_faults(seed: int) -> None:
     rng = random.Random(seed)

@@ -25,6 +25,7 @@ from regrow.supervisors import (
     SupervisorReport,
     supervisor_behavior,
 )
+from tests.runtime.scripted import Nowhere
 
 if TYPE_CHECKING:
     from regrow.runtime.behavior import Behavior
@@ -132,22 +133,6 @@ class Actor:
         if takes_s is not None:
             await pass_time(takes_s)
         self.stage.log.append(f"stop {self.id}")
-
-
-class Nowhere:
-    """A Directory of one process: what is not here is nowhere."""
-
-    def host_of(self, actor: ActorId) -> HostId | None:
-        return None
-
-    async def locate(self, actor: ActorId) -> HostId | None:
-        return None
-
-    def forget(self, actor: ActorId) -> None:
-        pass
-
-    def host_died(self, host: HostId) -> list[ActorId]:
-        return []
 
 
 class Stage:

@@ -21,6 +21,7 @@ PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NOT_YET = re.compile(r"not yet: issue \d+")
 TEST_NAME = re.compile(r"`(?:(tests/[\w/]+\.py)(?:::|`[ :]*`))?(?:Test\w+::)?(test_\w+)(?:\[[^\]`]*\])?`")
 TO_DO = re.compile(r"\b(TODO|FIXME|XXX|HACK|TBD)\b")
+PLACEMENTS = "tests/conformance/placements"
 CHANGE_NAME = re.compile(r"[a-z0-9-]+\.(added|changed|fixed|removed|security)\.md")
 
 
@@ -78,6 +79,37 @@ def test_every_promise_names_a_test_that_exists(house: House) -> None:
 
     refuse(offences, "Every line of docs/SEMANTICS.md names the test that holds it; line:")
     assert rows, "docs/SEMANTICS.md has no table of promises: | promise | test |"
+
+
+def test_every_promise_of_sections_1_to_5_is_tried_in_all_placements_or_says_why_not(house: House) -> None:
+    """Either the row names a test of PLACEMENTS, or ELSEWHERE gives the reason."""
+    semantics = house.root / "docs/SEMANTICS.md"
+    if not semantics.exists():
+        return
+    folder = house.root / PLACEMENTS
+    placed = {
+        function.name for source in house.tests if source.path.is_relative_to(folder) for function in source.functions()
+    }
+    groups = tomllib.loads((folder / "elsewhere.toml").read_text(encoding="utf-8"))["elsewhere"]
+    reasons = {promise: group["why"] for group in groups for promise in group["promises"]}
+    offences = [
+        f"elsewhere.toml: gives no reason for {promise!r}" for promise, why in reasons.items() if not why.strip()
+    ]
+
+    last = semantics.read_text(encoding="utf-8").splitlines().index("## 6. Durable agents")
+    rows = [(number, cells) for number, cells in _rows(semantics) if number < last]
+    promises = [cells[0] for _, cells in rows]
+    for number, (promise, *_, tests) in rows:
+        named = {test for _, test in TEST_NAME.findall(tests)} & placed
+        if not named and promise not in reasons and not NOT_YET.search(tests):
+            offences.append(
+                f"{number}: names no test of {PLACEMENTS}, and elsewhere.toml does not say why: {promise!r}"
+            )
+        if named and promise in reasons:
+            offences.append(f"{number}: names {min(named)}, so elsewhere.toml has no place for it: {promise!r}")
+    offences += [f"elsewhere.toml: there is no row {promise!r}" for promise in reasons if promise not in promises]
+
+    refuse(offences, "A promise of sections 1 to 5 is tried in all placements, or its reason is written; line:")
 
 
 def _rows(document: Path) -> Iterator[tuple[int, list[str]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from regrow import ActorRef, Context, Message, Request, on
@@ -60,6 +61,22 @@ class Meet(Request[str]):
     to: tuple[ActorRef, ...]
 
 
+class Beside(Request[str]):
+    """As Meet, in a turn beside others: waits for a file, and then asks somebody for what is given."""
+
+    file: str
+    to: ActorRef
+    request: Request[str]
+
+
+class GiveUp(Request[str]):
+    """Has a caller ask somebody, and stop waiting for the answer when there is a file; the reply is `given up`."""
+
+    file: str
+    to: ActorRef
+    request: Request[str]
+
+
 class Caller(Player):
     """Asks and answers in other ways than one by one."""
 
@@ -115,7 +132,10 @@ class Caller(Player):
 
     @on
     async def knock(self, message: Knock, ctx: Context) -> str | Stashed:
-        return ctx.stash() if self.shut else "in"
+        if self.shut:
+            return ctx.stash()
+        self.sees(ctx, "knocked")
+        return "in"
 
     @on
     async def meet(self, message: Meet, ctx: Context) -> str:
@@ -130,3 +150,22 @@ class Caller(Player):
             return f"AskCycle: {ring}"
         except RegrowError as error:
             return told(error)
+
+    @on(concurrent=True)
+    async def beside(self, message: Beside, ctx: Context) -> str:
+        self.sees(ctx, "beside")
+        while not Path(message.file).exists():
+            await look_again()
+        try:
+            return await ctx.ask(message.to, message.request, timeout_s=600.0)
+        except RegrowError as error:
+            return told(error)
+
+    @on
+    async def give_up(self, message: GiveUp, ctx: Context) -> str:
+        asking = asyncio.ensure_future(ctx.ask(message.to, message.request, timeout_s=600.0))
+        while not Path(message.file).exists():
+            await look_again()
+        asking.cancel()
+        await asyncio.wait([asking])
+        return "given up"

@@ -17,18 +17,26 @@ from tests.integration.waiting import until_none
 
 HERE = Path(__file__).parent
 
-RAYLET_DEATHS = "test_raylet_deaths"
+LAST = ("test_raylet_deaths", "test_last")
+"""What leaves no stage behind, so that the next test would have to wait for another one."""
 
 LEFT_S = 20.0
 """How long what was killed may take to vanish from the process list of a busy machine."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts what kills a raylet last: it leaves no stage behind, and the next test would wait for another one."""
+    """Puts what leaves no stage behind last in its placement."""
     ours = [place for place, item in enumerate(items) if item.path.is_relative_to(HERE)]
-    in_order = sorted((items[place] for place in ours), key=lambda item: item.path.stem == RAYLET_DEATHS)
+    in_order = sorted((items[place] for place in ours), key=_rank)
     for place, item in zip(ours, in_order, strict=True):
         items[place] = item
+
+
+def _rank(item: pytest.Item) -> tuple[int, int]:
+    assert isinstance(item, pytest.Function)
+    placement = item.callspec.params["placement"]
+    assert isinstance(placement, Placement)
+    return list(Placement).index(placement), LAST.index(item.path.stem) if item.path.stem in LAST else -1
 
 
 @pytest.fixture(scope="package")
@@ -64,7 +72,7 @@ def placement(request: pytest.FixtureRequest) -> Placement:
 def processes(placement: Placement) -> None:
     """The test needs a process beside its own."""
     if not placement.on_ray:
-        pytest.skip("inline the whole app is this one process: its death is the end of the test itself")
+        pytest.skip("inline the whole app is this one process: its death or delay is that of the test itself")
 
 
 @pytest.fixture

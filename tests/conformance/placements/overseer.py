@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from regrow import ActorRef, Context, Request, on
-from regrow.runtime import RegrowError
+from regrow import ActorRef, Context, Message, Request, on
+from regrow.runtime import Down, RegrowError
 from tests.conformance.placements.player import Part, Player, told
 
 
@@ -24,8 +24,30 @@ class Children(Request[tuple[str, ...]]):
     of: ActorRef
 
 
+class Renew(Message):
+    """When the next one it watches goes down, the overseer has it started again in the same turn."""
+
+
 class Overseer(Player):
     """Asks supervisors for what they do for others."""
+
+    renews = False
+
+    @on
+    async def renew(self, message: Renew) -> None:
+        self.renews = True
+
+    @on
+    async def down(self, message: Down, ctx: Context) -> None:
+        await super().down(message, ctx)
+        if self.renews:
+            self.renews = False
+            try:
+                await ctx.restart_child(message.actor)
+            except RegrowError as error:
+                self.sees(ctx, told(error))
+            else:
+                self.sees(ctx, "renewed")
 
     @on
     async def start_one(self, message: StartOne, ctx: Context) -> str:

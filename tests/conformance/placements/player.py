@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from regrow import ActorRef, Agent, Context, Message, Refused, Request, on
-from regrow.runtime import AskFailed, Down, ExitReason, Reachable, RegrowError, Shutdown, Unreachable
+from regrow.runtime import AskFailed, Down, ExitReason, Fenced, Reachable, RegrowError, Shutdown, Unreachable
 from regrow.runtime.lifecycle import ExitSignal
 
 RECORD = Path(tempfile.gettempdir()) / f"regrow-conformance-{os.getpid()}" / "record"
@@ -30,11 +30,16 @@ LOOK_S = 0.005
 
 
 class Part(Message):
-    """What a player is besides. `clings`: it does not let go when it is stopped; `fails`: it never starts."""
+    """What a player is besides.
+
+    `clings`: it does not let go when it is stopped; `fails`: it never starts;
+    `babbles`: its start returns something.
+    """
 
     record: str
     clings: bool = False
     fails: bool = False
+    babbles: bool = False
     word: str = ""
 
 
@@ -54,6 +59,14 @@ class Finish(Message):
 
 class Leave(Message):
     """The player ends as one that was told to shut down."""
+
+
+class Yield(Message):
+    """The player ends as one whose state another has taken over."""
+
+
+class Mute(Request[str]):
+    """Ends the player by an exception whose own text can not be had."""
 
 
 class Refuse(Request[str]):
@@ -158,6 +171,12 @@ class Enrol(Request[str]):
     name: str
 
 
+class GiveBack(Request[bool]):
+    """Has a player give a name back; the reply says whether it was its own."""
+
+    name: str
+
+
 class Seek(Request[ActorRef | None]):
     name: str
 
@@ -185,6 +204,13 @@ class Heir(Message):
 class After(Message):
     delay_s: float
     text: str
+
+
+class TextError(Exception):
+    """An exception without a text."""
+
+    def __str__(self) -> str:
+        raise LookupError("no text")
 
 
 class NotToday(Refused):
@@ -237,12 +263,20 @@ class Player(Agent):
         asks = Path(f"{self.config.record}.{ctx.id.rpartition('/')[0].replace('/', '.')}.children-ask")
         if asks.exists():
             await ctx.ask(asks.read_text(), Here())
+        if self.config.babbles:
+            return {"ok": True}  # type: ignore[return-value] # what a checker would have told is tried here
         self.sees(ctx, "started")
+        return None
 
     async def stopping(self, reason: ExitReason, ctx: Context) -> None:
         self.sees(ctx, "stopping")
         if self.config.clings:
             await asyncio.Event().wait()
+        lingers = Path(f"{self.config.record}.{ctx.id.replace('/', '.')}.lingers")
+        if lingers.exists():
+            while lingers.exists():
+                await look_again()
+            self.sees(ctx, "stopped")
 
     async def reach(self, ref: ActorRef, ctx: Context) -> None:
         """Returns when what was sent to somebody has arrived there, or when there is nobody."""
@@ -268,6 +302,14 @@ class Player(Agent):
     @on
     async def leave(self, message: Leave, ctx: Context) -> None:
         ctx.stop(Shutdown(detail="it wants to"))
+
+    @on
+    async def give_way(self, message: Yield, ctx: Context) -> None:
+        ctx.stop(Fenced())
+
+    @on
+    async def mute(self, message: Mute) -> str:
+        raise TextError
 
     @on
     async def refuse(self, message: Refuse) -> str:
@@ -391,6 +433,10 @@ class Player(Agent):
         except RegrowError as error:
             return told(error)
         return "taken"
+
+    @on
+    async def give_back(self, message: GiveBack, ctx: Context) -> bool:
+        return await ctx.unregister(message.name)
 
     @on
     async def seek(self, message: Seek, ctx: Context) -> ActorRef | None:

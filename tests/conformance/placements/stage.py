@@ -104,6 +104,16 @@ class Record:
         RECORD.with_name(f"{RECORD.name}.{app}.{who.replace('/', '.')}.fails").write_text(str(times))
 
     @contextmanager
+    def lingers(self, who: str, app: str = "stage") -> Iterator[None]:
+        """As long as it lasts, that agent does not let go when it is told to stop."""
+        file = RECORD.with_name(f"{RECORD.name}.{app}.{who.replace('/', '.')}.lingers")
+        file.touch()
+        try:
+            yield
+        finally:
+            file.unlink()
+
+    @contextmanager
     def children_ask(self, parent: str, whom: str, app: str = "stage") -> Iterator[None]:
         """As long as it lasts, players ask that one as they start below this parent."""
         file = RECORD.with_name(f"{RECORD.name}.{app}.{parent}.children-ask")
@@ -213,6 +223,13 @@ class Stages:
             self.record.open()
             app = apart if self.placement.apart else together
             self._stage = Stage(await self.start(app), self.placement, self.record)
+        self.record.begin()
+        return self._stage
+
+    async def as_it_is(self) -> Stage:
+        """The stage even if a test has spoilt it, for what ends it anyhow."""
+        if self._stage is None:
+            return await self.stage()
         self.record.begin()
         return self._stage
 

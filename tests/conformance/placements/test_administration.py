@@ -8,7 +8,7 @@ import pytest
 
 from regrow import Refused
 from regrow.runtime import AskFailed
-from regrow.supervisors import ChildRunning, NoSuchChild
+from regrow.supervisors import ChildRunning, DeleteChild, NoSuchChild
 from tests.conformance.placements.player import OFTEN, Crash, Finish, Here, Life, Note, Watch
 from tests.conformance.placements.stage import Stage
 from tests.integration.waiting import until
@@ -71,6 +71,21 @@ async def test_stopping_a_child_that_fails_to_start_takes_its_retry_back(stage: 
     assert "start fails" not in stage.record.seen("types/permanent")
     await stage.running.restart_child(permanent)
     assert await permanent.ask(Life())
+
+
+async def test_a_stopped_child_is_forgotten_by_order_and_one_that_runs_is_not(stage: Stage) -> None:
+    a, _, c = await stage.fresh_group("all", "a", "b", "c")
+    supervisor = stage.ref("all")
+
+    with pytest.raises(ChildRunning):
+        await supervisor.ask(DeleteChild(id="c"))
+    await stage.running.stop_child(c)
+    await supervisor.ask(DeleteChild(id="c"))
+
+    with pytest.raises(NoSuchChild, match="its children are: a, b"):
+        await stage.running.restart_child(c)
+    assert await stage.state("all/c") == ""
+    assert await a.ask(Here()) == "here"
 
 
 async def test_who_waits_for_a_child_that_fails_to_start_stays_down_with_it_when_it_is_stopped(stage: Stage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
@@ -30,6 +31,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 
 SOON_S = 0.2
 """Long enough for a message to arrive, short enough to wait for."""
+
+WITHIN_S = 10.0
+"""Far below the 30 s that an ask waits by itself."""
+
+HELD_UP_S = 1.0
+"""Within so long a request is answered by another process, also on a busy machine."""
 
 
 async def test_an_ask_of_who_never_was_fails_at_once(stage: Stage) -> None:
@@ -74,6 +81,32 @@ async def test_a_timeout_leaves_the_callee_alone_and_its_late_reply_is_a_dead_le
     assert await bob.ask(Life()) == before
     assert stage.record.seen("bob") == ["at the gate", "through"]
     await until(lambda: _counted(stage, "late_reply", late + 1), "the late reply is counted")
+
+
+async def test_asks_of_a_turn_inherit_its_deadline(stage: Stage) -> None:
+    """Else an agent whose own asker has long given up would go on waiting."""
+    ann, bob = await stage.fresh("ann", "bob")
+    gate, waiting = await stage.held(bob)
+
+    with pytest.raises(AskTimeout):
+        await ann.ask(AskFor(to=bob, request=Refuse()), timeout_s=SOON_S)
+
+    assert await ann.ask(Life(), timeout_s=WITHIN_S) > 0, "it waits no longer"
+    gate.touch()
+    assert await waiting == "open"
+
+
+@pytest.mark.usefixtures("processes")
+async def test_a_reply_that_has_come_by_the_deadline_wins_however_late_the_loop_looks(stage: Stage) -> None:
+    (bob,) = await stage.fresh("bob")
+    gate = stage.record.file()
+    asking = asyncio.create_task(bob.ask(Gate(file=str(gate)), timeout_s=HELD_UP_S))
+    await stage.until_seen("bob", "at the gate")
+
+    gate.touch()
+    threading.Event().wait(2 * HELD_UP_S)  # nothing of this process runs, and the deadline goes by
+
+    assert await asking == "open"
 
 
 async def test_an_expired_request_is_dropped_before_it_runs(stage: Stage) -> None:

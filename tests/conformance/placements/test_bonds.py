@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from regrow import AskFailed
+from tests.conformance.placements.overseer import Renew
 from tests.conformance.placements.player import (
     Burst,
     Crash,
@@ -190,3 +192,33 @@ async def test_a_link_made_twice_is_one_and_undone_once(stage: Stage) -> None:
 
     assert await stage.until_seen("ann", "down bob crashed") == ["down bob crashed"]
     assert await ann.ask(Life()) == before
+
+
+async def test_an_exit_that_is_not_trapped_overtakes_what_is_queued(stage: Stage) -> None:
+    ann, bob = await stage.fresh("ann", "bob")
+    await ann.tell(Link(to=bob))
+    await ann.ask(Life())
+    gate, waiting = await stage.held(ann)
+    await bob.tell(Burst(to=ann, count=3))
+    await bob.ask(Life())
+
+    await bob.tell(Crash())
+
+    with pytest.raises(AskFailed) as failed:
+        await waiting
+    assert failed.value.reason.kind == "crashed"
+    assert await stage.until_seen("ann", "2") == ["at the gate", "started", "0", "1", "2"]
+    assert not gate.exists()
+
+
+async def test_a_parent_knows_of_an_end_when_its_watchers_are_told(stage: Stage) -> None:
+    """Else it would take the child that has ended for one that runs, and refuse to start it again."""
+    (eve,) = await stage.fresh("eve")
+    (transient,) = await stage.fresh_group("types", "transient")
+    before = await transient.ask(Life())
+    await eve.ask(Watch(of=transient))
+    await eve.tell(Renew())
+    await eve.tell(Send(to=transient, message=Finish()))
+
+    assert await stage.until_seen("eve", "renewed") == ["down types/transient normal", "renewed"]
+    assert await transient.ask(Life()) > before

@@ -6,22 +6,32 @@ import asyncio
 
 import pytest
 
-from regrow import AskFailed
-from regrow.runtime import NoReply, Replied
+from regrow import AskFailed, AskTimeout
+from regrow.runtime import NoReply, Replied, StashFull
+from regrow.runtime.turn import MAX_CONCURRENT_TURNS
 from tests.conformance.placements.caller import (
     AskMany,
+    Beside,
     Delegate,
     DelegateAndKeep,
+    GiveUp,
     Knock,
     Meet,
     Open,
     Shut,
 )
-from tests.conformance.placements.player import Crash, Gate, Life, Note, Refuse
+from tests.conformance.placements.player import After, AskFor, Crash, Gate, Life, Note, Refuse
 from tests.conformance.placements.stage import Stage
+from tests.conformance.placements.troupe import STASH
 from tests.integration.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
+
+SOON_S = 0.2
+"""Long enough for a message to arrive, short enough to wait for."""
+
+LOOKED_FOR_S = 1.2
+"""A ring is found within a second."""
 
 
 async def test_what_came_of_each_of_many_asks_is_told_in_their_order_under_one_deadline(stage: Stage) -> None:
@@ -91,6 +101,21 @@ async def test_agents_that_block_each_other_are_found_and_one_of_them_is_told(st
     assert sorted(text.partition(":")[0] for text in told) == ["AskCycle", "met"]
 
 
+async def test_agents_that_are_slow_are_no_ring(stage: Stage) -> None:
+    ann, bob, cal, amy = await stage.fresh("ann", "bob", "cal", "amy")
+    gate, waiting = await stage.held(bob)
+    other = Gate(file=str(gate))
+    pairs = ((ann, bob), (cal, ann))
+    asks = [asyncio.create_task(one.ask(AskFor(to=to, request=other), timeout_s=60.0)) for one, to in pairs]
+    asks.append(asyncio.create_task(cal.ask(Beside(file=str(gate), to=ann, request=other), timeout_s=60.0)))
+
+    await amy.tell(After(delay_s=LOOKED_FOR_S, text="rings have been looked for"))
+    await stage.until_seen("amy", "rings have been looked for")
+    gate.touch()
+
+    assert await asyncio.gather(waiting, *asks) == ["open"] * 4
+
+
 async def test_what_was_set_aside_comes_first_and_in_its_order(stage: Stage) -> None:
     (cob,) = await stage.fresh("cob")
     await cob.tell(Shut())
@@ -125,3 +150,105 @@ async def test_an_ask_that_was_set_aside_is_answered_by_the_next_life(stage: Sta
     await cob.tell(Crash())
 
     assert await asyncio.gather(*asks) == ["in"] * 3
+
+
+async def test_an_ask_that_was_set_aside_expires_there_and_is_never_run(stage: Stage) -> None:
+    cob, ben = await stage.fresh("cob", "ben")
+    expired = await stage.dead_letters("expired")
+    await cob.tell(Shut())
+
+    with pytest.raises(AskTimeout):
+        await cob.ask(Knock(), timeout_s=SOON_S)
+    await ben.tell(After(delay_s=SOON_S, text="later there, too"))
+    await stage.until_seen("ben", "later there, too")
+    await cob.tell(Open())
+
+    assert await cob.ask(Knock()) == "in"
+    assert stage.record.seen("cob") == ["knocked"]
+
+    async def counted() -> bool:
+        return await stage.dead_letters("expired") == expired + 1
+
+    await until(counted, "the expired one is counted")
+
+
+async def test_half_of_a_mailbox_may_be_set_aside_and_the_next_one_is_refused(stage: Stage) -> None:
+    (coy,) = await stage.fresh("coy")
+    before = await coy.ask(Life())
+    await coy.tell(Shut())
+    asks = [asyncio.create_task(coy.ask(Knock(), timeout_s=60.0)) for _ in range(STASH)]
+    await asyncio.sleep(0)  # they are sent before what follows
+
+    with pytest.raises(StashFull):
+        await coy.ask(Knock())
+    assert await coy.ask(Life()) == before, "a refusal is no crash"
+    await coy.tell(Open())
+
+    assert await asyncio.gather(*asks) == ["in"] * STASH
+
+
+async def test_a_circle_through_one_that_serves_others_meanwhile_is_found(stage: Stage) -> None:
+    """Its turn beside others keeps nobody out, so no chain says that it is blocked: that has to be looked for."""
+    cal, cob = await stage.fresh("cal", "cob")
+    file = stage.record.file()
+    file.touch()
+    back_to_cob = Beside(file=str(file), to=cob, request=Knock())
+
+    told = await cob.ask(AskFor(to=cal, request=back_to_cob), timeout_s=600.0)
+
+    assert "AskCycle" in told
+    assert await cob.ask(Knock()) == "in"
+
+
+async def test_one_that_serves_others_meanwhile_may_be_called_back(stage: Stage) -> None:
+    cal, cob = await stage.fresh("cal", "cob")
+    file = stage.record.file()
+    file.touch()
+
+    called_back = await cal.ask(Beside(file=str(file), to=cob, request=AskFor(to=cal, request=Knock())))
+
+    assert called_back == "in"
+
+
+async def test_who_has_given_up_an_ask_may_be_asked_by_the_one_that_still_works_on_it(stage: Stage) -> None:
+    cal, cob = await stage.fresh("cal", "cob")
+    gives_up, asks_back = stage.record.file(), stage.record.file()
+    given_up = asyncio.create_task(
+        cal.ask(GiveUp(file=str(gives_up), to=cob, request=Meet(file=str(asks_back), to=(cal,))))
+    )
+    await stage.until_seen("cob", "meets")
+
+    gives_up.touch()
+    assert await given_up == "given up"
+    asks_back.touch()
+
+    assert await stage.until_seen("cal", "meets") == ["meets"]
+
+
+async def test_whose_asker_has_died_may_ask_its_next_life(stage: Stage) -> None:
+    cal, cob = await stage.fresh("cal", "cob")
+    never, asks_back = stage.record.file(), stage.record.file()
+    asking = asyncio.create_task(cal.ask(GiveUp(file=str(never), to=cob, request=Meet(file=str(asks_back), to=(cal,)))))
+    await stage.until_seen("cob", "meets")
+
+    await cal.stop(grace_s=0)
+    with pytest.raises(AskFailed):
+        await asking
+    asks_back.touch()
+
+    assert await stage.until_seen("cal", "meets") == ["started", "meets"]
+
+
+async def test_an_agent_all_of_whose_turns_wait_for_a_call_back_is_found(stage: Stage) -> None:
+    cal, cob = await stage.fresh("cal", "cob")
+    file = stage.record.file()
+    calls_back = Beside(file=str(file), to=cob, request=Beside(file=str(file), to=cal, request=Knock()))
+    asks = [asyncio.create_task(cal.ask(calls_back, timeout_s=600.0)) for _ in range(MAX_CONCURRENT_TURNS)]
+    await stage.until_seen("cal", "beside", MAX_CONCURRENT_TURNS)
+
+    file.touch()
+
+    told = await asyncio.wait_for(asyncio.gather(*asks), 60.0)
+    failed = [text for text in told if text != "in"]
+    assert len(failed) == 1
+    assert f"all the {MAX_CONCURRENT_TURNS} turns that it may have at once" in failed[0]

@@ -10,7 +10,7 @@ from regrow import AskFailed
 from regrow.runtime import ActorRef, Crashed, InvalidMessage, NoProc
 from regrow.supervisors import DynamicChild, FailedToStartChild, MaxChildren
 from tests.conformance.placements.overseer import Children, StartOne, StopOne
-from tests.conformance.placements.player import Crash, Life, Note, Watch, Word
+from tests.conformance.placements.player import OFTEN, Crash, Life, Note, Watch, Word
 from tests.conformance.placements.stage import Stage
 from tests.conformance.placements.troupe import CLINGING, MOST_SESSIONS, PART, SHARED_S
 from tests.integration.waiting import until
@@ -75,6 +75,15 @@ async def test_a_dynamic_child_that_fails_to_start_says_why_and_nothing_is_left_
     assert await stage.running.which_children(sessions) == ()
 
 
+async def test_a_dynamic_child_whose_start_returns_something_does_not_start(stage: Stage) -> None:
+    _, sessions = await opened(stage)
+
+    with pytest.raises(FailedToStartChild, match=r"started returned \{'ok': True\}; allowed: None"):
+        await stage.running.start_child(sessions, config=PART.model_copy(update={"babbles": True}))
+
+    assert await stage.running.which_children(sessions) == ()
+
+
 async def test_a_config_of_another_class_is_refused_and_one_that_can_not_travel_too(stage: Stage) -> None:
     _, sessions = await opened(stage)
 
@@ -118,6 +127,37 @@ async def test_a_dynamic_child_that_asks_as_it_starts_who_waits_for_that_does_no
     assert "AskCycle" in told
     assert "stage/sessions waits until stage/sessions/" in told
     assert await eve.ask(Children(of=sessions)) == ()
+
+
+async def test_a_dynamic_child_that_waits_for_its_restart_counts_and_leaves_room_when_it_is_stopped(
+    stage: Stage,
+) -> None:
+    eve, sessions = await opened(stage)
+    ids = [await eve.ask(StartOne(by=sessions)) for _ in range(MOST_SESSIONS)]
+    first, who = stage.running.ref(ids[0]), ids[0].partition("/")[2]
+    stage.record.fails(who, OFTEN)
+    await first.tell(Crash())
+    await stage.until_seen(who, "start fails")
+
+    assert (await eve.ask(StartOne(by=sessions))).startswith("MaxChildren: ")
+    counts = await stage.running.count_children(sessions)
+    assert await eve.ask(StopOne(child=first)) == "stopped"
+    stage.record.fails(who, 0)
+
+    assert counts.workers == MOST_SESSIONS
+    left = await stage.running.count_children(sessions)
+    assert (left.active, left.workers) == (MOST_SESSIONS - 1, MOST_SESSIONS - 1)
+    assert (await eve.ask(StartOne(by=sessions))).startswith("stage/sessions/")
+
+
+async def test_ids_are_not_given_again_by_the_next_life_of_a_dynamic_supervisor(stage: Stage) -> None:
+    eve, sessions = await opened(stage)
+    before = [await eve.ask(StartOne(by=sessions)) for _ in range(2)]
+
+    await stage.fresh_group("sessions")
+    after = [await eve.ask(StartOne(by=sessions)) for _ in range(2)]
+
+    assert len({*before, *after}) == len(before) + len(after)
 
 
 async def test_dynamic_children_do_not_come_back_with_their_supervisor(stage: Stage) -> None:

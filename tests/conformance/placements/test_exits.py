@@ -8,7 +8,19 @@ import pytest
 
 from regrow import AskFailed, Message
 from regrow.runtime import ActorRef, Crashed, NoProc
-from tests.conformance.placements.player import AskFor, Crash, Finish, Hold, Leave, Life, NotToday, Refuse, Trap, Watch
+from tests.conformance.placements.player import (
+    AskFor,
+    Crash,
+    Finish,
+    Hold,
+    Leave,
+    Life,
+    Mute,
+    NotToday,
+    Refuse,
+    Trap,
+    Watch,
+)
 from tests.conformance.placements.stage import Stage
 from tests.integration.waiting import until
 
@@ -35,6 +47,20 @@ async def test_a_watcher_is_told_the_reason_of_an_end(stage: Stage, kind: str) -
     await end(bob, kind)
 
     assert await stage.until_seen("ann", f"down bob {kind}") == [f"down bob {kind}"]
+
+
+async def test_a_down_that_no_handler_wants_is_a_dead_letter(stage: Stage) -> None:
+    pat, bob = await stage.fresh("pat", "bob")
+    before, refused = await pat.ask(Life()), await stage.dead_letters("refused")
+    await pat.ask(Watch(of=bob))
+
+    await bob.tell(Crash())
+
+    async def counted() -> bool:
+        return await stage.dead_letters("refused") == refused + 1
+
+    await until(counted, "it is counted")
+    assert await pat.ask(Life()) == before
 
 
 @pytest.mark.parametrize("kind", ENDS)
@@ -101,6 +127,16 @@ async def test_a_crash_reaches_its_asker_with_class_text_and_place(stage: Stage)
     assert "player.py" in failed.value.traceback
     assert of_an_agent.startswith("AskFailed crashed: stage/bob#")
     assert "died handling Crash (ValueError: no such thing at player.py:" in of_an_agent
+
+
+async def test_an_error_without_a_text_reaches_its_asker_too(stage: Stage) -> None:
+    (bob,) = await stage.fresh("bob")
+    before = await bob.ask(Life())
+
+    with pytest.raises(AskFailed, match=r"TextError\.__str__ raised LookupError"):
+        await bob.ask(Mute())
+
+    assert await bob.ask(Life()) > before
 
 
 async def test_an_ask_that_is_handled_at_a_kill_is_told_of_it_at_once(stage: Stage) -> None:

@@ -6,8 +6,20 @@ import asyncio
 
 import pytest
 
-from regrow import AskFailed, MailboxFull
-from tests.conformance.placements.player import Crash, Gate, Hold, Life, Note, Offer
+from regrow import AskFailed, AskTimeout, MailboxFull
+from tests.conformance.placements.player import (
+    After,
+    AskFor,
+    Burst,
+    Crash,
+    Gate,
+    Hold,
+    Life,
+    Note,
+    Offer,
+    Refuse,
+    Watch,
+)
 from tests.conformance.placements.stage import Stage
 from tests.conformance.placements.troupe import BOUND
 from tests.integration.waiting import until
@@ -15,8 +27,13 @@ from tests.integration.waiting import until
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 
 SOON_S = 0.2
+WITHIN_S = 10.0
 SENT = 6
 """Twice the bound."""
+
+CROWD = 500
+IN_A_ROW = 64
+"""After 32 messages others come between; a little more, since these may have more than one to handle."""
 
 
 @pytest.mark.parametrize(
@@ -57,6 +74,23 @@ async def test_a_full_mailbox_refuses_and_its_sender_is_told(stage: Stage, polic
     assert stage.record.seen(policy) == ["at the gate", "through", *map(str, range(BOUND))]
 
 
+async def test_the_deadline_of_an_ask_counts_while_it_waits_for_room(stage: Stage) -> None:
+    ann, ref = await stage.fresh("ann", "block")
+    gate, waiting = await stage.held(ref)
+    for number in range(BOUND):
+        await ref.tell(Note(text=str(number)))
+
+    with pytest.raises(AskTimeout):
+        await ref.ask(Life(), timeout_s=SOON_S)
+    with pytest.raises(AskTimeout):
+        await ann.ask(AskFor(to=ref, request=Refuse()), timeout_s=SOON_S)
+    assert await ann.ask(Life(), timeout_s=WITHIN_S) > 0, "it waits no longer"
+    gate.touch()
+
+    assert await waiting == "open"
+    await stage.until_seen("block", str(BOUND - 1))
+
+
 async def test_the_bound_counts_all_senders_together(stage: Stage) -> None:
     ann, amy, ben, ref = await stage.fresh("ann", "amy", "ben", "reject")
     gate, waiting = await stage.held(ref)
@@ -70,6 +104,28 @@ async def test_the_bound_counts_all_senders_together(stage: Stage) -> None:
     assert await waiting == "open"
     await ref.ask(Life())
     assert stage.record.seen("reject") == ["at the gate", "through", *["of an agent"] * BOUND]
+
+
+async def test_downs_and_ticks_take_no_room_from_messages(stage: Stage) -> None:
+    bob, ben, ref = await stage.fresh("bob", "ben", "block")
+    for one in (bob, ben):
+        await ref.ask(Watch(of=one))
+    await ref.tell(After(delay_s=SOON_S, text="tick"))
+    gate, waiting = await stage.held(ref)
+    for number in range(BOUND):
+        await ref.tell(Note(text=str(number)))
+
+    for one in (bob, ben):
+        await one.tell(Crash())
+        await one.ask(Life())
+    gate.touch()
+
+    assert await waiting == "open"
+    await stage.until_seen("block", "tick")
+    await stage.until_seen("block", "down ben crashed")
+    assert sorted(stage.record.seen("block")) == sorted(
+        ["at the gate", "through", *map(str, range(BOUND)), "down bob crashed", "down ben crashed", "tick"]
+    )
 
 
 async def test_a_sender_that_waits_gets_room_within_its_time_and_keeps_its_place(stage: Stage) -> None:
@@ -143,6 +199,36 @@ async def test_a_dead_letter_is_counted_for_a_message_to_nobody(stage: Stage) ->
         return await stage.dead_letters("no_such_agent") == before + 2
 
     await until(counted, "both are counted")
+
+
+async def test_the_latest_dead_letters_of_all_processes_can_be_looked_at(stage: Stage) -> None:
+    (bob,) = await stage.fresh("bob")
+    nobody = stage.ref("nobody in particular")
+    await nobody.tell(Note(text="from outside"))
+    await bob.ask(Offer(to=nobody, text="from an agent", within_s=60.0))
+
+    async def senders() -> set[str]:
+        letters = (await stage.running.dead_letters()).latest
+        return {letter.sender for letter in letters if letter.receiver == nobody.id and "Note" in letter.message}
+
+    async def both() -> bool:
+        return len(await senders()) == 2
+
+    await until(both, "both are among the latest")
+
+
+async def test_an_agent_with_many_messages_lets_others_of_its_process_come_between(stage: Stage) -> None:
+    busy, ben = await stage.fresh("busy", "ben")
+    gate, waiting = await stage.held(busy)
+    await busy.tell(Burst(to=ben, count=1))
+    await asyncio.gather(*(busy.tell(Note(text=str(number))) for number in range(CROWD)))
+
+    gate.touch()  # from here on it never waits
+
+    assert await waiting == "open"
+    await stage.until_seen("busy", str(CROWD - 1))
+    seen = stage.record.story("busy", "ben")
+    assert seen.index("ben 0") < seen.index(f"busy {IN_A_ROW}")
 
 
 async def test_an_ask_in_the_mailbox_of_one_that_ends_for_good_fails_at_once(stage: Stage) -> None:

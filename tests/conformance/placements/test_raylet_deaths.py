@@ -13,6 +13,7 @@ import pytest
 from regrow import AskFailed
 from regrow.runtime import ActorRef, ContactLost
 from tests.conformance.placements.clusters import Clusters
+from tests.conformance.placements.commands import line_of
 from tests.conformance.placements.player import Crash, Hold, Life, Link, Note, Pid, Send, Trap, Watch
 from tests.conformance.placements.stage import Placement, Stage
 from tests.integration.belongings import alive, app_processes
@@ -51,6 +52,7 @@ async def test_a_kill_on_another_node_that_nobody_has_confirmed_blocks_the_resta
         await trigger.tell(Crash())
         await until(lambda: _is(stage, "pair/alone", "unconfirmed"), "the kill is not confirmed")
         assert stage.record.seen("pair/trigger") == []
+        assert "unconfirmed" in await line_of(stage, "alone"), "by `regrow ps`"
         assert alive(pid)
     finally:
         os.kill(reaper, signal.SIGCONT)

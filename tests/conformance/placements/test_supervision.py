@@ -8,9 +8,9 @@ import pytest
 
 from regrow.cluster.errors import AppNotStarted
 from regrow.runtime import AskFailed
-from tests.conformance.placements.player import OFTEN, After, Crash, Finish, Life, Note, Watch
-from tests.conformance.placements.stage import Placement, Stage, Stages
-from tests.conformance.placements.troupe import BACKOFF, WINDOW_S, unstartable
+from tests.conformance.placements.player import OFTEN, After, Crash, Finish, Life, Note, Watch, Yield
+from tests.conformance.placements.stage import Stage, Stages
+from tests.conformance.placements.troupe import BACKOFF, HASTY, WINDOW_S, unstartable
 from tests.integration.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
@@ -169,6 +169,40 @@ async def test_restarts_older_than_the_window_do_not_count(stage: Stage) -> None
     assert await stage.number("window") == before
 
 
+async def test_ends_that_need_no_restart_and_lives_that_gave_way_cost_no_budget(stage: Stage) -> None:
+    """One restart is allowed on this floor."""
+    room, brief = await stage.fresh_group("tower", "floor/room", "floor/brief")
+    (ann,) = await stage.fresh("ann")
+    floor, before = await stage.number("tower/floor"), await room.ask(Life())
+    await ann.ask(Watch(of=brief))
+
+    await brief.tell(Crash())
+    await stage.until_seen("ann", "down tower/floor/brief crashed")
+    for times in (1, 2):
+        await room.tell(Yield())
+        await stage.until_seen("tower/floor/room", "started", times)
+    await _crashes(stage, "tower/floor/room")
+
+    assert await stage.number("tower/floor") == floor
+    assert await room.ask(Life()) > before
+
+
+async def test_waiting_before_restarts_does_not_hide_that_there_are_too_many(stage: Stage) -> None:
+    """While a child waits for its restart no time passes for the window; else the first of them would be outside."""
+    (one,) = await stage.fresh_group("hasty", "one")
+    before = await stage.number("hasty")
+    gate, waiting = await stage.held(one)
+    for _ in range(HASTY + 1):
+        await one.tell(Crash())
+
+    gate.touch()
+
+    assert await waiting == "open"
+    await until(lambda: _later(stage, "hasty", before), "the supervisor has given up and is back")
+    starts = [line.at_s for line in stage.record.lines("hasty/one") if line.text == "started"]
+    assert starts[HASTY - 1] - starts[0] > WINDOW_S / 2, "they waited"
+
+
 async def test_rest_for_one_resumes_at_the_child_that_fails_to_start(stage: Stage) -> None:
     a, _, _ = await stage.fresh_group("rest", "a", "b", "c")
     stage.record.fails("rest/b", 2)
@@ -227,8 +261,6 @@ async def test_a_supervisor_that_can_not_start_stops_what_had_started_in_reverse
 
 
 async def test_an_app_that_can_not_start_stops_what_had_started_in_reverse(stages: Stages, stage: Stage) -> None:
-    if stage.placement in (Placement.ONE_HOST, Placement.TWO_RAYLETS):
-        pytest.skip("the start of a whole app on Ray takes long and is tried with two hosts; its order is tried above")
     stage.record.fails("failing", 1, app="unstartable")
 
     with pytest.raises(AppNotStarted, match="not now"):
@@ -259,6 +291,26 @@ async def test_who_does_not_stop_in_time_is_killed_and_a_brutal_stop_asks_nobody
         "last/trigger started",
         "last/clinging started",
         "last/brutal started",
+    ]
+
+
+async def test_who_may_take_its_time_to_stop_is_waited_for(stage: Stage) -> None:
+    trigger, _ = await stage.fresh_group("calm", "trigger", "slow")
+    limited, *_ = await stage.fresh_group("last", "trigger", "clinging", "brutal")
+
+    with stage.record.lingers("calm/slow"):
+        await trigger.tell(Crash())
+        await stage.until_seen("calm/slow", "stopping")
+        await limited.tell(Crash())
+        await stage.until_seen("last/brutal", "started")
+        assert stage.record.story("calm/trigger", "calm/slow") == ["calm/slow stopping"], "others would be killed now"
+
+    await stage.until_seen("calm/slow", "started")
+    assert stage.record.story("calm/trigger", "calm/slow") == [
+        "calm/slow stopping",
+        "calm/slow stopped",
+        "calm/trigger started",
+        "calm/slow started",
     ]
 
 

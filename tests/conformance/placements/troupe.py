@@ -9,6 +9,7 @@ from regrow.runtime import Overflow, Placement
 from regrow.supervisors import Backoff, ChildSpec
 from tests.conformance.placements.caller import Caller
 from tests.conformance.placements.overseer import Overseer
+from tests.conformance.placements.plain import Plain
 from tests.conformance.placements.player import OFTEN, RECORD, Part, Player
 
 BOUND = 3
@@ -20,8 +21,14 @@ MOST_SESSIONS = 3
 WINDOW_S = 0.5
 """The time within which one restart is allowed in the group `window`."""
 
+STASH = 2
+"""So many messages may the coy one set aside: half of its mailbox."""
+
 BACKOFF = Backoff(first_s=0.05, max_s=0.2)
 """How long the restarts in the group `patient` wait."""
+
+HASTY = 3
+"""So many restarts are allowed within WINDOW_S in the group `hasty`, whose waits for them take longer."""
 
 SHARED_S = 0.6
 """How long the children of the dynamic supervisor `pool` may take to stop, all together."""
@@ -60,7 +67,8 @@ def _groups(at: Places) -> list[ChildSpec]:
 
     group = {"max_restarts": OFTEN}
     types = [player(f"{kind}", far, restart=kind) for kind in ("permanent", "transient", "temporary")]
-    floor = Supervisor(max_restarts=1, within_s=3_600.0, children=[player("room", far), player("other", near)])
+    rooms = [player("room", far), player("other", near), player("brief", far, restart="temporary")]
+    floor = Supervisor(max_restarts=1, within_s=3_600.0, children=rooms)
     held = {"max_restarts": 1, "within_s": 3_600.0}
     auto = [player("task", far, restart="transient", significant=True), player("other", near)]
     last = [
@@ -75,7 +83,7 @@ def _groups(at: Places) -> list[ChildSpec]:
         child(Supervisor(children=types, **group), id="types"),  # type: ignore[arg-type]
         child(Supervisor(strategy="rest_for_one", children=trio, max_restarts=OFTEN), id="rest"),
         child(Supervisor(strategy="one_for_all", children=trio, max_restarts=OFTEN), id="all"),
-        child(Supervisor(children=[child(floor, id="floor")], **held), id="tower"),  # type: ignore[arg-type]
+        child(Supervisor(children=[child(floor, id="floor", restart="transient")], **held), id="tower"),  # type: ignore[arg-type]
         child(Supervisor(strategy="one_for_all", children=last, max_restarts=OFTEN), id="last"),
         child(Supervisor(max_restarts=1, within_s=WINDOW_S, children=[player("one", far)]), id="window"),
         child(
@@ -93,6 +101,23 @@ def _groups(at: Places) -> list[ChildSpec]:
         child(
             Supervisor(children=[player("one", far), player("other", far)], max_restarts=OFTEN, backoff=BACKOFF),
             id="patient",
+        ),
+        child(
+            Supervisor(
+                max_restarts=HASTY,
+                within_s=WINDOW_S,
+                backoff=Backoff(first_s=WINDOW_S, max_s=WINDOW_S),
+                children=[player("one", far)],
+            ),
+            id="hasty",
+        ),
+        child(
+            Supervisor(
+                strategy="one_for_all",
+                max_restarts=OFTEN,
+                children=[player("trigger", near), player("slow", far, shutdown_s=None)],
+            ),
+            id="calm",
         ),
         child(Supervisor(auto_shutdown="any_significant", children=auto), id="auto"),
         child(Supervisor(auto_shutdown="all_significant", children=each), id="each"),
@@ -115,9 +140,11 @@ def _singles(at: Places) -> list[ChildSpec]:
     return [
         *(child(Player, id=id, placement=place, config=PART) for id, place in places.items()),
         child(Player, id="busy", placement=at.far, config=PART, mailbox=QUEUE),
+        child(Plain, id="pat", placement=at.near),
         child(Overseer, id="eve", placement=at.near, config=PART),
         child(Caller, id="cal", placement=at.near, config=PART),
         child(Caller, id="cob", placement=at.far, config=PART),
+        child(Caller, id="coy", placement=at.far, config=PART, mailbox=2 * STASH),
         *(
             child(Player, id=policy.value, placement=at.far, config=PART, mailbox=BOUND, overflow=policy)
             for policy in Overflow

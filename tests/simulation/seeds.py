@@ -1,0 +1,44 @@
+"""The seeds of each simulation: those that always run, those that once failed, and fresh ones.
+
+`REGROW_SEEDS=100` adds so many fresh seeds to each test, others every time, and `REGROW_SEED=7` adds this one.
+A test that fails prints the command that repeats it (tests/simulation/conftest.py). Its seed goes into KEPT, with a
+word about what it showed, and so stays a regression.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterable, Mapping
+
+FRESH, ONE = "REGROW_SEEDS", "REGROW_SEED"
+"""The environment variables."""
+
+BELOW = 10**9
+"""Fresh seeds are smaller than this."""
+
+KEPT: Mapping[str, tuple[int, ...]] = {
+    "calls": (),
+    "durable": (),
+    "link": (),
+    "pool": (),
+    "runtimes": (),
+    "tree": (),
+}
+"""By simulation, the seeds that have found a mistake."""
+
+RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID") or str(random.SystemRandom().randrange(BELOW))
+"""What the fresh seeds are made from: other ones in each run, and the same ones in all processes of a run."""
+
+
+def seeds(simulation: str, fixed: Iterable[int]) -> list[int]:
+    """The seeds to run: the fixed ones, those kept for this simulation, and what the environment asks for."""
+    dice = random.Random(f"{RUN} {simulation}")
+    fresh = [dice.randrange(BELOW) for _ in range(int(os.environ.get(FRESH) or 0))]
+    one = [int(os.environ[ONE])] if os.environ.get(ONE) else []
+    return list(dict.fromkeys([*fixed, *KEPT[simulation], *one, *fresh]))
+
+
+def repeats(test: str, seed: int) -> str:
+    """The command that runs one test with this seed."""
+    return f"{ONE}={seed} .venv/bin/pytest '{test}'"
