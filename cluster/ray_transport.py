@@ -87,7 +87,11 @@ class RayTransport:
     def _call(self, host: HostId, handle: Any, packet: bytes, ended: Callable[[CallEnd], None]) -> None:
         loop = asyncio.get_running_loop()
         # Its callback comes in a thread of Ray's, and from there in one step to the loop; awaiting it takes two.
-        waiting: Future[bytes | None] = handle.receive.remote(self.me, packet).future()
+        try:
+            waiting: Future[bytes | None] = handle.receive.remote(self.me, packet).future()
+        except RayError as error:  # it did not even leave
+            loop.call_soon(ended, self._failed(host, error))
+            return
 
         def hand_over(done: Future[bytes | None]) -> None:
             with suppress(RuntimeError):  # the loop is closed, so nobody waits any more
