@@ -17,6 +17,7 @@ from regrow.runtime.envelope import Envelope, mark_handled
 from regrow.runtime.journal_answers import Enqueued, EnqueueVerdict
 from regrow.runtime.journal_entries import CommandId, Epoch, Incoming, Pending
 from regrow.runtime.journal_errors import JournalRefused
+from regrow.runtime.lifecycle import Fenced
 from regrow.runtime.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class DurableIntake:
         self._storing: asyncio.Task[None] | None = None
         self.epoch: Epoch | None = None
         """The claim under which this process may store; None until there is one."""
+        self._served: Epoch | None = None
+        self._releasing: asyncio.Task[None] | None = None
         self.is_loaded = False
 
     # ---- Intake --------------------------------------------------------------------------------
@@ -70,6 +73,19 @@ class DurableIntake:
         """See Intake."""
         self._entries.pop(envelope, None)
 
+    def left(self) -> None:
+        """See Intake. Where the whole process ends, whoever ends it makes its agents free."""
+        epoch, self.epoch = self.epoch, None
+        if epoch is not None and not self._cell.runtime.closed:
+            self._releasing = self._cell.runtime.spawn_task(self._release(epoch))
+
+    async def _release(self, epoch: Epoch) -> None:
+        journal, agent = self._durability.journal, self._cell.actor
+        try:
+            await self._durability.surely(lambda: journal.release(agent, epoch))
+        except JournalRefused as refusal:
+            log.warning("an agent was not given back; it is free when its host ends", agent=agent, reason=str(refusal))
+
     # ---- for the life that serves --------------------------------------------------------------
 
     def entry(self, envelope: Envelope) -> Entry:
@@ -78,7 +94,9 @@ class DurableIntake:
 
     def serves(self, epoch: Epoch) -> None:
         """A life has claimed the agent: what waits is stored, and what an earlier life had begun is looked at again."""
-        self.epoch = epoch
+        if self._served is None or epoch != self._served + 1:
+            self.is_loaded = False  # another process has had the agent meanwhile, and may have left messages
+        self.epoch = self._served = epoch
         for entry in self._entries.values():
             if entry.begun and entry.stored.done():
                 entry.stored = self._cell.runtime.loop.create_future()
@@ -108,7 +126,7 @@ class DurableIntake:
 
     async def look_again(self, entry: Entry) -> Enqueued:
         """What the journal says of a message by now. Raises JournalRefused."""
-        enqueued = await self._durability.surely(lambda: self._enqueue([entry]))
+        enqueued = await self._durability.surely(lambda: self._enqueue([entry], self.epoch))
         return enqueued[0]
 
     # ---- storing -------------------------------------------------------------------------------
@@ -125,35 +143,44 @@ class DurableIntake:
         try:
             while self._batch and self.epoch is not None:
                 batch, self._batch = self._batch, []
-                await self._store_batch(batch)
+                await self._store_batch(batch, self.epoch)
         finally:
             self._storing = None
 
-    async def _store_batch(self, batch: list[Entry]) -> None:
+    async def _store_batch(self, batch: list[Entry], epoch: Epoch) -> None:
         try:
-            enqueued = await self._durability.surely(lambda: self._enqueue(batch))
+            enqueued = await self._durability.surely(lambda: self._enqueue(batch, epoch))
         except JournalRefused as refusal:
             for entry in batch:
                 self._not_stored(entry, refusal)
             return
         again: list[Entry] = []
         for entry, answer in zip(batch, enqueued, strict=True):
-            if answer.verdict is EnqueueVerdict.FULL:
-                again.append(entry)  # by what came another way; its sender waits, as for any full mailbox
+            if answer.verdict in (EnqueueVerdict.FULL, EnqueueVerdict.STALE_EPOCH):
+                again.append(entry)  # it is not stored, and its sender waits, as for any full mailbox
             else:
                 self._stored(entry, answer)
         if again:
             self._batch[:0] = again
+        if any(answer.verdict is EnqueueVerdict.STALE_EPOCH for answer in enqueued):
+            self._fenced(epoch)
+        elif again:
             await asyncio.sleep(AGAIN_FIRST_S)
 
-    async def _enqueue(self, batch: list[Entry]) -> tuple[Enqueued, ...]:
+    def _fenced(self, epoch: Epoch) -> None:
+        """Another has claimed the agent: what was not stored waits for a next life here, or for the end of the host."""
+        if self.epoch == epoch:
+            self.epoch = None
+            self._cell.end(Fenced())
+
+    async def _enqueue(self, batch: list[Entry], epoch: Epoch | None) -> tuple[Enqueued, ...]:
         codec = self._durability.codec
         messages = [
             Incoming(
                 agent=self._cell.actor,
                 command=entry.command,
                 body=body_of(codec, entry.envelope),
-                epoch=self.epoch,
+                epoch=epoch,
             )
             for entry in batch
         ]

@@ -21,7 +21,7 @@ from regrow.actors.durable_outbox import DurableOutbox
 from regrow.actors.durable_turn import Turn
 from regrow.runtime.codec import Undecodable
 from regrow.runtime.contain import contained, text_of, travelling
-from regrow.runtime.durability import AGAIN_FIRST_S, Durability
+from regrow.runtime.durability import Durability
 from regrow.runtime.errors import Bug, CodeNotImportable, Misuse, Refused
 from regrow.runtime.journal_answers import ClaimVerdict, EnqueueVerdict, TurnVerdict
 from regrow.runtime.journal_entries import (
@@ -33,6 +33,7 @@ from regrow.runtime.journal_entries import (
     StoredResult,
     Writes,
 )
+from regrow.runtime.journal_fit import check_schema
 from regrow.runtime.lifecycle import ExitReason, Fenced, crashed
 from regrow.runtime.message import Message, Request, wrong_reply
 from regrow.runtime.signals import Failure, failure_of
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 
 CLAIM_WITHIN_S = 30.0
 """How long a start waits until the process that held the agent is found dead."""
+CLAIM_AGAIN_FIRST_S = 0.005
+CLAIM_AGAIN_MAX_S = 0.5
+"""Between two tries: a process that was killed is revoked within milliseconds, one that is away when its lease ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +104,26 @@ class DurableLife:
         operation = durable.operation()
         deadline = self._cell.runtime.loop.time() + CLAIM_WITHIN_S
         row = await durable.surely(lambda: durable.journal.read(agent))
+        check_schema(agent, row, known=self._agent.schema)
+        pause_s = CLAIM_AGAIN_FIRST_S
         while True:
+            await durable.wait_leased()
             claim = await durable.surely(
                 partial(durable.journal.claim, agent, durable.host, previous=row.owner, operation=operation)
             )
             row = claim.row
             if claim.verdict is ClaimVerdict.CLAIMED:
                 break
+            if claim.verdict is ClaimVerdict.NOT_REVOKED and row.owner is not None:
+                # Its supervisor wants it here, so that where the former host's lease is over it may be revoked.
+                await durable.surely(partial(durable.journal.revoke, row.owner.host))
             if self._cell.runtime.loop.time() > deadline:
                 raise AgentHeld(
                     f"{agent} is held by host {row.host} of the journal, which has not been found dead within "
                     f"{CLAIM_WITHIN_S:g} s; is another app of this name running on the same Redis?"
                 )
-            await asyncio.sleep(AGAIN_FIRST_S)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, CLAIM_AGAIN_MAX_S)
         if row.deleted:
             raise AgentHeld(f"{agent} was deleted, and its id is never used again; give the child another id")
         return row
@@ -149,6 +160,8 @@ class DurableLife:
 
     async def _turn(self, message: Any, ctx: DurableContext) -> object:
         assert ctx.envelope is not None
+        if self._durable.is_parked:
+            await self._durable.wait_leased()
         entry = self._intake.entry(ctx.envelope)
         stored = await self._known(entry)
         if stored is not None:
@@ -311,7 +324,8 @@ def _durability_of(cell: Cell) -> Durability:
     durability = cell.runtime.durability
     if durability is None:
         raise Misuse(
-            f"{cell.actor} is a durable agent, and this app keeps no journal; run it on the inline engine with "
-            'App(…, journal="memory"), which forgets everything at the end of the process'
+            f"{cell.actor} is a durable agent, and this app keeps no journal; make it a child of the app's tree and "
+            'run it on Ray, or on the inline engine with App(…, journal="memory"), which forgets everything at the '
+            "end of the process"
         )
     return durability

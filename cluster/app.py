@@ -19,13 +19,14 @@ from regrow.cluster import logs
 from regrow.cluster.code import agent_class, digest_of, not_an_agent
 from regrow.cluster.config import Settings
 from regrow.cluster.deeds import DEED_TIMEOUT_S, Deed, Replaced
+from regrow.cluster.durable_ids import ANY_CHILD, DurableIds, agents_of
 from regrow.cluster.engine import Engine
 from regrow.cluster.letters import Letters
 from regrow.cluster.tree import Counts, TreeNode
 from regrow.runtime import ActorId, ActorRef, Address, AskOutcome, ExitReason, InvalidDefinition, Misuse, Request
 from regrow.runtime.ask_all import ask_all, paired
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S
-from regrow.supervisors import AnySupervisorSpec, ChildCounts, ChildRow, ChildSpec, Supervisor, SupervisorSpec, child
+from regrow.supervisors import ChildCounts, ChildRow, ChildSpec, Supervisor, SupervisorSpec, child
 from regrow.supervisors import requests as to_supervisor
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ ENGINES: tuple[EngineName, ...] = ("inline", "ray")
 Target: TypeAlias = ActorRef | str | FunctionAgent[Any, Any] | type[Agent]
 """What stands for one agent of the app."""
 RESERVED = frozenset("/#:$* ")
-ANY_CHILD = "*"
-"""Stands for the id of every child of a DynamicSupervisor; no id may hold it."""
 
 log = structlog.get_logger("regrow.app")
 
@@ -47,7 +46,8 @@ log = structlog.get_logger("regrow.app")
 class App:
     """A named tree of agents. Raises InvalidDefinition for a name or child that could not run.
 
-    `journal="memory"` lets durable agents run on the inline engine; what they keep ends with the process.
+    `journal="memory"` lets durable agents run on the inline engine, where what they keep ends with the process; on Ray
+    they keep it in Redis, whatever is said here.
     """
 
     def __init__(
@@ -66,10 +66,11 @@ class App:
         self.module: str = caller.f_globals.get("__name__", "") if caller is not None else ""
         self.digest = digest_of(self.module)
         self.root = _as_root(root, more)
-        agents = dict(_agents_of(ActorId(name), self.root))
+        agents = dict(agents_of(ActorId(name), self.root))
         for actor, target in agents.items():
             if agent_class(target) is None:
                 raise InvalidDefinition(f"{actor}: {not_an_agent(target)}")
+        self.is_durable = DurableIds.of(name, self.root)
         self._children = {actor: target for actor, target in agents.items() if ANY_CHILD not in actor}
 
     def start(self, *, engine: EngineName | None = None, settings: Settings | None = None) -> Starting:
@@ -170,11 +171,6 @@ class Starting:
         name = self._engine or settings.engine
         if name not in ENGINES:
             raise Misuse(f"there is no engine {name!r}; use one of {', '.join(map(repr, ENGINES))}")
-        if name == "ray" and self._app.journal == "memory":
-            raise Misuse(
-                f"{self._app.name} keeps its journal in the memory of one process, and on Ray its agents run in "
-                "several; run it on the inline engine"
-            )
         engine = _engine(name, self._app, settings)
         try:
             await engine.start()
@@ -295,19 +291,6 @@ def _as_root(root: object, more: tuple[object, ...]) -> SupervisorSpec:
         raise InvalidDefinition("an app has one root: put the other children into the Supervisor as well")
     children = [item if isinstance(item, ChildSpec) else child(item) for item in (root, *more)]  # type: ignore[arg-type]
     return Supervisor(children=children)
-
-
-def _agents_of(parent: ActorId, spec: AnySupervisorSpec) -> list[tuple[ActorId, object]]:
-    """Every agent of a tree with its id. Below a DynamicSupervisor ids are only patterns, ending at `*`."""
-    found: list[tuple[ActorId, object]] = []
-    fixed = isinstance(spec, SupervisorSpec)
-    for item in spec.children if isinstance(spec, SupervisorSpec) else (spec.child,):
-        actor = ActorId(f"{parent}/{item.id if fixed else ANY_CHILD}")
-        if isinstance(item.behavior, AnySupervisorSpec):
-            found.extend(_agents_of(actor, item.behavior))
-        else:
-            found.append((actor, item.behavior))
-    return found
 
 
 def _same_code(one: object, other: object) -> bool:

@@ -30,6 +30,8 @@ class CodeName:
     """`module:qualname` of something that only a host imports; the guardian runs no user code."""
 
     name: str
+    durable: bool = False
+    """Whether it is a durable agent, which nobody can see by its name."""
 
     def __call__(self) -> object:
         """Never called: it stands where a class would, in specs that cross processes."""

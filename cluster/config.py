@@ -36,6 +36,9 @@ INTERNAL_PREFIX = "REGROW_INTERNAL_"
 VALUE_LIMIT_CHARS = 120
 """A wrong value is shown up to this length."""
 
+MAX_REPLICAS = 16
+"""How many replicas an acknowledgement may wait for; each that is down makes all wait."""
+
 _TIERS = frozenset({"small", "large"})
 
 
@@ -53,13 +56,15 @@ class LogSettings(_Section):
 class RedisSettings(_Section):
     """Which Redis: the one at `url`, or without one an embedded server in the data folder.
 
-    `appendfsync` is for the embedded one: "always" loses nothing that was acknowledged when the power
-    fails, "everysec" up to a second of it. It listens at `port`, or without one at any that is free.
+    `appendfsync` is what the embedded one does, and what durable agents ask of the one at `url`: "always" loses nothing
+    that was acknowledged when the power fails, "everysec" up to a second of it. With `replicas` nothing of them is
+    acknowledged before so many replicas have it too. The embedded one listens at `port`, or else at any that is free.
     """
 
     url: SecretStr | None = None
     port: int | None = Field(default=None, ge=1, le=65_535)
     appendfsync: Literal["always", "everysec"] = "always"
+    replicas: int = Field(default=0, ge=0, le=MAX_REPLICAS)
 
 
 class RaySettings(_Section):

@@ -24,6 +24,8 @@ class HostRecord:
     reachable: bool = True
     kill_detail: str = ""
     """Why it was killed, where it was not the world that ended it."""
+    epoch: int = 0
+    """The number of this life in the journal of durable agents; 0 where the app has none."""
     first_incarnation: int = 0
     """What is spawned there is numbered from here on."""
     actors: set[ActorId] = field(default_factory=set)

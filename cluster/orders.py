@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from regrow.cluster.code import CodeBase, CodeName, name_of
 from regrow.cluster.config import LogSettings
+from regrow.cluster.durable_ids import is_durable
 from regrow.runtime import (
     ActorId,
     Bug,
@@ -35,6 +36,14 @@ from regrow.supervisors.spec import Kind as ChildKind
 M = TypeVar("M", bound=Message)
 
 
+class JournalOrder(Message):
+    """Where a host finds the journal of durable agents, and the number that its life has there."""
+
+    url: str
+    epoch: int
+    replicas: int
+
+
 class HostOrder(Message):
     """What a new host must know to join an app. What its agents spawn is numbered from `first_incarnation` on."""
 
@@ -50,6 +59,7 @@ class HostOrder(Message):
     import_root: str
     digest: str
     log: LogSettings = LogSettings()
+    journal: JournalOrder | None = None
 
 
 class HostJoined(Message):
@@ -125,6 +135,7 @@ class ChildOrder(Message):
 
     id: str
     target: str
+    durable: bool
     nested: SupervisorOrder | DynamicOrder | None
     restart: str
     shutdown_s: float | None
@@ -292,6 +303,7 @@ def _child_order(spec: ChildSpec) -> ChildOrder:
     return ChildOrder(
         id=spec.id,
         target="" if nested is not None else name_of(spec.behavior),
+        durable=is_durable(spec.behavior),
         nested=_nested_order(nested) if nested is not None else None,
         restart=spec.restart.value,
         shutdown_s=spec.shutdown_s,
@@ -312,7 +324,7 @@ def _child_spec(order: ChildOrder) -> ChildSpec:
         placement = Packed(order.pool, order.pool_hosts)
     return ChildSpec(
         id=order.id,
-        behavior=_nested_spec(nested) if nested is not None else CodeName(order.target),
+        behavior=_nested_spec(nested) if nested is not None else CodeName(order.target, order.durable),
         kind=ChildKind.SUPERVISOR if nested is not None else ChildKind.WORKER,
         restart=Restart(order.restart),
         shutdown_s=order.shutdown_s,

@@ -51,6 +51,7 @@ from regrow.runtime import (
     Shutdown,
     StartRequest,
     WorldBroke,
+    journal_errors,
 )
 from regrow.runtime import errors as runtime_errors
 from regrow.runtime.codec import FrameCodec
@@ -237,6 +238,7 @@ class RayEngine:
         )
         self._transport = RayTransport(me)
         runtime.delivery.life_is_over = partial(life_is_over, self._guardian)
+        runtime.delivery.is_durable = self._app.is_durable or None
         self._peers = Peers(runtime, FrameCodec(runtime.ref_to, runtime.loop.time), self._transport)
         self._meet_guardian()
 
@@ -316,7 +318,7 @@ def _raised(refusal: Refusal, app: str) -> RegrowError:
     """The error that a Refusal of the guardian stands for."""
     if refusal.error == "CodeNotImportable" or "CodeNotImportable" in refusal.text:
         return CodeNotImportable(refusal.text)
-    rooms = (cluster_errors, supervisors_errors, runtime_errors)
+    rooms = (cluster_errors, supervisors_errors, journal_errors, runtime_errors)
     cls = next((found for room in rooms if (found := getattr(room, refusal.error, None)) is not None), None)
     if refusal.cause is not None:
         return cluster_errors.AppNotStarted(app, refusal.cause)

@@ -23,8 +23,10 @@ from regrow.cluster import logs
 from regrow.cluster.config import Settings
 from regrow.cluster.deeds import Deed
 from regrow.cluster.directory import GuardianDirectory
+from regrow.cluster.durable_ids import DurableIds
 from regrow.cluster.host_process import end_others, end_with_parent
 from regrow.cluster.hosts import HostRecord
+from regrow.cluster.journal_owner import JournalOwner
 from regrow.cluster.letters import LetterBook, Letters, told_by
 from regrow.cluster.making import BehaviorFactory
 from regrow.cluster.operations import Operations
@@ -94,7 +96,12 @@ class Guardian:
         order = self._order
         first = earlier_lives() * BLOCK_OF_GUARDIAN + 1
         roots = self._roots = Roots(order.app, self._service_config, first_incarnation=first)
-        self._redis = RedisOwner(order.app, Settings(**json.loads(order.settings)))
+        settings = Settings(**json.loads(order.settings))
+        self._redis = RedisOwner(order.app, settings)
+        root = supervisor_spec(order.root)
+        is_durable = DurableIds.of(order.app, root)
+        folder = settings.data_dir_of(order.app)
+        self._journal = JournalOwner(order.app, folder, settings.redis, is_durable=is_durable) if is_durable else None
         directory = self._directory = GuardianDirectory(self._life, roots.ensure_service)
         runtime = self._runtime = Runtime(
             self._life,
@@ -103,19 +110,22 @@ class Guardian:
             principal=order.host.principal,
         )
         directory.here = runtime.cells.__contains__
+        runtime.delivery.is_durable = is_durable or None
         self._peers = Peers(runtime, FrameCodec(runtime.ref_to, runtime.loop.time), RayTransport(self._life))
         self._letters = LetterBook()
         self._operations = Operations(roots)
         me = str(ray.get_runtime_context().get_actor_id())
         host = order.host.model_copy(update={"first_incarnation": first, "guardian_actor": me})
-        self._keeper = Keeper(host, self._life, self)
+        self._keeper = Keeper(host, self._life, self, self._journal)
         self._keeper.last_look = self._last_look
         self._starter = RayStarter(runtime, self._keeper, directory)
         roots.attach(runtime, self._starter)
         try:
             await end_others(me, self._life)
             await self._redis.check()
-            await roots.start(supervisor_spec(order.root))
+            if self._journal is not None:
+                await self._journal.open(await self._redis.server())
+            await roots.start(root)
         except RegrowError as error:
             await self._stop()
             return pack(Refusal(error=type(error).__name__, text=str(error), cause=getattr(error, "cause", None)))
@@ -138,6 +148,8 @@ class Guardian:
         await self._keeper.close()
         self._peers.close()
         await self._runtime.aclose()
+        if self._journal is not None:
+            await self._journal.aclose()
         await self._redis.stop()
 
     async def wait_ended(self) -> bytes:

@@ -11,6 +11,7 @@ import asyncio
 import gc
 import os
 import platform
+import time
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ import ray
 from regrow.cluster import host_process, logs
 from regrow.cluster.code import CodeBase
 from regrow.cluster.directory import RememberingDirectory
+from regrow.cluster.host_journal import HostJournal
 from regrow.cluster.host_process import end_with_parent
 from regrow.cluster.letters import TELL_AFTER_S, Letters, told_by
 from regrow.cluster.making import BehaviorFactory
@@ -75,6 +77,8 @@ class RayHost:
         self._watch_loop: asyncio.AbstractEventLoop | None = None
         self._telling: asyncio.TimerHandle | None = None
         self._guardian: Any = None
+        self._journal: HostJournal | None = None
+        self._heard_at = time.monotonic()
 
     # ---- the cells' loop -----------------------------------------------------------------------
 
@@ -111,6 +115,10 @@ class RayHost:
         self._peers = Peers(runtime, FrameCodec(runtime.ref_to, runtime.loop.time), transport, arbiter=arbiter)
         runtime.delivery.life_is_over = partial(life_is_over, guardian)
         runtime.dead_letters.added = self._letter_added
+        runtime.delivery.is_durable = app.is_durable or None
+        if order.journal is not None:
+            silent_s = self._guardian_silent_s
+            self._journal = HostJournal(runtime, order.journal, app=order.app, guardian_silent_s=silent_s)
         # What is loaded now lives as long as the process; not looking at it again makes each ask a tenth cheaper.
         gc.collect()
         gc.freeze()
@@ -186,6 +194,7 @@ class RayHost:
     @ray.method(concurrency_group="control")
     async def ping(self) -> None:
         """Answers, also while a handler blocks the cells' loop: this process runs and can be reached."""
+        self._heard_at = time.monotonic()
 
     @ray.method(concurrency_group="control")
     async def stats(self) -> bytes:
@@ -222,6 +231,9 @@ class RayHost:
         """Ends `watch`, so that Ray can end this actor in order."""
         if self._released is not None and self._watch_loop is not None:
             self._watch_loop.call_soon_threadsafe(self._released.set)
+
+    def _guardian_silent_s(self) -> float:
+        return time.monotonic() - self._heard_at
 
     def _letter_added(self) -> None:
         """The guardian is told soon: after a SIGKILL it is the only one who knows of them."""

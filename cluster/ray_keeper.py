@@ -19,15 +19,17 @@ import ray
 import structlog
 from ray.exceptions import RayError
 
-from regrow.cluster.errors import RayUnavailable
+from regrow.cluster import host_process
+from regrow.cluster.errors import RayUnavailable, RedisUnavailable
 from regrow.cluster.host_process import gone
 from regrow.cluster.hosts import HostRecord, Use, choose, node_for
+from regrow.cluster.journal_owner import JournalOwner
 from regrow.cluster.orders import HostJoined, HostOrder, Refusal
 from regrow.cluster.ray_host import remote_host
 from regrow.cluster.ray_nodes import bound_to, living_nodes, own_node
 from regrow.cluster.ray_reaper import Reapers
 from regrow.cluster.ray_transport import NAMESPACE, actor_name, contact_error, got_through
-from regrow.runtime import ActorId, CodeNotImportable, ExitReason, HostId, Killed, Misuse, Placement
+from regrow.runtime import ActorId, CodeNotImportable, ExitReason, HostId, Killed, Misuse, Placement, WorldBroke
 from regrow.runtime.packing import pack, unpack
 from regrow.runtime.transport import PeerDead
 
@@ -72,10 +74,11 @@ class HostNews(Protocol):
 class Keeper:
     """The hosts of one app, on all nodes of its Ray."""
 
-    def __init__(self, order: HostOrder, life: HostId, news: HostNews) -> None:
+    def __init__(self, order: HostOrder, life: HostId, news: HostNews, journal: JournalOwner | None = None) -> None:
         self._order = order.model_copy(update={"guardian_life": life})
         self._life = life
         self._news = news
+        self._journal = journal
         self.last_look: Callable[[HostId, Any], Awaitable[None]] = _no_look
         """Called with a host and its handle before the host is ended; must not raise."""
         self._class = remote_host()
@@ -150,21 +153,25 @@ class Keeper:
         del self.handles[host]
         ray.kill(handle)
         if record.pid:
-            await self._see_gone(record)
+            is_gone = await self._see_gone(record)
+            if self._journal is not None:
+                await self._journal.bury(record.epoch, reaped=is_gone)
         if not self._closed:
             self._news.host_ended(record)
 
-    async def _see_gone(self, record: HostRecord) -> None:
-        """Returns when an ended host's process is gone, or nobody can tell."""
+    async def _see_gone(self, record: HostRecord) -> bool:
+        """Returns when an ended host's process is gone; False where nobody can tell."""
         if record.node_id != self._node:
-            if not await self._reapers.end(record.node_id, record.host, record.pid):
+            is_gone = await self._reapers.end(record.node_id, record.host, record.pid)
+            if not is_gone:
                 log.warning("nobody has seen an ended host on another node gone", host=record.host, pid=record.pid)
-            return
+            return is_gone
         if not record.reachable:
             _kill(record.pid)  # what Ray asks of it, it does not hear
-        if not await gone(record.pid):
-            _kill(record.pid)
-            await gone(record.pid)
+        if await gone(record.pid):
+            return True
+        _kill(record.pid)
+        return await gone(record.pid)
 
     async def close(self) -> None:
         """Ends every host."""
@@ -206,11 +213,12 @@ class Keeper:
     async def _join(self, host: HostId) -> None:
         handle = self.handles[host]
         self._spawn(self._watch(host, handle))
-        first = self.hosts[host].first_incarnation = next(self._incarnations)
-        order = self._order.model_copy(update={"host": host, "first_incarnation": first})
         try:
-            packed = pack(order)
+            packed = pack(await self._ordered(self.hosts[host]))
             answer = unpack(await asyncio.wait_for(got_through(handle.join, packed), JOIN_TIMEOUT_S))
+        except RedisUnavailable:
+            await self.end(host)
+            raise
         except (PeerDead, RayError, TimeoutError) as error:
             text = (
                 f"Ray gave no host process within {JOIN_TIMEOUT_S:g} s"
@@ -230,8 +238,19 @@ class Keeper:
             record.pid, record.node, record.node_id = answer.pid, answer.node, answer.node_id
             if record.node_id != self._node:
                 self._reapers.stand_by(record.node_id)
+            elif self._journal is not None:
+                self._journal.joined(record.epoch, record.pid)
             self._news.host_joined(record)
             self._spawn(self._keep_contact(record, handle))
+
+    async def _ordered(self, record: HostRecord) -> HostOrder:
+        """What a new host is told. Raises RedisUnavailable."""
+        record.first_incarnation = next(self._incarnations)
+        told: dict[str, object] = {"host": record.host, "first_incarnation": record.first_incarnation}
+        if self._journal is not None:
+            journal = told["journal"] = await self._journal.order()
+            record.epoch = journal.epoch
+        return self._order.model_copy(update=told)
 
     async def _joined(self, host: HostId) -> None:
         task = self._joining.get(host)
@@ -247,7 +266,7 @@ class Keeper:
         self._spares.append(host)  # taken while it still joins, it is waited for like any other
         try:
             await self._joined(host)
-        except (RayUnavailable, CodeNotImportable, Misuse) as error:
+        except (WorldBroke, CodeNotImportable, Misuse) as error:
             if host in self._spares:
                 self._spares.remove(host)
             if not self._closed:
@@ -277,7 +296,26 @@ class Keeper:
         if record is not None:
             record.alive = False
             said = record.kill_detail or (reason.detail if isinstance(reason, Killed) else str(reason))
-            self._news.host_died(record, Killed(detail=f"{said} (pid {record.pid})") if record.pid else reason)
+            reason = Killed(detail=f"{said} (pid {record.pid})") if record.pid else reason
+            if self._journal is None or not record.pid:
+                self._news.host_died(record, reason)
+            elif self._journal.holds_any(record.actors):
+                self._spawn(self._tell_behind_revocation(record, reason, self._journal))
+            else:
+                self._spawn(self._revoke(record, self._journal))  # for what was spawned there
+                self._news.host_died(record, reason)
+
+    async def _tell_behind_revocation(self, record: HostRecord, reason: ExitReason, journal: JournalOwner) -> None:
+        """Tells a death when the next lives of the durable agents that were there may follow them."""
+        await self._revoke(record, journal)
+        self._news.host_died(record, reason)
+
+    async def _revoke(self, record: HostRecord, journal: JournalOwner) -> None:
+        if record.node_id == self._node:
+            is_gone = await host_process.end(self._order.guardian_actor, record.host, record.pid)
+        else:
+            is_gone = await self._reapers.end(record.node_id, record.host, record.pid)
+        await journal.bury(record.epoch, reaped=is_gone)
 
     async def _keep_contact(self, record: HostRecord, handle: Any) -> None:
         """Asks a host again and again for a sign of life, and tells when it gives none and when it does again."""

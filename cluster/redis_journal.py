@@ -364,6 +364,10 @@ class RedisJournal(JournalCalls):
         (gone,) = await self._run("relayed", agent, {"ids": list(ids)})
         return int(gone)
 
+    def refuse(self, error: JournalRestored) -> None:
+        """Lets every further call fail with what somebody else has found out about the store."""
+        self._scripts.refuse(error)
+
     async def aclose(self) -> None:
         """See Journal."""
         await self._scripts.aclose()

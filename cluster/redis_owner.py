@@ -27,8 +27,10 @@ class RedisOwner:
 
     async def url(self) -> str:
         """The URL; empty where the config keeps memory in the process. Raises RedisUnavailable, ConfigError."""
-        if self._settings.memory.store == "memory":
-            return ""
+        return "" if self._settings.memory.store == "memory" else await self.server()
+
+    async def server(self) -> str:
+        """The URL, also where memories are kept elsewhere. Raises RedisUnavailable, ConfigError."""
         if self._url is None or (self._url.done() and self._url.exception() is not None):
             self._url = asyncio.get_running_loop().create_task(self._start())
         return await asyncio.shield(self._url)

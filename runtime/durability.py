@@ -6,6 +6,7 @@ The numbers of commands are UUIDv7: they say when they were made, so that an old
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
@@ -28,16 +29,32 @@ log = structlog.get_logger("regrow.durable")
 
 LEASE_TTL_MS = 10_000
 """How long a host that says nothing may still hold its agents."""
+PARK_AFTER_S = LEASE_TTL_MS / 2_000
+"""How long after its last renewal a host begins turns: by the time another may hold its agents, it is long still."""
 AGAIN_FIRST_S = 0.05
 AGAIN_MAX_S = 2.0
 """Between two tries of an operation whose answer was lost, or which the store could not take at the moment."""
 
 
 class Durability:
-    """The durable side of one runtime."""
+    """The durable side of one runtime.
 
-    def __init__(self, runtime: Runtime, journal: Journal, host: HostEpoch, *, now_ms: int, rng: random.Random) -> None:
+    Who is not `leased` from the beginning is parked until `renewed` is first called.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        journal: Journal,
+        host: HostEpoch,
+        *,
+        now_ms: int,
+        rng: random.Random,
+        leased: bool = True,
+    ) -> None:
         self._loop = runtime.loop
+        self._parks_at = math.inf if leased else -math.inf
+        self._renewal: asyncio.Future[None] = self._loop.create_future()
         self._offset_ms = now_ms - runtime.loop.time() * 1000
         self._rng = rng
         self.journal = journal
@@ -60,6 +77,23 @@ class Durability:
     def operation(self) -> OperationId:
         """A new id for one call of the journal."""
         return OperationId(f"{self._rng.getrandbits(96):024x}")
+
+    @property
+    def is_parked(self) -> bool:
+        """True while it is not sure that this process still has its lease: no turn begins then, and no claim."""
+        return self._loop.time() >= self._parks_at
+
+    def renewed(self, *, ago_s: float) -> None:
+        """The lease was renewed by a call that left so long ago."""
+        self._parks_at = self._loop.time() - ago_s + PARK_AFTER_S
+        if not self.is_parked:
+            renewal, self._renewal = self._renewal, self._loop.create_future()
+            renewal.set_result(None)
+
+    async def wait_leased(self) -> None:
+        """Waits until this process may begin a turn; nothing is lost and nobody ends meanwhile."""
+        while self.is_parked:
+            await asyncio.shield(self._renewal)
 
     async def surely(self, operation: Callable[[], Awaitable[T]]) -> T:
         """Does an operation until its answer has come; it has one id, so the store does it once."""

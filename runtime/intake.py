@@ -21,3 +21,7 @@ class Intake(Protocol):
     def dropped(self, envelope: Envelope) -> None:
         """No further life will come to the envelope in this process; the store keeps it."""
         ...
+
+    def left(self) -> None:
+        """No further life of the actor will come to this process, so that another may have it."""
+        ...

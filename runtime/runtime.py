@@ -297,6 +297,8 @@ class Runtime:
             del self.cells[cell.actor]
             self._handled_by_gone += cell.mailbox.taken
         empty_mailbox(cell, reason)
+        if cell.intake is not None:
+            cell.intake.left()
         cell.ended()
 
     def tie(self, cell: Cell, ref: ActorRef, origin: Origin) -> None:

@@ -482,7 +482,7 @@ async def test_a_state_of_an_older_schema_is_upgraded_and_a_newer_one_refused() 
     refused = await host.start(First, "desk/one")
 
     assert isinstance(refused, Crashed)
-    assert "has schema 2, and the code here knows 1" in refused.message
+    assert "has schema 2, and this host knows up to 1" in refused.message
 
 
 @on_virtual_time

@@ -7,7 +7,6 @@ from pydantic import BaseModel
 
 from regrow import App, DurableAgent, DurableContext, Message, Request, Supervisor, child, on
 from regrow.cluster.errors import AppNotStarted
-from regrow.runtime import Misuse
 from tests.supervisors.stage import virtual
 
 
@@ -62,9 +61,3 @@ async def test_a_clerk_that_crashes_after_its_mail_sends_it_once_and_counts_once
 async def test_an_app_that_asked_for_no_journal_does_not_start_a_durable_agent() -> None:
     with pytest.raises(AppNotStarted, match="this app keeps no journal"):
         await desk(journal=False).start(engine="inline")
-
-
-@virtual
-async def test_a_journal_in_memory_is_refused_on_ray() -> None:
-    with pytest.raises(Misuse, match="in the memory of one process"):
-        await desk(journal=True).start(engine="ray")

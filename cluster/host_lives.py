@@ -1,0 +1,85 @@
+"""Which lives of hosts may hold durable agents, noted in a file, so that whoever comes after a crash knows of them.
+
+A process is told from a later one of the same number by when it was started, and from one of another machine or
+container by what numbers processes there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+
+from regrow.runtime.journal_entries import HostEpoch
+
+log = structlog.get_logger("regrow.journal")
+
+UNKNOWN = ""
+"""In place of what this system does not tell; nothing is known of a process then."""
+
+_STARTED_FIELD = 22
+"""Of /proc/PID/stat, counted from one: when the process was started."""
+
+
+class HostLives:
+    """The lives of hosts of this machine that were not revoked yet."""
+
+    def __init__(self, file: Path) -> None:
+        """Reads what an earlier owner has left; a file that can not be read tells nothing."""
+        self._file = file
+        self._place = _place()
+        self._lives: dict[HostEpoch, tuple[int, str, str]] = {}
+        """By number: pid, when it was started, and where its pid counts."""
+        if file.exists():
+            try:
+                noted = json.loads(file.read_text())
+                self._lives = {HostEpoch(int(epoch)): (int(p), str(s), str(w)) for epoch, (p, s, w) in noted.items()}
+            except (ValueError, TypeError, AttributeError) as error:
+                log.warning("a note of hosts can not be read; their leases tell when they are over", reason=str(error))
+
+    def earlier(self) -> Iterator[tuple[HostEpoch, bool]]:
+        """The lives that are noted, and whether their processes are over for certain."""
+        for epoch, (pid, started, place) in list(self._lives.items()):
+            known = UNKNOWN not in (started, place) and place == self._place
+            yield epoch, known and started_at(pid) != started
+
+    def note(self, epoch: HostEpoch, pid: int) -> None:
+        """A process has begun a life under this number."""
+        self._lives[epoch] = (pid, started_at(pid) or UNKNOWN, self._place)
+        self._write()
+
+    def forget(self, epoch: HostEpoch) -> None:
+        """That life was revoked."""
+        if self._lives.pop(epoch, None) is not None:
+            self._write()
+
+    def _write(self) -> None:
+        if not self._lives:
+            self._file.unlink(missing_ok=True)
+            return
+        # A crash in the middle leaves the old note or the new one.
+        draft = self._file.with_name(f"{self._file.name}.new")
+        draft.write_text(json.dumps(self._lives))
+        draft.replace(self._file)
+
+
+def started_at(pid: int) -> str | None:
+    """When a process of this machine was started, in ticks since the machine was; None where none runs."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    state, *fields = stat.rpartition(")")[2].split()
+    # One that has ended and was not looked at by its parent runs nothing any more.
+    return None if state in "ZX" else fields[_STARTED_FIELD - 4]
+
+
+def _place() -> str:
+    """What numbers the processes here: this start of the machine, and the container."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return UNKNOWN

@@ -1,0 +1,182 @@
+"""The guardian's hand on the journal: it numbers the lives of hosts, and revokes those that are dead for certain.
+
+A claim of an agent waits until the life that held it was revoked; so a death is told to the supervisors behind that,
+and the next life of an agent finds it free. Which lives are there is noted in a file of the app's data folder: a
+guardian that Ray has started again revokes those of its earlier life as soon as their processes are gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from regrow.cluster.errors import RedisUnavailable
+from regrow.cluster.high_water import HighWater
+from regrow.cluster.host_lease import LEASE_TTL_S, keep_lease
+from regrow.cluster.host_lives import HostLives
+from regrow.cluster.journal_check import check_asked, check_keeps
+from regrow.cluster.orders import JournalOrder
+from regrow.cluster.redis_journal import RedisJournal
+from regrow.runtime.durability import AGAIN_FIRST_S, AGAIN_MAX_S
+from regrow.runtime.journal_answers import Revocation
+from regrow.runtime.journal_entries import HostEpoch
+from regrow.runtime.journal_errors import JournalAway, JournalRefused, JournalUnknown
+
+if TYPE_CHECKING:
+    from regrow.cluster.config import RedisSettings
+    from regrow.runtime import ActorId
+
+log = structlog.get_logger("regrow.journal")
+
+STOCK = 16
+"""Numbers that are drawn ahead, so that while Redis is away so many hosts can be made for plain agents."""
+TOLD_WITHIN_S = 2.0
+"""How long a death waits for its revocation; then it is told all the same, and claims wait for the revocation."""
+REVOKE_WITHIN_S = LEASE_TTL_S
+"""How long a revocation is tried; then the lease is over, and who claims an agent revokes its former host."""
+
+
+class JournalOwner:
+    """The journal of one app with durable agents, as its guardian uses it."""
+
+    def __init__(self, app: str, folder: Path, redis: RedisSettings, *, is_durable: Callable[[ActorId], bool]) -> None:
+        self._app = app
+        self._is_durable = is_durable
+        self._folder = folder / "journal"
+        self._redis = redis
+        self._url = ""
+        self._journal: RedisJournal | None = None
+        self._stock: deque[HostEpoch] = deque()
+        self._restocking: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self, url: str) -> None:
+        """Looks whether this Redis can be relied on, and revokes what an earlier life of the app has left.
+
+        Raises ConfigError, RedisUnavailable, and the JournalRefused that says why the journal can not be used.
+        """
+        check_asked(self._redis)
+        if self._redis.url is not None:
+            await check_keeps(url, self._redis)
+        self._url = url
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self._folder / ".gitignore").write_text("*\n")
+            water = HighWater(self._folder / f"{self._app}.water")
+            self._lives = HostLives(self._folder / f"{self._app}.hosts")
+        except OSError as error:
+            raise RedisUnavailable(
+                f"the data folder {self._folder} can not be written ({error.strerror}); "
+                "make it writable, or set another data_dir"
+            ) from error
+        journal = self._journal = RedisJournal.from_url(url, app=self._app, replicas=self._redis.replicas, water=water)
+        own = await journal.new_host_epoch()
+        self._looking = self._spawn(self._look(journal, own))
+        for epoch, is_over in self._lives.earlier():
+            # Where its process is not known to be over, the end of its lease tells.
+            if await journal.revoke(epoch, reaped=is_over) is Revocation.REVOKED:
+                self._lives.forget(epoch)
+        self._restock()
+
+    async def aclose(self) -> None:
+        """Lets go of the store."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._journal is not None:
+            await self._journal.aclose()
+
+    # ---- hosts ---------------------------------------------------------------------------------
+
+    async def order(self) -> JournalOrder:
+        """What a new host is told. Raises RedisUnavailable where the journal refuses to number it."""
+        while not self._stock:
+            self._restock()
+            assert self._restocking is not None
+            await asyncio.shield(self._restocking)
+        epoch = self._stock.popleft()
+        self._restock()
+        return JournalOrder(url=self._url, epoch=epoch, replicas=self._redis.replicas)
+
+    def holds_any(self, actors: Iterable[ActorId]) -> bool:
+        """Whether one of these agents is durable."""
+        return any(map(self._is_durable, actors))
+
+    def joined(self, epoch: int, pid: int) -> None:
+        """A host of this machine may hold agents from now on."""
+        self._lives.note(HostEpoch(epoch), pid)
+
+    async def bury(self, epoch: int, *, reaped: bool) -> None:
+        """Revokes a host that has died; returns when that is done, or has taken too long and goes on behind."""
+        revoking = self._spawn(self._revoke(HostEpoch(epoch), reaped=reaped))
+        await asyncio.wait([revoking], timeout=TOLD_WITHIN_S)
+
+    async def _revoke(self, epoch: HostEpoch, *, reaped: bool) -> None:
+        assert self._journal is not None
+        loop = asyncio.get_running_loop()
+        deadline, pause_s = loop.time() + REVOKE_WITHIN_S, AGAIN_FIRST_S
+        while True:
+            try:
+                if await self._journal.revoke(epoch, reaped=reaped) is Revocation.REVOKED:
+                    self._lives.forget(epoch)
+                    return
+            except (JournalUnknown, JournalRefused) as error:
+                if loop.time() > deadline:
+                    log.warning("a dead host could not be revoked; its lease ends instead", reason=str(error))
+                    return
+            else:
+                if loop.time() > deadline:
+                    return  # nobody has seen its process end, and it renews its lease
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, AGAIN_MAX_S)
+
+    # ---- inside --------------------------------------------------------------------------------
+
+    def _restock(self) -> None:
+        if self._restocking is None or self._restocking.done():
+            if len(self._stock) < STOCK:
+                self._restocking = self._spawn(self._draw())
+
+    async def _draw(self) -> None:
+        assert self._journal is not None
+        pause_s = AGAIN_FIRST_S
+        while len(self._stock) < STOCK:
+            try:
+                self._stock.append(await self._journal.new_host_epoch())
+            except (JournalUnknown, JournalAway):
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, AGAIN_MAX_S)
+            except JournalRefused as refusal:
+                raise RedisUnavailable(str(refusal)) from refusal
+
+    async def _look(self, journal: RedisJournal, own: HostEpoch) -> None:
+        """Keeps the mark of the store in the data folder, by a lease of the guardian's own, and says what is wrong."""
+        said = ""
+
+        def refused(error: JournalRefused) -> None:
+            nonlocal said
+            if str(error) != said:
+                said = str(error)
+                log.error("the journal refuses", reason=said)
+
+        await keep_lease(journal, own, renewed=_nothing, refused=refused, guardian_silent_s=float)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("the journal does not serve", reason=str(error))
+
+
+def _nothing(_left_s: float) -> None:
+    pass
