@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import signal
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from regrow import Running
+from regrow import ActorRef, Running
+from regrow.actors.durable_errors import InQuarantine
 from regrow.cluster.app import EngineName
+from regrow.cluster.config import Settings
+from regrow.cluster.redis_journal import RedisJournal
+from regrow.runtime import ActorId, ContactLost
+from regrow.runtime.command_ids import fresh_command
+from regrow.runtime.durability import LEASE_TTL_MS
+from regrow.runtime.journal_answers import ClaimVerdict, Revocation
+from regrow.runtime.journal_entries import OperationId
 from tests.integration.apps import ledger
-from tests.integration.apps.ledger import Add, Where
+from tests.integration.apps.ledger import Add, AddSlowly, Entry, Mail, Pass, Seen, Where
+from tests.integration.belongings import alive, send
 from tests.integration.conftest import Start, nothing_left
 from tests.integration.killing import kill
+from tests.integration.lives import lives, restarted
+from tests.integration.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.redis, pytest.mark.asyncio(loop_scope="module")]
+
+TELLS = 300
+KILLS = 6
+PATIENCE_S = 60.0
+"""For one message, on a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +52,161 @@ async def running(start: Start, root: Path) -> AsyncIterator[Running]:
             yield app
 
 
-async def test_the_state_of_a_durable_agent_outlives_the_kill_of_its_host(running: Running) -> None:
-    book = running.ref("book")
-    assert await book.ask(Add(number=3)) == 3
+@pytest.mark.parametrize("id", ["book", "packed"])
+async def test_the_state_of_a_durable_agent_outlives_the_kill_of_its_host(running: Running, id: str) -> None:
+    book = running.ref(id)
+    before = await book.ask(Add(number=3))
     pid = await book.ask(Where())
 
-    await kill(running, "ledger/book")
+    await kill(running, f"ledger/{id}")
 
-    assert await book.ask(Add(number=4)) == 7
+    assert await book.ask(Add(number=4)) == before + 4
     assert await book.ask(Where()) != pid
+
+
+async def test_an_ask_that_is_being_handled_at_the_kill_is_answered_by_the_next_life_and_then_from_its_record(
+    running: Running, tmp_path: Path
+) -> None:
+    book, command = running.ref("book"), fresh_command()
+    before = await book.ask(Add(number=0))
+    slow = AddSlowly(number=5, begun=str(tmp_path / "begun"), go=str(tmp_path / "go"))
+    asking = asyncio.create_task(book.ask(slow, timeout_s=PATIENCE_S, command_id=command))
+    await until((tmp_path / "begun").exists, "the turn has begun")
+
+    await kill(running, "ledger/book")
+    await until(lambda: _lines(tmp_path / "begun") == 2, "the next life has begun it again")
+    (tmp_path / "go").touch()
+
+    assert await asking == before + 5
+    assert await book.ask(Add(number=1)) == before + 6
+    assert await book.ask(slow, command_id=command) == before + 5, "the record, not a third run"
+    assert _lines(tmp_path / "begun") == 2
+
+
+async def test_a_step_that_was_begun_at_the_kill_and_may_not_be_repeated_sets_its_message_aside(
+    running: Running, tmp_path: Path
+) -> None:
+    book, command = running.ref("book"), fresh_command()
+    before = await book.ask(Add(number=0))
+    mail = Mail(text="paid", file=str(tmp_path / "mails"), go=str(tmp_path / "go"))
+    asking = asyncio.create_task(book.ask(mail, timeout_s=PATIENCE_S, command_id=command))
+    await until((tmp_path / "mails").exists, "the mail is under way")
+
+    await kill(running, "ledger/book")
+    with pytest.raises(InQuarantine):
+        await asking
+
+    assert _lines(tmp_path / "mails") == 1
+    assert await book.ask(Add(number=0)) == before
+    with pytest.raises(InQuarantine):
+        await book.ask(mail, command_id=command)
+
+
+async def test_tells_that_were_acknowledged_are_done_once_and_in_order_across_kills(running: Running) -> None:
+    book = running.ref("packed")
+
+    for number in range(TELLS):
+        await book.tell(Entry(number=number), send_timeout_s=PATIENCE_S)
+        if number % (TELLS // KILLS) == 0:
+            before = await lives(running)
+            await kill(running, "ledger/packed")
+            for more in range(3):  # into the death, while nobody knows of it
+                await book.tell(Entry(number=TELLS + number * 3 + more), send_timeout_s=PATIENCE_S)
+            await until(lambda before=before: restarted(running, before, "packed"), "it is back")  # type: ignore[misc]
+
+    seen: tuple[int, ...] = await book.ask(Seen(), timeout_s=PATIENCE_S)
+    assert [number for number in seen if number < TELLS] == list(range(TELLS))
+    assert len(seen) == len(set(seen)) == TELLS + 3 * KILLS
+
+
+async def test_what_a_turn_tells_arrives_once_though_both_ends_are_killed(running: Running) -> None:
+    book, copy = running.ref("book"), running.ref("copy")
+
+    for number in range(100):
+        await book.tell(Pass(number=number), send_timeout_s=PATIENCE_S)
+        if number in (30, 60):
+            await kill(running, "ledger/book" if number == 30 else "ledger/copy")
+
+    async def arrived() -> bool:
+        seen: tuple[int, ...] = await copy.ask(Seen(), timeout_s=PATIENCE_S)
+        return len(seen) >= 100
+
+    await until(arrived, "all have arrived", within_s=PATIENCE_S)
+    assert await copy.ask(Seen()) == tuple(range(100))
+
+
+async def test_an_app_whose_guardian_is_killed_has_lost_nothing_durable(running: Running, tmp_path: Path) -> None:
+    book, packed = running.ref("book"), running.ref("packed")
+    before, entries = await book.ask(Add(number=0)), await packed.ask(Seen())
+    slow = AddSlowly(number=7, begun=str(tmp_path / "begun"), go=str(tmp_path / "go"))
+    asking = asyncio.create_task(book.ask(slow, timeout_s=2 * PATIENCE_S))
+    await until((tmp_path / "begun").exists, "the turn has begun")
+
+    await kill(running, "ledger")
+    (tmp_path / "go").touch()
+
+    assert await asking == before + 7
+    assert await packed.ask(Seen(), timeout_s=PATIENCE_S) == entries
+
+
+async def test_a_host_that_was_stopped_beyond_its_lease_and_replaced_commits_nothing_and_ends(
+    running: Running, settings: Settings, tmp_path: Path
+) -> None:
+    book, id = running.ref("book"), ActorId("ledger/book")
+    before = await book.ask(Add(number=0))
+    pid = await book.ask(Where())
+    slow = AddSlowly(number=9, begun=str(tmp_path / "begun"), go=str(tmp_path / "go"))
+    asking = asyncio.create_task(_asked_on(book, slow))
+    await until((tmp_path / "begun").exists, "the turn has begun")
+    journal = await _journal(settings)
+    row = await journal.read(id)
+    assert row.owner is not None
+
+    send(pid, signal.SIGSTOP)
+    other = await journal.new_host_epoch()
+    await until(lambda: _revoked(journal, row.owner.host), "its lease is over")  # type: ignore[union-attr]
+    await journal.renew(other, ttl_ms=LEASE_TTL_MS * 6)
+    claim = await journal.claim(id, other, previous=row.owner, operation=OperationId("the replacement"))
+    assert claim.verdict is ClaimVerdict.CLAIMED
+    (tmp_path / "go").touch()
+    send(pid, signal.SIGCONT)
+    await until(lambda: not alive(pid), "it ends by itself")
+
+    now = await journal.read(id)
+    assert (now.version, now.epoch) == (row.version, claim.row.epoch)
+    assert await journal.release(id, claim.row.epoch)
+    assert await asking == before + 9
+    assert await book.ask(Add(number=0), timeout_s=PATIENCE_S) == before + 9
+    await journal.aclose()
+
+
+async def test_the_state_outlives_a_stop_of_the_app_and_the_next_start_finds_it_at_once(root: Path) -> None:
+    settings = Settings(data_dir=Path(tempfile.mkdtemp(prefix="data-again-", dir=root)))
+
+    async with ledger.again.start(engine="ray", settings=settings) as first:
+        assert await first.ref("book").ask(Add(number=2)) == 2
+    async with ledger.again.start(engine="ray", settings=settings) as second:
+        assert await second.ref("book").ask(Add(number=3)) == 5
+
+
+async def _asked_on(book: ActorRef, request: AddSlowly) -> int:
+    """An ask that is repeated under its id where contact was lost, as a program would do."""
+    command = fresh_command()
+    try:
+        return await book.ask(request, timeout_s=2 * PATIENCE_S, command_id=command)
+    except ContactLost:
+        return await book.ask(request, timeout_s=2 * PATIENCE_S, command_id=command)
+
+
+async def _journal(settings: Settings) -> RedisJournal:
+    """The journal of the app, as somebody else sees it."""
+    told = json.loads((settings.data_dir_of("ledger") / "redis" / "server.json").read_text())
+    return RedisJournal.from_url(f"redis://:{told['password']}@127.0.0.1:{told['port']}/0", app="ledger")
+
+
+async def _revoked(journal: RedisJournal, host: object) -> bool:
+    return await journal.revoke(host) is Revocation.REVOKED  # type: ignore[arg-type]
+
+
+def _lines(file: Path) -> int:
+    return len(file.read_text().splitlines())

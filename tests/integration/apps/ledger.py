@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from regrow import App, DurableAgent, DurableContext, Message, Packed, Request, Supervisor, child, on
+from tests.integration.waiting import until
 
 
 class Sums(BaseModel):
@@ -107,8 +107,7 @@ def _note(file: str, text: str = "begun") -> None:
 
 
 async def _appears(file: str) -> None:
-    while not Path(file).exists():
-        await asyncio.sleep(0.01)
+    await until(Path(file).exists, f"there is {file}", within_s=120)
 
 
 app = App(
@@ -123,3 +122,5 @@ app = App(
         ],
     ),
 )
+
+again = App("again", Supervisor(children=[child(Book, id="book")]))
