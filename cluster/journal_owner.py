@@ -22,7 +22,7 @@ from regrow.cluster.host_lives import HostLives
 from regrow.cluster.journal_check import check_asked, check_keeps
 from regrow.cluster.orders import JournalOrder
 from regrow.cluster.redis_journal import RedisJournal
-from regrow.runtime.durability import AGAIN_FIRST_S, AGAIN_MAX_S
+from regrow.runtime.durability import AGAIN_FIRST_S, AGAIN_MAX_S, LEASE_TTL_MS
 from regrow.runtime.journal_answers import Revocation
 from regrow.runtime.journal_entries import HostEpoch
 from regrow.runtime.journal_errors import JournalAway, JournalRefused, JournalUnknown
@@ -76,6 +76,7 @@ class JournalOwner:
             ) from error
         journal = self._journal = RedisJournal.from_url(url, app=self._app, replicas=self._redis.replicas, water=water)
         own = await journal.new_host_epoch()
+        await journal.renew(own, ttl_ms=LEASE_TTL_MS)  # at each start, so that each leaves a higher mark
         self._looking = self._spawn(self._look(journal, own))
         for epoch, is_over in self._lives.earlier():
             # Where its process is not known to be over, the end of its lease tells.

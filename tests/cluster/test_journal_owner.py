@@ -1,0 +1,121 @@
+"""The guardian's hand on the journal, on a real Redis: numbers, deaths, and a store that has gone back."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from regrow.cluster.config import RedisSettings
+from regrow.cluster.errors import RedisUnavailable
+from regrow.cluster.journal_owner import STOCK, JournalOwner
+from regrow.cluster.redis_journal import RedisJournal
+from regrow.runtime.durability import LEASE_TTL_MS
+from regrow.runtime.journal_answers import Revocation
+from regrow.runtime.journal_entries import HostEpoch
+from regrow.runtime.journal_errors import JournalRestored
+from tests.conformance.redis_servers import embedded_program, started
+
+pytestmark = [pytest.mark.redis, pytest.mark.slow]
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    """A server of this test's own."""
+    with started(embedded_program(), tmp_path / "redis", "port 0"):
+        yield f"unix://{tmp_path}/redis/redis.sock"
+
+
+@asynccontextmanager
+async def opened(url: str, folder: Path) -> AsyncIterator[JournalOwner]:
+    owner = JournalOwner("desk", folder, RedisSettings(), is_durable=lambda actor: actor == "desk/clerk")
+    try:
+        await owner.open(url)
+        yield owner
+    finally:
+        await owner.aclose()
+
+
+@asynccontextmanager
+async def journal_at(url: str) -> AsyncIterator[RedisJournal]:
+    journal = RedisJournal.from_url(url, app="desk")
+    try:
+        yield journal
+    finally:
+        await journal.aclose()
+
+
+async def test_each_host_gets_a_number_of_its_own(url: str, tmp_path: Path) -> None:
+    async with opened(url, tmp_path) as owner:
+        epochs = [(await owner.order()).epoch for _ in range(3 * STOCK)]
+
+    assert epochs == sorted(set(epochs))
+
+
+async def test_a_host_whose_process_is_gone_is_revoked_though_its_lease_holds(url: str, tmp_path: Path) -> None:
+    async with opened(url, tmp_path) as owner, journal_at(url) as journal:
+        host = HostEpoch((await owner.order()).epoch)
+        owner.joined(host, os.getpid())
+        await journal.renew(host, ttl_ms=LEASE_TTL_MS)
+
+        await owner.bury(host, reaped=True)
+
+        assert await journal.revoked(host)
+        assert not (tmp_path / "journal" / "desk.hosts").exists()
+
+
+async def test_a_host_that_nobody_has_seen_gone_is_not_revoked_while_its_lease_holds(url: str, tmp_path: Path) -> None:
+    async with opened(url, tmp_path) as owner, journal_at(url) as journal:
+        host = HostEpoch((await owner.order()).epoch)
+        await journal.renew(host, ttl_ms=LEASE_TTL_MS)
+
+        await owner.bury(host, reaped=False)
+
+        assert not await journal.revoked(host)
+
+
+async def test_a_new_life_of_the_guardian_revokes_the_dead_hosts_of_the_one_before(url: str, tmp_path: Path) -> None:
+    async with opened(url, tmp_path) as owner, journal_at(url) as journal:
+        dead, living = [HostEpoch((await owner.order()).epoch) for _ in range(2)]
+        for host in (dead, living):
+            owner.joined(host, os.getpid())
+            await journal.renew(host, ttl_ms=LEASE_TTL_MS)
+    file = tmp_path / "journal" / "desk.hosts"
+    noted = json.loads(file.read_text())
+    noted[str(dead)][1] = "1"  # when another process of its number was started
+    file.write_text(json.dumps(noted))
+
+    async with opened(url, tmp_path), journal_at(url) as journal:
+        assert await journal.revoked(dead)
+        assert await journal.revoke(living) is Revocation.LEASE_HELD
+        assert list(json.loads(file.read_text())) == [str(living)]
+
+
+async def test_a_store_that_was_wiped_is_refused_by_the_next_start(url: str, tmp_path: Path) -> None:
+    async with opened(url, tmp_path):
+        pass  # its own lease has raised the mark
+    with Redis.from_url(url) as admin:
+        admin.flushall()
+
+    with pytest.raises(JournalRestored, match=r"desk.water and start anew"):
+        async with opened(url, tmp_path):
+            pass
+
+
+async def test_a_folder_that_can_not_be_written_is_named(url: str, tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+
+    with pytest.raises(RedisUnavailable, match=r"taken/journal can not be written .* set another data_dir"):
+        async with opened(url, tmp_path / "taken"):
+            pass
+
+
+async def test_only_deaths_of_hosts_with_durable_agents_wait(url: str, tmp_path: Path) -> None:
+    async with opened(url, tmp_path) as owner:
+        assert owner.holds_any(["desk/plain", "desk/clerk"])  # type: ignore[list-item]
+        assert not owner.holds_any(["desk/plain"])  # type: ignore[list-item]
