@@ -112,17 +112,24 @@ class JournalOwner:
         """A host of this machine may hold agents from now on."""
         self._lives.note(HostEpoch(epoch), pid)
 
-    async def bury(self, epoch: int, *, reaped: bool) -> None:
-        """Revokes a host that has died; returns when that is done, or has taken too long and goes on behind."""
-        revoking = self._spawn(self._revoke(HostEpoch(epoch), reaped=reaped))
-        await asyncio.wait([revoking], timeout=TOLD_WITHIN_S)
+    async def bury(self, epoch: int, *, reaped: bool) -> bool:
+        """Revokes a host that has died; returns when that is done, or has taken too long and goes on behind.
 
-    async def _revoke(self, epoch: HostEpoch, *, reaped: bool) -> None:
+        True where the host had been revoked before: it has died of that.
+        """
+        before = asyncio.get_running_loop().create_future()
+        revoking = self._spawn(self._revoke(HostEpoch(epoch), before, reaped=reaped))
+        await asyncio.wait([revoking], timeout=TOLD_WITHIN_S)
+        return before.done() and before.result()
+
+    async def _revoke(self, epoch: HostEpoch, before: asyncio.Future[bool], *, reaped: bool) -> None:
         assert self._journal is not None
         loop = asyncio.get_running_loop()
         deadline, pause_s = loop.time() + REVOKE_WITHIN_S, AGAIN_FIRST_S
         while True:
             try:
+                if not before.done():
+                    before.set_result(await self._journal.revoked(epoch))
                 if await self._journal.revoke(epoch, reaped=reaped) is Revocation.REVOKED:
                     self._lives.forget(epoch)
                     return

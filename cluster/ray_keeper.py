@@ -29,7 +29,7 @@ from regrow.cluster.ray_host import remote_host
 from regrow.cluster.ray_nodes import bound_to, living_nodes, own_node
 from regrow.cluster.ray_reaper import Reapers
 from regrow.cluster.ray_transport import NAMESPACE, actor_name, contact_error, got_through
-from regrow.runtime import ActorId, CodeNotImportable, ExitReason, HostId, Killed, Misuse, Placement, WorldBroke
+from regrow.runtime import ActorId, CodeNotImportable, ExitReason, Fenced, HostId, Killed, Misuse, Placement, WorldBroke
 from regrow.runtime.packing import pack, unpack
 from regrow.runtime.transport import PeerDead
 
@@ -91,7 +91,7 @@ class Keeper:
         self._joining: dict[HostId, asyncio.Task[None]] = {}
         self._spares: list[HostId] = []
         self._spare_wanted = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
         self._closed = False
 
     def has_living_block(self, incarnation: int) -> bool:
@@ -302,20 +302,21 @@ class Keeper:
             elif self._journal.holds_any(record.actors):
                 self._spawn(self._tell_behind_revocation(record, reason, self._journal))
             else:
-                self._spawn(self._revoke(record, self._journal))  # for what was spawned there
                 self._news.host_died(record, reason)
+                self._spawn(self._revoke(record, self._journal))  # for what was spawned there
 
     async def _tell_behind_revocation(self, record: HostRecord, reason: ExitReason, journal: JournalOwner) -> None:
         """Tells a death when the next lives of the durable agents that were there may follow them."""
-        await self._revoke(record, journal)
-        self._news.host_died(record, reason)
+        was_revoked = await self._revoke(record, journal)
+        self._news.host_died(record, Fenced() if was_revoked else reason)
 
-    async def _revoke(self, record: HostRecord, journal: JournalOwner) -> None:
+    async def _revoke(self, record: HostRecord, journal: JournalOwner) -> bool:
+        """See JournalOwner.bury."""
         if record.node_id == self._node:
             is_gone = await host_process.end(self._order.guardian_actor, record.host, record.pid)
         else:
             is_gone = await self._reapers.end(record.node_id, record.host, record.pid)
-        await journal.bury(record.epoch, reaped=is_gone)
+        return await journal.bury(record.epoch, reaped=is_gone)
 
     async def _keep_contact(self, record: HostRecord, handle: Any) -> None:
         """Asks a host again and again for a sign of life, and tells when it gives none and when it does again."""
@@ -352,8 +353,8 @@ class Keeper:
             record.reachable = reachable
             self._news.host_contact(record)
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
+    def _spawn(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        task: asyncio.Task[object] = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -63,8 +63,9 @@ async def test_a_host_whose_process_is_gone_is_revoked_though_its_lease_holds(ur
         owner.joined(host, os.getpid())
         await journal.renew(host, ttl_ms=LEASE_TTL_MS)
 
-        await owner.bury(host, reaped=True)
+        was_revoked = await owner.bury(host, reaped=True)
 
+        assert not was_revoked
         assert await journal.revoked(host)
         assert not (tmp_path / "journal" / "desk.hosts").exists()
 
@@ -77,6 +78,14 @@ async def test_a_host_that_nobody_has_seen_gone_is_not_revoked_while_its_lease_h
         await owner.bury(host, reaped=False)
 
         assert not await journal.revoked(host)
+
+
+async def test_a_host_that_died_since_it_was_revoked_is_told_from_others(url: str, tmp_path: Path) -> None:
+    async with opened(url, tmp_path) as owner, journal_at(url) as journal:
+        host = HostEpoch((await owner.order()).epoch)
+        await journal.revoke(host)
+
+        assert await owner.bury(host, reaped=True)
 
 
 async def test_a_new_life_of_the_guardian_revokes_the_dead_hosts_of_the_one_before(url: str, tmp_path: Path) -> None:

@@ -11,20 +11,26 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
+from redis import Redis
 
 from regrow import ActorRef, Running
 from regrow.actors.durable_errors import InQuarantine
 from regrow.cluster.app import EngineName
-from regrow.cluster.config import Settings
+from regrow.cluster.config import RedisSettings, Settings
+from regrow.cluster.control_client import EXIT_REFUSED, exit_code_of
+from regrow.cluster.errors import RedisUnavailable
 from regrow.cluster.redis_journal import RedisJournal
 from regrow.runtime import ActorId, ContactLost
 from regrow.runtime.command_ids import fresh_command
 from regrow.runtime.durability import LEASE_TTL_MS
 from regrow.runtime.journal_answers import ClaimVerdict, Revocation
 from regrow.runtime.journal_entries import OperationId
+from regrow.runtime.journal_errors import JournalRestored
+from tests.conformance.redis_servers import embedded_program, started
 from tests.integration.apps import ledger
 from tests.integration.apps.ledger import Add, AddSlowly, Entry, Mail, Pass, Seen, Where
-from tests.integration.belongings import alive, send
+from tests.integration.belongings import alive, app_processes, send
 from tests.integration.conftest import Start, nothing_left
 from tests.integration.killing import kill
 from tests.integration.lives import lives, restarted
@@ -178,6 +184,41 @@ async def test_a_host_that_was_stopped_beyond_its_lease_and_replaced_commits_not
     assert await asking == before + 9
     assert await book.ask(Add(number=0), timeout_s=PATIENCE_S) == before + 9
     await journal.aclose()
+
+
+async def test_a_redis_that_is_killed_ends_nobody_and_nothing_is_lost(running: Running, root: Path) -> None:
+    book, packed = running.ref("book"), running.ref("packed")
+    before = await book.ask(Add(number=0))
+    entries = await packed.ask(Seen())
+    alive_before = await lives(running)
+    [redis] = [process for process in app_processes(root) if "redis-server" in process.title]
+
+    redis.kill()
+    for number in range(50):
+        await packed.tell(Entry(number=10_000 + number), send_timeout_s=PATIENCE_S)
+    assert await book.ask(Add(number=1), timeout_s=PATIENCE_S) == before + 1
+
+    assert await packed.ask(Seen(), timeout_s=PATIENCE_S) == (*entries, *range(10_000, 10_050))
+    assert await lives(running) == alive_before
+
+
+async def test_a_redis_that_forgets_is_refused_at_the_start_and_so_is_one_that_was_wiped(
+    local_ray: Path, root: Path, tmp_path: Path
+) -> None:
+    folder, url = tmp_path / "redis", SecretStr(f"unix://{tmp_path}/redis/redis.sock")
+    settings = Settings(data_dir=Path(tempfile.mkdtemp(prefix="data-far-", dir=root)), redis=RedisSettings(url=url))
+    with started(embedded_program(), folder, "port 0"):
+        with pytest.raises(RedisUnavailable, match=r"appendonly no.*set appendonly yes") as forgets:
+            await ledger.again.start(engine="ray", settings=settings)
+    with started(embedded_program(), folder, "port 0", "appendonly yes", "appendfsync always"):
+        async with ledger.again.start(engine="ray", settings=settings) as first:
+            assert await first.ref("book").ask(Add(number=2)) == 2
+        with Redis(unix_socket_path=str(folder / "redis.sock")) as admin:
+            admin.flushall()
+        with pytest.raises(JournalRestored, match=r"wiped or restored from an older copy") as wiped:
+            await ledger.again.start(engine="ray", settings=settings)
+
+    assert exit_code_of(forgets.value) == exit_code_of(wiped.value) == EXIT_REFUSED
 
 
 async def test_the_state_outlives_a_stop_of_the_app_and_the_next_start_finds_it_at_once(root: Path) -> None:
