@@ -13,7 +13,7 @@ import os
 import platform
 import time
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 import structlog
@@ -26,7 +26,6 @@ from regrow.cluster.directory import GuardianDirectory
 from regrow.cluster.durable_ids import DurableIds
 from regrow.cluster.host_process import end_others, end_with_parent
 from regrow.cluster.hosts import HostRecord
-from regrow.cluster.journal_owner import JournalOwner
 from regrow.cluster.letters import LetterBook, Letters, told_by
 from regrow.cluster.making import BehaviorFactory
 from regrow.cluster.operations import Operations
@@ -54,6 +53,9 @@ from regrow.runtime.packing import pack
 from regrow.runtime.peers import Peers
 from regrow.runtime.transport import PeerDead
 from regrow.runtime.verdicts import HostDied, HostReachable, HostReady, HostUnreachable, Verdict
+
+if TYPE_CHECKING:
+    from regrow.cluster.journal_owner import JournalOwner
 
 log = structlog.get_logger("regrow.guardian")
 
@@ -100,8 +102,7 @@ class Guardian:
         self._redis = RedisOwner(order.app, settings)
         root = supervisor_spec(order.root)
         is_durable = DurableIds.of(order.app, root)
-        folder = settings.data_dir_of(order.app)
-        self._journal = JournalOwner(order.app, folder, settings.redis, is_durable=is_durable) if is_durable else None
+        self._journal = self._journal_owner(settings, is_durable) if is_durable else None
         directory = self._directory = GuardianDirectory(self._life, roots.ensure_service)
         runtime = self._runtime = Runtime(
             self._life,
@@ -131,6 +132,12 @@ class Guardian:
             return pack(Refusal(error=type(error).__name__, text=str(error), cause=getattr(error, "cause", None)))
         self._keeper.keep_spare()
         return pack(GuardianStarted(life=self._life, pid=os.getpid(), restarts=own_restarts() or 0))
+
+    def _journal_owner(self, settings: Settings, is_durable: DurableIds) -> JournalOwner:
+        from regrow.cluster.journal_owner import JournalOwner  # here, since most apps need no redis
+
+        app = self._order.app
+        return JournalOwner(app, settings.data_dir_of(app), settings.redis, is_durable=is_durable)
 
     async def stop(self) -> None:
         """Stops the app in order; nothing is left but this actor, which the caller ends."""

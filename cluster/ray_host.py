@@ -14,14 +14,13 @@ import platform
 import time
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
 from regrow.cluster import host_process, logs
 from regrow.cluster.code import CodeBase
 from regrow.cluster.directory import RememberingDirectory
-from regrow.cluster.host_journal import HostJournal
 from regrow.cluster.host_process import end_with_parent
 from regrow.cluster.letters import TELL_AFTER_S, Letters, told_by
 from regrow.cluster.making import BehaviorFactory
@@ -47,6 +46,9 @@ from regrow.runtime.codec import FrameCodec
 from regrow.runtime.packing import pack, unpack
 from regrow.runtime.peers import Peers
 from regrow.runtime.transport import PeerDead
+
+if TYPE_CHECKING:
+    from regrow.cluster.host_journal import HostJournal
 
 CONTROL_CALLS = 8
 LEAVE_S = 1.0
@@ -117,6 +119,8 @@ class RayHost:
         runtime.dead_letters.added = self._letter_added
         runtime.delivery.is_durable = app.is_durable or None
         if order.journal is not None:
+            from regrow.cluster.host_journal import HostJournal  # here, since most hosts need no redis
+
             silent_s = self._guardian_silent_s
             self._journal = HostJournal(runtime, order.journal, app=order.app, guardian_silent_s=silent_s)
         # What is loaded now lives as long as the process; not looking at it again makes each ask a tenth cheaper.

@@ -13,7 +13,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import ray
 import structlog
@@ -23,7 +23,6 @@ from regrow.cluster import host_process
 from regrow.cluster.errors import RayUnavailable, RedisUnavailable
 from regrow.cluster.host_process import gone
 from regrow.cluster.hosts import HostRecord, Use, choose, node_for
-from regrow.cluster.journal_owner import JournalOwner
 from regrow.cluster.orders import HostJoined, HostOrder, Refusal
 from regrow.cluster.ray_host import remote_host
 from regrow.cluster.ray_nodes import bound_to, living_nodes, own_node
@@ -32,6 +31,9 @@ from regrow.cluster.ray_transport import NAMESPACE, actor_name, contact_error, g
 from regrow.runtime import ActorId, CodeNotImportable, ExitReason, Fenced, HostId, Killed, Misuse, Placement, WorldBroke
 from regrow.runtime.packing import pack, unpack
 from regrow.runtime.transport import PeerDead
+
+if TYPE_CHECKING:
+    from regrow.cluster.journal_owner import JournalOwner
 
 log = structlog.get_logger("regrow.keeper")
 
