@@ -55,13 +55,18 @@ class JournalOwner:
         self._restocking: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def is_embedded(self) -> bool:
+        """Whether it is kept in the app's own Redis."""
+        return self._redis.url is None
+
     async def open(self, url: str) -> None:
         """Looks whether this Redis can be relied on, and revokes what an earlier life of the app has left.
 
         Raises ConfigError, RedisUnavailable, and the JournalRefused that says why the journal can not be used.
         """
         check_asked(self._redis)
-        if self._redis.url is not None:
+        if not self.is_embedded:
             await check_keeps(url, self._redis)
         self._url = url
         try:

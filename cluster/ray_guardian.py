@@ -24,6 +24,7 @@ from regrow.cluster.config import Settings
 from regrow.cluster.deeds import Deed
 from regrow.cluster.directory import GuardianDirectory
 from regrow.cluster.durable_ids import DurableIds
+from regrow.cluster.errors import RedisUnavailable
 from regrow.cluster.host_process import end_others, end_with_parent
 from regrow.cluster.hosts import HostRecord
 from regrow.cluster.letters import LetterBook, Letters, told_by
@@ -64,6 +65,11 @@ STATS_TIMEOUT_S = 2.0
 
 GREETERS = 16
 """With more hosts than that only drivers greet a new one: each greeting is a lookup and a connection."""
+
+REDIS_WITHIN_S = 600.0
+REDIS_AGAIN_S = 1.0
+"""How long a new life of the guardian waits for a Redis that is away, and between two looks at it."""
+
 BLOCK_OF_GUARDIAN = 1_000_000_000
 """Incarnations for one life of the guardian, so that those of the next are all later."""
 
@@ -123,7 +129,7 @@ class Guardian:
         roots.attach(runtime, self._starter)
         try:
             await end_others(me, self._life)
-            await self._redis.check()
+            await self._reach_redis()
             if self._journal is not None:
                 await self._journal.open(await self._redis.server())
             await roots.start(root)
@@ -132,6 +138,20 @@ class Guardian:
             return pack(Refusal(error=type(error).__name__, text=str(error), cause=getattr(error, "cause", None)))
         self._keeper.keep_spare()
         return pack(GuardianStarted(life=self._life, pid=os.getpid(), restarts=own_restarts() or 0))
+
+    async def _reach_redis(self) -> None:
+        """Looks at a Redis of the config. An app that grows back waits for one that is away, and heals with it."""
+        deadline = self._runtime.loop.time() + REDIS_WITHIN_S
+        while True:
+            try:
+                await self._redis.check()
+            except RedisUnavailable as error:
+                if not earlier_lives() or self._runtime.loop.time() > deadline:
+                    raise
+                log.warning("Redis is away, so the app can not grow back yet", reason=str(error))
+                await asyncio.sleep(REDIS_AGAIN_S)
+            else:
+                return
 
     def _journal_owner(self, settings: Settings, is_durable: DurableIds) -> JournalOwner:
         from regrow.cluster.journal_owner import JournalOwner  # here, since most apps need no redis

@@ -204,7 +204,9 @@ class Keeper:
             raise RayUnavailable("the app is stopping, so no new host is started")
         # A host's id names one life of it; the guardian's life in it keeps ids of earlier guardians apart.
         host = HostId(f"{self._life}.h{next(self._numbers)}")
-        node = node_for(living_nodes(), self.hosts.values(), own=self._node)
+        # An embedded Redis serves its own machine alone, so hosts that may hold durable agents stay there.
+        beside = self._node if self._journal is not None and self._journal.is_embedded else None
+        node = node_for(living_nodes(beside=beside), self.hosts.values(), own=self._node) or beside
         where = bound_to(node) if node is not None else None
         options = self._class.options(name=actor_name(host), namespace=NAMESPACE, scheduling_strategy=where)
         self.handles[host] = options.remote(host)

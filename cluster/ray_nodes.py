@@ -13,10 +13,18 @@ def own_node() -> str:
     return str(ray.get_runtime_context().get_node_id())
 
 
-def living_nodes() -> dict[str, float]:
-    """The ids of all nodes that Ray believes to live, and how many CPUs each offers."""
+def living_nodes(*, beside: str | None = None) -> dict[str, float]:
+    """The ids of all nodes that Ray believes to live, and how many CPUs each offers.
+
+    Of a node that is named, only those on its own machine.
+    """
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return {str(node["NodeID"]): float(node["Resources"].get("CPU", 0.0)) for node in nodes if node["Alive"]}
+    machines = {str(node["NodeID"]): node["NodeManagerHostname"] for node in nodes}
+    return {
+        str(node["NodeID"]): float(node["Resources"].get("CPU", 0.0))
+        for node in nodes
+        if node["Alive"] and (beside is None or node["NodeManagerHostname"] == machines.get(beside))
+    }
 
 
 def bound_to(node: str) -> Any:

@@ -7,6 +7,7 @@ import json
 import signal
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -219,6 +220,28 @@ async def test_a_redis_that_forgets_is_refused_at_the_start_and_so_is_one_that_w
             await ledger.again.start(engine="ray", settings=settings)
 
     assert exit_code_of(forgets.value) == exit_code_of(wiped.value) == EXIT_REFUSED
+
+
+async def test_an_app_that_grows_back_waits_for_a_redis_that_is_away(
+    local_ray: Path, root: Path, tmp_path: Path
+) -> None:
+    folder, url = tmp_path / "redis", SecretStr(f"unix://{tmp_path}/redis/redis.sock")
+    data = Path(tempfile.mkdtemp(prefix="data-away-", dir=root))
+    settings = Settings(data_dir=data, redis=RedisSettings(url=url))
+    keeps = ("port 0", "appendonly yes", "appendfsync always")
+    with ExitStack() as servers:
+        servers.enter_context(started(embedded_program(), folder, *keeps))
+        async with ledger.again.start(engine="ray", settings=settings) as running:
+            book = running.ref("book")
+            assert await book.ask(Add(number=2)) == 2
+            servers.close()
+
+            await kill(running, "again")
+            asking = asyncio.create_task(book.ask(Add(number=3), timeout_s=PATIENCE_S))
+            assert await asyncio.wait([asking], timeout=3) == (set(), {asking})
+            servers.enter_context(started(embedded_program(), folder, *keeps))
+
+            assert await asking == 5
 
 
 async def test_the_state_outlives_a_stop_of_the_app_and_the_next_start_finds_it_at_once(root: Path) -> None:
