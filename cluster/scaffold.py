@@ -62,6 +62,7 @@ CONFIG = """\
 [redis]
 # url = "redis://:password@host:6379/0"   # without it a server is started when it is needed
 # appendfsync = "always"     # or "everysec", which is faster and may lose a second of work
+# replicas = 1               # how many of its replicas must have what durable agents acknowledge
 
 [ray]
 # address = "127.0.0.1:6379" # without it a local Ray is started
