@@ -63,8 +63,10 @@ class JournalOwner:
     async def open(self, url: str) -> None:
         """Looks whether this Redis can be relied on, and revokes what an earlier life of the app has left.
 
-        Raises ConfigError, RedisUnavailable, and the JournalRefused that says why the journal can not be used.
+        May be called again where that failed. Raises ConfigError, RedisUnavailable, JournalUnknown, and the
+        JournalRefused that says why the journal can not be used.
         """
+        await self.aclose()
         check_asked(self._redis)
         if not self.is_embedded:
             await check_keeps(url, self._redis)
@@ -90,12 +92,13 @@ class JournalOwner:
         self._restock()
 
     async def aclose(self) -> None:
-        """Lets go of the store."""
+        """Lets go of the store; harmless where it was not opened."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._journal is not None:
-            await self._journal.aclose()
+        journal, self._journal = self._journal, None
+        if journal is not None:
+            await journal.aclose()
 
     # ---- hosts ---------------------------------------------------------------------------------
 

@@ -50,6 +50,7 @@ from regrow.cluster.services import ServiceConfig
 from regrow.cluster.tree import Counts, Trees
 from regrow.runtime import ActorId, ExitReason, HostId, Incarnation, RegrowError, Runtime, Shutdown
 from regrow.runtime.codec import FrameCodec
+from regrow.runtime.journal_errors import JournalAway, JournalUnknown
 from regrow.runtime.packing import pack
 from regrow.runtime.peers import Peers
 from regrow.runtime.transport import PeerDead
@@ -130,8 +131,6 @@ class Guardian:
         try:
             await end_others(me, self._life)
             await self._reach_redis()
-            if self._journal is not None:
-                await self._journal.open(await self._redis.server())
             await roots.start(root)
         except RegrowError as error:
             await self._stop()
@@ -140,12 +139,17 @@ class Guardian:
         return pack(GuardianStarted(life=self._life, pid=os.getpid(), restarts=own_restarts() or 0))
 
     async def _reach_redis(self) -> None:
-        """Looks at a Redis of the config. An app that grows back waits for one that is away, and heals with it."""
+        """Looks at a Redis of the config, and opens the journal.
+
+        An app that grows back waits for one that is away, and heals with it.
+        """
         deadline = self._runtime.loop.time() + REDIS_WITHIN_S
         while True:
             try:
                 await self._redis.check()
-            except RedisUnavailable as error:
+                if self._journal is not None:
+                    await self._journal.open(await self._redis.server())
+            except (RedisUnavailable, JournalUnknown, JournalAway) as error:
                 if not earlier_lives() or self._runtime.loop.time() > deadline:
                     raise
                 log.warning("Redis is away, so the app can not grow back yet", reason=str(error))
