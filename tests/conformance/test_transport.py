@@ -17,6 +17,7 @@ from regrow.runtime.address import HostId
 from regrow.runtime.lifecycle import ExitReason
 from regrow.runtime.testing import Wires
 from regrow.runtime.transport import PeerDead, PeerLost, Transport
+from tests.integration.waiting import until
 from tests.runtime.called import called
 
 DRIVER, PEER = HostId("driver-1"), HostId("peer-1")
@@ -193,8 +194,7 @@ async def test_a_peer_that_is_greeted_is_met_before_it_is_called(field: Field) -
     field.transport.forget(PEER)
 
     field.transport.greet(PEER)
-    while not field.transport.met:
-        await field.say(b"a turn for the greeting")
+    await until(lambda: field.transport.met, "it is met")
 
     assert await called(field.transport, PEER, b"hello") == b"driver-1:olleh"
 

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
+from time import monotonic
 
 import pytest
 import pytest_asyncio
@@ -14,7 +15,7 @@ import pytest_asyncio
 from regrow.runtime import ContactLost, NoReply, RegrowError, Replied
 from tests.conformance.placements.commands import line_of
 from tests.conformance.placements.player import AskFor, Block, Gate, Life, Note, Pid, Watch
-from tests.conformance.placements.stage import Placement, Stage, Stages
+from tests.conformance.placements.stage import HELD_TIMEOUT_S, Placement, Stage, Stages
 from tests.integration.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
@@ -33,6 +34,7 @@ class Silence:
     """
 
     in_flight: object
+    in_flight_after_s: float
     in_flight_of_an_agent: object
     asked: object
     collected: tuple[object, ...]
@@ -69,9 +71,11 @@ async def _silence(stage: Stage) -> Silence:
     await until(lambda: _waits(stage, "pip"), "the agent's ask is there")
 
     os.kill(pid, signal.SIGSTOP)
+    stopped_s = monotonic()
     try:
         telling = asyncio.create_task(pip.tell(Note(text="told into the silence"), send_timeout_s=TELL_S))
         ended = await outcome(in_flight)
+        after_s = monotonic() - stopped_s
         if stage.placement.apart:
             await stage.until_seen("ann", "unreachable pip")
         states = await stage.state("pip"), await stage.state("bob")
@@ -92,6 +96,7 @@ async def _silence(stage: Stage) -> Silence:
         await stage.until_seen("ann", "reachable pip")
     return Silence(
         in_flight=ended,
+        in_flight_after_s=after_s,
         in_flight_of_an_agent=await outcome(of_an_agent),
         asked=asked,
         collected=tuple(each.error if isinstance(each, NoReply) else each for each in collected),
@@ -107,7 +112,9 @@ async def _silence(stage: Stage) -> Silence:
 
 async def test_asks_in_flight_end_as_unknown_when_contact_is_lost(silence: Silence) -> None:
     assert isinstance(silence.in_flight, ContactLost)
+    assert silence.in_flight.may_have_run
     assert "Gate may have run" in str(silence.in_flight)
+    assert silence.in_flight_after_s < HELD_TIMEOUT_S / 2, "it does not wait for its deadline"
 
 
 @pytest.mark.usefixtures("bystanders")

@@ -95,7 +95,8 @@ async def test_the_bound_counts_all_senders_together(stage: Stage) -> None:
     ann, amy, ben, ref = await stage.fresh("ann", "amy", "ben", "reject")
     gate, waiting = await stage.held(ref)
 
-    told = [await one.ask(Offer(to=ref, text="of an agent", within_s=SOON_S)) for one in (ann, amy, ben, ann, ben)]
+    offers = [Offer(to=ref, text="of an agent", within_s=WITHIN_S if number < BOUND else SOON_S) for number in range(5)]
+    told = [await one.ask(offer) for one, offer in zip((ann, amy, ben, ann, ben), offers, strict=True)]
     with pytest.raises(MailboxFull):
         await ref.tell(Note(text="of the driver"), send_timeout_s=SOON_S)
     gate.touch()
@@ -107,17 +108,19 @@ async def test_the_bound_counts_all_senders_together(stage: Stage) -> None:
 
 
 async def test_downs_and_ticks_take_no_room_from_messages(stage: Stage) -> None:
-    bob, ben, ref = await stage.fresh("bob", "ben", "block")
+    ann, bob, ben, ref = await stage.fresh("ann", "bob", "ben", "block")
     for one in (bob, ben):
         await ref.ask(Watch(of=one))
     await ref.tell(After(delay_s=SOON_S, text="tick"))
     gate, waiting = await stage.held(ref)
-    for number in range(BOUND):
-        await ref.tell(Note(text=str(number)))
-
     for one in (bob, ben):
         await one.tell(Crash())
         await one.ask(Life())
+    await ann.tell(After(delay_s=2 * SOON_S, text="the tick is due by now"))
+    await stage.until_seen("ann", "the tick is due by now")
+    for number in range(BOUND):
+        assert await ann.ask(Offer(to=ref, text=str(number), within_s=WITHIN_S)) == "taken"
+    assert await ann.ask(Offer(to=ref, text="too much", within_s=SOON_S)) == "MailboxFull"
     gate.touch()
 
     assert await waiting == "open"
