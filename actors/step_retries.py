@@ -14,7 +14,7 @@ import stamina
 
 from regrow.actors.durable_errors import StepFailed
 from regrow.runtime.contain import text_of
-from regrow.runtime.errors import Misuse
+from regrow.runtime.errors import Misuse, RegrowError
 from regrow.runtime.journal_entries import StepKey
 from regrow.runtime.retry_budget import RetryBudget
 from regrow.runtime.signals import Failure
@@ -30,6 +30,8 @@ ATTEMPT_MARK = "~"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retries:
     """When an idempotent step is tried again: after an exception of these classes, so often, after such waits.
+
+    A RegrowError, such as a Refused of somebody who was asked, is never tried again.
 
     The waits double from `first_wait_s` to `longest_wait_s`, each shortened by chance to half at most. No attempt
     begins after the deadline of the ask that is handled, and none when too many steps of that name have failed in
@@ -79,10 +81,12 @@ async def tried(
     if made == retries.attempts:
         raise StepFailed(f"step {first.name!r} has failed {made} times; the last time: {last.text}")
 
-    def again(error: Exception) -> float | bool:
+    def again(failed: Exception) -> float | bool:
+        if not isinstance(failed, _Failed):
+            return False  # the journal's word, or a result that can not be stored: to run it again would mend neither
         wait_s = min(retries.longest_wait_s, retries.first_wait_s * 2 ** (made - 1)) * random.uniform(0.5, 1.0)
         # All failures count for the budget, also one after which nothing is left to try.
-        if not isinstance(error, retries.on) or not budget.failed(first.name):
+        if not budget.failed(first.name):
             return False
         left_s = time_left_s()
         return False if left_s is not None and left_s <= wait_s else wait_s
@@ -96,14 +100,21 @@ async def tried(
                 try:
                     result = await call()
                 except retries.on as error:
+                    if isinstance(error, RegrowError):
+                        raise  # what the runtime says of itself is no failure of the step
                     await records.end(key, Failure(error=type(error).__name__, text=text_of(error)[:MAX_TEXT_CHARS]))
-                    raise
+                    raise _Failed from error
                 await records.end(key, result)
                 budget.succeeded(first.name)
                 return result
-    except retries.on as error:
-        raise StepFailed(f"step {first.name!r} has failed {made} times; the last time: {error!r}") from error
+    except _Failed as failed:
+        cause = failed.__cause__
+        raise StepFailed(f"step {first.name!r} has failed {made} times; the last time: {cause!r:.500}") from cause
     raise AssertionError("stamina gives up by raising")
+
+
+class _Failed(Exception):
+    """The step itself has failed; its cause is what it raised."""
 
 
 def attempt_key(first: StepKey, made: int) -> StepKey:

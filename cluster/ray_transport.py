@@ -44,6 +44,7 @@ class RayTransport:
     def __init__(self, me: HostId) -> None:
         self.me = me
         self._handles: dict[HostId, Any] = {}
+        self._greeted: set[HostId] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -81,6 +82,8 @@ class RayTransport:
             handle = self._handles.get(host) or await self._found(host)
         except PeerDead as dead:
             ended(dead)
+        except RayError as error:  # who keeps the names is away
+            ended(self._failed(host, error))
         else:
             self._call(host, handle, packet, ended)
 
@@ -100,22 +103,30 @@ class RayTransport:
         waiting.add_done_callback(hand_over)
 
     def _call_ended(self, host: HostId, done: Future[bytes | None], ended: Callable[[CallEnd], None]) -> None:
-        error = done.exception()
-        if error is None:
+        if done.cancelled():
+            ended(PeerLost("the call was taken back"))
+        elif (error := done.exception()) is None:
             ended(done.result())
         elif isinstance(error, RayError):
             ended(self._failed(host, error))
-        else:
-            raise error
+        else:  # told as well, since a link waits for the end of each call
+            ended(PeerLost(f"{type(error).__name__}: {error}"))
 
     def greet(self, host: HostId) -> None:
         """See Transport."""
-        if self.can_call(host) and host not in self._handles:
+        if self.can_call(host) and host not in self._handles and host not in self._greeted:
+            self._greeted.add(host)
             self._spawn(self._greet(host))
 
     async def _greet(self, host: HostId) -> None:
-        with suppress(PeerDead, RayError):  # whoever sends there will learn of it
+        try:
             await (await self._found(host)).ping.remote()
+        except PeerDead:
+            pass  # whoever sends there will learn of it
+        except RayError as error:
+            self._failed(host, error)  # which forgets one that has died meanwhile
+        finally:
+            self._greeted.discard(host)
 
     async def listen(self, host: HostId) -> bytes | None:
         """See Transport."""

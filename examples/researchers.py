@@ -157,7 +157,7 @@ class Scribe(Agent):
     @on(concurrent=True)  # what it waits for has to come through meanwhile
     async def when_begun(self, request: WhenBegun) -> Beginnings:
         async with self.changed:
-            await self.changed.wait_for(lambda: len(self.begun[request.question]) >= request.times)
+            await self.changed.wait_for(lambda: len(self.begun.get(request.question, ())) >= request.times)
         return Beginnings(command_ids=tuple(self.begun[request.question]))
 
     @on

@@ -156,7 +156,7 @@ def _named(reply: str, request: type) -> object:
     holder = type("_", (), {"__annotations__": {"reply": reply}})
     try:
         return typing.get_type_hints(holder, vars(sys.modules[request.__module__]))["reply"]
-    except (NameError, SyntaxError) as error:
+    except (NameError, SyntaxError, AttributeError, TypeError, KeyError) as error:
         raise InvalidMessage(
             f'{request.__qualname__} is a Request["{reply}"], and {request.__module__} has no such type ({error}); '
             "define it there before the first agent that handles this request"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pydantic import BaseModel
 
@@ -25,6 +27,7 @@ class Pay(Request[int]):
     wait_s: float = 0.0
     idempotent: bool = True
     name: str = "charge"
+    on_all: bool = False
 
 
 class World:
@@ -34,6 +37,7 @@ class World:
         self.failures: list[Exception] = []
         self.keys: list[str] = []
         self.crashes = 0
+        self.gives: object = None
 
 
 world = World()
@@ -44,18 +48,21 @@ def _new_world() -> None:
     world.__init__()  # type: ignore[misc] # a fresh one for each test, under the name that the agent knows
 
 
-def charge(amount: int, step: Step) -> int:
+def charge(amount: int, step: Step) -> Any:
     world.keys.append(step.key)
     if world.failures:
         raise world.failures.pop(0)
-    return amount
+    return world.gives if world.gives is not None else amount
 
 
 class Payer(DurableAgent[Paid]):
     @on
     async def pay(self, request: Pay, ctx: DurableContext) -> int:
         retries = Retries(
-            on=OSError, attempts=request.attempts, first_wait_s=request.wait_s, longest_wait_s=request.wait_s
+            on=Exception if request.on_all else OSError,
+            attempts=request.attempts,
+            first_wait_s=request.wait_s,
+            longest_wait_s=request.wait_s,
         )
         self.state.total += await ctx.step(
             request.name, charge, request.amount, idempotent=request.idempotent, retries=retries
@@ -116,6 +123,17 @@ async def test_an_error_of_another_class_is_not_tried_again() -> None:
     assert len(world.keys) == 2
     ((_, reason),) = host.ends
     assert isinstance(reason, Crashed) and reason.type_name == "ValueError"
+
+
+@on_virtual_time
+async def test_a_result_that_can_not_be_stored_is_no_reason_to_run_its_step_again() -> None:
+    host = await bank()
+    world.gives = object()
+
+    with pytest.raises(AskFailed, match="InvalidMessage"):
+        await host.ref(PAYER).ask(Pay(amount=5, on_all=True), timeout_s=60)
+
+    assert len(world.keys) == 3  # once in each run of its turn, until it is set aside
 
 
 @on_virtual_time
