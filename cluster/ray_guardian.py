@@ -287,6 +287,8 @@ class Guardian:
         for other in self._keeper.hosts.values():
             if not other.reachable:
                 self._peers.tell(record.host, HostUnreachable(host=other.host))
+        if self._stopping is not None:
+            return  # it is to end: nobody need know it
         greets_all = len(self._keeper.hosts) <= GREETERS
         for peer in self._peers.known():
             if peer != record.host and (greets_all or peer.startswith(DRIVER_PREFIX)):

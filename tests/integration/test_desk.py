@@ -483,6 +483,11 @@ def short() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+RAYS_OWN_CRASH = "Unhandled exception: St19bad_optional_access"
+"""What Ray 2.60 now and then writes for a process that it is told to kill while a call arrives there (once in some
+twenty runs); that process is to end anyway."""
+
+
 def interrupt(group: int, number: signal.Signals) -> None:
     """Sends a signal as a terminal does: everybody in the foreground gets it."""
     with suppress(ProcessLookupError):
@@ -513,6 +518,8 @@ def test_ctrl_c_stops_in_order_and_leaves_nothing(engine: str, short: Path) -> N
             finally:
                 interrupt(process.pid, signal.SIGKILL)
 
+    if RAYS_OWN_CRASH in errors:
+        errors = "".join(line for line in errors.splitlines(keepends=True) if "(RayHost pid=" not in line)
     assert (process.returncode, errors) == (130, "desk: stopped; what was read stays remembered\n")
     nothing_runs_in(short)
     assert {path.name for path in short.iterdir()} == {"docs", ".regrow"}
