@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ FETCHED = ROOT / ".venv" / "erlang"
 """Beside what pip has installed: `make clean` removes both."""
 
 SOURCE = Path(__file__).with_name("otp_oracle.erl")
+BEAM = "otp_oracle.beam"
 FETCH_LIMIT_S = 120.0
 COMPILE_LIMIT_S = 60.0
 
@@ -56,12 +58,15 @@ def compiled(erlang: Erlang) -> Path:
     """The folder with the compiled oracle; compiled again only when its source has changed."""
     digest = hashlib.sha256(SOURCE.read_bytes() + erlang.command.encode()).hexdigest()[:16]
     folder = ROOT / ".venv" / "oracle" / digest
-    if not (folder / "otp_oracle.beam").exists():
+    if not (folder / BEAM).exists():
         folder.mkdir(parents=True, exist_ok=True)
-        options = f'[{{outdir, "{folder}"}}, report]'
-        compile_it = f'case compile:file("{SOURCE}", {options}) of {{ok, _}} -> halt(0); _ -> halt(1) end.'
-        command = [erlang.command, "-noshell", "-noinput", "-eval", compile_it]
-        subprocess.run(command, env=erlang.env, check=True, timeout=COMPILE_LIMIT_S)
+        # The compiler removes what was there before it writes, under the hands of another run: moved as a whole.
+        with tempfile.TemporaryDirectory(dir=folder) as waiting:
+            options = f'[{{outdir, "{waiting}"}}, report]'
+            compile_it = f'case compile:file("{SOURCE}", {options}) of {{ok, _}} -> halt(0); _ -> halt(1) end.'
+            command = [erlang.command, "-noshell", "-noinput", "-eval", compile_it]
+            subprocess.run(command, env=erlang.env, check=True, timeout=COMPILE_LIMIT_S)
+            (Path(waiting) / BEAM).replace(folder / BEAM)
     return folder
 
 
@@ -87,8 +92,11 @@ def _fetch(folder: Path) -> None:
         (package,) = waiting.glob("erlang-base_*.deb")
         subprocess.run(["dpkg-deb", "--extract", package.name, "."], cwd=waiting, check=True, timeout=FETCH_LIMIT_S)
         package.unlink()
-        if not folder.exists():
+        try:
             waiting.rename(folder)
+        except OSError:  # another run was here first
+            if not _unpacked(folder):
+                raise
     except subprocess.TimeoutExpired as error:
         raise NoErlang(f"there is no `erl` here, and {error.cmd} did not end within {error.timeout:g} s") from error
     finally:
