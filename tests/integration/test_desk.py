@@ -400,6 +400,28 @@ def test_a_day_inline_answers_with_sources_skips_what_is_bad_and_doubles_nothing
 
 @pytest.mark.slow
 @pytest.mark.redis
+def test_make_run_takes_a_folder_and_a_question_as_they_were_typed(tmp_path: Path) -> None:
+    written(tmp_path / "my docs for $5", guide_md=GUIDE)
+    question = "What does a 'berth' cost in $HOME, and $(CURDIR)?"
+    command = ["make", "run", f"DOCS={tmp_path / 'my docs for $5'}", f"ASK={question}", "ARGS=--engine inline --json"]
+
+    done = subprocess.run(
+        command,
+        check=False,
+        cwd=EXAMPLES.parent,
+        env=environment(REGROW_DATA_DIR=str(tmp_path / "data")),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(done.stdout)["results"]
+    assert (result["question"], result["sources"]) == (question, ["guide.md:3"])
+
+
+@pytest.mark.slow
+@pytest.mark.redis
 def test_at_a_terminal_a_bar_shows_how_many_documents_are_read(tmp_path: Path) -> None:
     written(tmp_path / "docs", guide_md=GUIDE, more_md="A berth is cheap, as everybody says.")
 
