@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check check-lint check-walls check-types check-tidy oracle mutations bench clean
+.PHONY: help setup run test quick check check-lint check-walls check-types check-tidy oracle mutations bench clean
 
 # The first that is there, runs and is new enough.
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
@@ -10,6 +10,9 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
 BIN := .venv/bin
 # Files of tests that run at once: they wait for processes more than they compute.
 JOBS ?= 2
+BESIDE = --numprocesses=$(JOBS) --dist=loadscope --no-loadscope-reorder
+# Unit and simulation tests.
+QUICK := runtime actors supervisors memory router cluster simulation
 READY := .venv/.ready
 
 # `value` takes what was typed as it stands; make would otherwise expand a $ in a question.
@@ -20,6 +23,7 @@ help:
 	@echo 'make setup   make .venv with everything installed'
 	@echo 'make run     the research desk on these docs; DOCS=folder ASK="question" for others; ARGS=--json'
 	@echo 'make test    all tests, two files at a time; ARGS="-k mailbox" for some, JOBS=0 for one after the other'
+	@echo 'make quick   the tests that start neither a Ray nor a Redis: in the kernel, the rooms and simulations; a minute'
 	@echo 'make check   lint and format, walls between the rooms, types, tidiness; or one of check-lint, -walls, -types, -tidy'
 	@echo 'make oracle  compare our supervisors with OTP on 10,000 random traces; ARGS="--traces N --seed S --json"'
 	@echo 'make mutations  plant faults one at a time, see that the tests notice each, and write docs/MUTATIONS.md'
@@ -40,7 +44,10 @@ run: $(READY)
 	@$(BIN)/python examples/desk.py $${ASKED_DOCS:+--docs "$$ASKED_DOCS"} $${ASKED_TEXT:+--ask "$$ASKED_TEXT"} $(ARGS)
 
 test: $(READY)
-	@$(BIN)/pytest --quiet --ignore=tests/tidy --numprocesses=$(JOBS) --dist=loadscope --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest --quiet --ignore=tests/tidy $(BESIDE) $(ARGS)
+
+quick: $(READY)
+	@$(BIN)/pytest --quiet $(addprefix tests/,$(QUICK)) -m 'not ray and not redis and not heavy' $(BESIDE) $(ARGS)
 
 check: check-lint check-walls check-types check-tidy
 

@@ -43,11 +43,14 @@ with one message lost, doubled or out of turn fails.
 
 
 class BenchmarkFailed(Exception):
-    """A script ended without its JSON line."""
+    """A script ended without its JSON line, or with figures missing in it."""
 
 
 def run(script: str, *, quick: bool, silent: bool) -> dict[str, Any]:
-    """What a script measured; its tables pass through to the screen. Raises BenchmarkFailed."""
+    """What a script measured; its tables pass through to the screen. Raises BenchmarkFailed.
+
+    Only figures of peers may be null, where there is no network to install those from.
+    """
     command = [sys.executable, str(HERE / f"{script}.py"), *(["--quick"] if quick else [])]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     timer = threading.Timer((LIMIT_QUICK_S if quick else LIMIT_S) + GRACE_S, process.kill)
@@ -66,6 +69,13 @@ def run(script: str, *, quick: bool, silent: bool) -> dict[str, Any]:
         measured: dict[str, Any] = json.loads(last)
     except ValueError:
         raise BenchmarkFailed(f"benchmarks/{script}.py ended with {process.returncode} and no result") from None
+    missing = [
+        figure.key
+        for figure in SCRIPTS[script]
+        if not isinstance(measured.get(figure.key), int | float) and not (figure.of_peer and figure.key in measured)
+    ]
+    if process.returncode != 0 or missing:
+        raise BenchmarkFailed(f"benchmarks/{script}.py ended with {process.returncode} and without {missing}")
     return measured
 
 

@@ -11,11 +11,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One figure. `at_least` and `at_most` are its goal; with neither it stands for information."""
+    """One figure. `at_least` and `at_most` are its goal; with neither it stands for information.
+
+    `of_peer`: null where a peer with a venv of its own can not be installed, as without a network.
+    """
 
     key: str
     says: str
     unit: str = ""
+    of_peer: bool = False
     at_least: float | None = None
     at_most: float | None = None
     stretch: float | None = None
@@ -47,28 +51,31 @@ MESSAGING = (
         key="tell_ratio", says="cross-process tells, of one raw Ray call per message", unit="×", at_least=20, stretch=40
     ),
     Figure(key="ask_pipelined_ratio", says="pipelined asks, of pipelined raw Ray calls", unit="×", at_least=10),
-    Figure(key="ask_pipelined_of_xoscar", says="pipelined asks, of xoscar's", unit="×", at_least=2),
+    Figure(key="ask_pipelined_of_xoscar", says="pipelined asks, of xoscar's", unit="×", at_least=2, of_peer=True),
     Figure(key="ask_lone_ratio", says="time of a lone ask, of a lone raw Ray call", unit="×", at_most=1.5),
     Figure(
         key="ask_inhost_ratio",
         says="in-host asks, of AutoGen-core's (each side at its best in-flight window)",
         unit="×",
         at_least=10,
+        of_peer=True,
     ),
-    Figure(key="ask_inhost_sequential_ratio", says="… one after the other", unit="×"),
-    Figure(key="ask_inhost_window_ratio", says="… each side at its best window", unit="×"),
+    Figure(key="ask_inhost_sequential_ratio", says="… one after the other", unit="×", of_peer=True),
+    Figure(key="ask_inhost_window_ratio", says="… each side at its best window", unit="×", of_peer=True),
     Figure(key="ask_inhost_of_bare", says="sequential in-host asks, of a bare asyncio loop", unit="×", at_least=0.5),
     Figure(key="tell_per_s", says="cross-process tells", unit="/s"),
     Figure(key="raw_tell_per_s", says="raw Ray calls, one per message", unit="/s"),
     Figure(key="ask_per_s", says="pipelined asks", unit="/s"),
     Figure(key="raw_ask_per_s", says="pipelined raw Ray calls with a reply", unit="/s"),
-    Figure(key="xoscar_ask_per_s", says="pipelined calls of an xoscar actor in another process", unit="/s"),
+    Figure(
+        key="xoscar_ask_per_s", says="pipelined calls of an xoscar actor in another process", unit="/s", of_peer=True
+    ),
     Figure(key="lone_ask_ms", says="a lone ask", unit="ms"),
     Figure(key="raw_lone_ms", says="a lone raw Ray call", unit="ms"),
     Figure(key="inhost_ask_per_s", says="in-host asks, sequential", unit="/s"),
     Figure(key="inhost_ask_window_per_s", says="in-host asks at the best window", unit="/s"),
-    Figure(key="autogen_ask_per_s", says="AutoGen-core, sequential", unit="/s"),
-    Figure(key="autogen_ask_window_per_s", says="AutoGen-core at its best window", unit="/s"),
+    Figure(key="autogen_ask_per_s", says="AutoGen-core, sequential", unit="/s", of_peer=True),
+    Figure(key="autogen_ask_window_per_s", says="AutoGen-core at its best window", unit="/s", of_peer=True),
     Figure(key="bare_ask_per_s", says="bare asyncio loop, sequential", unit="/s"),
 )
 

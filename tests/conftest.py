@@ -1,12 +1,21 @@
-"""Which tests stay together when two processes share them."""
+"""Which tests stay together when two processes share them, how long properties are searched, and what took how long."""
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("regrow", deadline=None, max_examples=60)  # a busy machine is no fault of what is tried
+settings.register_profile("nightly", settings.get_profile("regrow"), max_examples=1_000)
+settings.load_profile("regrow")
 
 PLACEMENTS = "tests/conformance/placements/"
+SHORT_S = 10.0
+"""A run below this needs no table of where its time went."""
 
 
 def group_of(nodeid: str) -> str:
@@ -25,3 +34,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     scheduler = LoadScopeScheduling(config, log)
     scheduler._split_scope = group_of  # pyright: ignore[reportPrivateUsage] # it has no other place for this
     return scheduler
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tells where the time went; the folders of unit and simulation tests are to stay under a minute (make quick)."""
+    seconds: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds["/".join(PurePosixPath(report.location[0]).parts[:-1])] += report.duration
+    if sum(seconds.values()) > SHORT_S:
+        told = ", ".join(f"{folder} {spent:.0f}" for folder, spent in seconds.most_common() if spent >= 1)
+        terminalreporter.write_line(f"seconds of work by folder: {told}")

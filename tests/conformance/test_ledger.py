@@ -250,7 +250,7 @@ _STEPS = st.lists(
 
 
 @given(steps=_STEPS, budget=st.none() | st.integers(0, 3_000))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_sequence_keeps_the_budget_and_sums_exactly(
     make: MakeLedger,
     steps: list[tuple[str, int, int, float, Tier]],

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -182,7 +182,6 @@ WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]) | 
 
 
 @pytest.mark.slow
-@settings(deadline=None)  # a busy machine is no fault of the text
 @given(WORDS.map(lambda text: text * 40), st.booleans())
 def test_no_word_is_lost_and_no_passage_is_much_longer_than_its_limit(text: str, is_markdown: bool) -> None:
     blocks = list(passages.text_blocks(text, is_markdown=is_markdown))

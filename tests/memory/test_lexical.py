@@ -81,7 +81,7 @@ def test_a_field_of_ours_can_not_be_asked_for(index: LexicalIndex) -> None:
 
 
 @pytest.mark.slow
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text())
 def test_no_text_is_an_error(index: LexicalIndex, text: str) -> None:
     assert set(found(index, text)) <= {0, 1, 2, 3}

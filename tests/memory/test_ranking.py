@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from regrow.memory.ranking import Leg, fused, standardised
@@ -23,7 +23,6 @@ def order(legs: list[Leg]) -> list[RecordId]:
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(legs)
 def test_every_candidate_comes_once_and_best_first(legs: list[Leg]) -> None:
     ranked = fused(legs)
@@ -33,7 +32,6 @@ def test_every_candidate_comes_once_and_best_first(legs: list[Leg]) -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(legs)
 def test_a_candidate_that_is_nowhere_below_another_is_not_below_it_in_the_end(legs: list[Leg]) -> None:
     place = {one.id: one.score for one in fused(legs)}
@@ -45,7 +43,6 @@ def test_a_candidate_that_is_nowhere_below_another_is_not_below_it_in_the_end(le
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(st.lists(st.builds(Leg, scores=scores), max_size=3), st.sampled_from([0.5, 3.0]), st.sampled_from([-7.0, 2.0]))
 def test_units_and_zero_points_of_a_leg_do_not_matter(legs: list[Leg], factor: float, offset: float) -> None:
     moved = [Leg(scores={id: factor * score + offset for id, score in leg.scores.items()}) for leg in legs]
@@ -55,7 +52,6 @@ def test_units_and_zero_points_of_a_leg_do_not_matter(legs: list[Leg], factor: f
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(legs)
 def test_the_order_of_the_candidates_handed_in_does_not_matter(legs: list[Leg]) -> None:
     turned = [Leg(scores=dict(reversed(list(leg.scores.items()))), weight=leg.weight, floor=leg.floor) for leg in legs]
@@ -64,14 +60,12 @@ def test_the_order_of_the_candidates_handed_in_does_not_matter(legs: list[Leg]) 
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(scores.filter(bool))
 def test_a_leg_alone_keeps_its_order(scores: dict[RecordId, float]) -> None:
     assert order([Leg(scores=scores), Leg(scores={})]) == sorted(scores, key=lambda id: (-scores[id], id))
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(scores.filter(bool))
 def test_a_leg_in_which_all_are_equal_does_not_count(scores: dict[RecordId, float]) -> None:
     flat = Leg(scores=dict.fromkeys(scores, 3.3), weight=5.0)
@@ -98,7 +92,6 @@ def test_a_candidate_that_a_leg_cut_off_counts_as_its_lowest() -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2))
 def test_standardised_scores_have_mean_0_and_deviation_1_or_are_all_0(scores: list[float]) -> None:
     z = standardised(scores)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -29,7 +29,6 @@ paths = st.lists(segments, min_size=1, max_size=4).map("/".join)
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(paths, paths)
 def test_a_scope_covers_exactly_what_begins_with_its_segments(upper: str, lower: str) -> None:
     upper_segments, lower_segments = upper.split("/"), lower.split("/")
@@ -39,7 +38,6 @@ def test_a_scope_covers_exactly_what_begins_with_its_segments(upper: str, lower:
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(paths)
 def test_the_root_covers_everything_and_is_covered_by_itself_only(path: str) -> None:
     assert Scope().covers(Scope.of(path))
@@ -47,7 +45,6 @@ def test_the_root_covers_everything_and_is_covered_by_itself_only(path: str) -> 
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(paths, paths)
 def test_the_lineage_names_exactly_the_scopes_that_cover_it(path: str, other: str) -> None:
     scope = Scope.of(path)
@@ -95,7 +92,6 @@ def test_the_same_content_has_the_same_id_everywhere() -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(
     st.tuples(paths, st.text(max_size=3), st.text(max_size=3)),
     st.tuples(paths, st.text(max_size=3), st.text(max_size=3)),

@@ -89,6 +89,7 @@ def test_the_room_offers_what_it_lists() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.skipif(
     not SCIFACT.exists(), reason="needs SciFact in BEIR form; set REGROW_DATA to the folder that holds it"
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from regrow.runtime.address import ActorId
@@ -135,7 +135,6 @@ async def test_an_ask_whose_time_is_over_already_fails_at_once() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=50)
 @given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=30), st.sets(st.integers(0, 29)))
 def test_deadlines_come_true_at_most_a_grain_late_and_never_early(timeouts: list[float], answered: set[int]) -> None:
     async def run() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from regrow.runtime.address import ActorId, Address, HostId, Incarnation
@@ -130,7 +130,6 @@ def envelopes(draw: Callable[..., Any]) -> list[Envelope]:
 
 
 @given(message=VALUES)
-@settings(max_examples=300, deadline=None)
 def test_every_value_comes_back_exactly(message: Message) -> None:
     codec = codec_at()
     codec.check(message)
@@ -142,7 +141,6 @@ def test_every_value_comes_back_exactly(message: Message) -> None:
 
 
 @given(value=REPLIES)
-@settings(max_examples=300, deadline=None)
 def test_every_reply_comes_back_exactly(value: object) -> None:
     codec = codec_at()
     codec.check(value)
@@ -153,7 +151,6 @@ def test_every_reply_comes_back_exactly(value: object) -> None:
 
 
 @given(rows=envelopes())
-@settings(max_examples=150, deadline=None)
 def test_every_frame_comes_back_in_order(rows: list[Envelope]) -> None:
     codec = codec_at()
 
@@ -166,7 +163,6 @@ def test_every_frame_comes_back_in_order(rows: list[Envelope]) -> None:
 
 
 @given(rows=envelopes())
-@settings(max_examples=50, deadline=None)
 def test_a_frame_written_again_has_the_same_bytes(rows: list[Envelope]) -> None:
     assert codec_at().encode(rows) == codec_at().encode(list(rows))
 
@@ -213,13 +209,11 @@ def survives(payload: bytes) -> None:
 
 
 @given(payload=st.binary(max_size=200))
-@settings(deadline=None)
 def test_random_bytes_are_refused(payload: bytes) -> None:
     survives(payload)
 
 
 @given(payload=st.sampled_from(GOLDEN), damage=st.data())
-@settings(max_examples=500, deadline=None)
 def test_a_damaged_frame_is_refused_or_read_as_another(payload: bytes, damage: st.DataObject) -> None:
     damaged = bytearray(payload)
     for _ in range(damage.draw(st.integers(1, 3))):
@@ -238,7 +232,6 @@ def test_a_damaged_frame_is_refused_or_read_as_another(payload: bytes, damage: s
 
 
 @given(payload=st.sampled_from(GOLDEN), damage=st.data())
-@settings(max_examples=1_000, deadline=None)
 def test_a_frame_with_anything_at_any_place_is_refused_or_read_as_another(
     payload: bytes, damage: st.DataObject
 ) -> None:

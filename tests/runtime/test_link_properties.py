@@ -7,7 +7,7 @@ from contextlib import suppress
 from itertools import count
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from regrow.runtime.link import Call, LinkError, LinkSettings, RowState
@@ -124,7 +124,6 @@ class Table:
 
 
 @given(st.sampled_from(LINK_SETTINGS), st.lists(STEP, max_size=60))
-@settings(deadline=None, max_examples=150)
 def test_whatever_happens_every_row_arrives_once_and_in_order(
     link_settings: LinkSettings, steps: list[tuple[object, ...]]
 ) -> None:
@@ -143,7 +142,6 @@ def test_whatever_happens_every_row_arrives_once_and_in_order(
 
 
 @given(st.sampled_from(LINK_SETTINGS), st.lists(STEP, max_size=60))
-@settings(deadline=None, max_examples=150)
 def test_whenever_a_link_is_closed_it_returns_each_unfinished_row_once_and_truly(
     link_settings: LinkSettings, steps: list[tuple[object, ...]]
 ) -> None:
@@ -164,7 +162,6 @@ def test_whenever_a_link_is_closed_it_returns_each_unfinished_row_once_and_truly
 
 
 @given(st.sampled_from(LINK_SETTINGS), st.lists(STEP, max_size=60))
-@settings(deadline=None, max_examples=100)
 def test_a_timer_armed_after_a_poll_never_lies_in_the_past(
     link_settings: LinkSettings, steps: list[tuple[object, ...]]
 ) -> None:
@@ -180,7 +177,6 @@ def test_a_timer_armed_after_a_poll_never_lies_in_the_past(
 
 
 @given(st.integers(1, 12), st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=40))
-@settings(deadline=None, max_examples=100)
 def test_rows_handled_in_any_order_are_forgotten_and_no_others(
     rows_per_frame: int, handled: list[tuple[int, bool]]
 ) -> None:
@@ -204,7 +200,6 @@ def test_rows_handled_in_any_order_are_forgotten_and_no_others(
 
 
 @given(st.binary(max_size=200), st.integers(0, 10_000), st.integers(0, 255))
-@settings(deadline=None, max_examples=300)
 def test_damaged_packets_raise_link_errors_and_nothing_else(noise: bytes, place: int, byte: int) -> None:
     pair = Pair()
     pair.b.full.add("shop")

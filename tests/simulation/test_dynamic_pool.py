@@ -106,7 +106,7 @@ class Pool:
                 await self.stage.far.confirm(path)
 
 
-@pytest.mark.parametrize("seed", seeds("pool", range(60)))
+@pytest.mark.parametrize("seed", seeds("pool", range(30)))
 @virtual
 async def test_a_pool_keeps_its_bound_and_loses_nobody_whatever_happens(seed: int) -> None:
     pool = Pool(random.Random(seed))
@@ -131,7 +131,7 @@ async def test_a_pool_keeps_its_bound_and_loses_nobody_whatever_happens(seed: in
     assert not +stage.lives
 
 
-@pytest.mark.parametrize("seed", seeds("pool", range(60)))
+@pytest.mark.parametrize("seed", seeds("pool", range(30)))
 @virtual
 async def test_nothing_of_a_pool_survives_its_end_at_any_moment(seed: int) -> None:
     pool = Pool(random.Random(seed))

@@ -16,7 +16,7 @@ from tests.simulation.link_hosts import End, Host, Mailbox
 from tests.simulation.link_net import CALM, Net, Weather
 from tests.simulation.seeds import seeds
 
-SEEDS = seeds("link", range(1, 25))
+SEEDS = seeds("link", range(1, 11))
 STORM_S = 1.0
 
 SETTINGS = [

@@ -8,7 +8,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from regrow.supervisors import Backoff, Intensity
@@ -63,7 +63,6 @@ def test_without_backoff_nothing_waits() -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(
     max_restarts=st.integers(0, 5),
     within=st.integers(1, 40),
@@ -99,7 +98,6 @@ def test_jitter_spreads_even_those_that_wait_the_longest() -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(
     first_s=st.floats(1e-6, 1e6),
     factor=st.floats(1, 1e6),
@@ -183,7 +181,6 @@ def test_forgetting_a_child_does_not_shorten_otps_window() -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(
     max_restarts=st.integers(0, 4),
     within=st.integers(1, 20),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from regrow.runtime.errors import InvalidDefinition
@@ -232,7 +232,6 @@ def test_a_backoff_refuses(first_s: Any, max_s: Any) -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(st.text(max_size=12))
 def test_an_id_is_either_usable_in_a_path_or_refused(text: str) -> None:
     try:

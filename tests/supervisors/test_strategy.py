@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from regrow.runtime.lifecycle import Crashed, Escalated, ExitReason, Fenced, Killed, NoProc, Normal, Shutdown
@@ -325,7 +325,6 @@ def situations(draw: st.DrawFn) -> tuple[Strategy, list[ChildState], list[ChildE
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=500)
 @given(situations())
 def test_each_decision_is_that_of_the_model(situation: tuple[Strategy, list[ChildState], list[ChildExit]]) -> None:
     strategy, children, exits = situation
@@ -334,7 +333,6 @@ def test_each_decision_is_that_of_the_model(situation: tuple[Strategy, list[Chil
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=500)
 @given(situations())
 def test_who_is_started_does_not_run_and_who_runs_is_not_started(
     situation: tuple[Strategy, list[ChildState], list[ChildExit]],
@@ -350,7 +348,6 @@ def test_who_is_started_does_not_run_and_who_runs_is_not_started(
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=300)
 @given(situations())
 def test_retries_end_once_every_start_succeeds(
     situation: tuple[Strategy, list[ChildState], list[ChildExit]],
