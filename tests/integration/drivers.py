@@ -50,9 +50,11 @@ class Driver:
         """Waits until `regrow ps` says that its app runs; what agents print may come earlier."""
         __tracebackhide__ = True
         command = [sys.executable, "-c", "from regrow.cluster.entry import main; main()", "ps", app, "--json"]
+        env = environment(self.folder)
 
         def look() -> bool:
-            env = environment(self.folder)
+            if not any(self.folder.glob("regrow-*/*.sock")) and self.process.poll() is None:
+                return False  # nobody to ask yet
             seen = subprocess.run(command, capture_output=True, text=True, env=env, timeout=BEGIN_S, check=False)
             return '"state": "running"' in seen.stdout.split('"tree"')[0] or self.process.poll() is not None
 

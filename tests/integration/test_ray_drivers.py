@@ -13,7 +13,7 @@ import ray
 from redis import Redis
 
 from regrow.cluster.ray_engine import OWNER_TTL_VARIABLE
-from tests.integration.belongings import IDLE_RAY
+from tests.integration.belongings import IDLE_RAY, Process, app_processes
 from tests.integration.conftest import named_actors
 from tests.integration.drivers import BEGIN_S, Driver, driver
 from tests.integration.waiting import until_none, until_now
@@ -105,10 +105,10 @@ def test_after_a_sigkill_of_the_program_everything_is_gone_within_half_a_minute(
         assert not [process for process in before if process.lives]
 
 
-def test_who_starts_an_app_again_after_a_sigkill_in_a_ray_of_others_gets_its_name(
+def test_in_a_ray_and_a_redis_of_others_nothing_is_left_of_who_was_killed_and_the_name_is_free_again(
     local_ray: Path, redis_of_others: RunningRedis
 ) -> None:
-    actors = named_actors()
+    actors, processes = named_actors(), app_processes(local_ray)
     variables = {
         "REGROW_REDIS__URL": redis_of_others.url,
         "RAY_ADDRESS": ray.get_runtime_context().gcs_address,
@@ -123,11 +123,16 @@ def test_who_starts_an_app_again_after_a_sigkill_in_a_ray_of_others_gets_its_nam
         with driver({"program.py": PROGRAM}, "program.py", **variables) as second:
             second.wait_said(" program\n")
             assert "its driver has died; waiting for that" in second.said
+
+            (guardian,) = _guardians(local_ray)
+            guardian.kill()
+            until_now(lambda: second.said.count(" program\n") == 2, "its agent has grown back", within_s=BEGIN_S)
             second.send(signal.SIGTERM)
             assert second.wait_end() in (0, 128 + signal.SIGTERM)  # its agent speaks before the app has started
 
         first.wait_nothing_left(within_s=GONE_S)
     until_none(lambda: sorted(named_actors() - actors), "of the apps among the actors of Ray", within_s=GONE_S)
+    until_none(lambda: [p for p in app_processes(local_ray) if p not in processes], "of the apps", within_s=GONE_S)
     with Redis.from_url(redis_of_others.url) as client:
         kept = [key.decode() for key in client.scan_iter()]
         assert kept and all(key.startswith("regrow:") for key in kept)
@@ -141,6 +146,10 @@ def redis_of_others() -> Iterator[RunningRedis]:
     with running_redis(folder) as redis:
         yield redis
     shutil.rmtree(folder)
+
+
+def _guardians(ray_folder: Path) -> list[Process]:
+    return [process for process in app_processes(ray_folder) if "ray::Guardian" in process.title]
 
 
 def _kinds(program: Driver) -> set[str]:
