@@ -1,4 +1,4 @@
-"""Which host an actor goes to, and which node a host: bookkeeping of hosts and two pure decisions."""
+"""Which host an actor goes to, which node a host, and who greets it: bookkeeping of hosts and three pure decisions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from regrow.runtime import ActorId, Dedicated, HostId, Packed, Placement
+
+DRIVER_PREFIX = "driver-"
+"""Hosts that are drivers: no Ray actors, so nobody can call them and they listen instead."""
+
+GREETERS = 16
+"""With more hosts than that only drivers greet a new one: each greeting is a lookup and a connection."""
 
 
 @dataclass(slots=True)
@@ -77,3 +83,11 @@ def node_for(cpus: Mapping[str, float], hosts: Iterable[HostRecord], *, own: str
     offering = [node for node, cpu in cpus.items() if cpu > 0] or list(cpus)
     used = [record.node_id for record in hosts if record.alive]
     return min(offering, key=lambda node: (used.count(node), node != own, node))
+
+
+def greeters(new: HostId, peers: Iterable[HostId], *, hosts: int) -> list[HostId]:
+    """Who is told of a new host, so that the first ask of its agents waits for no connection.
+
+    `hosts` is how many the app has. Peers are hosts and drivers; a driver is always told, for people wait there.
+    """
+    return [peer for peer in peers if peer != new and (hosts <= GREETERS or peer.startswith(DRIVER_PREFIX))]

@@ -23,6 +23,7 @@ from regrow.cluster.deeds import Deed, Replaced
 from regrow.cluster.directory import RememberingDirectory
 from regrow.cluster.errors import AppNotRunning, RayUnavailable
 from regrow.cluster.guardian_deaths import GuardianDeaths
+from regrow.cluster.hosts import DRIVER_PREFIX
 from regrow.cluster.letters import Letters, told_by
 from regrow.cluster.orders import (
     AppOrder,
@@ -36,7 +37,7 @@ from regrow.cluster.orders import (
 from regrow.cluster.ray_claim import RENEWALS, claimed
 from regrow.cluster.ray_connect import RaySession
 from regrow.cluster.ray_host import life_is_over, located
-from regrow.cluster.ray_transport import DRIVER_PREFIX, RayTransport, contact_error, got_through
+from regrow.cluster.ray_transport import RayTransport, contact_error, got_through
 from regrow.cluster.tree import Trees
 from regrow.runtime import (
     ActorId,

@@ -26,7 +26,7 @@ from regrow.cluster.directory import GuardianDirectory
 from regrow.cluster.durable_ids import DurableIds
 from regrow.cluster.errors import RedisUnavailable
 from regrow.cluster.host_process import end_others, end_with_parent
-from regrow.cluster.hosts import HostRecord
+from regrow.cluster.hosts import HostRecord, greeters
 from regrow.cluster.letters import LetterBook, Letters, told_by
 from regrow.cluster.making import BehaviorFactory
 from regrow.cluster.operations import Operations
@@ -43,7 +43,7 @@ from regrow.cluster.orders import (
 from regrow.cluster.ray_connect import earlier_lives, own_restarts
 from regrow.cluster.ray_keeper import Keeper
 from regrow.cluster.ray_starter import RayStarter
-from regrow.cluster.ray_transport import DRIVER_PREFIX, RayTransport, got_through, leave_terminal
+from regrow.cluster.ray_transport import RayTransport, got_through, leave_terminal
 from regrow.cluster.redis_owner import RedisOwner
 from regrow.cluster.roots import Roots
 from regrow.cluster.services import ServiceConfig
@@ -63,9 +63,6 @@ log = structlog.get_logger("regrow.guardian")
 
 STATS_TIMEOUT_S = 2.0
 """How long a look at the tree waits for a host that does not answer, such as a stopped one."""
-
-GREETERS = 16
-"""With more hosts than that only drivers greet a new one: each greeting is a lookup and a connection."""
 
 REDIS_WITHIN_S = 600.0
 REDIS_AGAIN_S = 1.0
@@ -289,10 +286,8 @@ class Guardian:
                 self._peers.tell(record.host, HostUnreachable(host=other.host))
         if self._stopping is not None:
             return  # it is to end: nobody need know it
-        greets_all = len(self._keeper.hosts) <= GREETERS
-        for peer in self._peers.known():
-            if peer != record.host and (greets_all or peer.startswith(DRIVER_PREFIX)):
-                self._peers.tell(peer, HostReady(host=record.host))
+        for peer in greeters(record.host, self._peers.known(), hosts=len(self._keeper.hosts)):
+            self._peers.tell(peer, HostReady(host=record.host))
 
     def host_contact(self, record: HostRecord) -> None:
         """See HostNews. Contact lost is not death: monitors and askers are told, supervisors wait (SEMANTICS 1)."""

@@ -25,13 +25,11 @@ from ray.exceptions import (
     RuntimeEnvSetupError,
 )
 
+from regrow.cluster.hosts import DRIVER_PREFIX
 from regrow.runtime import HostId, Killed
 from regrow.runtime.transport import CallEnd, PeerDead, PeerLost
 
 NAMESPACE = "regrow"
-DRIVER_PREFIX = "driver-"
-"""Hosts that are drivers: no Ray actors, so nobody can call them and they listen instead."""
-
 AGAIN_S = 0.05
 """Between two tries of a call that did not get through."""
 

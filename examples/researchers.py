@@ -141,8 +141,12 @@ class Analyst(Agent):
         )
 
 
+MOST_BEGUN = 1_000
+"""Of how many questions the scribe knows the beginnings; beyond, it forgets the oldest."""
+
+
 class Scribe(Agent):
-    """Keeps the journal of what was begun, and remembers every answer for good."""
+    """Keeps the journal of what was begun lately, and remembers every answer for good."""
 
     def __init__(self) -> None:
         self.begun: defaultdict[str, list[str]] = defaultdict(list)
@@ -152,6 +156,8 @@ class Scribe(Agent):
     async def begins(self, note: Begun) -> None:
         async with self.changed:
             self.begun[note.question].append(note.command_id)
+            if len(self.begun) > MOST_BEGUN:
+                del self.begun[next(iter(self.begun))]
             self.changed.notify_all()
 
     @on(concurrent=True)  # what it waits for has to come through meanwhile

@@ -112,3 +112,7 @@ if not TYPE_CHECKING:  # a checker that saw this function would take every missp
             ),
         },
     )
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

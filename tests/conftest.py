@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -38,11 +38,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Tells where the time went; the folders of unit and simulation tests are to stay under a minute (make quick)."""
-    seconds: Counter[str] = Counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
     for reports in terminalreporter.stats.values():
         for report in reports:
             if isinstance(report, pytest.TestReport):
                 seconds["/".join(PurePosixPath(report.location[0]).parts[:-1])] += report.duration
     if sum(seconds.values()) > SHORT_S:
-        told = ", ".join(f"{folder} {spent:.0f}" for folder, spent in seconds.most_common() if spent >= 1)
+        most = sorted(((spent, folder) for folder, spent in seconds.items()), reverse=True)
+        told = ", ".join(f"{folder} {spent:.0f}" for spent, folder in most if spent >= 1)
         terminalreporter.write_line(f"seconds of work by folder: {told}")

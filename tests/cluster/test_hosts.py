@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from regrow.cluster.hosts import Create, HostRecord, Use, choose, node_for
+from regrow.cluster.hosts import DRIVER_PREFIX, GREETERS, Create, HostRecord, Use, choose, greeters, node_for
 from regrow.runtime import ActorId, Dedicated, HostId, Packed
 
 
@@ -48,3 +48,15 @@ def test_an_actor_stays_with_its_host_and_a_pool_fills_up_before_it_is_shared() 
     assert choose(ActorId("desk/b"), Packed("p", 2), known, []) == Create("p")
     assert choose(ActorId("desk/b"), Packed("p", 1), known, []) == Use(HostId("h1"))
     assert choose(ActorId("desk/b"), Dedicated(), known, [HostId("h2")]) == Use(HostId("h2"))
+
+
+def test_every_other_process_greets_a_new_host_while_the_app_is_small() -> None:
+    peers = [HostId("h0"), HostId("h1"), HostId(f"{DRIVER_PREFIX}0")]
+
+    assert greeters(HostId("h1"), peers, hosts=GREETERS) == [HostId("h0"), HostId(f"{DRIVER_PREFIX}0")]
+
+
+def test_only_drivers_greet_a_new_host_of_a_large_app() -> None:
+    peers = [HostId("h0"), HostId("h1"), HostId(f"{DRIVER_PREFIX}0")]
+
+    assert greeters(HostId("h1"), peers, hosts=GREETERS + 1) == [HostId(f"{DRIVER_PREFIX}0")]

@@ -409,7 +409,7 @@ def test_the_twin_and_redis_answer_alike_whatever_is_called_and_repeated(
     run_state_machine_as_test(
         cast("type[RuleBasedStateMachine]", lambda: Beside(url)),  # anything that makes one will do
         settings=settings(
-            max_examples=settings.default.max_examples // RUNS_OF_EXAMPLES,
+            max_examples=settings().max_examples // RUNS_OF_EXAMPLES,
             stateful_step_count=50,
             phases=[Phase.reuse, Phase.generate, Phase.shrink],  # to explain a failure as well takes minutes
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -85,7 +85,7 @@ def test_loading_the_room_loads_no_index_and_no_redis(tmp_path: Path) -> None:
 
 def test_the_room_offers_what_it_lists() -> None:
     assert all(getattr(regrow.memory, name) for name in regrow.memory.__all__)
-    assert sorted(regrow.memory.__all__) == regrow.memory.__all__
+    assert sorted(regrow.memory.__all__) == regrow.memory.__all__ == dir(regrow.memory)
 
 
 @pytest.mark.slow
