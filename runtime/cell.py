@@ -311,7 +311,7 @@ class Cell:
         if self.mailbox:
             refuse_what_was_for(self, self.incarnation, reason)
         for envelope in self.open_slots.take_all():
-            self.debts.owe(envelope, self.incarnation, reason)
+            self.debts.owe(envelope, self.incarnation, reason, kept=self.intake is not None)
         self._end_tasks()
         if self.children or self.holds_names or hasattr(self.behavior, "ended") or self._parent_comes_first():
             self._exiting = self.runtime.spawn_task(self._exit_in_steps(reason, quiet))

@@ -29,16 +29,16 @@ class Debts:
     def __init__(self, runtime: Runtime, actor: ActorId) -> None:
         self._runtime = runtime
         self._actor = actor
-        self._owed: list[tuple[Envelope, Incarnation, ExitReason]] = []
+        self._owed: list[tuple[Envelope, Incarnation, ExitReason, bool]] = []
         self._since = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    def owe(self, envelope: Envelope, incarnation: Incarnation, reason: ExitReason) -> None:
-        """An ask was being handled when its agent ended."""
+    def owe(self, envelope: Envelope, incarnation: Incarnation, reason: ExitReason, *, kept: bool) -> None:
+        """An ask was being handled when its agent ended; `kept` where a journal knows what became of it."""
         if not self._owed:
             self._since = self._runtime.loop.time()
             self._timer = self._runtime.loop.call_later(HOLD_S, self.pay, "its supervisor starts it again")
-        self._owed.append((envelope, incarnation, reason))
+        self._owed.append((envelope, incarnation, reason, kept))
 
     def pay_restarted(self) -> None:
         """The next life has initialised."""
@@ -51,6 +51,6 @@ class Debts:
             self._timer.cancel()
             self._timer = None
         owed, self._owed = self._owed, []
-        for envelope, incarnation, reason in owed:
-            text = end_text(self._actor, incarnation, reason, type(envelope.message).__name__, what_next)
+        for envelope, incarnation, reason, kept in owed:
+            text = end_text(self._actor, incarnation, reason, type(envelope.message).__name__, what_next, kept=kept)
             self._runtime.fail(envelope, Failure(error="AskFailed", text=text, reason=reason))

@@ -259,10 +259,15 @@ def _is_detail(value: object) -> bool:
     return value is None or type(value) in (bool, float) or (type(value) is int and abs(value) < MAX_DETAIL_INT)
 
 
-def end_text(actor: str, incarnation: int, reason: ExitReason, message_type: str, what_next: str) -> str:
+AT_MOST_ONCE = "not retried, since Agent delivers at most once"
+
+
+def end_text(
+    actor: str, incarnation: int, reason: ExitReason, message_type: str, what_next: str, *, kept: bool = False
+) -> str:
     """One sentence on a death that cost an asker its reply: who, at what, why, and what happens now.
 
-    An `incarnation` of 0 is one that is not known here.
+    An `incarnation` of 0 is one that is not known here; `kept` is true of a message that the agent's journal has.
     """
     if isinstance(reason, Crashed):
         place = f" at {reason.place}" if reason.place else ""
@@ -270,7 +275,8 @@ def end_text(actor: str, incarnation: int, reason: ExitReason, message_type: str
     else:
         died = f"ended while it owed a reply to {message_type} ({reason})"
     life = f"#{incarnation}" if incarnation else ""
-    return f"{actor}{life} {died}; {what_next}; not retried, since Agent delivers at most once"
+    delivery = "its journal has it: ask under the same command id" if kept else AT_MOST_ONCE
+    return f"{actor}{life} {died}; {what_next}; {delivery}"
 
 
 def _class_named(name: str) -> type[RegrowError]:

@@ -190,7 +190,7 @@ def _cancelled(cell: Cell, envelope: Envelope, error: asyncio.CancelledError) ->
     if task is not None:
         task.uncancel()  # the stop has been heard; `stopping` may use timeouts and task groups
     if envelope.kind == Kind.ASK:
-        cell.debts.owe(envelope, cell.incarnation, cell.stop_reason)
+        cell.debts.owe(envelope, cell.incarnation, cell.stop_reason, kept=cell.intake is not None)
     elif envelope.kind == Kind.TELL:
         cell.runtime.dead_letters.add(envelope, "stopped", cell.incarnation)
 

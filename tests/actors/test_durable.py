@@ -182,7 +182,7 @@ async def test_a_message_that_always_fails_is_set_aside_and_the_others_go_on() -
     host = await desk()
     world.crashes = 3
 
-    with pytest.raises(AskFailed):
+    with pytest.raises(AskFailed, match="its journal has it: ask under the same command id"):
         await host.ref(CLERK).ask(Add(n=2, text="poison"), command_id=COMMAND)
 
     assert [row.command for row in await host.quarantined(CLERK)] == [COMMAND]
