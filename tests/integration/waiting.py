@@ -12,7 +12,10 @@ from typing import Any, TypeVar, overload
 T = TypeVar("T")
 
 LOOK_S = 0.02
-"""Between two looks at what has no event to wait for, such as the process list."""
+"""Between two looks at what has no event to wait for."""
+
+LOOK_AROUND_S = 0.1
+"""The same where all processes or files are looked through, which others who test meanwhile pay for."""
 
 PATIENCE_S = 30.0
 """How long a test waits by default: a busy machine takes seconds for what a quiet one does in milliseconds."""
@@ -60,8 +63,8 @@ def until_none(look: Callable[[], Sequence[object]], what: str, *, within_s: flo
     while found := look():
         if time.monotonic() > deadline_s:
             raise AssertionError(f"still there after {within_s:g} s, {what}: {', '.join(map(str, found))}")
-        _pause()
+        _pause(LOOK_AROUND_S)
 
 
-def _pause() -> None:
-    threading.Event().wait(LOOK_S)
+def _pause(seconds: float = LOOK_S) -> None:
+    threading.Event().wait(seconds)
