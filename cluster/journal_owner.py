@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,7 @@ class JournalOwner:
         self._redis = redis
         self._url = ""
         self._journal: RedisJournal | None = None
+        self._own: HostEpoch | None = None
         self._stock: deque[HostEpoch] = deque()
         self._restocking: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -82,7 +84,7 @@ class JournalOwner:
                 "make it writable, or set another data_dir"
             ) from error
         journal = self._journal = RedisJournal.from_url(url, app=self._app, replicas=self._redis.replicas, water=water)
-        own = await journal.new_host_epoch()
+        own = self._own = await journal.new_host_epoch()
         await journal.renew(own, ttl_ms=LEASE_TTL_MS)  # at each start, so that each leaves a higher mark
         self._looking = self._spawn(self._look(journal, own))
         for epoch, is_over in self._lives.earlier():
@@ -92,13 +94,18 @@ class JournalOwner:
         self._restock()
 
     async def aclose(self) -> None:
-        """Lets go of the store; harmless where it was not opened."""
+        """Gives back its own lease and lets go of the store; harmless where it was not opened."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         journal, self._journal = self._journal, None
-        if journal is not None:
-            await journal.aclose()
+        own, self._own = self._own, None
+        if journal is None:
+            return
+        if own is not None:
+            with suppress(JournalUnknown, JournalRefused, TimeoutError):  # then it ends by itself
+                await asyncio.wait_for(journal.revoke(own, reaped=True), TOLD_WITHIN_S)
+        await journal.aclose()
 
     # ---- hosts ---------------------------------------------------------------------------------
 

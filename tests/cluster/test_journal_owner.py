@@ -57,6 +57,14 @@ async def test_each_host_gets_a_number_of_its_own(url: str, tmp_path: Path) -> N
     assert epochs == sorted(set(epochs))
 
 
+async def test_an_owner_gives_its_own_lease_back_when_it_lets_go(url: str, tmp_path: Path) -> None:
+    with Redis.from_url(url) as client:
+        async with opened(url, tmp_path):
+            assert list(client.scan_iter(match="*:lease:*"))
+
+        assert list(client.scan_iter(match="*:lease:*")) == []
+
+
 async def test_a_host_whose_process_is_gone_is_revoked_though_its_lease_holds(url: str, tmp_path: Path) -> None:
     async with opened(url, tmp_path) as owner, journal_at(url) as journal:
         host = HostEpoch((await owner.order()).epoch)

@@ -34,11 +34,26 @@ PROGRAM = '''\
 import os
 from pathlib import Path
 
-from regrow import Agent, App, Context, Request, Supervisor, child, on
+from pydantic import BaseModel
+
+from regrow import Agent, App, Context, DurableAgent, Request, Supervisor, child, on
 
 
 class Learn(Request[int]):
     text: str
+
+
+class Tally(BaseModel):
+    total: int = 0
+
+
+class Clerk(DurableAgent[Tally]):
+    """Whose host holds a lease in Redis."""
+
+    @on
+    async def learn(self, request: Learn) -> int:
+        self.state.total += 1
+        return self.state.total
 
 
 class Pupil(Agent):
@@ -52,7 +67,7 @@ class Pupil(Agent):
         (Path(__file__).parent / "stopped.txt").write_text(str(reason))
 
 
-app = App("program", Supervisor(children=[child(Pupil, restart="transient")]))
+app = App("program", Supervisor(children=[child(Clerk), child(Pupil, restart="transient")]))
 
 if __name__ == "__main__":
     print("driver", os.getpid(), flush=True)
@@ -117,6 +132,7 @@ def test_in_a_ray_and_a_redis_of_others_nothing_is_left_of_who_was_killed_and_th
     }
     with driver({"program.py": PROGRAM}, "program.py", **variables) as first:
         first.wait_said(" program\n")
+        assert leases(redis_of_others), "of the durable agent's host, and of the guardian"
         first.send(signal.SIGKILL)
         first.process.wait()
 
@@ -124,28 +140,39 @@ def test_in_a_ray_and_a_redis_of_others_nothing_is_left_of_who_was_killed_and_th
             second.wait_said(" program\n")
             assert "its driver has died; waiting for that" in second.said
 
+            of_the_killed = leases(redis_of_others)
             (guardian,) = _guardians(local_ray)
             guardian.kill()
             until_now(lambda: second.said.count(" program\n") == 2, "its agent has grown back", within_s=BEGIN_S)
+            assert leases(redis_of_others) - of_the_killed, "its new life has leases of its own"
             second.send(signal.SIGTERM)
             assert second.wait_end() in (0, 128 + signal.SIGTERM)  # its agent speaks before the app has started
+            assert leases(redis_of_others) <= of_the_killed, "an orderly stop gives its leases back"
+            second.wait_nothing_left(within_s=GONE_S)
 
         first.wait_nothing_left(within_s=GONE_S)
     until_none(lambda: sorted(named_actors() - actors), "of the apps among the actors of Ray", within_s=GONE_S)
     until_none(lambda: [p for p in app_processes(local_ray) if p not in processes], "of the apps", within_s=GONE_S)
+    until_none(lambda: sorted(leases(redis_of_others)), "of the killed among the leases", within_s=GONE_S)
     with Redis.from_url(redis_of_others.url) as client:
         kept = [key.decode() for key in client.scan_iter()]
         assert kept and all(key.startswith("regrow:") for key in kept)
-        assert [key for key in kept if client.ttl(key) != FOR_GOOD] == [], "leases that are over are gone"
+        assert [key for key in kept if client.ttl(key) != FOR_GOOD] == []
 
 
 @pytest.fixture
 def redis_of_others() -> Iterator[RunningRedis]:
     """A server that was there before the app, and stays."""
     folder = Path(tempfile.mkdtemp(prefix="s", dir="/tmp"))  # short, for its socket
-    with running_redis(folder) as redis:
+    with running_redis(folder, durable=True) as redis:
         yield redis
     shutil.rmtree(folder)
+
+
+def leases(redis: RunningRedis) -> set[str]:
+    """The leases of hosts and guardians that Redis holds."""
+    with Redis.from_url(redis.url) as client:
+        return {key.decode() for key in client.scan_iter(match="*:lease:*")}
 
 
 def _guardians(ray_folder: Path) -> list[Process]:

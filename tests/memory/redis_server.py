@@ -29,11 +29,12 @@ class RunningRedis:
 
 
 @contextmanager
-def running_redis(folder: Path) -> Generator[RunningRedis]:
-    """A server that keeps nothing on disk and listens on a socket in `folder` only."""
+def running_redis(folder: Path, *, durable: bool = False) -> Generator[RunningRedis]:
+    """A server that listens on a socket in `folder` only, and keeps nothing on disk unless `durable`."""
     password = secrets.token_hex(16)
     socket = folder / "redis.sock"
-    config = f'port 0\nunixsocket {socket}\nrequirepass {password}\nsave ""\nappendonly no\ndir {folder}\n'
+    config = f'port 0\nunixsocket {socket}\nrequirepass {password}\nsave ""\ndir {folder}\n'
+    config += "appendonly yes\nappendfsync always\n" if durable else "appendonly no\n"
     with subprocess.Popen(
         [redis_program(), "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
