@@ -6,7 +6,10 @@ monitors, `Exited` the parent supervisor, `Started` is the answer to a start.
 
 from __future__ import annotations
 
+import os
+import sys
 import traceback as traceback_module
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -19,6 +22,21 @@ TRACEBACK_LIMIT_CHARS = 8_000
 
 MESSAGE_LIMIT_CHARS = 2_000
 """An exception's own text is kept up to this length."""
+
+
+INSTALLED = ("/site-packages/", "/dist-packages/")
+STANDARD_LIBRARY = f"{Path(os.__file__).parent}/"
+"""Where nobody looks for what to mend when an agent has died."""
+
+
+def _is_of_others(file: str) -> bool:
+    """Whether a file is no code of the user, who can do nothing at a line of it: a library's, Python's or ours."""
+    if file.startswith(("<", STANDARD_LIBRARY)) or any(part in file for part in INSTALLED):
+        return True
+    return any(
+        name.startswith("regrow.") and getattr(module, "__file__", None) == file
+        for name, module in list(sys.modules.items())
+    )
 
 
 class Normal(Message):
@@ -72,12 +90,13 @@ class Crashed(Message):
 
     @property
     def place(self) -> str:
-        """`file:line` of the innermost frame of the traceback, empty when there is none."""
+        """`file:line` of the innermost frame that is the user's own code; empty when there is none."""
         for line in reversed(self.traceback.splitlines()):
             stripped = line.strip()
             if stripped.startswith('File "'):
                 file, _, rest = stripped[6:].partition('", line ')
-                return f"{file.rsplit('/', 1)[-1]}:{rest.split(',', 1)[0]}"
+                if not _is_of_others(file):
+                    return f"{file.rsplit('/', 1)[-1]}:{rest.split(',', 1)[0]}"
         return ""
 
 

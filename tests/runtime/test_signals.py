@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+
 import pytest
+from pydantic import TypeAdapter
 
 from regrow.runtime.errors import (
     AskCycle,
@@ -16,6 +20,7 @@ from regrow.runtime.errors import (
     Refused,
     RegrowError,
 )
+from regrow.runtime.late_names import late_names
 from regrow.runtime.lifecycle import (
     MESSAGE_LIMIT_CHARS,
     TRACEBACK_LIMIT_CHARS,
@@ -168,11 +173,23 @@ def test_a_crash_carries_class_text_traceback_and_the_message_it_died_on() -> No
     assert reason.place.startswith("test_signals.py:")
 
 
-def test_the_place_of_a_crash_is_its_innermost_frame() -> None:
+def test_the_place_of_a_crash_is_the_innermost_frame_of_the_users_own_code() -> None:
     traceback = '  File "/app/outer.py", line 3, in run\n    go()\n  File "/app/inner.py", line 41, in go\n    1 / 0\n'
 
     assert Crashed(type_name="E", message="", traceback=traceback).place == "inner.py:41"
     assert Crashed(type_name="E", message="").place == ""
+
+
+@pytest.mark.parametrize(
+    "fails",
+    [lambda: json.loads("{"), lambda: TypeAdapter(int).validate_python("many"), lambda: late_names("room", {})("hall")],
+    ids=["the standard library", "an installed library", "regrow itself"],
+)
+def test_the_place_of_a_crash_in_a_library_is_where_it_was_called(fails: Callable[[], object]) -> None:
+    with pytest.raises(Exception) as failed:  # noqa: PT011 # whatever that library raises
+        fails()
+
+    assert crashed(failed.value).place.startswith("test_signals.py:")
 
 
 def test_a_long_report_keeps_what_tells_most() -> None:
