@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import wraps
 from pathlib import Path
 
 import pytest
@@ -24,12 +26,27 @@ LEFT_S = 20.0
 """How long what was killed may take to vanish from the process list of a busy machine."""
 
 
+LIMIT_S = 60.0
+"""No test takes longer: an ask that waits ten minutes fails it here, and the traceback says which one waits."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts what leaves no stage behind last in its placement."""
+    """Puts what leaves no stage behind last in its placement, and limits how long each test may take."""
     ours = [place for place, item in enumerate(items) if item.path.is_relative_to(HERE)]
     in_order = sorted((items[place] for place in ours), key=_rank)
     for place, item in zip(ours, in_order, strict=True):
+        assert isinstance(item, pytest.Function)
+        item.obj = _limited(item.obj)
         items[place] = item
+
+
+def _limited(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    @wraps(test)
+    async def run(*arguments: object, **fixtures: object) -> None:
+        async with asyncio.timeout(LIMIT_S):
+            await test(*arguments, **fixtures)
+
+    return run
 
 
 def _rank(item: pytest.Item) -> tuple[int, int]:

@@ -22,6 +22,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 
 SOON_S = 0.3
 
+SILENCE_S = 60.0
+"""Far beyond what the whole of it takes on a busy machine."""
+
 TELL_S = 6.0
 """A tell that waits longer than it takes to notice that contact is lost."""
 
@@ -52,7 +55,10 @@ async def silence(stages: Stages, placement: Placement) -> AsyncIterator[Silence
     """One for all tests, since it takes seconds until contact counts as lost."""
     if not placement.on_ray:
         pytest.skip("inline the whole app is this one process: its silence is that of the test itself")
-    yield await _silence(await stages.stage())
+    stage = await stages.stage()
+    async with asyncio.timeout(SILENCE_S):
+        made = await _silence(stage)
+    yield made
 
 
 async def _silence(stage: Stage) -> Silence:
