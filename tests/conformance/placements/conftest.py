@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+import tomllib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import wraps
 from pathlib import Path
@@ -85,18 +86,30 @@ def placement(request: pytest.FixtureRequest) -> Placement:
     return value
 
 
-@pytest.fixture
+def _skip_where_left_out(fixture: str, placement: Placement) -> None:
+    """Skips in the placements in which the fixture says, in elsewhere.toml, that its tests can not be tried."""
+    entries = tomllib.loads((HERE / "elsewhere.toml").read_text(encoding="utf-8"))["fixture"]
+    (entry,) = (entry for entry in entries if entry["name"] == fixture)
+    if placement in entry["leaves_out"]:
+        pytest.skip(entry["why"])
+
+
+@pytest.fixture(scope="package")
 def processes(placement: Placement) -> None:
     """The test needs a process beside its own."""
-    if not placement.on_ray:
-        pytest.skip("inline the whole app is this one process: its death or delay is that of the test itself")
+    _skip_where_left_out("processes", placement)
 
 
-@pytest.fixture
-def bystanders(processes: None, placement: Placement) -> None:
+@pytest.fixture(scope="package")
+def bystanders(placement: Placement) -> None:
     """The test needs agents that survive the death of another's process."""
-    if not placement.apart:
-        pytest.skip("all agents share one process, so none is left who could be told of its death")
+    _skip_where_left_out("bystanders", placement)
+
+
+@pytest.fixture(scope="package")
+def raylets(placement: Placement) -> None:
+    """The test needs a second raylet."""
+    _skip_where_left_out("raylets", placement)
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")

@@ -15,7 +15,7 @@ import pytest_asyncio
 from regrow.runtime import ContactLost, NoReply, RegrowError, Replied
 from tests.conformance.placements.commands import line_of
 from tests.conformance.placements.player import AskFor, Block, Gate, Life, Note, Pid, Watch
-from tests.conformance.placements.stage import HELD_TIMEOUT_S, Placement, Stage, Stages
+from tests.conformance.placements.stage import HELD_TIMEOUT_S, Stage, Stages
 from tests.integration.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
@@ -51,10 +51,8 @@ class Silence:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="package")
-async def silence(stages: Stages, placement: Placement) -> AsyncIterator[Silence]:
+async def silence(processes: None, stages: Stages) -> AsyncIterator[Silence]:
     """One for all tests, since it takes seconds until contact counts as lost."""
-    if not placement.on_ray:
-        pytest.skip("inline the whole app is this one process: its silence is that of the test itself")
     stage = await stages.stage()
     async with asyncio.timeout(SILENCE_S):
         made = await _silence(stage)
