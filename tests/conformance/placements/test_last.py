@@ -17,7 +17,7 @@ EACH = 5
 
 
 async def test_a_stop_of_the_app_ends_every_ask_that_is_pending(stages: Stages) -> None:
-    """It stops bob, amy, ann in this order: what ann asked of bob fails while ann lives; the turn of amy is cut short."""
+    """The app stops bob, amy, ann, in this order: ann's ask of bob fails while ann lives; amy's turn is cut short."""
     stage = await stages.as_it_is()
     ann, amy, bob = await stage.fresh("ann", "amy", "bob")
     of_ann = asyncio.create_task(ann.ask(AskNoting(to=bob, request=Hold()), timeout_s=600.0))
