@@ -20,6 +20,7 @@ BELOW = 10**9
 KEPT: Mapping[str, tuple[int, ...]] = {
     "calls": (),
     "durable": (),
+    "fleet": (),
     "link": (),
     "pool": (),
     "runtimes": (),
