@@ -7,6 +7,7 @@ supervisors know. They speak of *supervisor lives*: a supervisor that is started
 from __future__ import annotations
 
 import itertools
+import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from regrow.runtime.cell import Cell, State
 from regrow.runtime.lifecycle import Crashed, Escalated, ExitReason, Killed
 from regrow.runtime.starter import StartRequest
 from regrow.supervisors import ReportKind, SupervisorReport, SupervisorSpec
+from tests.simulation.fleet import Fleet
 from tests.supervisors.stage import Stage
 
 ENDING = (State.STOPPING, State.EXITING)
@@ -38,7 +40,7 @@ class Supervised:
     events: set[str] = field(default_factory=set[str])
     """The deaths of hosts that were counted."""
     started: dict[ActorId, int] = field(default_factory=dict[ActorId, int])
-    """When each child was started last, in steps."""
+    """When each child was started last, in steps, but for starts by order."""
     ended_last: tuple[State, int] | None = None
     """While it ends: in which state it gave its last order, and for which child, by its place in start order."""
     escalated: bool = False
@@ -65,6 +67,8 @@ class Rules:
         """Lives that were begun and of which no supervisor has heard that they are over; whether a kill is open."""
         self._lives: dict[tuple[ActorId, int], Supervised] = {}
         self._event_of: dict[tuple[ActorId, int], str] = {}
+        self._free: set[tuple[ActorId, int]] = set()
+        """Lives whose end costs nothing."""
         self._operators: Counter[ActorId] = Counter()
 
     # ---- what is told by the starter -----------------------------------------------------------
@@ -76,19 +80,21 @@ class Rules:
             self._breaks(f"{actor}#{request.incarnation} starts, and nobody knows whether {list(others)} are over")
         self._open[actor][request.incarnation] = False
         supervisor = self._supervisor_of(actor)
-        by_order = self._operators[self._parent(actor)] > 0
+        if self._operators[self._parent(actor)]:
+            return  # by order, perhaps: it costs nothing, and what was paid for before is still to come
         if supervisor.freed:
             supervisor.last_counted = next(self._steps)
             supervisor.freed.discard(actor)
         before = supervisor.started.get(actor)
         supervisor.started[actor] = next(self._steps)
-        if before is not None and supervisor.last_counted < before and not by_order:
+        if before is not None and supervisor.last_counted < before:
             self._breaks(f"{actor}#{request.incarnation} starts again, and no restart was counted for that")
 
     def start_failed(self, request: StartRequest) -> None:
         """Its retry is counted by itself, also where it failed because its host died: it never was one of that host."""
         self.over(request.actor, request.incarnation)
         self._event_of.pop((request.actor, request.incarnation), None)
+        self._free.discard((request.actor, request.incarnation))
 
     def orders(self, actor: ActorId, incarnation: Incarnation) -> None:
         """A supervisor that ends does so child by child in reverse start order, each before the next."""
@@ -121,6 +127,7 @@ class Rules:
             self._event_of[actor, incarnation] = event
         if free:
             self.seen["ends by the death of a host that another brought about"] += 1
+            self._free.add((actor, incarnation))
             self._supervisor_of(actor).freed.add(actor)
 
     # ---- what supervisors tell -----------------------------------------------------------------
@@ -141,7 +148,10 @@ class Rules:
             self._breaks(
                 f"{actor}: {report.kind} with {number} restarts of {supervisor.spec.max_restarts} in its window"
             )
-        if event := self._event_of.get((stage.actor(_below(actor, report.child)), report.incarnation), ""):
+        life = stage.actor(_below(actor, report.child)), report.incarnation
+        if life in self._free:
+            self._breaks(f"{actor}: pays for the end of {report.child}, whose host another one had brought down")
+        if event := self._event_of.get(life, ""):
             self.seen["restarts after the death of a host"] += 1
             if event in supervisor.events:
                 self._breaks(f"{actor}: the death of {event} is counted once more, for {report.child}")
@@ -196,6 +206,28 @@ class Rules:
 
     def _breaks(self, what: str) -> None:
         self.broken.append(f"at {self._stage.loop.time():.3f} s: {what}")
+
+
+class FleetStage(Stage):
+    """A stage whose workers are in the hosts of a fleet, and whose every step the rules see."""
+
+    def __init__(self, rng: random.Random, tree: SupervisorSpec) -> None:
+        super().__init__(Fleet)
+        assert isinstance(self.starter, Fleet)
+        self.fleet = self.starter
+        self.rules = Rules(self, tree)
+        self.fleet.stage, self.fleet.witness, self.fleet.rng = self, self.rules, rng
+        announce = self.runtime.announce_exit
+
+        def announced(cell: Cell, reason: ExitReason, *, quiet: bool) -> None:
+            self.rules.supervisor_ended(cell, reason, quiet=quiet)
+            announce(cell, reason, quiet=quiet)
+
+        self.runtime.announce_exit = announced  # type: ignore[method-assign]
+
+    def reported(self, report: SupervisorReport) -> None:
+        super().reported(report)
+        self.rules.reported(report)
 
 
 def _specs(actor: ActorId, tree: SupervisorSpec) -> Iterator[tuple[ActorId, SupervisorSpec]]:
