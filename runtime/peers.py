@@ -234,6 +234,7 @@ class Peers:
     def close(self) -> None:
         """Ends every link of a process that stops."""
         self._closed = True
+        self._runtime.asking.fail_all()  # first: where they wait for room, their links would say that a host was lost
         for timer in self._found_dead_at.values():
             timer.cancel()
         peers, self._peers = self._peers, {}

@@ -99,7 +99,7 @@ class Administration(Restarts):
         child = self._children.named(id)
         if incarnation not in (ANY_LIFE, child.last_up):
             return None
-        self._retries.pop(id, None)
+        self._take_retry_back(id)
         await self._lives.end(child)
         self._intensity.forgotten(id)
         if child.spec.restart is Restart.TEMPORARY:
@@ -113,7 +113,7 @@ class Administration(Restarts):
 
     async def _replace_child(self, id: str) -> ChildRow:
         child = self._children.named(id)
-        self._retries.pop(id, None)
+        self._take_retry_back(id)
         await self._lives.end(child)
         self._intensity.forgotten(id)
         child.status = Status.STOPPED

@@ -202,6 +202,15 @@ class Restarts(Bookkeeping):
         self._retries[key] = self._last_number
         ctx.after(delay_s, RetryStart(child=child.id, life=ctx.incarnation, number=self._last_number, counted=counted))
 
+    def _take_retry_back(self, id: str) -> None:
+        """An operator takes a child over. Who was to start again with it stays down, as in OTP, and for an operator."""
+        self._retries.pop(id, None)
+        if self._retries or self._spec.strategy is Strategy.ONE_FOR_ONE:
+            return
+        for other in self._children:  # a death that was confirmed meanwhile made them `restarting`; nobody tries now
+            if other.status is Status.RESTARTING and not other.unconfirmed and other.exited is None:
+                other.status = Status.WAITING
+
     def _retry_key(self, id: str) -> str:
         alone = self._spec.strategy is Strategy.ONE_FOR_ONE or self._spec.backoff is None
         return id if alone else WHOLE_GROUP

@@ -1,8 +1,8 @@
 """The faults that are planted, one at a time, and the tests that should notice each.
 
 A fault is a handful of edits to the sources. Each names tests for a run in one process and for one with two: the
-same suite on two real hosts where agents or Ray take part, and two runtimes on the virtual clock where the fault is
-in the link itself.
+same suite on two real hosts, or raylets, where agents or Ray take part, and two runtimes on the virtual clock where
+the fault is in the link itself.
 """
 
 from __future__ import annotations
@@ -46,6 +46,12 @@ def of_killed_hosts(test: str) -> tuple[str, ...]:
     """A test on two real hosts of which one is killed."""
     return (f"{PLACED}/test_host_deaths.py::{test}[two_hosts]",)
 
+
+UNCONFIRMED = (
+    f"{PLACED}/test_raylet_deaths.py"
+    "::test_a_kill_on_another_node_that_nobody_has_confirmed_blocks_the_restart[two_raylets]"
+)
+"""The one test with a kill that nobody confirms: on one node the keeper sees each process gone."""
 
 DOWN_IN_TURN = "            self.mailbox.put_in_turn(envelope, self.accept)\n"
 IN_WINDOW = "(self.attempts[0][1] + within_s - self.earlier_s)"
@@ -193,7 +199,7 @@ FAULTS: tuple[Fault, ...] = (
             "_shutdown.py::test_rest_for_one_waits_at_a_child_whose_death_is_not_confirmed",
             "_shutdown.py::test_one_for_all_waits_for_every_death",
         ),
-        two_hosts=(),
+        two_hosts=(UNCONFIRMED,),
     ),
     Fault(
         name="a life begins before the death of the one before is confirmed (keeper)",

@@ -3,8 +3,8 @@
     python -m tests.mutation.run [--only WORD] [--json]
 
 Without `--only` it writes docs/MUTATIONS.md. It ends with 1 when a fault is not noticed. It ends with 2 when nothing
-can be told: an edit does not fit the sources any more, the named tests do not pass in the copy without any fault, or
-under a fault they can not even be set up.
+can be told: an edit does not fit the sources any more, the named tests do not pass in the copy without any fault,
+under a fault they can not even be set up, or the test that failed under a fault fails without it as well.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from tests.mutation.faults import FAULTS, PLACED, Edit, Fault
 
@@ -42,7 +43,7 @@ class CannotTell(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Untold:
-    """A run that shows nothing: its tests could not be set up, or came to no end."""
+    """A run that shows nothing: its tests could not be set up, came to no end, or fail without the fault as well."""
 
     why: str
 
@@ -73,6 +74,22 @@ class Found:
     def verdict(self) -> str:
         """In a word."""
         return "can not be told" if self.untold else "noticed" if self.noticed else "UNNOTICED"
+
+
+class Sources(Protocol):
+    """Where faults are planted and tests are run."""
+
+    def plant(self, fault: Fault) -> None:
+        """Makes the edits of a fault."""
+        ...
+
+    def heal(self, fault: Fault) -> None:
+        """Takes them back."""
+        ...
+
+    def failing(self, tests: Sequence[str]) -> str:
+        """The first of these tests that fails, empty when all pass. Raises CannotTell."""
+        ...
 
 
 class Copy:
@@ -152,16 +169,27 @@ def first_failure(printed: str) -> str:
     raise CannotTell(f"pytest failed and named no test:\n{printed[-2_000:]}")
 
 
-def check(copy: Copy, fault: Fault) -> Found:
-    """Plants one fault and runs its tests."""
+def check(copy: Sources, fault: Fault) -> Found:
+    """Plants one fault and runs its tests; those that failed are run once more without it."""
     copy.plant(fault)
     try:
-        return Found(fault=fault, inline=_outcome(copy, fault.inline), two_hosts=_outcome(copy, fault.two_hosts))
+        inline, two_hosts = _outcome(copy, fault.inline), _outcome(copy, fault.two_hosts)
     finally:
         copy.heal(fault)
+    return Found(fault=fault, inline=_confirmed(copy, inline), two_hosts=_confirmed(copy, two_hosts))
 
 
-def _outcome(copy: Copy, tests: Sequence[str]) -> Outcome:
+def _confirmed(copy: Sources, run: Outcome) -> Outcome:
+    """A test has noticed a fault only if it passes without: else one that fails now and then would notice them all."""
+    if not run or isinstance(run, Untold):
+        return run
+    again = _outcome(copy, (run,))
+    if isinstance(again, Untold):
+        return Untold(f"whether {run} passes without the fault can not be told: {again.why}")
+    return Untold(f"{run} failed, but it fails without the fault as well") if again else run
+
+
+def _outcome(copy: Sources, tests: Sequence[str]) -> Outcome:
     if not tests:
         return None
     try:
@@ -181,16 +209,20 @@ PAGE = (
     "# Mutation check\n\n"
     "Tests that never fail prove nothing. `make mutations` copies the tree, plants one fault at a time, runs the\n"
     "tests that should notice it, and writes this page. It fails when a fault goes unnoticed, when the tests fail\n"
-    "without it as well, and when the code has changed so that a fault no longer fits. The faults stand in\n"
+    "without it as well, and when the code has changed so that a fault no longer fits. A test that failed is run once\n"
+    "more when the fault is taken back, and has noticed it only if it passes then. The faults stand in\n"
     "`tests/mutation/faults.py`.\n\n"
     "Of {planted} faults {noticed} were noticed; the run took {took_s:.0f} s.\n\n"
-    "Each cell names the first test that failed. *On two hosts* is real Ray with two processes where it says Ray, and\n"
-    "else two runtimes on the virtual clock. A dash stands where that run has no place for the fault: links and other\n"
-    "processes are not there inline, and what decides in the one supervisor or registry of an app is the same code\n"
-    "wherever its agents are.\n\n"
+    "Each cell names the first test that failed. *On two hosts* is real Ray with two processes where it says Ray, or\n"
+    "two raylets where it says that, and else two runtimes on the virtual clock. A dash stands where that run has no\n"
+    "place for the fault: links, other processes and the keeper that kills them are not there inline.\n\n"
     "| fault | noticed inline by | noticed on two hosts by |\n|---|---|---|\n"
     "{rows}\n"
 )
+
+
+ON_RAY = {"[two_hosts": "Ray: ", "[two_raylets": "Ray, two raylets: "}
+"""What a cell says of where a test of the placements ran, by the beginning of its case."""
 
 
 def _cell(run: Outcome) -> str:
@@ -198,7 +230,7 @@ def _cell(run: Outcome) -> str:
         return "–"
     if isinstance(run, Untold):
         return "*can not be told*"
-    on_ray = "Ray: " if run.startswith(PLACED) and "[inline" not in run else ""
+    on_ray = next((where for case, where in ON_RAY.items() if case in run), "") if run.startswith(PLACED) else ""
     return f"{on_ray}`{run.partition('::')[2].partition('[')[0]}`" if run else "**nobody**"
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import pytest
 
-from tests.mutation.faults import FAULTS, Fault
-from tests.mutation.run import ROOT, CannotTell, Found, Untold, exit_code, first_failure, table
+from tests.mutation.faults import FAULTS, PLACED, Fault
+from tests.mutation.run import ROOT, CannotTell, Found, Untold, check, exit_code, first_failure, table
 
 ids = [fault.name for fault in FAULTS]
 
@@ -50,6 +51,63 @@ def test_a_fault_under_which_tests_can_not_be_set_up_is_not_noticed_but_untold()
     assert [one.verdict for one in (noticed, missed, untold)] == ["noticed", "UNNOTICED", "can not be told"]
     assert [exit_code(found) for found in ([noticed], [noticed, missed], [missed, untold])] == [0, 1, 2]
     assert f"| {FAULTS[1].name} | `test_b` | *can not be told* |" in table([noticed, untold], 1.0)
+
+
+class Tried:
+    """Sources of which is decided beforehand which tests fail with a fault, and which without."""
+
+    def __init__(self, *, with_fault: str, without: str = "") -> None:
+        self.planted: list[str] = []
+        self.ran: list[tuple[str, ...]] = []
+        self._with, self._without = with_fault, without
+
+    def plant(self, fault: Fault) -> None:
+        self.planted.append(fault.name)
+
+    def heal(self, fault: Fault) -> None:
+        self.planted.remove(fault.name)
+
+    def failing(self, tests: Sequence[str]) -> str:
+        self.ran.append(tuple(tests))
+        fails = self._with if self.planted else self._without
+        return fails if any(fails.startswith(test) for test in tests) else ""
+
+
+FAULT = Fault(name="one", edits=(), inline=("tests/a.py::test_b", "tests/a.py::test_c"), two_hosts=())
+
+
+def test_the_test_that_failed_is_run_again_without_the_fault() -> None:
+    tried = Tried(with_fault="tests/a.py::test_c")
+
+    found = check(tried, FAULT)
+
+    assert tried.ran == [FAULT.inline, ("tests/a.py::test_c",)]
+    assert not tried.planted
+    assert (found.inline, found.verdict) == ("tests/a.py::test_c", "noticed")
+
+
+def test_a_test_that_fails_without_the_fault_as_well_has_not_noticed_it() -> None:
+    found = check(Tried(with_fault="tests/a.py::test_c", without="tests/a.py::test_c"), FAULT)
+
+    assert found.untold == ["tests/a.py::test_c failed, but it fails without the fault as well"]
+    assert exit_code([found]) == 2
+
+
+def test_a_fault_under_which_all_tests_pass_is_unnoticed_and_nothing_is_run_again() -> None:
+    tried = Tried(with_fault="")
+
+    assert check(tried, FAULT).verdict == "UNNOTICED"
+    assert tried.ran == [FAULT.inline]
+
+
+def test_the_table_says_where_on_ray_a_test_ran() -> None:
+    places = [f"{PLACED}/test_a.py::test_b[{case}]" for case in ("inline", "two_hosts-killed", "two_raylets")]
+
+    pages = [table([Found(fault=FAULT, inline=None, two_hosts=place)], 1.0) for place in places]
+
+    assert [page.splitlines()[-1] for page in pages] == [
+        f"| one | – | {where}`test_b` |" for where in ("", "Ray: ", "Ray, two raylets: ")
+    ]
 
 
 def test_of_a_run_the_first_test_that_failed_is_named_though_its_tidying_up_failed_as_well() -> None:

@@ -15,6 +15,7 @@ from tests.runtime.scripted import Echo, Note, Process, Scripted, for_ever, sett
 from tests.simulation.wires import World
 
 if TYPE_CHECKING:
+    from regrow.runtime.asks import Asks
     from regrow.runtime.context import CellContext
     from regrow.runtime.testing import VirtualLoop
 
@@ -213,28 +214,50 @@ async def test_a_tell_that_is_under_way_when_its_time_is_over_and_comes_back_ref
 # ---- stop ----------------------------------------------------------------------------------------
 
 
+def counted_failures(asks: Asks) -> list[int]:
+    """The number of each ask as it is told of a failure that ends it."""
+    failed, fail = list[int](), asks.fail
+
+    def counted(ask_id: int, error: Exception) -> bool:
+        if ends := fail(ask_id, error):
+            failed.append(ask_id)
+        return ends
+
+    asks.fail = counted  # type: ignore[method-assign]
+    return failed
+
+
 @pytest.mark.parametrize("listens", [False, True], ids=["a host", "a driver"])
 def test_a_process_that_stops_ends_each_of_its_asks_once(listens: bool) -> None:
+    """Those that are handled, that wait in a mailbox, that wait for room there, and whose receiver is looked for."""
+
     @virtual
     async def run() -> None:
-        world, ends = World(), list[BaseException | None]()
+        world, handled = World(), list[str]()
+
+        async def hold(message: Message, ctx: CellContext) -> str:
+            handled.append(ctx.id)
+            return await for_ever()
+
         here, there = world.node("here", listens=listens), world.node("there")
-        await world.start(there, "desk/clerk", lambda: Scripted(for_ever))
-        await world.start(there, "desk/full", lambda: Scripted(for_ever), mailbox=MailboxSettings(capacity=1))
-        asks = [
-            asyncio.ensure_future(here.ref(actor).ask(Echo()))
-            for actor in ("desk/clerk", "desk/clerk", "desk/full", "desk/full", "desk/full", "desk/nobody")
-        ]
-        for each in asks:
-            each.add_done_callback(lambda done: ends.append(done.exception()))
+        await world.start(there, "desk/clerk", lambda: Scripted(hold))
+        await world.start(there, "desk/full", lambda: Scripted(hold), mailbox=MailboxSettings(capacity=1))
+        await world.start(there, "desk/away", lambda: Scripted(hold))
+        there.cell("desk/away").kill()  # it is looked for until it starts again, which it does not
+        actors = ["desk/clerk", "desk/clerk", "desk/full", "desk/full", "desk/full", "desk/away"]
+        asks = [asyncio.ensure_future(here.ref(actor).ask(Echo())) for actor in actors]
+        failed = counted_failures(here.runtime.asks)
         await pass_time(1.0)
+        assert not any(ask.done() for ask in asks)
+        assert handled == ["desk/clerk", "desk/full"]
+        assert [len(there.cell(actor).mailbox) for actor in ("desk/clerk", "desk/full")] == [1, 1]
 
         here.peers.close()
         await here.runtime.aclose()
         await settle()
 
-        assert len(ends) == 6
-        assert sum(isinstance(end, Closed) for end in ends) >= 2
+        assert [type(ask.exception()) for ask in asks] == [Closed] * len(asks)
+        assert len(failed) == len(set(failed)) == len(asks), "each once"
         assert len(here.runtime.asks) == 0
         await world.close()
 

@@ -172,10 +172,14 @@ class Stage:
                 incarnations=self.next_incarnation,
                 time=self.loop.time,
                 jitter=lambda: 0.0,
-                report=self.reports.append,
+                report=self.reported,
             )
         actor = self.actors[request.actor] = Actor(self, request)
         return actor
+
+    def reported(self, report: SupervisorReport) -> None:
+        """A supervisor told of an event."""
+        self.reports.append(report)
 
     def next_incarnation(self) -> Incarnation:
         return Incarnation(next(self._incarnations))

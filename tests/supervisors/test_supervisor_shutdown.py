@@ -181,6 +181,27 @@ async def test_stopping_an_unconfirmed_child_lets_its_siblings_go_on_when_it_is_
 
 
 @virtual
+async def test_siblings_of_a_failing_child_are_not_shown_as_restarting_once_an_operator_has_stopped_it() -> None:
+    """Nobody would have started them, and they were refused to an operator (found by the simulation of fleets)."""
+    stage = Stage(FarStarter)
+    children = [child(Actor, id, shutdown_s=5.0) for id in "abc"]
+    await stage.start(Supervisor(strategy="one_for_all", max_restarts=100, children=children))
+    stage.far.lose("root/c")
+    stage.stop_takes_s["a"] = 3.0
+    stage.fail_starts["a"] = 1
+    await stage.crash("b")
+    await pass_time(6.0)  # c did not stop and may still run; a stops
+    stopping = asyncio.ensure_future(stage.supervisor().stop_child("a"))
+    await stage.far.confirm("root/c")  # the same turn ends a, starts it again, and fails; c is decided on behind it
+
+    await stopping
+
+    assert stage.states() == {"a": "stopped", "b": "waiting", "c": "waiting"}
+    await stage.supervisor().restart_child("b")
+    assert stage.states() == {"a": "stopped", "b": "running", "c": "waiting"}
+
+
+@virtual
 async def test_unconfirmed_temporary_bystander_is_removed_when_its_death_is_confirmed() -> None:
     stage = Stage(FarStarter)
     children = [child(Actor, "a"), child(Actor, "t", restart="temporary")]

@@ -9,19 +9,16 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tests.tidy.conftest import outside_code_blocks, refuse
+from tests.tidy.promises import NOT_YET, TEST_NAME, rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.tidy.conftest import House
 
 LINK = re.compile(r"!?\[[^\]]*\]\(<?([^)\s>]+)>?[^)]*\)")
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-NOT_YET = re.compile(r"not yet: issue \d+")
-TEST_NAME = re.compile(r"`(?:(tests/[\w/]+\.py)(?:::|`[ :]*`))?(?:Test\w+::)?(test_\w+)(?:\[[^\]`]*\])?`")
 TO_DO = re.compile(r"\b(TODO|FIXME|XXX|HACK|TBD)\b")
-PLACEMENTS = "tests/conformance/placements"
 CHANGE_NAME = re.compile(r"[a-z0-9-]+\.(added|changed|fixed|removed|security)\.md")
 
 
@@ -66,8 +63,8 @@ def test_every_promise_names_a_test_that_exists(house: House) -> None:
     everywhere = set[str]().union(*tests.values())
     offences: list[str] = []
 
-    rows = list(_rows(semantics))
-    for number, cells in rows:
+    promises = list(rows(semantics))
+    for number, cells in promises:
         named = TEST_NAME.findall(cells[-1])
         if not named and not NOT_YET.search(cells[-1]):
             offences.append(f"{number}: names no test in backticks and is not marked `not yet: issue N`: {cells[-1]!r}")
@@ -78,53 +75,7 @@ def test_every_promise_names_a_test_that_exists(house: House) -> None:
         ]
 
     refuse(offences, "Every line of docs/SEMANTICS.md names the test that holds it; line:")
-    assert rows, "docs/SEMANTICS.md has no table of promises: | promise | test |"
-
-
-def test_every_promise_of_sections_1_to_5_is_tried_in_all_placements_or_says_why_not(house: House) -> None:
-    """Either the row names a test of PLACEMENTS, or ELSEWHERE gives the reason."""
-    semantics = house.root / "docs/SEMANTICS.md"
-    if not semantics.exists():
-        return
-    folder = house.root / PLACEMENTS
-    placed = {
-        function.name for source in house.tests if source.path.is_relative_to(folder) for function in source.functions()
-    }
-    groups = tomllib.loads((folder / "elsewhere.toml").read_text(encoding="utf-8"))["elsewhere"]
-    reasons = {promise: group["why"] for group in groups for promise in group["promises"]}
-    offences = [
-        f"elsewhere.toml: gives no reason for {promise!r}" for promise, why in reasons.items() if not why.strip()
-    ]
-
-    last = semantics.read_text(encoding="utf-8").splitlines().index("## 6. Durable agents")
-    rows = [(number, cells) for number, cells in _rows(semantics) if number < last]
-    promises = [cells[0] for _, cells in rows]
-    for number, (promise, *_, tests) in rows:
-        named = {test for _, test in TEST_NAME.findall(tests)} & placed
-        if not named and promise not in reasons and not NOT_YET.search(tests):
-            offences.append(
-                f"{number}: names no test of {PLACEMENTS}, and elsewhere.toml does not say why: {promise!r}"
-            )
-        if named and promise in reasons:
-            offences.append(f"{number}: names {min(named)}, so elsewhere.toml has no place for it: {promise!r}")
-    offences += [f"elsewhere.toml: there is no row {promise!r}" for promise in reasons if promise not in promises]
-
-    refuse(offences, "A promise of sections 1 to 5 is tried in all placements, or its reason is written; line:")
-
-
-def _rows(document: Path) -> Iterator[tuple[int, list[str]]]:
-    """The body rows of every table whose last column is called `test`."""
-    column = ""
-    text = outside_code_blocks(document.read_text(encoding="utf-8"))
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.startswith("|"):
-            column = ""
-            continue
-        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-        if not column:
-            column = cells[-1].lower()
-        elif column in ("test", "tests") and set("".join(cells)) - set(":- "):
-            yield number, cells
+    assert promises, "docs/SEMANTICS.md has no table of promises: | promise | test |"
 
 
 def test_python_in_documents_compiles(house: House) -> None:

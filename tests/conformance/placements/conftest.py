@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+import tomllib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import wraps
 from pathlib import Path
 
 import pytest
@@ -24,12 +27,27 @@ LEFT_S = 20.0
 """How long what was killed may take to vanish from the process list of a busy machine."""
 
 
+LIMIT_S = 60.0
+"""No test takes longer: an ask that waits ten minutes fails it here, and the traceback says which one waits."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts what leaves no stage behind last in its placement."""
+    """Puts what leaves no stage behind last in its placement, and limits how long each test may take."""
     ours = [place for place, item in enumerate(items) if item.path.is_relative_to(HERE)]
     in_order = sorted((items[place] for place in ours), key=_rank)
     for place, item in zip(ours, in_order, strict=True):
+        assert isinstance(item, pytest.Function)
+        item.obj = _limited(item.obj)
         items[place] = item
+
+
+def _limited(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    @wraps(test)
+    async def run(*arguments: object, **fixtures: object) -> None:
+        async with asyncio.timeout(LIMIT_S):
+            await test(*arguments, **fixtures)
+
+    return run
 
 
 def _rank(item: pytest.Item) -> tuple[int, int]:
@@ -68,18 +86,30 @@ def placement(request: pytest.FixtureRequest) -> Placement:
     return value
 
 
-@pytest.fixture
+def _skip_where_left_out(fixture: str, placement: Placement) -> None:
+    """Skips in the placements in which the fixture says, in elsewhere.toml, that its tests can not be tried."""
+    entries = tomllib.loads((HERE / "elsewhere.toml").read_text(encoding="utf-8"))["fixture"]
+    (entry,) = (entry for entry in entries if entry["name"] == fixture)
+    if placement in entry["leaves_out"]:
+        pytest.skip(entry["why"])
+
+
+@pytest.fixture(scope="package")
 def processes(placement: Placement) -> None:
     """The test needs a process beside its own."""
-    if not placement.on_ray:
-        pytest.skip("inline the whole app is this one process: its death or delay is that of the test itself")
+    _skip_where_left_out("processes", placement)
 
 
-@pytest.fixture
-def bystanders(processes: None, placement: Placement) -> None:
+@pytest.fixture(scope="package")
+def bystanders(placement: Placement) -> None:
     """The test needs agents that survive the death of another's process."""
-    if not placement.apart:
-        pytest.skip("all agents share one process, so none is left who could be told of its death")
+    _skip_where_left_out("bystanders", placement)
+
+
+@pytest.fixture(scope="package")
+def raylets(placement: Placement) -> None:
+    """The test needs a second raylet."""
+    _skip_where_left_out("raylets", placement)
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")

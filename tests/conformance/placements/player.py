@@ -129,6 +129,13 @@ class AskFor(Request[str]):
     request: Request[str]
 
 
+class AskNoting(Request[str]):
+    """As AskFor, and the player writes down that it asks, and how that ended, also where its own turn is cut short."""
+
+    to: ActorRef
+    request: Request[str]
+
+
 class Chain(Request[str]):
     """Is answered by asking the first of these with the others."""
 
@@ -227,6 +234,20 @@ def write(record: str, who: str, life: int, text: str) -> None:
         file.write(line.encode())
 
 
+def one_less(file: Path) -> bool:
+    """Takes one from the number in a file; False when it was 0 or the file is not there, which is never made here."""
+    try:
+        with file.open("r+") as counted:
+            digits = counted.read()
+            left = int(digits)
+            if left and left != OFTEN:  # that one stands until the test takes it back
+                counted.seek(0)
+                counted.write(str(left - 1).zfill(len(digits)))
+    except FileNotFoundError:
+        return False
+    return left > 0
+
+
 async def look_again() -> None:
     """Lets others run for a moment."""
     await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=LOOK_S)
@@ -253,11 +274,7 @@ class Player(Agent):
         """Fails if its part or a file named for it says so, and asks whom one says that is for its parent."""
         if self.config.fails:
             raise ValueError("told to fail")
-        fails = Path(f"{self.config.record}.{ctx.id.replace('/', '.')}.fails")
-        left = int(fails.read_text()) if fails.exists() else 0
-        if left:
-            if left != OFTEN:  # that one stands until the test takes it back
-                fails.write_text(str(left - 1))
+        if one_less(Path(f"{self.config.record}.{ctx.id.replace('/', '.')}.fails")):
             self.sees(ctx, "start fails")
             raise RuntimeError("not now")
         asks = Path(f"{self.config.record}.{ctx.id.rpartition('/')[0].replace('/', '.')}.children-ask")
@@ -373,6 +390,19 @@ class Player(Agent):
             return await ctx.ask(message.to, message.request)
         except RegrowError as error:
             return told(error)
+
+    @on
+    async def ask_noting(self, message: AskNoting, ctx: Context) -> str:
+        self.sees(ctx, "asks")
+        try:
+            reply = await ctx.ask(message.to, message.request)
+        except RegrowError as error:
+            reply = told(error)
+        except asyncio.CancelledError:
+            self.sees(ctx, "its ask ended: cancelled with its turn")
+            raise
+        self.sees(ctx, f"its ask ended: {reply.partition(':')[0]}")
+        return reply
 
     @on
     async def chain(self, message: Chain, ctx: Context) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from regrow import ActorRef, App, Running
 from regrow.cluster.config import LogSettings, Settings
 from tests.conformance.placements.clusters import Clusters
-from tests.conformance.placements.player import RECORD, Gate, Life, Pid
+from tests.conformance.placements.player import OFTEN, RECORD, Gate, Life, Pid
 from tests.conformance.placements.troupe import apart, together
 from tests.integration.waiting import until
 
@@ -100,9 +100,15 @@ class Record:
         """A file that is not there yet."""
         return RECORD.with_name(f"gate-{next(self._names)}")
 
-    def fails(self, who: str, times: int, app: str = "stage") -> None:
-        """The next starts of that agent fail."""
-        RECORD.with_name(f"{RECORD.name}.{app}.{who.replace('/', '.')}.fails").write_text(str(times))
+    @contextmanager
+    def fails(self, who: str, times: int = OFTEN, app: str = "stage") -> Iterator[None]:
+        """As long as it lasts, the next starts of that agent fail, so many of them."""
+        file = RECORD.with_name(f"{RECORD.name}.{app}.{who.replace('/', '.')}.fails")
+        file.write_text(str(times))
+        try:
+            yield
+        finally:
+            file.unlink()
 
     @contextmanager
     def lingers(self, who: str, app: str = "stage") -> Iterator[None]:

@@ -9,7 +9,7 @@ import pytest
 from regrow import Refused
 from regrow.runtime import AskFailed
 from regrow.supervisors import ChildRunning, DeleteChild, NoSuchChild
-from tests.conformance.placements.player import OFTEN, Crash, Finish, Here, Life, Note, Watch
+from tests.conformance.placements.player import Crash, Finish, Here, Life, Note, Watch
 from tests.conformance.placements.stage import Stage
 from tests.integration.waiting import until
 
@@ -43,13 +43,12 @@ async def test_a_child_that_runs_is_not_started_again_by_order(stage: Stage) -> 
 
 async def test_children_are_listed_and_counted_while_one_is_restarting(stage: Stage) -> None:
     permanent, *_ = await stage.fresh_group("types", "permanent", "transient")
-    stage.record.fails("types/permanent", OFTEN)
-    await permanent.tell(Crash())
-    await stage.until_seen("types/permanent", "start fails")
 
-    rows = await stage.running.which_children("stage/types")
-    counts = await stage.running.count_children("stage/types")
-    stage.record.fails("types/permanent", 0)
+    with stage.record.fails("types/permanent"):
+        await permanent.tell(Crash())
+        await stage.until_seen("types/permanent", "start fails")
+        rows = await stage.running.which_children("stage/types")
+        counts = await stage.running.count_children("stage/types")
 
     assert [row.id for row in rows][:2] == ["permanent", "transient"]
     assert rows[0].state == "restarting"
@@ -59,12 +58,11 @@ async def test_children_are_listed_and_counted_while_one_is_restarting(stage: St
 
 async def test_stopping_a_child_that_fails_to_start_takes_its_retry_back(stage: Stage) -> None:
     permanent, *_ = await stage.fresh_group("types", "permanent", "transient")
-    stage.record.fails("types/permanent", OFTEN)
-    await permanent.tell(Crash())
-    await stage.until_seen("types/permanent", "start fails")
+    with stage.record.fails("types/permanent"):
+        await permanent.tell(Crash())
+        await stage.until_seen("types/permanent", "start fails")
 
-    await stage.running.stop_child(permanent)
-    stage.record.fails("types/permanent", 0)
+        await stage.running.stop_child(permanent)
     stage.record.begin()
 
     assert await stage.state("types/permanent") == "stopped"
@@ -90,12 +88,11 @@ async def test_a_stopped_child_is_forgotten_by_order_and_one_that_runs_is_not(st
 
 async def test_who_waits_for_a_child_that_fails_to_start_stays_down_with_it_when_it_is_stopped(stage: Stage) -> None:
     a, b, c = await stage.fresh_group("rest", "a", "b", "c")
-    stage.record.fails("rest/b", OFTEN)
-    await a.tell(Crash())
-    await stage.until_seen("rest/b", "start fails")
+    with stage.record.fails("rest/b"):
+        await a.tell(Crash())
+        await stage.until_seen("rest/b", "start fails")
 
-    await stage.running.stop_child(b)
-    stage.record.fails("rest/b", 0)
+        await stage.running.stop_child(b)
 
     assert [await stage.state(f"rest/{id}") for id in "abc"] == ["running", "stopped", "waiting"]
     await stage.running.restart_child(c)

@@ -204,13 +204,13 @@ async def test_timers_of_an_earlier_life_never_arrive(stage: Stage) -> None:
 
 async def test_a_message_to_one_that_restarts_reaches_its_next_life(stage: Stage) -> None:
     ann, bob = await stage.fresh("ann", "bob")
-    stage.record.fails("bob", 3)
-    await ann.tell(Send(to=bob, message=Crash()))
-    await stage.until_seen("bob", "start fails")
+    with stage.record.fails("bob", 3):
+        await ann.tell(Send(to=bob, message=Crash()))
+        await stage.until_seen("bob", "start fails")
 
-    await asyncio.gather(*(bob.tell(Note(text=str(n))) for n in range(5)))
+        await asyncio.gather(*(bob.tell(Note(text=str(n))) for n in range(5)))
 
-    seen = await stage.until_seen("bob", "4")
+        seen = await stage.until_seen("bob", "4")
     assert seen == ["start fails"] * 3 + ["started"] + [str(n) for n in range(5)]
 
 

@@ -22,6 +22,7 @@ from tests.conformance.placements.player import (
     Watch,
 )
 from tests.conformance.placements.stage import Stage
+from tests.integration.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 
@@ -69,6 +70,7 @@ async def test_a_down_that_is_queued_is_removed_when_its_monitor_is_taken_back(s
     await ann.tell(Unwatch(number=number))  # it comes before the Down, and is handled when that is in the mailbox
     await bob.tell(Burst(to=ann, count=1, crashes=True))
     await stage.until_seen("amy", "down bob crashed")
+    await until(lambda: _waiting(stage, "ann", 3), "the order, the note and the Down are in the mailbox of ann")
     await bob.tell(Burst(to=ann, count=2))
     await bob.ask(Life())
 
@@ -200,7 +202,7 @@ async def test_an_exit_that_is_not_trapped_overtakes_what_is_queued(stage: Stage
     await ann.ask(Life())
     gate, waiting = await stage.held(ann)
     await bob.tell(Burst(to=ann, count=3))
-    await bob.ask(Life())
+    await until(lambda: _waiting(stage, "ann", 3), "the notes are in the mailbox of ann")
 
     await bob.tell(Crash())
 
@@ -222,3 +224,7 @@ async def test_a_parent_knows_of_an_end_when_its_watchers_are_told(stage: Stage)
 
     assert await stage.until_seen("eve", "renewed") == ["down types/transient normal", "renewed"]
     assert await transient.ask(Life()) > before
+
+
+async def _waiting(stage: Stage, id: str, number: int) -> bool:
+    return await stage.mailbox(id) == number

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from regrow import AskFailed, AskTimeout
+from regrow import ActorRef, AskFailed, AskTimeout
 from regrow.runtime import NoReply, Replied, StashFull
 from regrow.runtime.turn import MAX_CONCURRENT_TURNS
 from tests.conformance.placements.caller import (
@@ -148,8 +148,7 @@ async def test_what_was_set_aside_outlives_a_crash_in_its_order(stage: Stage) ->
 async def test_an_ask_that_was_set_aside_is_answered_by_the_next_life(stage: Stage) -> None:
     (cob,) = await stage.fresh("cob")
     await cob.tell(Shut())
-    asks = [asyncio.create_task(cob.ask(Knock(), timeout_s=60.0)) for _ in range(3)]
-    await asyncio.sleep(0)  # they are sent before what follows
+    asks = await _set_aside(cob, 3)
 
     await cob.tell(Crash())
 
@@ -180,8 +179,7 @@ async def test_half_of_a_mailbox_may_be_set_aside_and_the_next_one_is_refused(st
     (coy,) = await stage.fresh("coy")
     before = await coy.ask(Life())
     await coy.tell(Shut())
-    asks = [asyncio.create_task(coy.ask(Knock(), timeout_s=60.0)) for _ in range(STASH)]
-    await asyncio.sleep(0)  # they are sent before what follows
+    asks = await _set_aside(coy, STASH)
 
     with pytest.raises(StashFull):
         await coy.ask(Knock())
@@ -256,3 +254,12 @@ async def test_an_agent_all_of_whose_turns_wait_for_a_call_back_is_found(stage: 
     failed = [text for text in told if text != "in"]
     assert len(failed) == 1
     assert f"all the {MAX_CONCURRENT_TURNS} turns that it may have at once" in failed[0]
+
+
+async def _set_aside(shut: ActorRef, number: int) -> list[asyncio.Task[str]]:
+    """So many asks that a caller which is shut has set aside."""
+    asks = [asyncio.create_task(shut.ask(Knock(), timeout_s=60.0)) for _ in range(number)]
+    # A task like them, so that it is sent behind them: when it is answered, they have been handled.
+    await asyncio.create_task(shut.ask(Life()))
+    assert not any(ask.done() for ask in asks)
+    return asks

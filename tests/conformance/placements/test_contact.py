@@ -15,12 +15,15 @@ import pytest_asyncio
 from regrow.runtime import ContactLost, NoReply, RegrowError, Replied
 from tests.conformance.placements.commands import line_of
 from tests.conformance.placements.player import AskFor, Block, Gate, Life, Note, Pid, Watch
-from tests.conformance.placements.stage import HELD_TIMEOUT_S, Placement, Stage, Stages
+from tests.conformance.placements.stage import HELD_TIMEOUT_S, Stage, Stages
 from tests.integration.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 
 SOON_S = 0.3
+
+SILENCE_S = 60.0
+"""Far beyond what the whole of it takes on a busy machine."""
 
 TELL_S = 6.0
 """A tell that waits longer than it takes to notice that contact is lost."""
@@ -48,11 +51,12 @@ class Silence:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="package")
-async def silence(stages: Stages, placement: Placement) -> AsyncIterator[Silence]:
+async def silence(processes: None, stages: Stages) -> AsyncIterator[Silence]:
     """One for all tests, since it takes seconds until contact counts as lost."""
-    if not placement.on_ray:
-        pytest.skip("inline the whole app is this one process: its silence is that of the test itself")
-    yield await _silence(await stages.stage())
+    stage = await stages.stage()
+    async with asyncio.timeout(SILENCE_S):
+        made = await _silence(stage)
+    yield made
 
 
 async def _silence(stage: Stage) -> Silence:

@@ -10,7 +10,7 @@ from regrow import AskFailed
 from regrow.runtime import ActorRef, Crashed, InvalidMessage, NoProc
 from regrow.supervisors import DynamicChild, FailedToStartChild, MaxChildren
 from tests.conformance.placements.overseer import Children, StartOne, StopOne
-from tests.conformance.placements.player import OFTEN, Crash, Life, Note, Watch, Word
+from tests.conformance.placements.player import Crash, Life, Note, Watch, Word
 from tests.conformance.placements.stage import Stage
 from tests.conformance.placements.troupe import CLINGING, MOST_SESSIONS, PART, SHARED_S
 from tests.integration.waiting import until
@@ -135,14 +135,13 @@ async def test_a_dynamic_child_that_waits_for_its_restart_counts_and_leaves_room
     eve, sessions = await opened(stage)
     ids = [await eve.ask(StartOne(by=sessions)) for _ in range(MOST_SESSIONS)]
     first, who = stage.running.ref(ids[0]), ids[0].partition("/")[2]
-    stage.record.fails(who, OFTEN)
-    await first.tell(Crash())
-    await stage.until_seen(who, "start fails")
+    with stage.record.fails(who):
+        await first.tell(Crash())
+        await stage.until_seen(who, "start fails")
 
-    assert (await eve.ask(StartOne(by=sessions))).startswith("MaxChildren: ")
-    counts = await stage.running.count_children(sessions)
-    assert await eve.ask(StopOne(child=first)) == "stopped"
-    stage.record.fails(who, 0)
+        assert (await eve.ask(StartOne(by=sessions))).startswith("MaxChildren: ")
+        counts = await stage.running.count_children(sessions)
+        assert await eve.ask(StopOne(child=first)) == "stopped"
 
     assert counts.workers == MOST_SESSIONS
     left = await stage.running.count_children(sessions)

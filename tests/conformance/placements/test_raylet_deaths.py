@@ -15,17 +15,14 @@ from regrow.runtime import ActorRef, ContactLost
 from tests.conformance.placements.clusters import Clusters
 from tests.conformance.placements.commands import line_of
 from tests.conformance.placements.player import Crash, Hold, Life, Link, Note, Pid, Send, Trap, Watch
-from tests.conformance.placements.stage import Placement, Stage
+from tests.conformance.placements.stage import Stage
 from tests.integration.belongings import alive, app_processes
 from tests.integration.waiting import until
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.asyncio(loop_scope="package"),
-    # Elsewhere there is one raylet: its death is that of the whole Ray.
-    pytest.mark.parametrize(
-        "placement", [pytest.param(Placement.TWO_RAYLETS, marks=pytest.mark.ray, id="two_raylets")], indirect=True
-    ),
+    pytest.mark.usefixtures("raylets"),
 ]
 
 MOVES = 5

@@ -8,7 +8,7 @@ import pytest
 
 from regrow.cluster.errors import AppNotStarted
 from regrow.runtime import AskFailed
-from tests.conformance.placements.player import OFTEN, After, Crash, Finish, Life, Note, Watch, Yield
+from tests.conformance.placements.player import After, Crash, Finish, Life, Note, Watch, Yield
 from tests.conformance.placements.stage import Stage, Stages
 from tests.conformance.placements.troupe import BACKOFF, HASTY, WINDOW_S, unstartable
 from tests.integration.waiting import until
@@ -108,11 +108,11 @@ async def test_too_many_restarts_escalate_through_two_levels(stage: Stage) -> No
 
 async def test_a_failed_start_is_tried_again_while_the_supervisor_answers(stage: Stage) -> None:
     refs = await stage.fresh_group("types", "permanent", "transient")
-    stage.record.fails("types/permanent", TRIES)
 
-    await refs[0].tell(Crash())
+    with stage.record.fails("types/permanent", TRIES):
+        await refs[0].tell(Crash())
 
-    await stage.until_seen("types/permanent", "started")
+        await stage.until_seen("types/permanent", "started")
     assert stage.record.seen("types/permanent") == ["start fails"] * TRIES + ["started"], "no try meets a namesake"
     assert stage.record.seen("types/transient") == []
     assert await refs[0].ask(Life()) > await refs[1].ask(Life())
@@ -144,13 +144,12 @@ async def test_restarts_of_a_child_that_dies_again_and_again_wait_longer_and_not
 async def test_other_children_are_restarted_between_the_tries_of_one_that_fails_to_start(stage: Stage) -> None:
     permanent, transient = await stage.fresh_group("types", "permanent", "transient")
     before = await transient.ask(Life())
-    stage.record.fails("types/permanent", OFTEN)
-    await permanent.tell(Crash())
-    await stage.until_seen("types/permanent", "start fails")
+    with stage.record.fails("types/permanent"):
+        await permanent.tell(Crash())
+        await stage.until_seen("types/permanent", "start fails")
 
-    await transient.tell(Crash())
-    after = await transient.ask(Life())
-    stage.record.fails("types/permanent", 0)
+        await transient.tell(Crash())
+        after = await transient.ask(Life())
 
     assert after > before
     await stage.until_seen("types/permanent", "started")
@@ -205,11 +204,11 @@ async def test_waiting_before_restarts_does_not_hide_that_there_are_too_many(sta
 
 async def test_rest_for_one_resumes_at_the_child_that_fails_to_start(stage: Stage) -> None:
     a, _, _ = await stage.fresh_group("rest", "a", "b", "c")
-    stage.record.fails("rest/b", 2)
 
-    await a.tell(Crash())
+    with stage.record.fails("rest/b", 2):
+        await a.tell(Crash())
 
-    await stage.until_seen("rest/c", "started")
+        await stage.until_seen("rest/c", "started")
     assert stage.record.story("rest/a", "rest/b", "rest/c") == [
         "rest/c stopping",
         "rest/b stopping",
@@ -223,11 +222,11 @@ async def test_rest_for_one_resumes_at_the_child_that_fails_to_start(stage: Stag
 
 async def test_one_for_all_begins_again_when_a_child_fails_to_start(stage: Stage) -> None:
     a, _, _ = await stage.fresh_group("all", "a", "b", "c")
-    stage.record.fails("all/b", 1)
 
-    await a.tell(Crash())
+    with stage.record.fails("all/b", 1):
+        await a.tell(Crash())
 
-    await stage.until_seen("all/c", "started")
+        await stage.until_seen("all/c", "started")
     assert stage.record.story("all/a", "all/b", "all/c") == [
         "all/c stopping",
         "all/b stopping",
@@ -242,11 +241,11 @@ async def test_one_for_all_begins_again_when_a_child_fails_to_start(stage: Stage
 
 async def test_a_supervisor_that_can_not_start_stops_what_had_started_in_reverse(stage: Stage) -> None:
     await stage.fresh_group("rest", "a", "b", "c")
-    stage.record.fails("rest/c", 1)
 
-    await stage.ref("rest").stop(grace_s=0)
+    with stage.record.fails("rest/c", 1):
+        await stage.ref("rest").stop(grace_s=0)
 
-    await stage.until_seen("rest/c", "started")
+        await stage.until_seen("rest/c", "started")
     told = stage.record.story("rest/a", "rest/b", "rest/c")
     assert told[told.index("rest/a started") :] == [
         "rest/a started",
@@ -261,9 +260,7 @@ async def test_a_supervisor_that_can_not_start_stops_what_had_started_in_reverse
 
 
 async def test_an_app_that_can_not_start_stops_what_had_started_in_reverse(stages: Stages, stage: Stage) -> None:
-    stage.record.fails("failing", 1, app="unstartable")
-
-    with pytest.raises(AppNotStarted, match="not now"):
+    with stage.record.fails("failing", 1, app="unstartable"), pytest.raises(AppNotStarted, match="not now"):
         await stages.start(unstartable)
 
     assert stage.record.story("first", "second", "failing", "never") == [
