@@ -38,8 +38,15 @@ class Figure:
         """Whether the goal is reached: yes, no, or a dash where there is no goal or no value."""
         if value is None or (self.at_least is None and self.at_most is None):
             return "–"
-        low, high = self.at_least or -math.inf, self.at_most or math.inf
-        return "yes" if low <= value <= high else "**no**"
+        return "**no**" if self.is_missed(value) else "yes"
+
+    def is_missed(self, value: float | None) -> bool:
+        """Whether there is a value on the wrong side of the goal."""
+        if value is None:
+            return False
+        low = -math.inf if self.at_least is None else self.at_least
+        high = math.inf if self.at_most is None else self.at_most
+        return not low <= value <= high
 
     def text(self, value: float | None) -> str:
         """The value with its unit."""

@@ -166,7 +166,8 @@ def _nearest_variable(name: str, known: Set[str]) -> str:
     # What all have in common is not compared: with it, every name would be like every other.
     inside = sorted(each.removeprefix(above) for each in known if each.startswith(above))
     if near := get_close_matches(name.removeprefix(above), inside, n=1):
-        return f"did you mean {above}{near[0]}?"
+        is_section = f"{near[0]}{DELIMITER}" in {each[: len(near[0]) + len(DELIMITER)] for each in inside}
+        return f"did you mean {above}{near[0]}{f'{DELIMITER}…' if is_section else ''}?"
     sections = {key for key, dots, _ in (each.partition(DELIMITER) for each in inside) if dots}
     shown = sections | {each for each in inside if DELIMITER not in each}
     listed = (f"{above}{key}{DELIMITER}…" if key in sections else f"{above}{key}" for key in sorted(shown))
@@ -227,7 +228,9 @@ def _explained(error: ErrorDetails, in_env: Mapping[str, Any], file: str) -> Con
         case "extra_forbidden":
             return ConfigError(f"{source}: unknown key {key!r}; {_nearest(place)}", source=source, key=key)
         case "model_type" | "model_attributes_type":
-            text = f"{source}: {key} is a section; write [{key}] and its keys below it"
+            keys = [each for each, _ in _places(Settings) if each[:-1] == place]
+            how = f"write [{key}] and its keys below it" if source == file else f"set one key, as {_variable(keys[0])}"
+            text = f"{source}: {key} is a section; {how}"
         case "value_error":
             text = f"{source}: {key} can not be used: {error['msg'].removeprefix('Value error, ')}"
         case _:

@@ -133,6 +133,11 @@ def _files(folder: Path, only: Collection[str], skipped: list[tuple[str, str]]) 
         top = only if Path(place) == folder else ()
         wanted = {name for name in (*folders, *files) if not name.startswith(".") and (not top or name in top)}
         folders[:] = sorted(wanted.intersection(folders) - _PASSED_OVER)
+        for name in folders:
+            if (linked := Path(place, name)).is_symlink():  # it may lead in a circle, or out of the folder
+                skipped.append(
+                    (f"{_shown(str(linked.relative_to(folder)))}/", "is a link; give the folder it leads to")
+                )
         yield from (Path(place, name) for name in sorted(wanted.intersection(files)))
 
 
@@ -147,7 +152,8 @@ def _why_none(folder: Path, skipped: list[tuple[str, str]], others: Counter[str]
     if others:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(4))
         return f"{folder} holds no documents, only other files ({kinds}); give a folder with {KNOWN} files"
-    return f"the folder {folder} is empty; give one that holds {KNOWN} files"
+    state = "is empty" if not any(folder.iterdir()) else "holds only what is hidden or passed over"
+    return f"the folder {folder} {state}; give one that holds {KNOWN} files"
 
 
 def none_readable(folder: Path, skipped: Sequence[tuple[str, str]]) -> str:

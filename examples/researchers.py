@@ -11,7 +11,7 @@ import documents
 
 from regrow import Agent, Context, Message, Request, Work, on
 from regrow.memory import Hits, MemoryRecord
-from regrow.router import FinishReason, Quote, UsageTotals
+from regrow.router import BudgetExceeded, FinishReason, ProviderFailed, Quote, UsageTotals
 
 PASSAGES = 8
 """How many passages an answer may lean on."""
@@ -169,9 +169,17 @@ class Scribe(Agent):
     @on
     async def answered(self, note: Answered, ctx: Context) -> None:
         said = note.answer.text or " ".join(quote.text for quote in note.answer.quotes)
-        text = "\n\n".join(filter(None, (f"# {note.question}", said, "\n".join(note.answer.sources))))
+        gist = await self.gist(said, ctx) if note.answer.found else ""
+        text = "\n\n".join(filter(None, (f"# {note.question}", gist, said, "\n".join(note.answer.sources))))
         # Beside the shelves and not on one, so that no answer is ever recalled as the source of another.
         await ctx.memory.remember(text, source=ctx.id, kind="answer", scope=f"{ctx.app}/answers")
+
+    async def gist(self, text: str, ctx: Context) -> str:
+        """The answer in short, which is work for the small model; nothing where it gives none."""
+        try:
+            return (await ctx.models.complete(Work.SUMMARIZE, text)).text
+        except (BudgetExceeded, ProviderFailed):
+            return ""  # the answer is remembered all the same
 
     @on
     async def books(self, request: ReadBooks, ctx: Context) -> Books:

@@ -110,6 +110,7 @@ def test_an_unknown_key_is_named_with_its_file_and_the_nearest_one(folder: Path,
     [
         ("REGROW_ENGIN", "REGROW_ENGINE"),
         ("REGROW_REDIS_URL", "REGROW_REDIS__URL"),
+        ("REGROW_REDSI", "REGROW_REDIS__…"),
         ("REGROW_REDIS__URLL", "REGROW_REDIS__URL"),
         ("REGROW_MODELS__SMALL__MODLE", "REGROW_MODELS__SMALL__MODEL"),
     ],
@@ -120,6 +121,12 @@ def test_an_unknown_variable_is_named_with_the_nearest_one(
     monkeypatch.setenv(name, "x")
 
     assert str(refusal()) == f"the environment sets {name}, which is no setting; did you mean {near}?"
+
+
+def test_a_section_that_is_set_by_one_variable_is_told_which_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGROW_REDIS", "1")
+
+    assert "REGROW_REDIS: redis is a section; set one key, as REGROW_REDIS__URL" in str(refusal())
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -202,11 +203,15 @@ def test_documents_are_found_below_the_folder_and_the_rest_is_counted(tmp_path: 
     written(tmp_path / ".hidden", c_md="c")
     written(tmp_path / "node_modules", d_md="d")
     (tmp_path / "gone.md").symlink_to("nowhere")
+    (tmp_path / "linked").symlink_to(tmp_path / "sub")
 
     library = documents.find(tmp_path)
 
     assert library.names == ("README", "b.md", "sub/a.html")
-    assert library.skipped == (("gone.md", "a broken link"),)
+    assert set(library.skipped) == {
+        ("gone.md", "a broken link"),
+        ("linked/", "is a link; give the folder it leads to"),
+    }
     assert library.others == ((".png", 1),)
 
 
@@ -340,6 +345,7 @@ def nothing_runs_in(at: Path) -> None:
     [
         ({}, ("--docs", "nowhere"), "there is no folder nowhere; give one that holds"),
         ({}, ("--docs", "docs"), "the folder docs is empty; give one"),
+        ({"_hidden": "x"}, ("--docs", "docs"), "the folder docs holds only what is hidden or passed over; give one"),
         ({"a_md": "x"}, ("--docs", "docs/a.md"), "docs/a.md is a file; give the folder that holds it"),
         ({"a_png": b"\x89PNG", "b_bin": b"\0"}, ("--docs", "docs"), "only other files (1 .png, 1 .bin); give a folder"),
         ({"a_txt": b"\0", "b_txt": b"\0"}, ("--docs", "docs"), "no document in"),
@@ -348,7 +354,7 @@ def nothing_runs_in(at: Path) -> None:
         ({}, ("--docs", "~nobody-of-this-name/x"), "names the home of a user who is not here"),
         ({}, ("--docs", "caf\udce9"), "has signs in its name that can not be shown; rename it"),
     ],
-    ids=["missing", "empty", "file", "binaries", "unreadable", "question", "engine", "home", "name"],
+    ids=["missing", "empty", "hidden", "file", "binaries", "unreadable", "question", "engine", "home", "name"],
 )
 def test_bad_input_gives_one_sentence_and_exit_2(
     files: dict[str, str | bytes], arguments: tuple[str, ...], said: str, tmp_path: Path
@@ -391,6 +397,7 @@ def test_a_day_inline_answers_with_sources_skips_what_is_bad_and_doubles_nothing
     assert (said["questions"], said["asks"], said["reasks"], said["answers"]) == (1, 1, 0, 1)
     assert [item["document"] for item in said["skipped"]] == ["bad.txt"]
     assert said["usage"]["large"]["calls"] == again["usage"]["large"]["calls"] == 1
+    assert said["usage"]["small"]["calls"] == again["usage"]["small"]["calls"] == 1
     assert (said["new_passages"], again["new_passages"], again["passages"]) == (1, 0, 1)
     assert said["answers_remembered"] == again["answers_remembered"] == 1
     assert "extractive" in first.stderr and "bad.txt" in first.stderr
@@ -565,5 +572,22 @@ def test_a_day_on_ray_survives_the_kill_of_its_analyst(short: Path) -> None:
     assert said["kill"]["asker_told_after_ms"] <= said["kill"]["answered_after_ms"]
     assert [result["question"] for result in said["results"]] == list(asked)
     assert "nine crowns" in str(said["results"][1]["quotes"])
+    assert said["messages"] > 0 and said["dead_letters"] == 0
+    assert {tier: used["calls"] for tier, used in said["usage"].items()} == {"small": 3, "large": 3}
+    shown = re.sub(r"\s+", " ", done.stderr)  # what people see goes there when stdout is for JSON
+    for seen in (
+        f"its process {said['kill']['pid']} is killed with SIGKILL",
+        "the asker gets AskFailed: Killed (",
+        f"desk/analyst#{said['kill']['next_life']} is back in process {said['kill']['next_pid']}: the asker knew after",
+        "questions 3 ",
+        "asks 4 ",
+        "re-asks 1 ",
+        "answers 3 ",
+        "restarts 1 ",
+        "dead letters 0 ",
+        "large model: 3 calls, ",
+        "small model: 3 calls, ",
+    ):
+        assert seen in shown
     nothing_runs_in(short)
     assert {path.name for path in short.iterdir()} == {"docs", ".regrow"}
