@@ -16,6 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLES = REPOSITORY / "examples"
 
 FIRST_ANSWER_LIMIT_S = 2.0
+NOTHING_GIVEN = "This model only quotes what it is given, and it was given no text.\n"
 
 
 @pytest.mark.slow
@@ -44,6 +45,28 @@ def test_hello_is_the_one_that_the_readme_shows() -> None:
     hello = ast.dump(ast.parse((EXAMPLES / "hello.py").read_text("utf-8")))
 
     assert hello in [ast.dump(ast.parse(block)) for block in blocks(REPOSITORY / "README.md", "python")]
+
+
+@pytest.mark.slow
+@pytest.mark.redis
+def test_the_agent_with_memory_and_models_of_the_readme_runs(tmp_path: Path) -> None:
+    (block,) = (block for block in blocks(REPOSITORY / "README.md", "python") if "class Analyst" in block)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("REGROW_", "OPENAI_"))}
+    inline = block.replace('engine="ray"', 'engine="inline"')
+    (tmp_path / "desk.py").write_text(f"{inline}\n\nimport asyncio\n\nasyncio.run(main())\n", encoding="utf-8")
+
+    done = subprocess.run(
+        [sys.executable, "desk.py"],
+        check=False,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert inline != block
+    assert (done.returncode, done.stdout) == (0, NOTHING_GIVEN), done.stderr
 
 
 GUIDE = REPOSITORY / "docs/guides/let-it-crash.md"
