@@ -31,6 +31,10 @@ class Stage(Protocol):
         """A life initialises; raises Boom when it was told to fail."""
         ...
 
+    def is_killed(self, supervisor: ActorId) -> None:
+        """A supervisor was killed, and takes with it whoever is below."""
+        ...
+
 
 class Boom(Exception):
     """What the workers fail with."""
@@ -119,6 +123,15 @@ class OurSupervisor(SupervisorBehavior):
         await self.stage.begins(ctx.id)
         await super().started(ctx)
 
+    async def ended(self, reason: ExitReason) -> None:
+        if isinstance(reason, Killed):
+            self.stage.is_killed(self._children.supervisor)
+        await super().ended(reason)
+
+    async def hold(self, gate: asyncio.Event) -> bool:
+        """Keeps it busy until the gate opens."""
+        return await self._turn(gate.wait)
+
 
 class OurDynamic(DynamicSupervisorBehavior):
     """Ours, too; a trace names its children, since their numbers say nothing to OTP."""
@@ -128,6 +141,15 @@ class OurDynamic(DynamicSupervisorBehavior):
     async def started(self, ctx: CellContext) -> None:
         await self.stage.begins(ctx.id)
         await super().started(ctx)
+
+    async def ended(self, reason: ExitReason) -> None:
+        if isinstance(reason, Killed):
+            self.stage.is_killed(self._children.supervisor)
+        await super().ended(reason)
+
+    async def hold(self, gate: asyncio.Event) -> bool:
+        """Keeps it busy until the gate opens."""
+        return await self._turn(gate.wait)
 
     async def start_named(self, id: str) -> None:
         """What start_child does, with that id."""

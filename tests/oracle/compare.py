@@ -21,6 +21,7 @@ class Rule(Enum):
     ESCALATED = "a supervisor that restarts too often ends as Escalated, where OTP says shutdown"
     ESCALATED_TRANSIENT = "… and is abnormal, so that a transient one is restarted, where OTP's disappears unseen"
     OPERATORS_STOP = "a child that an operator stopped stays stopped when its siblings restart, where OTP starts it"
+    EXITS_OVERTAKE = "exits go ahead of calls that are in a supervisor's mailbox, which OTP takes in order of arrival"
     SHUTDOWN_DEFAULT = "a worker has 10 s to stop unless its spec says otherwise, where OTP gives 5 s"
     CHILD_RUNNING = "ChildRunning is one refusal for what OTP calls running and restarting"
     AT_ONCE = "the children of a dynamic supervisor stop at once, in an order that OTP does not promise"
@@ -88,6 +89,8 @@ class Comparer:
     def _entry(self, entry: Entry) -> Entry | None:
         match entry:
             case Entry(word="held") if self._may(Rule.OPERATORS_STOP):
+                return None
+            case Entry(word="overtook") if self._may(Rule.EXITS_OVERTAKE):
                 return None
             case Entry(reason="escalated") if self._may(Rule.ESCALATED_TRANSIENT):
                 return entry

@@ -202,12 +202,14 @@ def events(draw: DrawFn, places: _Places) -> tuple[Event, ...]:
 
 @st.composite
 def batches(draw: DrawFn, places: _Places) -> Together:
-    """Several things that one supervisor finds in its mailbox at once."""
+    """Several things that one supervisor finds in its mailbox at once, in any order."""
     sup = draw(st.sampled_from(places.sups))
-    workers = places.workers_below(sup)
-    ends = draw(st.lists(st.sampled_from(workers), max_size=3, unique=True))
-    calls = draw(st.lists(admins(places, places.siblings(_join(sup, NEW[0]))), max_size=2))
-    return Together(sup, tuple(Exit(path, draw(HOWS)) for path in ends), tuple(calls))
+    near = places.siblings(_join(sup, NEW[0]))
+    happens: list[Exit | Admin] = []
+    for path in draw(st.lists(st.sampled_from(near), max_size=3, unique=True)):
+        happens.append(Exit(path, "kill" if path in places.sups else draw(HOWS)))
+    happens += draw(st.lists(admins(places, near), max_size=2))
+    return Together(sup, tuple(draw(st.permutations(happens))))
 
 
 @st.composite

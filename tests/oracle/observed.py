@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-Word: TypeAlias = Literal["init", "fail", "exit", "held"]
+Word: TypeAlias = Literal["init", "fail", "exit", "held", "overtook"]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Something that happened: a start, a failed start, an end, or (OTP only) a start that was held back.
+    """Something that happened: a start, a failed start, an end.
 
+    OTP only: a start that was held back, and exits that went ahead of calls in the mailbox of a supervisor.
     `life` counts the starts of that path. `reason` is normal, shutdown, killed, crashed, escalated or
-    escalated_as_shutdown for an end, and says for a held start nothing.
+    escalated_as_shutdown for an end, and says nothing for anything else.
     """
 
     word: Word

@@ -22,6 +22,10 @@ REPEATS_LIMIT = 20
 """A trace during which OTP's clock of whole seconds ticked is run again; it takes milliseconds."""
 
 
+STALL_LIMIT_MS = 8
+"""Less than what lies between any two limits that the generator lets run against each other."""
+
+
 class OtpFailed(Exception):
     """The Erlang side of the oracle broke; the text is its own."""
 
@@ -57,6 +61,8 @@ class Otp:
         self.version: str = self._read()[0]
         self.repeats = 0
         """How many traces were run again because the clock ticked."""
+        self.stalled = False
+        """Whether the machine stood still for a while in the last run, so that a limit may have run out too early."""
 
     def __enter__(self) -> Otp:
         return self
@@ -72,14 +78,15 @@ class Otp:
         self._machine.wait()
         self._machine.stdout.close()
 
-    def run(self, trace: Trace, *, hold: bool = True, escalate: bool = True) -> Seen:
+    def run(self, trace: Trace, *, hold: bool = True, escalate: bool = True, overtake: bool = True) -> Seen:
         """What OTP does with a trace.
 
         `hold`: the start function of a child that an operator stopped says `ignore` when the supervisor
         restarts it with its siblings. `escalate`: a transient supervisor that restarts too often ends
-        abnormally. Both are deviations of ours (compare.py); without them OTP is as it is.
+        abnormally. `overtake`: exits go ahead of calls in a supervisor's mailbox. All three are deviations
+        of ours (compare.py); without them OTP is as it is.
         """
-        switches = f"#{{hold => {_atom(hold)}, escalate => {_atom(escalate)}}}"
+        switches = f"#{{hold => {_atom(hold)}, escalate => {_atom(escalate)}, overtake => {_atom(overtake)}}}"
         fails = _list(f"{{{_binary(fail.path)}, {_hooks(fail)}}}" for fail in trace.fails)
         events = _list(_event(event) for event in trace.events)
         request = f"{{{switches}, {_sup(trace.tree)}, {fails}, {events}}}".encode()
@@ -88,7 +95,8 @@ class Otp:
             answer = self._read()
             if answer[0] == "error":
                 raise OtpFailed(answer[1])
-            ticks, steps = answer
+            ticks, stalled_ms, steps = answer
+            self.stalled = stalled_ms > STALL_LIMIT_MS
             if ticks == 0:
                 return [_step(*step) for step in steps]
             self.repeats += 1
@@ -158,9 +166,7 @@ def _event(event: Event) -> str:
         case Advance():
             return f"{{advance, {event.seconds}}}"
         case Together():
-            exits = _list(f"{{{_binary(one.path)}, {one.how}}}" for one in event.exits)
-            calls = _list(_call_itself(call) for call in event.calls)
-            return f"{{together, {_binary(event.sup)}, {exits}, {calls}}}"
+            return f"{{together, {_binary(event.sup)}, {_list(_hook(one) for one in event.happens)}}}"
 
 
 def _hooks(fail: Fail) -> str:

@@ -13,7 +13,7 @@
 -define(PATIENCE_MS, 10000).
 
 -record(r, {
-    log = [],       % newest first: [init | fail | held, Path, Life] | [exit, Path, Life, Reason]
+    log = [],       % newest first: [init | fail | held | overtook, Path, Life] | [exit, Path, Life, Reason]
     lives = #{},    % Path => how often it was started
     dynamic = #{},  % Pid => true of supervisors that are simple_one_for_one
     last = #{},     % Path => Pid of all that ever ran; a dynamic child is named to OTP by its pid
@@ -58,10 +58,12 @@ serve(Port) ->
 
 %% ---- one trace -----------------------------------------------------------------------------------
 
-%% Gives [ticks, [step]]: ticks is how far OTP's own clock of whole seconds moved meanwhile.
+%% Gives [ticks, stalled, [step]]: ticks is how far OTP's own clock of whole seconds moved meanwhile, stalled
+%% the milliseconds for which the machine stood still at most.
 trace({Options, Tree, Fails, Events}) ->
     Begin = erlang:monotonic_time(1),
     Rec = self(),
+    Metronome = spawn_opt(fun() -> metronome(erlang:monotonic_time(millisecond), 0) end, [link, {priority, high}]),
     Top = spawn_link(fun() -> top(Rec, Tree, Options) end),
     Nobody = spawn(fun() -> ok end),
     S0 = fails(Fails, #r{options = Options, nobody = Nobody}),
@@ -71,7 +73,17 @@ trace({Options, Tree, Fails, Events}) ->
     Top ! stop,
     S4 = wait_for(fun(top_stopped) -> true; (_) -> false end, S3),
     {Last, _} = step(S4),
-    [erlang:monotonic_time(1) - Begin, [First | Steps] ++ [Last]].
+    Metronome ! {stop, self()},
+    Stalled = receive {stalled, Ms} -> Ms end,
+    [erlang:monotonic_time(1) - Begin, Stalled, [First | Steps] ++ [Last]].
+
+%% Tells for how long this machine stood still at most: limits that run out are in real time.
+metronome(Last, Longest) ->
+    receive {stop, From} -> unlink(From), From ! {stalled, Longest}
+    after 1 ->
+        Now = erlang:monotonic_time(millisecond),
+        metronome(Now, max(Longest, Now - Last))
+    end.
 
 %% The parent of the root, as an application master would be.
 top(Rec, Tree, Options) ->
@@ -102,16 +114,35 @@ event({advance, Seconds}, S) ->
     [sys:replace_state(Pid, Shift) || {Pid, {supervisor, _, _}} <- maps:to_list(S#r.here)],
     S;
 event({call, Sup, Call}, S) -> call(Sup, Call, S);
-event({together, Sup, Exits, Calls}, S0) ->
+event({together, Sup, Happens}, S0) ->
     case supervisor_at(Sup, S0) of
         Pid when is_pid(Pid) ->
             ok = sys:suspend(Pid),
-            S1 = lists:foldl(fun({Path, How}, S) -> ends(Path, How, S) end, S0, Exits),
-            S2 = lists:foldl(fun(Call, S) -> call(Sup, Call, S) end, S1, Calls),
+            S1 = lists:foldl(fun hook/2, S0, Happens),
+            sys:replace_state(Pid, fun(State) -> overtake(Sup, get(recorder), S0#r.options), State end),
             ok = sys:resume(Pid),
-            S2;
+            S1;
         none -> S0
     end.
+
+%% Runs in a supervisor, and moves what is in its mailbox up to the last exit ahead of the calls there.
+overtake(Path, Rec, #{overtake := true}) ->
+    Messages = mailbox(),
+    {After, Before} = lists:splitwith(fun(M) -> not is_exit(M) end, lists:reverse(Messages)),
+    {Calls, Others} = lists:partition(fun is_call/1, lists:reverse(Before)),
+    Ordered = Others ++ Calls ++ lists:reverse(After),
+    [Rec ! {overtook, Path} || Ordered =/= Messages],
+    [self() ! Message || Message <- Ordered],
+    ok;
+overtake(_, _, _) -> ok.
+
+mailbox() -> receive Message -> [Message | mailbox()] after 0 -> [] end.
+
+is_exit({'EXIT', _, _}) -> true;
+is_exit(_) -> false.
+
+is_call({'$gen_call', _, _}) -> true;
+is_call(_) -> false.
 
 fails(Pairs, S) ->
     S#r{fails = lists:foldl(fun({Path, Hooks}, F) -> F#{Path => maps:get(Path, F, []) ++ Hooks} end, S#r.fails, Pairs)}.
@@ -280,6 +311,7 @@ note({'DOWN', _, process, Pid, Reason}, S) ->
         {shutdown, {failed_to_start_child, _, _}} -> Next;
         _ -> logged([exit, Path, Life, word(Reason, maps:is_key(Pid, S#r.escalated))], Next)
     end;
+note({overtook, Path}, S) -> logged([overtook, Path, maps:get(Path, S#r.lives)], S);
 note({dynamic, Pid}, S) -> S#r{dynamic = (S#r.dynamic)#{Pid => true}};
 note({escalated, Pid}, S) -> S#r{escalated = (S#r.escalated)#{Pid => true}};
 note({Ref, Reply}, #r{calls = Calls} = S) when is_map_key(Ref, Calls) ->
@@ -339,7 +371,7 @@ join(Above, Id) -> <<Above/binary, "/", Id/binary>>.
 start_child({Path, Restart, Target, Rec, Options}) ->
     case sync(Rec, {start, Path, how()}) of
         held -> ignore;
-        fail -> {error, told_to_fail};
+        fail -> overtake(parent(Path), Rec, Options), {error, told_to_fail};
         go -> start_child(Target, Path, Restart, Rec, Options)
     end.
 

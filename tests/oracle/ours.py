@@ -55,6 +55,9 @@ from tests.runtime.scripted import Nowhere
 NEVER = -1
 """The incarnation of what never ran."""
 
+ARRIVED_S = 1e-6
+"""Until what was done has happened; of no limit this is a part worth mentioning."""
+
 QUIET_S = 5.0
 """Longer than all the limits of stubborn children in one tree, short against every other limit."""
 
@@ -112,7 +115,7 @@ class _Stage:
         await self.runtime.start(root)
         seen = [await self._step()]
         for event in trace.events:
-            self._do(event)
+            await self._do(event)
             seen.append(await self._step())
         cell = self._cell("")
         if cell is not None:
@@ -122,7 +125,7 @@ class _Stage:
 
     # ---- what happens to the tree --------------------------------------------------------------
 
-    def _do(self, event: Event) -> None:
+    async def _do(self, event: Event) -> None:
         match event:
             case Exit():
                 cell = self._cell(event.path)
@@ -140,10 +143,21 @@ class _Stage:
             case Together():
                 cell = self._cell(event.sup)
                 if cell is not None and isinstance(cell.behavior, ANY_SUPERVISOR):
-                    for exit in event.exits:
-                        self._end_at_once(exit)
-                    for call in event.calls:
-                        self._call(call)
+                    await self._together(cell.behavior, event)
+
+    async def _together(self, supervisor: OurSupervisor | OurDynamic, event: Together) -> None:
+        """A turn that does nothing holds the supervisor until all that happens is in its mailbox."""
+        gate = asyncio.Event()
+        turn: asyncio.Task[bool] = asyncio.Task(supervisor.hold(gate), context=Context())
+        await pass_time(ARRIVED_S)
+        for one in event.happens:
+            if isinstance(one, Exit):
+                self._end_at_once(one)
+            else:
+                self._call(one)
+            await pass_time(ARRIVED_S)
+        gate.set()
+        await turn
 
     def _end_at_once(self, exit: Exit) -> None:
         """Without a turn of its own, so that the order of several is the order in which they are told."""
@@ -282,7 +296,11 @@ class _Stage:
     def will_be_killed(self, cell: Cell) -> None:
         """Who ends below a killed supervisor goes down with it, in an order that nobody promises."""
         if isinstance(cell.behavior, ANY_SUPERVISOR) and not cell.is_over:
-            self._records.killed.setdefault(_path(cell.actor), [])
+            self.is_killed(cell.actor)
+
+    def is_killed(self, supervisor: ActorId) -> None:
+        """The same of one whose own limit ran out, which its cell ends."""
+        self._records.killed.setdefault(_path(supervisor), [])
 
     def _watched(self, announce: Any) -> Any:
         def announced(cell: Cell, reason: ExitReason, *, quiet: bool) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 
 from tests.oracle.compare import Comparer, Rule
 from tests.oracle.generate import traces
-from tests.oracle.otp import Otp
+from tests.oracle.otp import REPEATS_LIMIT, Otp
 from tests.oracle.ours import run_ours
 from tests.oracle.trace import Trace
 
@@ -82,11 +84,11 @@ def _compare_series(otp: Otp, count: int, number: int, keep: int, figures: Figur
     @seed(number)
     @settings(PLAIN, max_examples=count, phases=[Phase.generate])
     @given(traces())
-    def compare(trace: Trace) -> None:
+    def each(trace: Trace) -> None:
         if len(figures.differences) < keep:
             compare_one(otp, trace, figures)
 
-    compare()
+    each()
 
 
 def smallest_difference(otp: Otp, count: int, *, number: int = 0) -> tuple[str, Trace] | None:
@@ -96,31 +98,53 @@ def smallest_difference(otp: Otp, count: int, *, number: int = 0) -> tuple[str, 
     @seed(number)
     @settings(PLAIN, max_examples=count, phases=[Phase.generate, Phase.shrink], verbosity=Verbosity.quiet)
     @given(traces())
-    def compare(trace: Trace) -> None:
+    def each(trace: Trace) -> None:
         difference = compare_one(otp, trace, Figures(otp.version))
         if difference is not None:
             found.append((difference, trace))
             raise Differs
 
     try:
-        compare()
+        each()
     except Differs:
         return found[-1]
     return None
 
 
+class Outcome(NamedTuple):
+    """What came of one comparison."""
+
+    difference: str | None
+    rules: Counter[Rule]
+    effective: int
+    """Events that started or ended something, or were answered."""
+
+
+def compare(otp: Otp, trace: Trace) -> Outcome:
+    """Runs a trace on both sides.
+
+    Limits that run out are in real time on OTP's side, so a difference is believed of a run without a stall.
+    """
+    ours = run_ours(trace)
+    effective = sum(bool(step.log or step.answers) for step in ours[1:-1])
+    for repeats in itertools.count(1):
+        comparer = Comparer()
+        found = comparer.difference(otp.run(trace), ours)
+        if found is None or not otp.stalled or repeats == REPEATS_LIMIT:
+            break
+    return Outcome(found, comparer.used, effective)
+
+
 def compare_one(otp: Otp, trace: Trace, figures: Figures) -> str | None:
     """Compares one trace and adds it to the figures; gives the difference."""
-    comparer = Comparer()
-    ours = run_ours(trace)
-    found = comparer.difference(otp.run(trace), ours)
+    outcome = compare(otp, trace)
     figures.traces += 1
     figures.events += len(trace.events)
-    figures.effective += sum(bool(step.log or step.answers) for step in ours[1:-1])
-    figures.rules += comparer.used
-    if found is not None:
-        figures.differences.append(f"{found}\nin {trace!r}")
-    return found
+    figures.effective += outcome.effective
+    figures.rules += outcome.rules
+    if outcome.difference is not None:
+        figures.differences.append(f"{outcome.difference}\nin {trace!r}")
+    return outcome.difference
 
 
 def main(arguments: list[str] | None = None) -> int:

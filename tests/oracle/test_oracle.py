@@ -11,7 +11,7 @@ from tests.oracle.compare import ALL, Comparer, Rule
 from tests.oracle.otp import Otp
 from tests.oracle.ours import run_ours
 from tests.oracle.run import Figures, compare_many
-from tests.oracle.trace import DYNAMIC, Admin, Event, Exit, Fail, Kid, Sup, Trace
+from tests.oracle.trace import DYNAMIC, Admin, Event, Exit, Fail, Kid, Sup, Together, Trace
 
 CI_TRACES = 500
 CI_SEED = 2028
@@ -48,6 +48,7 @@ DEVIATIONS: list[tuple[Rule, Sup, tuple[Event, ...]]] = [
         (Exit("s/x", "error"),),
     ),
     (Rule.OPERATORS_STOP, Sup(PAIR, "one_for_all"), (Admin("stop", "b"), Exit("a", "error"))),
+    (Rule.EXITS_OVERTAKE, Sup(PAIR), (Together("", (Admin("stop", "b"), Exit("a", "error"))),)),
     (Rule.SHUTDOWN_DEFAULT, Sup(PAIR), (Admin("spec", "a"),)),
     (Rule.CHILD_RUNNING, Sup(PAIR), (Fail("a", (Admin("delete", "a"),)), Exit("a", "error"))),
     (Rule.AT_ONCE, Sup(ONE, DYNAMIC), tuple(Admin("start", str(n)) for n in range(1, 40))),
@@ -66,7 +67,12 @@ def test_each_deviation_is_excused_by_its_rule_and_by_no_other(
 ) -> None:
     trace = Trace(tree, events)
     strict = Comparer(ALL - {rule})
-    as_it_is = otp.run(trace, hold=rule is not Rule.OPERATORS_STOP, escalate=rule is not Rule.ESCALATED_TRANSIENT)
+    as_it_is = otp.run(
+        trace,
+        hold=rule is not Rule.OPERATORS_STOP,
+        escalate=rule is not Rule.ESCALATED_TRANSIENT,
+        overtake=rule is not Rule.EXITS_OVERTAKE,
+    )
 
     assert strict.difference(as_it_is, run_ours(trace)) is not None
     comparer = Comparer()

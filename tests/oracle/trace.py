@@ -110,11 +110,10 @@ class Advance(Brief):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Together(Brief):
-    """Children of one supervisor end, and calls arrive, before it has taken any of that up."""
+    """Children of one supervisor end, and calls arrive, in this order, before it has taken any of that up."""
 
     sup: str
-    exits: tuple[Exit, ...]
-    calls: tuple[Admin, ...] = ()
+    happens: tuple[Exit | Admin, ...]
 
 
 Event: TypeAlias = Exit | Admin | Fail | Advance | Together
