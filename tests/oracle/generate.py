@@ -1,12 +1,11 @@
 """Random trees and traces for hypothesis, made so that most events hit something that runs.
 
-What is never made, because OTP itself gives no fixed answer: a supervisor whose own limit runs out in
-the middle of stopping its children (a race of two clocks), and, in one batch, calls that arrive before
-exits (SEMANTICS 3 lets exits overtake). What is never made because OTP has no word for it: back-off,
-hosts, and fencing.
+What is never made, and why, stands in docs/ORACLE.md.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
@@ -52,6 +51,13 @@ WORKER_LIMITS: SearchStrategy[Shutdown] = st.sampled_from(("default", "default",
 STUBBORN_LIMITS: SearchStrategy[Shutdown] = st.sampled_from((0.001, 0))
 SUPERVISOR_LIMITS: SearchStrategy[Shutdown] = st.sampled_from(("default", "default", 60.0, 0))
 
+SLOW_S = 0.09
+"""The limit of the one child in a tree that makes the limits of those above it run out first."""
+
+RUNS_OUT_S = {2: 0.05, 3: 0.02}
+"""That of a supervisor of this level, while a child below it does not hear. It is in real time on OTP's
+side: the other children of a tree take some milliseconds at most, so no two limits meet."""
+
 
 @st.composite
 def kids(draw: DrawFn, id: str, *, level: int, significant: bool) -> Kid:
@@ -79,6 +85,22 @@ def sups(draw: DrawFn, *, level: int = 1) -> Sup:
         within_s=draw(st.integers(1, 5)),
         auto_shutdown=auto_shutdown,
     )
+
+
+@st.composite
+def slowed(draw: DrawFn, sup: Sup, *, level: int = 1) -> Sup:
+    """The same tree with one child that does not hear, for longer than those above it may take to stop."""
+    if not sup.kids:
+        return sup
+    nested = [place for place, kid in enumerate(sup.kids) if isinstance(kid.target, Sup)]
+    place = draw(st.sampled_from([*nested * 3, *range(len(sup.kids))]))
+    kid = sup.kids[place]
+    if isinstance(kid.target, Sup):
+        limit = draw(st.sampled_from((kid.shutdown_s, RUNS_OUT_S[level + 1], RUNS_OUT_S[level + 1])))
+        kid = replace(kid, target=draw(slowed(kid.target, level=level + 1)), shutdown_s=limit)
+    else:
+        kid = replace(kid, target="stubborn", shutdown_s=SLOW_S)
+    return replace(sup, kids=(*sup.kids[:place], kid, *sup.kids[place + 1 :]))
 
 
 class _Places:
@@ -167,8 +189,10 @@ def fails(draw: DrawFn, places: _Places, path: str) -> Fail:
         match draw(st.integers(0, 9)):
             case 0 | 1 | 2:
                 return draw(admins(places, near))
-            case 4 | 5 if path in places.numbered:
-                return Admin("stop", path)  # as one that waits for its restart
+            case 4 | 5:
+                return Admin(
+                    draw(st.sampled_from(("stop", "restart", "delete"))), path
+                )  # while it waits for its restart
             case 3 if workers:
                 return Exit(draw(st.sampled_from(workers)), draw(HOWS))
             case _:
@@ -180,7 +204,7 @@ def fails(draw: DrawFn, places: _Places, path: str) -> Fail:
 @st.composite
 def events(draw: DrawFn, places: _Places) -> tuple[Event, ...]:
     """One event, or two that belong together."""
-    match draw(st.integers(0, 18)):
+    match draw(st.integers(0, 19)):
         case 16 | 17 | 18 if places.dynamic:
             return (places.one_more(draw(st.sampled_from(list(places.dynamic)))),)
         case 0 | 1 | 2:
@@ -192,6 +216,9 @@ def events(draw: DrawFn, places: _Places) -> tuple[Event, ...]:
             return draw(fails(places, failing)), Exit(path, draw(st.sampled_from(("error", "kill"))))
         case 7 | 8 | 9 | 10:
             return (draw(admins(places, [draw(places.any_child())])),)
+        case 19:
+            path = draw(places.any_worker())  # what an operator has done meets the restart of a sibling
+            return draw(admins(places, places.siblings(path))), Exit(path, "error")
         case 11:
             return (Exit(draw(st.sampled_from([*places.sups[1:] * 5, ""])), "kill"),)
         case 12 | 13:
@@ -216,6 +243,8 @@ def batches(draw: DrawFn, places: _Places) -> Together:
 def traces(draw: DrawFn) -> Trace:
     """A tree and up to a dozen events."""
     tree = draw(sups())
+    if draw(st.integers(0, 7)) == 7:
+        tree = draw(slowed(tree))
     places = _Places(tree)
     grown = [places.one_more(sup) for sup in list(places.dynamic) for _ in range(draw(st.integers(0, 4)))]
     first = (draw(fails(places, draw(places.any_child()))),) if draw(st.integers(0, 19)) == 19 else ()

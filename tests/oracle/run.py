@@ -20,7 +20,7 @@ from tests.oracle.ours import run_ours
 from tests.oracle.trace import Trace
 
 DEFAULT_TRACES = 10_000
-SERIES = 250
+SERIES = 100
 """So many traces share one seed of hypothesis."""
 
 LARGE_AND_SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]

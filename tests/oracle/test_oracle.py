@@ -49,6 +49,11 @@ DEVIATIONS: list[tuple[Rule, Sup, tuple[Event, ...]]] = [
     ),
     (Rule.OPERATORS_STOP, Sup(PAIR, "one_for_all"), (Admin("stop", "b"), Exit("a", "error"))),
     (Rule.EXITS_OVERTAKE, Sup(PAIR), (Together("", (Admin("stop", "b"), Exit("a", "error"))),)),
+    (
+        Rule.EXITS_OVERTAKE,
+        Sup((*PAIR, Kid("c"))),
+        (Fail("a", (Exit("b", "error"),)), Together("", (Exit("a", "error"), Admin("stop", "c")))),
+    ),
     (Rule.SHUTDOWN_DEFAULT, Sup(PAIR), (Admin("spec", "a"),)),
     (Rule.CHILD_RUNNING, Sup(PAIR), (Fail("a", (Admin("delete", "a"),)), Exit("a", "error"))),
     (Rule.AT_ONCE, Sup(ONE, DYNAMIC), tuple(Admin("start", str(n)) for n in range(1, 40))),
@@ -61,7 +66,11 @@ DEVIATIONS: list[tuple[Rule, Sup, tuple[Event, ...]]] = [
 ]
 
 
-@pytest.mark.parametrize(("rule", "tree", "events"), DEVIATIONS, ids=[rule.name.lower() for rule, *_ in DEVIATIONS])
+@pytest.mark.parametrize(
+    ("rule", "tree", "events"),
+    DEVIATIONS,
+    ids=[f"{rule.name.lower()}-{number}" for number, (rule, *_) in enumerate(DEVIATIONS)],
+)
 def test_each_deviation_is_excused_by_its_rule_and_by_no_other(
     otp: Otp, rule: Rule, tree: Sup, events: tuple[Event, ...]
 ) -> None:

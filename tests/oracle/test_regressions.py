@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.oracle.generate import RUNS_OUT_S, SLOW_S
 from tests.oracle.otp import Otp
 from tests.oracle.run import compare
 from tests.oracle.trace import DYNAMIC, Admin, Advance, Event, Exit, Fail, Kid, Sup, Together, Trace
@@ -73,6 +74,40 @@ EDGES: dict[str, tuple[int, tuple[Event, ...]]] = {
         (Fail("a", (None,)), Exit("a", "error"), Advance(5), Exit("b", "kill")),
     ),
 }
+
+
+DEAF = Kid("b", "stubborn", shutdown_s=SLOW_S)
+"""Does not hear, for longer than those above it may take."""
+
+A_BRANCH = Sup((Kid("a"), DEAF, Kid("c")), max_restarts=0)
+
+RUN_OUT: dict[str, Trace] = {
+    "of a supervisor that an operator stops": Trace(
+        Sup((Kid("s", A_BRANCH, shutdown_s=RUNS_OUT_S[2]),)), (Admin("stop", "s"), Admin("restart", "s"))
+    ),
+    "of one that is stopped with its siblings": Trace(
+        Sup((Kid("x"), Kid("s", A_BRANCH, shutdown_s=RUNS_OUT_S[2]), Kid("y")), "one_for_all"), (Exit("x", "error"),)
+    ),
+    "of the inner of two that are stopped": Trace(
+        Sup((Kid("t", Sup((Kid("x"), Kid("s", A_BRANCH, shutdown_s=RUNS_OUT_S[3]), Kid("y")))),)), (Admin("stop", "t"),)
+    ),
+    "of the outer, while the inner has no limit": Trace(
+        Sup((Kid("t", Sup((Kid("x"), Kid("s", A_BRANCH), Kid("y"))), shutdown_s=RUNS_OUT_S[2]),)), (Admin("stop", "t"),)
+    ),
+    "of nobody, where the end is not ordered": Trace(
+        Sup((Kid("s", A_BRANCH, shutdown_s=RUNS_OUT_S[2]),)), (Exit("s/a", "error"),)
+    ),
+    "of each of a pool": Trace(
+        Sup((Kid("p", Sup((Kid("w", A_BRANCH, shutdown_s=RUNS_OUT_S[2]),), DYNAMIC)),)),
+        (Admin("start", "p/1"), Admin("start", "p/2"), Admin("stop", "p/1"), Admin("stop", "p")),
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", RUN_OUT)
+def test_a_limit_that_runs_out_while_children_are_stopped_ends_the_same(otp: Otp, what: str) -> None:
+    assert compare(otp, RUN_OUT[what]).difference is None
 
 
 @pytest.mark.parametrize("what", FOUND)
