@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from pydantic import create_model
 
@@ -20,6 +20,8 @@ R = TypeVar("R")
 
 class FunctionAgent(Generic[P, R]):
     """An agent made from one function. Called, it is still that function, so that it can be tested alone."""
+
+    makes_behavior: ClassVar[bool] = True
 
     def __init__(self, function: Callable[P, Any], namespace: dict[str, Any]) -> None:
         self.function = function

@@ -16,7 +16,7 @@ import structlog
 
 from regrow.actors import Agent, FunctionAgent
 from regrow.cluster import logs
-from regrow.cluster.code import agent_class, digest_of, not_an_agent
+from regrow.cluster.code import agent_class, digest_of
 from regrow.cluster.config import Settings
 from regrow.cluster.deeds import DEED_TIMEOUT_S, Deed, Replaced
 from regrow.cluster.durable_ids import ANY_CHILD, DurableIds, agents_of
@@ -26,8 +26,9 @@ from regrow.cluster.tree import Counts, TreeNode
 from regrow.runtime import ActorId, ActorRef, Address, AskOutcome, ExitReason, InvalidDefinition, Misuse, Request
 from regrow.runtime.ask_all import ask_all, paired
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S
-from regrow.supervisors import ChildCounts, ChildRow, ChildSpec, Supervisor, SupervisorSpec, child
+from regrow.supervisors import ChildCounts, ChildRow, ChildSpec, SpecError, Supervisor, SupervisorSpec, child
 from regrow.supervisors import requests as to_supervisor
+from regrow.supervisors.spec import TARGETS_ALLOWED
 
 if TYPE_CHECKING:
     from regrow.cluster.running import Ended
@@ -69,7 +70,7 @@ class App:
         agents = dict(agents_of(ActorId(name), self.root))
         for actor, target in agents.items():
             if agent_class(target) is None:
-                raise InvalidDefinition(f"{actor}: {not_an_agent(target)}")
+                raise SpecError("target", target, TARGETS_ALLOWED, where=actor)
         self.is_durable = DurableIds.of(name, self.root)
         self._children = {actor: target for actor, target in agents.items() if ANY_CHILD not in actor}
 

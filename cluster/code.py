@@ -13,12 +13,12 @@ import inspect
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from regrow.actors import Agent, FunctionAgent
 from regrow.cluster.errors import AppNotFound
 from regrow.runtime import CodeNotImportable
-from regrow.runtime.errors import Bug, Misuse
+from regrow.runtime.errors import Misuse
 from regrow.runtime.immutable import importable_module
 
 if TYPE_CHECKING:
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CodeName:
-    """`module:qualname` of something that only a host imports; the guardian runs no user code."""
+    """`module:qualname` of something that only a host imports; the guardian runs no user code.
 
+    It stands where a class would, in specs that cross processes.
+    """
+
+    makes_behavior: ClassVar[bool] = True
     name: str
     durable: bool = False
     """Whether it is a durable agent, which nobody can see by its name."""
-
-    def __call__(self) -> object:
-        """Never called: it stands where a class would, in specs that cross processes."""
-        raise Bug(f"{self.name} was called by name; a host resolves it first")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from regrow.router.settings import RouterSettings
 from regrow.runtime import ActorId, Behavior, Message, Packed
@@ -31,6 +32,7 @@ class ServiceConfig(Message):
 class Service:
     """A service that a host can make from its name."""
 
+    makes_behavior: ClassVar[bool] = True
     name: str
     make: Callable[[ServiceConfig], Behavior]
 
@@ -38,10 +40,6 @@ class Service:
         """The behavior of one life of the service."""
         assert isinstance(config, ServiceConfig)
         return self.make(config)
-
-    def __call__(self) -> object:
-        """Never called: a child's target has to be callable to be one."""
-        return self
 
     @property
     def code_name(self) -> str:

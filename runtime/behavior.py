@@ -7,7 +7,7 @@ mailbox; it gets one message at a time and a context.
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from regrow.runtime.context import CellContext
@@ -31,6 +31,27 @@ class Behavior(Protocol):
     async def stopping(self, reason: Any, ctx: Any) -> None:
         """Called once when the actor is told to stop or stops itself, within its grace; not on a crash or kill."""
         ...
+
+
+CALLS = ("started", "handle", "stopping")
+"""What every behavior has, and so the class of one."""
+
+
+class MakesBehavior(Protocol):
+    """Of what carries this a behavior is made, though it is no class of one."""
+
+    makes_behavior: ClassVar[bool]
+
+
+def makes_behavior(target: object) -> bool:
+    """Whether a behavior is made of it: a class that has the calls of one, or what says so of itself.
+
+    What is no such class says so by an attribute `makes_behavior` that is True: a function with `@agent` above
+    it, a service, or the name of one of these that only a host imports.
+    """
+    if isinstance(target, type):
+        return all(callable(getattr(target, call, None)) for call in CALLS)
+    return getattr(target, "makes_behavior", False) is True
 
 
 class BehaviorTraits:

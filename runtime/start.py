@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from regrow.runtime.behavior import Behavior
+from regrow.runtime.behavior import CALLS, Behavior
 from regrow.runtime.cell import Cell, State
 from regrow.runtime.contain import call_contained, contained
 from regrow.runtime.context import current
@@ -30,7 +30,7 @@ def made_behavior(make: Callable[[StartRequest], Behavior], request: StartReques
     made: object = call_contained(make, request)
     if isinstance(made, Behavior):
         return made
-    missing = [name for name in ("started", "handle", "stopping") if not hasattr(made, name)]
+    missing = [name for name in CALLS if not hasattr(made, name)]
     raise InvalidDefinition(
         f"{request.actor}: what was made of its target is {repr(made)[:MADE_LIMIT_CHARS]}, which is no behavior: "
         f"it has no {', '.join(missing)}; derive its class from Agent"

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Literal, TypeAlias, TypeVar
 
+from regrow.runtime.behavior import Behavior, MakesBehavior, makes_behavior
 from regrow.runtime.mailbox import DEFAULT_CAPACITY, MailboxSettings, Overflow
 from regrow.runtime.placement import Dedicated, Packed, Placement
 from regrow.supervisors.errors import SpecError
@@ -27,6 +28,11 @@ ID_LIMIT_CHARS = 200
 
 DEFAULT_MAX_CHILDREN = 10_000
 """How many children a DynamicSupervisor takes unless its spec says otherwise; Erlang has no limit at all."""
+
+TARGETS_ALLOWED = (
+    "a class derived from Agent, a function with @agent above it, a Supervisor(…) or a DynamicSupervisor(…)"
+)
+"""What a child may be made of, in words."""
 
 RESERVED_CHARACTERS = "/#:$*"
 """They separate the parts of an address, of a Redis key and of a pattern, or mark Regrow's own names."""
@@ -68,7 +74,7 @@ StrategyName: TypeAlias = Literal["one_for_one", "rest_for_one", "one_for_all"]
 AutoShutdownName: TypeAlias = Literal["never", "any_significant", "all_significant"]
 OverflowName: TypeAlias = Literal["block", "reject", "drop_oldest", "drop_newest"]
 
-Target: TypeAlias = "type[object] | Callable[..., object] | SupervisorSpec | DynamicSupervisorSpec"
+Target: TypeAlias = "type[Behavior] | MakesBehavior | SupervisorSpec | DynamicSupervisorSpec"
 """What a child runs: an agent class, an agent function, or a nested supervisor of either sort."""
 
 _Choice = TypeVar("_Choice", bound=Enum)
@@ -195,7 +201,8 @@ def child(
 
     Raises SpecError for any value a child can not have.
 
-    >>> class WebReader: ...
+    >>> from regrow import Agent
+    >>> class WebReader(Agent): ...
     >>> child(WebReader, restart="transient").id
     'web_reader'
     """
@@ -258,7 +265,8 @@ def DynamicSupervisor(  # noqa: N802 - as Supervisor above
 
     Raises SpecError for any value it can not have.
 
-    >>> class Session: ...
+    >>> from regrow import Agent
+    >>> class Session(Agent): ...
     >>> child(DynamicSupervisor(child(Session), max_children=100), id="sessions").kind.value
     'supervisor'
     """
@@ -279,10 +287,9 @@ def _check_id(id: object) -> None:
 
 
 def _check_target(target: object, where: str) -> None:
-    """Callables that are no functions are taken too: a decorated or wrapped function is one."""
-    if not isinstance(target, AnySupervisorSpec) and not callable(target):
-        allowed = "an agent class, an agent function, a Supervisor(…) or a DynamicSupervisor(…)"
-        raise SpecError("target", target, allowed, where=where)
+    """Of what is refused here no life could ever begin."""
+    if not isinstance(target, AnySupervisorSpec) and not makes_behavior(target):
+        raise SpecError("target", target, TARGETS_ALLOWED, where=where)
 
 
 def _listed(children: object, where: str) -> tuple[ChildSpec, ...]:

@@ -46,20 +46,6 @@ class End(Message):
     how: str
 
 
-class Plain:
-    """A target: a worker that stops when it is told to."""
-
-
-class Sour:
-    """A target: a worker that fails while it stops."""
-
-
-class Stubborn:
-    """A target: a worker that does not hear that it should stop."""
-
-
-TARGETS = {"plain": Plain, "sour": Sour, "stubborn": Stubborn}
-
 REASONS: dict[str, ExitReason] = {
     "normal": Normal(),
     "shutdown": ShutdownReason(),
@@ -112,6 +98,21 @@ class Worker:
             raise Boom("does not stop nicely")
         if self._kind is Stubborn:
             await asyncio.get_running_loop().create_future()
+
+
+class Plain(Worker):
+    """Stops when it is told to."""
+
+
+class Sour(Worker):
+    """Fails while it stops."""
+
+
+class Stubborn(Worker):
+    """Does not hear that it should stop."""
+
+
+TARGETS: dict[str, type[Worker]] = {"plain": Plain, "sour": Sour, "stubborn": Stubborn}
 
 
 class OurSupervisor(SupervisorBehavior):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import sys
 import time
@@ -127,12 +126,13 @@ def compare(otp: Otp, trace: Trace) -> Outcome:
     """
     ours = run_ours(trace)
     effective = sum(bool(step.log or step.answers) for step in ours[1:-1])
-    for repeats in itertools.count(1):
+    repeats = 0
+    while True:
         comparer = Comparer()
         found = comparer.difference(otp.run(trace), ours)
+        repeats += 1
         if found is None or not otp.stalled or repeats == REPEATS_LIMIT:
-            break
-    return Outcome(found, comparer.used, effective)
+            return Outcome(found, comparer.used, effective)
 
 
 def compare_one(otp: Otp, trace: Trace, figures: Figures) -> str | None:

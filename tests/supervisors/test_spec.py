@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 from hypothesis import given
@@ -33,20 +32,49 @@ from regrow.supervisors import (
 )
 
 
-class Clerk: ...
+class Clerk:
+    """What is supervised: the least that a cell can drive."""
+
+    async def started(self, ctx: object) -> None: ...
+
+    async def handle(self, message: object, ctx: object) -> None: ...
+
+    async def stopping(self, reason: object, ctx: object) -> None: ...
 
 
-class HTTPReader2Go: ...
+class HTTPReader2Go(Clerk): ...
 
 
-async def greet(name: str) -> str:
+class Plain: ...
+
+
+async def plain(name: str) -> str:
     return name
 
 
+class Made:
+    """Of what says so of itself a behavior is made, as of a function with @agent above it."""
+
+    makes_behavior: ClassVar[bool] = True
+
+    def __init__(self, name: str = "") -> None:
+        if name:
+            self.__name__ = name
+
+
+greet = Made("greet")
+
+
 def refusal(make: Callable[[], object]) -> SpecError:
+    """What was refused; its text always names the field, the value and what is allowed."""
     with pytest.raises(SpecError) as caught:
         make()
-    return caught.value
+    error = caught.value
+    shown = repr(error.value)
+    assert f"{error.field} is {shown[:100]}" in str(error)
+    assert str(error).endswith(f"; allowed: {error.allowed}")
+    assert error.allowed
+    return error
 
 
 def test_a_child_has_the_documented_defaults() -> None:
@@ -90,7 +118,7 @@ def test_a_nested_supervisor_keeps_a_shutdown_limit_that_was_given() -> None:
     ("target", "expected"),
     [(Clerk, "clerk"), (HTTPReader2Go, "http_reader2_go"), (greet, "greet")],
 )
-def test_the_id_is_the_name_of_the_target_in_snake_case(target: Callable[..., object], expected: str) -> None:
+def test_the_id_is_the_name_of_the_target_in_snake_case(target: type[Clerk] | Made, expected: str) -> None:
     assert child(target).id == expected
 
 
@@ -162,12 +190,17 @@ def test_an_id_refuses_characters_that_addresses_and_keys_are_made_of(character:
     assert refusal(lambda: child(Clerk, id=f"a{character}b")).field == "id"
 
 
-@pytest.mark.parametrize("target", [None, 3, "clerk", Clerk(), [Clerk]])
-def test_a_target_must_be_a_class_a_function_or_a_supervisor(target: Any) -> None:
-    assert refusal(lambda: child(target, id="it")).field == "target"
+@pytest.mark.parametrize("target", [None, 3, "clerk", Clerk(), [Clerk], Plain, Plain(), int, plain, lambda: None])
+def test_a_target_of_which_no_behavior_is_made_is_refused_with_what_may_be_one(target: Any) -> None:
+    for make in (lambda: child(target), lambda: child(target, id="it"), lambda: ChildSpec(id="it", behavior=target)):
+        error = refusal(make)
+
+        assert (error.field, error.value) == ("target", target)
+        assert f"target is {target!r}"[:60] in str(error)
+        assert "allowed: a class derived from Agent, a function with @agent above it, a Supervisor(…)" in str(error)
 
 
-@pytest.mark.parametrize("target", [lambda: None, functools.partial(greet, "x"), Supervisor()])
+@pytest.mark.parametrize("target", [Made(), Supervisor()])
 def test_a_target_without_a_name_of_its_own_needs_an_id(target: Any) -> None:
     error = refusal(lambda: child(target))
 

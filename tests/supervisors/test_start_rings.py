@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -41,6 +41,18 @@ Begin = Callable[[Any], Awaitable[object]]
 
 class Open(Request[str]):
     """Start a child of the pool, and tell what came of it."""
+
+
+class Session:
+    """What the pool makes its children of; each begins as the desk says at that time."""
+
+    makes_behavior: ClassVar[bool] = True
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def __call__(self) -> Scripted:
+        return Scripted(_session, started=self._desk.begin)
 
 
 class Hosts:
@@ -91,7 +103,7 @@ class Desk:
         await self.world.start(self._node("friend"), "desk/friend", lambda: Scripted(self._friend))
 
     def session(self, restart: RestartName = "temporary") -> ChildSpec:
-        return child(lambda: Scripted(_session, started=self.begin), "session", restart=restart)
+        return child(Session(self), "session", restart=restart)
 
     def ref(self, name: str) -> ActorRef:
         return self.guardian.ref(f"desk/{name}")
