@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from regrow.actors import Agent, Context, on
+from regrow.cluster import App
+from regrow.cluster.config import LogSettings, Settings
 from regrow.cluster.reports import EVENT_NAMES, Reports
-from regrow.runtime import Crashed, Normal, telemetry
+from regrow.runtime import Crashed, Message, Normal, telemetry
 from regrow.runtime.testing import virtual
+from regrow.supervisors import Supervisor, child
 from regrow.supervisors.report import ReportKind, SupervisorReport
 from tests.runtime.test_telemetry import Traces, traces
 
@@ -76,6 +82,74 @@ async def test_a_report_is_an_event_of_the_span_that_is_current(traces: Traces) 
         telemetry.EXIT_KIND: "crashed",
         telemetry.EXIT_REASON: "ValueError: bad",
     }
+
+
+class Fall(Message):
+    """Crash, and fail to start so often."""
+
+    failing: int
+
+
+class Clerk(Agent):
+    """Does as it is told, through its deaths."""
+
+    failing = 0
+
+    async def started(self, ctx: Context) -> None:
+        if Clerk.failing:
+            Clerk.failing -= 1
+            raise RuntimeError("not yet")
+
+    @on
+    async def fall(self, message: Fall) -> None:
+        Clerk.failing = message.failing
+        raise ValueError("bad")
+
+
+class Steady(Agent): ...
+
+
+async def test_each_report_of_a_tree_that_runs_is_one_line_on_stderr_and_one_event(
+    traces: Traces, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    settings = Settings(data_dir=tmp_path, log=LogSettings(level="debug", format="json"))
+    app = App("desk", Supervisor(max_restarts=2, children=[child(Steady), child(Clerk)]))
+
+    async with app.start(engine="inline", settings=settings) as running:
+        await running.ref(Clerk).tell(Fall(failing=1))
+        await running.ref(Clerk).tell(Fall(failing=0))
+        await running.wait_ended()
+
+    told = [
+        ("child_started", "steady", 0),
+        ("child_started", "clerk", 0),
+        ("child_terminated", "clerk", 0),
+        ("restarting", "clerk", 1),
+        ("start_failed", "clerk", 1),
+        ("restarting", "clerk", 2),
+        ("child_started", "clerk", 2),
+        ("child_terminated", "clerk", 2),
+        ("escalated", "clerk", 3),
+        ("child_terminated", "steady", 3),
+    ]
+    kinds = {kind.value for kind in ReportKind}
+    assert {kind for kind, _, _ in told} == kinds
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert [
+        (line["event"], line["agent"].removeprefix("desk/"), line["restarts"])
+        for line in lines
+        if line["event"] in kinds
+    ] == told
+    events = [event for span in traces.ended for event in span.events if event.name.startswith("supervisor.")]
+    events.sort(key=lambda event: event.timestamp)
+    assert [
+        (
+            event.name.removeprefix("supervisor."),
+            str((event.attributes or {})[telemetry.AGENT_ID]).removeprefix("desk/"),
+            (event.attributes or {})[telemetry.RESTARTS],
+        )
+        for event in events
+    ] == told
 
 
 async def test_without_a_current_span_a_report_has_a_short_one_of_its_own(traces: Traces) -> None:

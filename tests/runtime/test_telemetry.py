@@ -34,7 +34,12 @@ class Traces:
 
     @property
     def spans(self) -> dict[str, ReadableSpan]:
-        return {span.name: span for span in self._exporter.get_finished_spans()}
+        return {span.name: span for span in self.ended}
+
+    @property
+    def ended(self) -> tuple[ReadableSpan, ...]:
+        """All of them, in the order in which they ended."""
+        return self._exporter.get_finished_spans()
 
 
 @pytest.fixture
