@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, o
 import structlog
 
 from regrow.actors import Agent, FunctionAgent
-from regrow.cluster import logs
+from regrow.cluster import logs, tracing
 from regrow.cluster.code import agent_class, digest_of
 from regrow.cluster.config import Settings
 from regrow.cluster.deeds import DEED_TIMEOUT_S, Deed, Replaced
@@ -169,6 +169,7 @@ class Starting:
     async def _start(self) -> Running:
         settings = self._settings if self._settings is not None else Settings.load()
         logs.configure(settings.log)
+        tracing.configure(self._app.name)
         name = self._engine or settings.engine
         if name not in ENGINES:
             raise Misuse(f"there is no engine {name!r}; use one of {', '.join(map(repr, ENGINES))}")

@@ -19,7 +19,7 @@ import ray
 import structlog
 from ray.exceptions import RayError
 
-from regrow.cluster import logs
+from regrow.cluster import logs, tracing
 from regrow.cluster.config import Settings
 from regrow.cluster.deeds import Deed
 from regrow.cluster.directory import GuardianDirectory
@@ -80,6 +80,7 @@ class Guardian:
         end_with_parent()
         self._order = unpack_as(AppOrder, packed)
         logs.configure(self._order.host.log)
+        tracing.configure_or_warn(self._order.app)
         self._life = HostId(f"{self._order.app}.{uuid.uuid4().hex[:8]}")
         self._starting: asyncio.Task[bytes] | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -179,6 +180,7 @@ class Guardian:
         if self._journal is not None:
             await self._journal.aclose()
         await self._redis.stop()
+        await tracing.flush()
 
     async def wait_ended(self) -> bytes:
         """Pends until the root of the app has ended, and says why."""

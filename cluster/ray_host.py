@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from regrow.cluster import host_process, logs
+from regrow.cluster import host_process, logs, tracing
 from regrow.cluster.code import CodeBase
 from regrow.cluster.directory import RememberingDirectory
 from regrow.cluster.host_process import end_with_parent
@@ -95,6 +95,7 @@ class RayHost:
         end_calls_at_once(self._cells_loop)
         order = unpack_as(HostOrder, packed)
         logs.configure(order.log)
+        tracing.configure_or_warn(order.app)
         try:
             app = await _loaded(code_base(order))
         except RegrowError as error:
@@ -172,6 +173,7 @@ class RayHost:
         for cell in list(runtime.cells.values()):
             await cell.wait_exited()  # of an end that its parent knows, the others are still to hear
         await self._peers.wait_delivered(LEAVE_S)
+        await tracing.flush()
         return pack(told_by(runtime.dead_letters, runtime.loop.time()))
 
     # ---- the control loop ----------------------------------------------------------------------
