@@ -1,11 +1,14 @@
 """Supervision by size: start and stop of many children in one process, one restart among many, and the loss of all.
 
 Everything runs in this process, without Ray, since the question is what supervision itself costs by size. A
-growth is the time of the large number by that of as many small ones: 1 is linear. For each the worse of a
-Supervisor and a DynamicSupervisor counts; of a loss, the worst of four: temporary children that all crash,
-permanent ones that all crash by themselves, the same with back-off, and permanent ones that go down with one
-host. Garbage that is left of a round is collected before the next one, outside the clock. Sizes alternate, and
-medians count. Seconds are those of this process on a core, since nothing here waits for anything else.
+growth is the time of the large number by that of as many small ones: 1 is linear. Of start and stop, and of a
+restart, the worse of a Supervisor and a DynamicSupervisor counts. Of the loss of all children of a
+DynamicSupervisor it is the worst of four: temporary ones that all crash, permanent ones that all crash by
+themselves, the same with back-off, and permanent ones that go down with one host; of that of a Supervisor the
+worst of five: all crash, all go down with one host, all start again since one crashed, and under other rules
+temporary and significant ones all crash. Garbage that is left of a round is collected before the next one,
+outside the clock. Sizes alternate, and medians count. Seconds are those of this process on a core, since
+nothing here waits for anything else.
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ from regrow.supervisors import (
     child,
     supervisor_behavior,
 )
-from regrow.supervisors.spec import RestartName
+from regrow.supervisors.spec import AutoShutdownName, RestartName, StrategyName
 
 MANY = 10_000
 MANY_QUICK = 500
@@ -162,9 +165,16 @@ class Tree:
             self.runtime.delivery.send(Envelope(Kind.SIGNAL, parent, exited, self.runtime.origin))
 
 
-def static(count: int) -> AnySupervisorSpec:
-    """A Supervisor of so many children."""
-    return Supervisor(max_restarts=ALLOWED, children=[child(Idle, str(number)) for number in range(count)])
+def static(
+    count: int,
+    restart: RestartName = "permanent",
+    strategy: StrategyName = "one_for_one",
+    auto_shutdown: AutoShutdownName = "never",
+) -> AnySupervisorSpec:
+    """A Supervisor of so many children; with an auto_shutdown all are significant."""
+    significant = auto_shutdown != "never"
+    children = [child(Idle, str(number), restart=restart, significant=significant) for number in range(count)]
+    return Supervisor(strategy=strategy, max_restarts=ALLOWED, auto_shutdown=auto_shutdown, children=children)
 
 
 def dynamic(restart: RestartName = "permanent", backoff: Backoff | None = None) -> AnySupervisorSpec:
@@ -209,7 +219,7 @@ async def one_restart(spec: AnySupervisorSpec, count: int) -> float:
 
 
 async def loss(spec: AnySupervisorSpec, count: int, lose: Callable[[Tree], None], left: int) -> float:
-    """Seconds until a DynamicSupervisor that lost all its children has nothing more to do."""
+    """Seconds until a supervisor that lost all its children has nothing more to do."""
     tree = Tree()
     await tree.start(spec, count)
 
@@ -227,6 +237,11 @@ def all_crash(tree: Tree) -> None:
     """Every child fails at the same moment."""
     for actor in tree.children:
         tree.crash(actor)
+
+
+def one_crashes(tree: Tree) -> None:
+    """The first child fails, and its siblings follow."""
+    tree.crash(tree.children[0])
 
 
 def host_dies(tree: Tree) -> None:
@@ -285,10 +300,29 @@ async def measured(options: Options, screen: Screen) -> Result:
         await grown(options, screen, "the same with back-off", lambda n: loss(patient, n, all_crash, n)),
         await grown(options, screen, "the host of all dies", lambda n: loss(pool, n, host_dies, n)),
     ]
+
+    def significant(count: int) -> AnySupervisorSpec:
+        return static(count, "transient", auto_shutdown="all_significant")
+
+    def together(count: int, restart: RestartName = "permanent") -> AnySupervisorSpec:
+        return static(count, restart, "one_for_all")
+
+    lost_static = [
+        await grown(options, screen, "Supervisor: all crash", lambda n: loss(static(n), n, all_crash, n)),
+        await grown(options, screen, "Supervisor: the host of all dies", lambda n: loss(static(n), n, host_dies, n)),
+        await grown(
+            options, screen, "Supervisor: one crashes, all follow", lambda n: loss(together(n), n, one_crashes, n)
+        ),
+        await grown(
+            options, screen, "Supervisor: temporary ones", lambda n: loss(together(n, "temporary"), n, all_crash, 0)
+        ),
+        await grown(options, screen, "Supervisor: significant ones", lambda n: loss(significant(n), n, all_crash, n)),
+    ]
     return {
         "start_stop_growth": ratio(max(started), 1.0),
         "restart_growth": ratio(max(restarted), 1.0),
         "mass_loss_growth": ratio(max(lost), 1.0),
+        "static_loss_growth": ratio(max(lost_static), 1.0),
         "start_stop_growth_static": rounded(started[0]),
         "start_stop_growth_dynamic": rounded(started[1]),
         "restart_growth_static": rounded(restarted[0]),
@@ -297,6 +331,11 @@ async def measured(options: Options, screen: Screen) -> Result:
         "mass_loss_growth_permanent": rounded(lost[1]),
         "mass_loss_growth_backoff": rounded(lost[2]),
         "mass_loss_growth_host": rounded(lost[3]),
+        "static_loss_growth_crashes": rounded(lost_static[0]),
+        "static_loss_growth_host": rounded(lost_static[1]),
+        "static_loss_growth_one_for_all": rounded(lost_static[2]),
+        "static_loss_growth_temporary": rounded(lost_static[3]),
+        "static_loss_growth_significant": rounded(lost_static[4]),
     }
 
 

@@ -7,7 +7,9 @@ message. `status` is what the supervisor means to do with the child, `life` what
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+import itertools
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from enum import Enum
 
@@ -47,6 +49,8 @@ class Child:
 
     spec: ChildSpec
     actor: ActorId
+    place: int = 0
+    """Its place in start order; only grows."""
     status: Status = Status.RESTARTING
     life: Life = Life.NONE
     incarnation: Incarnation = NO_LIFE
@@ -123,6 +127,11 @@ class ChildList:
         self.supervisor = ActorId("")
         self._by_id: dict[str, Child] = {}
         self._by_actor: dict[str, Child] = {}
+        self._by_event: dict[str, dict[str, Child]] = {}
+        """Whose ends are known, undecided, and have that cause."""
+        self._significant: OrderedDict[str, Child] = OrderedDict()
+        """Those that were found active come first, so that the next look finds them at once."""
+        self._places = itertools.count()
 
     def begin(self, supervisor: ActorId, specs: tuple[ChildSpec, ...]) -> None:
         """The supervisor learns who it is; these are its first children."""
@@ -141,14 +150,17 @@ class ChildList:
 
     def add(self, spec: ChildSpec) -> Child:
         """A record for one more child, the last in start order."""
-        child = Child(spec=spec, actor=child_id(self.supervisor, spec.id))
+        child = Child(spec=spec, actor=child_id(self.supervisor, spec.id), place=next(self._places))
         self._by_id[spec.id] = self._by_actor[child.actor] = child
+        if spec.significant:
+            self._significant[spec.id] = child
         return child
 
     def remove(self, child: Child) -> None:
         """Nothing is known of it from here on."""
         self._by_id.pop(child.id, None)
         self._by_actor.pop(child.actor, None)
+        self._significant.pop(child.id, None)
 
     def get(self, id: str) -> Child | None:
         """The child of that id."""
@@ -166,18 +178,44 @@ class ChildList:
         child = self._by_actor.get(actor)
         return child if child is not None and child.incarnation == incarnation else None
 
+    def ended(self, child: Child, exited: Exited) -> None:
+        """Its end is known, and somebody has to decide on it."""
+        child.exited = exited
+        if exited.event:
+            self._by_event.setdefault(exited.event, {})[child.id] = child
+
     def undecided(self, exited: Exited) -> list[Child]:
-        """The running children whose ends are known, undecided, and have the cause of this one."""
+        """The running children whose ends are known, undecided, and have the cause of this one, in start order."""
         child = self._by_actor.get(ActorId(exited.actor))
-        # Only what several have in common is worth a look at all: else each of 10,000 ends would cost 10,000 looks.
-        candidates = self if exited.event else (child,) if child is not None else ()
-        return [
+        # No look at all children: else each of 10,000 ends would cost 10,000 looks.
+        alone = (child,) if child is not None else ()
+        candidates = tuple(self._by_event.pop(exited.event, {}).values()) if exited.event else alone
+        found = [
             child
             for child in candidates
             if child.status is Status.RUNNING
             and child.exited is not None
             and (child.exited is exited or (exited.event and child.exited.event == exited.event))
         ]
+        return sorted(found, key=lambda child: child.place)
+
+    def settled(self, exited: Exited) -> None:
+        """Nobody has to decide on this end any more; forgets its cause when that holds for all who have it."""
+        children = self._by_event.get(exited.event, {}).values()
+        if not any(child.exited is not None and child.exited.event == exited.event for child in children):
+            self._by_event.pop(exited.event, None)
+
+    def active_significant(self, *, but: Set[Child]) -> Child | None:
+        """A significant child that runs or waits for its own start, other than these; None when there is none.
+
+        Who is passed over goes to the end, so that the ends of all of them cost so many looks and no more.
+        """
+        for _ in range(len(self._significant)):
+            id, child = next(iter(self._significant.items()))
+            if child.status in (Status.RUNNING, Status.RESTARTING) and child not in but:
+                return child
+            self._significant.move_to_end(id)
+        return None
 
     def states(self) -> tuple[ChildState, ...]:
         """The children as the deciders see them."""

@@ -104,7 +104,7 @@ class Lives:
         self._terminated(child)
         if child.awaited or self._ending:
             return True
-        child.exited = exited
+        self._children.ended(child, exited)
         return False
 
     async def end(self, child: Child) -> None:

@@ -16,7 +16,15 @@ from regrow.supervisors.bookkeeping import Bookkeeping
 from regrow.supervisors.children import REASON_LIMIT_CHARS, Child, states_of
 from regrow.supervisors.report import ReportKind, SupervisorReport
 from regrow.supervisors.spec import AutoShutdown, Strategy, SupervisorSpec
-from regrow.supervisors.strategy import ChildExit, ChildState, Decision, Status, decide, decide_retry
+from regrow.supervisors.strategy import (
+    ChildExit,
+    ChildState,
+    Decision,
+    Status,
+    decide,
+    decide_retry,
+    needs_restart,
+)
 
 WHOLE_GROUP = ""
 """With back-off, one retry is for all that wait under rest_for_one and one_for_all; no child has this id."""
@@ -61,6 +69,7 @@ class Restarts(Bookkeeping):
     async def _child_exited(self, message: Exited, ctx: CellContext) -> None:
         child = self._children.of_life(message.actor, message.incarnation)
         if child is None or child.exited is None:
+            self._children.settled(message)
             return  # an operation has settled it, or it is of an earlier life
         if not await self._retried_before(child, ctx) or child.exited is None:
             return
@@ -74,7 +83,7 @@ class Restarts(Bookkeeping):
             assert other.exited is not None
             exits.append(ChildExit(other.id, other.exited.reason))
             other.exited = None
-        states = self._states(*ended)
+        states = self._states_after(ended, exits)
         decision = decide(self._spec.strategy, states, exits, auto_shutdown=self._spec.auto_shutdown)
         # A host's children may be told of one after the other; they stay one event (SEMANTICS 2).
         counted = free or (event != "" and event == self._last_event)
@@ -183,9 +192,23 @@ class Restarts(Bookkeeping):
         """A transient child ended by itself."""
         self._set_aside(child, Status.FINISHED)
 
+    def _states_after(self, ended: Sequence[Child], exits: Sequence[ChildExit]) -> tuple[ChildState, ...]:
+        """What `decide` must see: no sibling that does not matter, or 10,000 ends would cost 10,000² looks."""
+        rules = self._spec
+        for_good = [child for child, exit in zip(ended, exits, strict=True) if not _comes_back(child, exit)]
+        if rules.strategy is not Strategy.ONE_FOR_ONE and len(for_good) < len(ended):
+            return self._children.states()  # siblings follow
+        if rules.auto_shutdown is AutoShutdown.NEVER or not any(child.spec.significant for child in for_good):
+            return states_of(ended)
+        if rules.auto_shutdown is AutoShutdown.ALL_SIGNIFICANT:
+            other = self._children.active_significant(but=frozenset(ended))
+            if other is not None:
+                return states_of((*ended, other))  # while it is active, this is not the last one
+        return self._children.states()
+
     def _states(self, *concerned: Child) -> tuple[ChildState, ...]:
-        """What the deciders must see: no siblings under one_for_one, or 10,000 ends would cost 10,000² looks."""
-        alone = self._spec.strategy is Strategy.ONE_FOR_ONE and self._spec.auto_shutdown is AutoShutdown.NEVER
+        """What `decide_retry` must see."""
+        alone = self._spec.strategy is Strategy.ONE_FOR_ONE
         return states_of(concerned) if alone else self._children.states()
 
     def _retry_later(self, decision: Decision, ctx: CellContext, delay_s: float) -> None:
@@ -214,3 +237,7 @@ class Restarts(Bookkeeping):
     def _retry_key(self, id: str) -> str:
         alone = self._spec.strategy is Strategy.ONE_FOR_ONE or self._spec.backoff is None
         return id if alone else WHOLE_GROUP
+
+
+def _comes_back(child: Child, exit: ChildExit) -> bool:
+    return needs_restart(child.spec.restart, exit.reason)
