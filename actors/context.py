@@ -15,7 +15,7 @@ from regrow.runtime.errors import Misuse
 from regrow.runtime.message import Request
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, ActorRef
 from regrow.supervisors import requests as to_supervisor
-from regrow.supervisors.children import ChildCounts, ChildRow
+from regrow.supervisors.children import ChildCounts, ChildRow, SpecRow
 
 R = TypeVar("R")
 
@@ -76,6 +76,14 @@ class Context(CellContext):
         certainly dead in time.
         """
         await to_supervisor.stop_child(self.ref(child), timeout_s)
+
+    async def delete_child(self, child: ActorRef | str) -> None:
+        """Has a child that does not run forgotten by its supervisor. Raises NoSuchChild, ChildRunning, DynamicChild."""
+        await to_supervisor.delete_child(self.ref(child))
+
+    async def get_childspec(self, child: ActorRef | str) -> SpecRow:
+        """The spec of a child, as its supervisor has it; of a DynamicSupervisor's that of all. Raises NoSuchChild."""
+        return await to_supervisor.get_childspec(self.ref(child))
 
     async def which_children(self, supervisor: ActorRef | str | None = None) -> tuple[ChildRow, ...]:
         """The children of a supervisor in start order; of this agent's own where none is named."""

@@ -26,7 +26,7 @@ from regrow.cluster.tree import Counts, TreeNode
 from regrow.runtime import ActorId, ActorRef, Address, AskOutcome, ExitReason, InvalidDefinition, Misuse, Request
 from regrow.runtime.ask_all import ask_all, paired
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S
-from regrow.supervisors import ChildCounts, ChildRow, ChildSpec, SpecError, Supervisor, SupervisorSpec, child
+from regrow.supervisors import ChildCounts, ChildRow, ChildSpec, SpecError, SpecRow, Supervisor, SupervisorSpec, child
 from regrow.supervisors import requests as to_supervisor
 from regrow.supervisors.spec import TARGETS_ALLOWED
 
@@ -235,6 +235,14 @@ class Running:
     async def stop_child(self, child: ActorRef | str, *, timeout_s: float = DEFAULT_ASK_TIMEOUT_S) -> None:
         """Has a child stopped by its supervisor; returns when it is dead. See Context.stop_child."""
         await to_supervisor.stop_child(self.ref(child), timeout_s)
+
+    async def delete_child(self, child: ActorRef | str) -> None:
+        """Has a child that does not run forgotten by its supervisor. See Context.delete_child."""
+        await to_supervisor.delete_child(self.ref(child))
+
+    async def get_childspec(self, child: ActorRef | str) -> SpecRow:
+        """The spec of a child, as its supervisor has it. See Context.get_childspec."""
+        return await to_supervisor.get_childspec(self.ref(child))
 
     async def which_children(self, supervisor: ActorRef | str | None = None) -> tuple[ChildRow, ...]:
         """The children of a supervisor in start order; of the root where none is named."""

@@ -9,7 +9,7 @@ of each), `lives` (how they start and end), `requests` (what may be asked by mes
 if __name__ != "regrow.supervisors":
     raise ImportError(f"this is regrow.supervisors; import it under that name, not as {__name__!r}")
 
-from regrow.supervisors.children import ChildCounts, ChildRow, ChildRows
+from regrow.supervisors.children import ChildCounts, ChildRow, ChildRows, SpecRow
 from regrow.supervisors.dynamic import DynamicSupervisorBehavior
 from regrow.supervisors.errors import (
     AlreadyPresent,
@@ -29,6 +29,7 @@ from regrow.supervisors.requests import (
     ChildStopped,
     CountChildren,
     DeleteChild,
+    GetChildSpec,
     NotStarted,
     RestartChild,
     StartChild,
@@ -85,6 +86,7 @@ __all__ = [
     "DynamicSupervisorBehavior",
     "DynamicSupervisorSpec",
     "FailedToStartChild",
+    "GetChildSpec",
     "Intensity",
     "Kind",
     "MaxChildren",
@@ -95,6 +97,7 @@ __all__ = [
     "Restart",
     "RestartChild",
     "SpecError",
+    "SpecRow",
     "StartChild",
     "Status",
     "StopChild",

@@ -15,11 +15,12 @@ from enum import Enum
 
 from regrow.runtime.address import ActorId, HostId, Incarnation, child_id
 from regrow.runtime.lifecycle import Exited, ExitReason
+from regrow.runtime.mailbox import Overflow
 from regrow.runtime.message import Message
 from regrow.runtime.placement import Dedicated
 from regrow.runtime.starter import StartRequest
 from regrow.supervisors.errors import NoSuchChild
-from regrow.supervisors.spec import ChildSpec, Kind, Restart
+from regrow.supervisors.spec import AnySupervisorSpec, ChildSpec, Kind, Restart
 from regrow.supervisors.strategy import ChildState, Status
 
 REASON_LIMIT_CHARS = 500
@@ -118,6 +119,29 @@ class Child:
             pid=self.pid,
             last_reason="" if self.last_reason is None else str(self.last_reason)[:REASON_LIMIT_CHARS],
         )
+
+
+def spec_row(spec: ChildSpec) -> SpecRow:
+    """What others are told of a spec."""
+    return SpecRow(
+        id=spec.id,
+        target=_name_of(spec.behavior),
+        kind=spec.kind,
+        restart=spec.restart,
+        shutdown_s=spec.shutdown_s,
+        significant=spec.significant,
+        placement="" if spec.placement is None else repr(spec.placement),
+        mailbox=spec.mailbox.capacity,
+        overflow=spec.mailbox.overflow,
+    )
+
+
+def _name_of(target: object) -> str:
+    if isinstance(target, AnySupervisorSpec):
+        return type(target).__name__.removesuffix("Spec")
+    # The process that holds the supervisors may know no more of it than its name (MakesBehavior).
+    module, qualname = getattr(target, "__module__", ""), getattr(target, "__qualname__", None)
+    return f"{module}:{qualname}" if qualname is not None else str(getattr(target, "name", ""))
 
 
 class ChildList:
@@ -258,6 +282,24 @@ class ChildRow(Message):
     host: str | None = None
     pid: int | None = None
     last_reason: str = ""
+
+
+class SpecRow(Message):
+    """One child's spec as `get_childspec` tells it.
+
+    `target` is the module and name of what it is made of, or `Supervisor` or `DynamicSupervisor`; `placement`
+    is as Python writes it, empty where none was named. Of a DynamicSupervisor's child it is the spec of all.
+    """
+
+    id: str
+    target: str
+    kind: Kind
+    restart: Restart
+    shutdown_s: float | None
+    significant: bool
+    placement: str
+    mailbox: int
+    overflow: Overflow
 
 
 class ChildRows(Message):

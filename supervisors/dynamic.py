@@ -19,13 +19,14 @@ from regrow.runtime.message import Message
 from regrow.runtime.packing import Opaque
 from regrow.runtime.placement import Packed
 from regrow.runtime.starter import Starter
-from regrow.supervisors.children import Child, ChildCounts, ChildRow, Life
+from regrow.supervisors.children import Child, ChildCounts, ChildRow, Life, spec_row
 from regrow.supervisors.errors import DynamicChild, MaxChildren
 from regrow.supervisors.report import SupervisorReport
 from regrow.supervisors.requests import (
     ANY_LIFE,
     CountChildren,
     DeleteChild,
+    GetChildSpec,
     RestartChild,
     StartChild,
     StopChild,
@@ -83,8 +84,7 @@ class DynamicSupervisorBehavior(Restarts):
         """The spec of a child; where there is none, the one of which all are made, as in OTP."""
 
         async def find() -> ChildSpec:
-            child = self._children.get(id)
-            return child.spec if child is not None else self._template
+            return self._spec_of(id)
 
         return await self._turn(find)
 
@@ -112,6 +112,8 @@ class DynamicSupervisorBehavior(Restarts):
             case StopChild():
                 await self._stop_child(message.id, message.incarnation)
                 return self._child_stopped(message.id)
+            case GetChildSpec():
+                return spec_row(self._spec_of(message.id))
             case WhichChildren():
                 return self._some_rows(message.skip)
             case CountChildren():
@@ -135,6 +137,10 @@ class DynamicSupervisorBehavior(Restarts):
         self._forget_ended()
 
     # ---- in the supervisor's turn --------------------------------------------------------------
+
+    def _spec_of(self, id: str) -> ChildSpec:
+        child = self._children.get(id)
+        return child.spec if child is not None else self._template
 
     def _free_id(self) -> str:
         return str(self._incarnations())

@@ -18,7 +18,7 @@ from regrow.runtime.lifecycle import Crashed
 from regrow.runtime.message import Message, Request
 from regrow.runtime.packing import pack
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, ActorRef
-from regrow.supervisors.children import ChildCounts, ChildRow, ChildRows
+from regrow.supervisors.children import ChildCounts, ChildRow, ChildRows, SpecRow
 from regrow.supervisors.errors import FailedToStartChild, NoSuchChild
 from regrow.supervisors.lives import failed_to_start
 
@@ -82,6 +82,12 @@ class DeleteChild(Request[ChildDeleted]):
     id: str
 
 
+class GetChildSpec(Request[SpecRow]):
+    """Asks a supervisor for the spec of a child. Refused with NoSuchChild."""
+
+    id: str
+
+
 class WhichChildren(Request[ChildRows]):
     """Asks a supervisor for its children in start order, from place `skip` on, as many as fit into a reply."""
 
@@ -92,7 +98,7 @@ class CountChildren(Request[ChildCounts]):
     """Asks a supervisor how many children it has."""
 
 
-OF_SUPERVISORS = (StartChild, StopChild, RestartChild, DeleteChild, WhichChildren, CountChildren)
+OF_SUPERVISORS = (StartChild, StopChild, RestartChild, DeleteChild, GetChildSpec, WhichChildren, CountChildren)
 """All that only a supervisor answers."""
 
 
@@ -158,6 +164,12 @@ async def delete_child(child: ActorRef, timeout_s: float = DEFAULT_ASK_TIMEOUT_S
     """Asks its supervisor to forget a child that does not run. Raises NoSuchChild, ChildRunning, DynamicChild."""
     supervisor, id = parent_of(child)
     await _asked(supervisor, DeleteChild(id=id), timeout_s=timeout_s)
+
+
+async def get_childspec(child: ActorRef, timeout_s: float = DEFAULT_ASK_TIMEOUT_S) -> SpecRow:
+    """The spec of a child, told by its supervisor; of a DynamicSupervisor's child that of all. Raises NoSuchChild."""
+    supervisor, id = parent_of(child)
+    return await _asked(supervisor, GetChildSpec(id=id), timeout_s=timeout_s)
 
 
 async def which_children(supervisor: ActorRef, timeout_s: float = DEFAULT_ASK_TIMEOUT_S) -> tuple[ChildRow, ...]:

@@ -15,10 +15,19 @@ from regrow.runtime.lifecycle import Down, Exited, ExitReason, ExitSignal
 from regrow.runtime.message import Message
 from regrow.runtime.starter import Starter
 from regrow.supervisors.administration import Administration
+from regrow.supervisors.children import spec_row
 from regrow.supervisors.dynamic import DynamicSupervisorBehavior
 from regrow.supervisors.lives import leave_to_parent
 from regrow.supervisors.report import SupervisorReport
-from regrow.supervisors.requests import ChildDeleted, CountChildren, DeleteChild, RestartChild, StopChild, WhichChildren
+from regrow.supervisors.requests import (
+    ChildDeleted,
+    CountChildren,
+    DeleteChild,
+    GetChildSpec,
+    RestartChild,
+    StopChild,
+    WhichChildren,
+)
 from regrow.supervisors.restarts import RetryStart
 from regrow.supervisors.spec import AnySupervisorSpec, SupervisorSpec
 from regrow.supervisors.turns import TakeTurn
@@ -74,6 +83,8 @@ class SupervisorBehavior(Administration):
                 return self._child_stopped(message.id)
             case RestartChild():
                 return await self._answered(self._restart_child(message.id))
+            case GetChildSpec():
+                return spec_row(self._children.named(message.id).spec)
             case DeleteChild():
                 await self._delete_child(message.id)
                 return ChildDeleted()

@@ -17,6 +17,7 @@ from regrow.runtime.errors import AskFailed, Closed, Refused
 from regrow.runtime.lifecycle import Crashed, Escalated, ExitReason
 from regrow.runtime.lifecycle import Shutdown as ShutdownReason
 from regrow.runtime.local_starter import LocalStarter
+from regrow.runtime.message import Request
 from regrow.runtime.ref import ActorRef
 from regrow.runtime.runtime import Runtime
 from regrow.runtime.starter import KILLED_BY_SUPERVISOR, KillOutcome, StartRequest
@@ -25,14 +26,17 @@ from regrow.supervisors import (
     AlreadyPresent,
     AlreadyStarted,
     ChildRunning,
-    ChildSpec,
     DeleteChild,
     DynamicChild,
     DynamicSupervisorSpec,
     FailedToStartChild,
+    GetChildSpec,
     NoSuchChild,
+    NotStarted,
     RestartChild,
     SpecError,
+    SpecRow,
+    StopChild,
     SupervisorReport,
     SupervisorSpec,
 )
@@ -49,11 +53,14 @@ from tests.oracle.actors import (
     supervisor_spec,
 )
 from tests.oracle.observed import Answer, Entry, Rows, Seen, Step
-from tests.oracle.trace import Admin, Advance, Event, Exit, Fail, Hook, Together, Trace, parent
+from tests.oracle.trace import Admin, Advance, Event, Exit, Fail, Hook, Op, Together, Trace, parent
 from tests.runtime.scripted import Nowhere
 
 NEVER = -1
 """The incarnation of what never ran."""
+
+BY_ORDER = (TakeTurn, RestartChild)
+"""What starts a child because an operator wants it."""
 
 ARRIVED_S = 1e-6
 """Until what was done has happened; of no limit this is a part worth mentioning."""
@@ -209,27 +216,30 @@ class _Stage:
         if isinstance(supervisor, OurDynamic):
             return await self._administer_dynamic(supervisor, cell.actor, call, id)
         assert isinstance(supervisor, OurSupervisor)
-        if call.op == "start" and call.kid is None:
-            return ("misfit",)
-        match call.op:
-            case "start":
-                assert call.kid is not None
-                await supervisor.start_child(child_spec(call.kid))
-            case "stop":
-                await supervisor.stop_child(id)
-            case "restart":
-                await supervisor.restart_child(id)
-            case "delete":
-                await supervisor.delete_child(id)
-            case "spec":
-                return _told(await supervisor.get_childspec(id))
-        return ("ok",)
+        if call.op == "start":
+            if call.kid is None:
+                return ("misfit",)
+            await supervisor.start_child(child_spec(call.kid))
+            return ("ok",)
+        if call.op == "spec":
+            return _told(await self._life_of(cell.actor).ask(GetChildSpec(id=id), timeout_s=math.inf))
+        requests: dict[Op, Request[Any]] = {
+            "stop": StopChild(id=id),
+            "restart": RestartChild(id=id),
+            "delete": DeleteChild(id=id),
+        }
+        answer = await self._life_of(cell.actor).ask(requests[call.op], timeout_s=math.inf)
+        return ("failed",) if isinstance(answer, NotStarted) else ("ok",)
+
+    def _life_of(self, actor: ActorId) -> ActorRef:
+        """A ref that means one life only, as a pid does."""
+        return ActorRef(Address(actor, self.runtime.cells[actor].incarnation), self.runtime)
 
     async def _administer_dynamic(
         self, supervisor: OurDynamic, actor: ActorId, call: Admin, id: str
     ) -> tuple[str, ...]:
         life = self._records.last_up.get(call.path, NEVER)  # as a pid does, this means one life only
-        ref = ActorRef(Address(actor, self.runtime.cells[actor].incarnation), self.runtime)  # and so does this
+        ref = self._life_of(actor)
         match call.op:
             case "start" if call.kid is not None:
                 return ("misfit",)
@@ -238,7 +248,7 @@ class _Stage:
             case "stop":
                 await supervisor.stop_child(id, life)
             case "spec":
-                return _told(await supervisor.get_childspec(id))
+                return _told(await ref.ask(GetChildSpec(id=id), timeout_s=math.inf))
             case "restart":
                 await ref.ask(RestartChild(id=id), timeout_s=math.inf)
             case "delete":
@@ -291,7 +301,7 @@ class _Stage:
     def _is_restarted(self, path: str) -> bool:
         """Whether its supervisor starts it again by itself: not at its own start, nor by an operator's order."""
         above = self._cell(parent(path)) if path else None
-        return above is not None and not any(isinstance(turn.message, TakeTurn) for turn in above.in_turn)
+        return above is not None and not any(isinstance(turn.message, BY_ORDER) for turn in above.in_turn)
 
     def will_be_killed(self, cell: Cell) -> None:
         """Who ends below a killed supervisor goes down with it, in an order that nobody promises."""
@@ -365,7 +375,7 @@ def _no_report(report: SupervisorReport) -> None:
     pass
 
 
-def _told(spec: ChildSpec) -> tuple[str, ...]:
+def _told(spec: SpecRow) -> tuple[str, ...]:
     return ("spec", spec.restart.value, str(spec.significant), _limit(spec.shutdown_s), spec.kind.value)
 
 
