@@ -16,6 +16,7 @@ from regrow.runtime.message import Request
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, ActorRef
 from regrow.supervisors import requests as to_supervisor
 from regrow.supervisors.children import ChildCounts, ChildRow, SpecRow
+from regrow.supervisors.spec import ChildSpec
 
 R = TypeVar("R")
 
@@ -52,15 +53,21 @@ class Context(CellContext):
         """The small and the large model, within the app's budget."""
         return Models(self._service("models"), principal=self.principal, agent=self.id)
 
-    async def start_child(self, supervisor: ActorRef | str, *, config: object | None = None) -> ActorRef:
-        """Starts one more child of a DynamicSupervisor, with this config or with that of its spec.
+    async def start_child(
+        self, supervisor: ActorRef | str, *, config: object | None = None, spec: ChildSpec | None = None
+    ) -> ActorRef:
+        """Starts one more child: of a DynamicSupervisor with this config or that of its spec, of any other with `spec`.
+
+        A child that was added so is the last in start order, and does not come back when its supervisor is restarted.
 
         Raises:
             MaxChildren: the supervisor has as many as it may have.
+            AlreadyStarted, AlreadyPresent: it has a child of the spec's id, which runs or does not.
+            UnfitChild: it is of the other sort, or its rules allow no such child.
             FailedToStartChild: the child's own start failed; nothing of it is left.
             InvalidMessage: the config can not travel.
         """
-        return await to_supervisor.start_child(self.ref(supervisor), config)
+        return await to_supervisor.start_child(self.ref(supervisor), config, spec=spec)
 
     async def restart_child(self, child: ActorRef | str) -> ActorRef:
         """Has a child that does not run started by its supervisor.

@@ -224,9 +224,11 @@ class Running:
         """Asks many agents under one deadline; gives for each its reply or error. See Context.ask_all."""
         return await ask_all(self.engine.runtime.asking, self.ref, paired(targets, request), timeout_s)
 
-    async def start_child(self, supervisor: ActorRef | str, *, config: object | None = None) -> ActorRef:
-        """Starts one more child of a DynamicSupervisor. See Context.start_child."""
-        return await to_supervisor.start_child(self.ref(supervisor), config)
+    async def start_child(
+        self, supervisor: ActorRef | str, *, config: object | None = None, spec: ChildSpec | None = None
+    ) -> ActorRef:
+        """Starts one more child of a supervisor. See Context.start_child."""
+        return await to_supervisor.start_child(self.ref(supervisor), config, spec=spec)
 
     async def restart_child(self, child: ActorRef | str) -> ActorRef:
         """Starts a child again that does not run. See Context.restart_child."""

@@ -221,7 +221,7 @@ def supervisor_order(spec: SupervisorSpec) -> SupervisorOrder:
         within_s=spec.within_s,
         auto_shutdown=spec.auto_shutdown.value,
         backoff=_backoff_order(spec.backoff),
-        children=tuple(_child_order(item) for item in spec.children),
+        children=tuple(child_order(item) for item in spec.children),
     )
 
 
@@ -233,7 +233,7 @@ def supervisor_spec(order: SupervisorOrder) -> SupervisorSpec:
         within_s=order.within_s,
         auto_shutdown=AutoShutdown(order.auto_shutdown),
         backoff=_backoff(order.backoff),
-        children=tuple(_child_spec(item) for item in order.children),
+        children=tuple(child_spec(item) for item in order.children),
     )
 
 
@@ -269,7 +269,7 @@ def _nested_order(spec: AnySupervisorSpec) -> SupervisorOrder | DynamicOrder:
     if isinstance(spec, SupervisorSpec):
         return supervisor_order(spec)
     return DynamicOrder(
-        child=_child_order(spec.child),
+        child=child_order(spec.child),
         max_children=spec.max_children,
         max_restarts=spec.max_restarts,
         within_s=spec.within_s,
@@ -281,7 +281,7 @@ def _nested_spec(order: SupervisorOrder | DynamicOrder) -> AnySupervisorSpec:
     if isinstance(order, SupervisorOrder):
         return supervisor_spec(order)
     return DynamicSupervisorSpec(
-        child=_child_spec(order.child),
+        child=child_spec(order.child),
         max_children=order.max_children,
         max_restarts=order.max_restarts,
         within_s=order.within_s,
@@ -297,7 +297,8 @@ def _backoff(order: tuple[float, float] | None) -> Backoff | None:
     return Backoff(first_s=order[0], max_s=order[1]) if order is not None else None
 
 
-def _child_order(spec: ChildSpec) -> ChildOrder:
+def child_order(spec: ChildSpec) -> ChildOrder:
+    """A child for the guardian. Raises CodeNotImportable, and InvalidMessage for a config that can not travel."""
     nested = spec.behavior if isinstance(spec.behavior, AnySupervisorSpec) else None
     packed = spec.placement if isinstance(spec.placement, Packed) else None
     return ChildOrder(
@@ -317,7 +318,8 @@ def _child_order(spec: ChildSpec) -> ChildOrder:
     )
 
 
-def _child_spec(order: ChildOrder) -> ChildSpec:
+def child_spec(order: ChildOrder) -> ChildSpec:
+    """The spec that an order stands for, with names where classes were."""
     nested = order.nested
     placement: Placement | None = Dedicated() if order.dedicated else None
     if order.pool is not None:

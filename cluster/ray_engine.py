@@ -38,6 +38,7 @@ from regrow.cluster.ray_claim import RENEWALS, claimed
 from regrow.cluster.ray_connect import RaySession
 from regrow.cluster.ray_host import life_is_over, located
 from regrow.cluster.ray_transport import RayTransport, contact_error, got_through
+from regrow.cluster.spec_courier import SpecCourier
 from regrow.cluster.tree import Trees
 from regrow.runtime import (
     ActorId,
@@ -237,6 +238,7 @@ class RayEngine:
             principal=f"app:{self._app.name}",
             names=self._app.id_of,
         )
+        runtime.courier = SpecCourier()
         self._transport = RayTransport(me)
         runtime.delivery.life_is_over = partial(life_is_over, self._guardian)
         runtime.delivery.is_durable = self._app.is_durable or None

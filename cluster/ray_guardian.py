@@ -47,6 +47,7 @@ from regrow.cluster.ray_transport import RayTransport, got_through, leave_termin
 from regrow.cluster.redis_owner import RedisOwner
 from regrow.cluster.roots import Roots
 from regrow.cluster.services import ServiceConfig
+from regrow.cluster.spec_courier import SpecCourier
 from regrow.cluster.tree import Counts, Trees
 from regrow.runtime import ActorId, ExitReason, HostId, Incarnation, RegrowError, Runtime, Shutdown
 from regrow.runtime.codec import FrameCodec
@@ -115,6 +116,7 @@ class Guardian:
             directory=directory,
             principal=order.host.principal,
         )
+        runtime.courier = SpecCourier()
         directory.here = runtime.cells.__contains__
         runtime.delivery.is_durable = is_durable or None
         self._peers = Peers(runtime, FrameCodec(runtime.ref_to, runtime.loop.time), RayTransport(self._life))

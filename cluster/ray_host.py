@@ -41,6 +41,7 @@ from regrow.cluster.ray_loop import end_calls_at_once
 from regrow.cluster.ray_nodes import own_node
 from regrow.cluster.ray_transport import NAMESPACE, RayTransport, actor_name, got_through, leave_terminal
 from regrow.cluster.services import service_id
+from regrow.cluster.spec_courier import SpecCourier
 from regrow.runtime import ActorId, Crashed, HostId, Incarnation, RegrowError, Runtime, WorldBroke
 from regrow.runtime.codec import FrameCodec
 from regrow.runtime.packing import pack, unpack
@@ -111,6 +112,7 @@ class RayHost:
             names=app.id_of,
             first_incarnation=order.first_incarnation,
         )
+        runtime.courier = SpecCourier()
         runtime.services = {name: service_id(order.app, name) for name in ("memory", "models")}
         transport = RayTransport(self._host)
         arbiter = HostId(order.guardian_life)  # nobody else's word is a verdict

@@ -25,6 +25,7 @@ from regrow.runtime.behavior import Behavior
 from regrow.runtime.bonds import ANY_LIFE, kind_of
 from regrow.runtime.cell import Cell, State
 from regrow.runtime.context import current
+from regrow.runtime.courier import Courier, CourierHere
 from regrow.runtime.dead_letters import DeadLetters
 from regrow.runtime.delivery import Delivery, Directory
 from regrow.runtime.envelope import Envelope, Kind, Origin
@@ -83,6 +84,7 @@ class Runtime:
         self.delivery = Delivery(host, self.cells, directory, self.dead_letters, self._refused)
         self.services: dict[str, ActorId] = {}
         self.durability: Durability | None = None
+        self.courier: Courier = CourierHere()
         self.on_root_exit: Callable[[Cell, ExitReason], None] | None = None
         self.closed = False
         self._handled_by_gone = 0

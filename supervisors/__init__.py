@@ -20,6 +20,7 @@ from regrow.supervisors.errors import (
     MaxChildren,
     NoSuchChild,
     SpecError,
+    UnfitChild,
 )
 from regrow.supervisors.intensity import Backoff, Intensity, Verdict
 from regrow.supervisors.lives import PreparingStarter
@@ -106,6 +107,7 @@ __all__ = [
     "SupervisorBehavior",
     "SupervisorReport",
     "SupervisorSpec",
+    "UnfitChild",
     "Verdict",
     "WhichChildren",
     "child",

@@ -10,9 +10,10 @@ import asyncio
 from dataclasses import replace
 from functools import partial
 
+from regrow.runtime.context import CellContext
 from regrow.supervisors.children import Child, ChildRow, Life
-from regrow.supervisors.errors import AlreadyPresent, AlreadyStarted, ChildRunning
-from regrow.supervisors.requests import ANY_LIFE
+from regrow.supervisors.errors import AlreadyPresent, AlreadyStarted, ChildRunning, SpecError, UnfitChild
+from regrow.supervisors.requests import ANY_LIFE, StartChild
 from regrow.supervisors.restarts import Restarts
 from regrow.supervisors.spec import ChildSpec, Restart
 from regrow.supervisors.strategy import Status
@@ -81,8 +82,24 @@ class Administration(Restarts):
 
     # ---- in the supervisor's turn --------------------------------------------------------------
 
-    async def _start_child(self, spec: ChildSpec) -> ChildRow:
+    def _wanted(self, message: StartChild, ctx: CellContext) -> ChildSpec:
+        """The spec of a child that was asked for by message. Raises UnfitChild."""
+        if not message.spec:
+            raise UnfitChild(ctx.id, "it is no DynamicSupervisor, so a child of it needs a spec; give spec=child(…)")
+        spec = ctx.runtime.courier.opened(message.spec)
+        if not isinstance(spec, ChildSpec):
+            raise UnfitChild(ctx.id, "who asked for a child waits no more")
+        try:
+            self._check_fits(spec)
+        except SpecError as error:
+            raise UnfitChild(ctx.id, str(error)) from error
+        return spec
+
+    def _check_fits(self, spec: ChildSpec) -> None:
         replace(self._spec, children=(spec,))  # raises SpecError for what `Supervisor(children=…)` would refuse
+
+    async def _start_child(self, spec: ChildSpec) -> ChildRow:
+        self._check_fits(spec)
         supervisor = self._supervisor
         present = self._children.get(spec.id)
         if present is not None:

@@ -20,7 +20,7 @@ from regrow.runtime.packing import Opaque
 from regrow.runtime.placement import Packed
 from regrow.runtime.starter import Starter
 from regrow.supervisors.children import Child, ChildCounts, ChildRow, Life, spec_row
-from regrow.supervisors.errors import DynamicChild, MaxChildren
+from regrow.supervisors.errors import DynamicChild, MaxChildren, UnfitChild
 from regrow.supervisors.report import SupervisorReport
 from regrow.supervisors.requests import (
     ANY_LIFE,
@@ -107,6 +107,9 @@ class DynamicSupervisorBehavior(Restarts):
             case TakeTurn():
                 return await self._turns.take(message, ctx)
             case StartChild():
+                if message.spec:
+                    told = "it is a DynamicSupervisor and makes all its children of one spec; give a config or nothing"
+                    raise UnfitChild(ctx.id, told)
                 config = Opaque(packed=message.config) if message.config else None
                 return await self._answered(self._start_child(self._free_id(), config))
             case StopChild():

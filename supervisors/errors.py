@@ -9,7 +9,8 @@ Misuse (runtime)
 ├── ChildRunning            only a stopped child can be deleted or restarted: stop it first
 └── DynamicChild            a child of a DynamicSupervisor is gone once it is stopped: start another
 Refused (runtime)
-└── MaxChildren             as many children as allowed: stop one, wait, or allow more
+├── MaxChildren             as many children as allowed: stop one, wait, or allow more
+└── UnfitChild              this supervisor can not have such a child: mend what its text names
 FailedToStartChild          the child's own start failed: mend the cause it names
 
 Those about one child are Refused as well: a supervisor answers them to who asked, and lives.
@@ -128,6 +129,13 @@ class MaxChildren(Refused):
         )
         self.supervisor = supervisor
         self.limit = limit
+
+
+class UnfitChild(Refused):
+    """A supervisor of that sort, or with those rules, can not have the child that was asked for."""
+
+    def __init__(self, supervisor: str, text: str) -> None:
+        super().__init__(f"{supervisor}: {text}")
 
 
 class FailedToStartChild(RegrowError):

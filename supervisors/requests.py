@@ -21,6 +21,7 @@ from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, ActorRef
 from regrow.supervisors.children import ChildCounts, ChildRow, ChildRows, SpecRow
 from regrow.supervisors.errors import FailedToStartChild, NoSuchChild
 from regrow.supervisors.lives import failed_to_start
+from regrow.supervisors.spec import ChildSpec
 
 R = TypeVar("R")
 
@@ -52,12 +53,14 @@ class ChildDeleted(Message):
 
 
 class StartChild(Request[ChildRow | NotStarted]):
-    """Asks a DynamicSupervisor for one more child; `config` is packed, and empty for that of its spec.
+    """Asks a supervisor for one more child.
 
-    Refused with MaxChildren.
+    Of a DynamicSupervisor `config` is packed, and empty for that of its spec; any other needs `spec`, as the
+    courier of this process has packed it. Refused with MaxChildren, AlreadyStarted, AlreadyPresent, UnfitChild.
     """
 
     config: bytes = b""
+    spec: bytes = b""
 
 
 class StopChild(Request[ChildStopped]):
@@ -120,16 +123,38 @@ def not_started(error: FailedToStartChild) -> NotStarted:
 # ---- doors ---------------------------------------------------------------------------------------
 
 
-async def start_child(supervisor: ActorRef, config: object | None, timeout_s: float = START_TIMEOUT_S) -> ActorRef:
-    """Asks for one more child of a DynamicSupervisor; its ref outlives its restarts.
+async def start_child(
+    supervisor: ActorRef,
+    config: object | None,
+    timeout_s: float = START_TIMEOUT_S,
+    *,
+    spec: ChildSpec | None = None,
+) -> ActorRef:
+    """Asks for one more child, of a DynamicSupervisor with a config or none, of any other with a spec.
+
+    Its ref outlives its restarts.
 
     Raises:
         MaxChildren: the supervisor has as many as it may have.
+        AlreadyStarted, AlreadyPresent: it has a child of the spec's id, which runs or does not.
+        UnfitChild: it is of the other sort, or its rules allow no such child.
         FailedToStartChild: the child's own start failed; nothing of it is left.
         InvalidMessage: the config can not travel.
     """
+    if spec is not None:
+        return await _start_static(supervisor, spec, timeout_s)
     packed = b"" if config is None else packed_config(config, f"a child of {supervisor.id}")
     answer = await _asked(supervisor, StartChild(config=packed), timeout_s=timeout_s)
+    return _started(supervisor, answer)
+
+
+async def _start_static(supervisor: ActorRef, spec: ChildSpec, timeout_s: float) -> ActorRef:
+    courier = supervisor.runtime.courier
+    packed = courier.packed(spec)
+    try:
+        answer = await _asked(supervisor, StartChild(spec=packed), timeout_s=timeout_s)
+    finally:
+        courier.forget(packed)
     return _started(supervisor, answer)
 
 

@@ -25,6 +25,7 @@ from regrow.supervisors.requests import (
     DeleteChild,
     GetChildSpec,
     RestartChild,
+    StartChild,
     StopChild,
     WhichChildren,
 )
@@ -81,6 +82,8 @@ class SupervisorBehavior(Administration):
             case StopChild():
                 await self._stop_child(message.id, message.incarnation)
                 return self._child_stopped(message.id)
+            case StartChild():
+                return await self._answered(self._start_child(self._wanted(message, ctx)))
             case RestartChild():
                 return await self._answered(self._restart_child(message.id))
             case GetChildSpec():

@@ -36,10 +36,13 @@ from regrow.supervisors import (
     RestartChild,
     SpecError,
     SpecRow,
+    StartChild,
     StopChild,
     SupervisorReport,
     SupervisorSpec,
+    UnfitChild,
 )
+from regrow.supervisors.requests import start_child
 from regrow.supervisors.turns import TakeTurn
 from tests.oracle.actors import (
     ANY_SUPERVISOR,
@@ -59,7 +62,7 @@ from tests.runtime.scripted import Nowhere
 NEVER = -1
 """The incarnation of what never ran."""
 
-BY_ORDER = (TakeTurn, RestartChild)
+BY_ORDER = (TakeTurn, StartChild, RestartChild)
 """What starts a child because an operator wants it."""
 
 ARRIVED_S = 1e-6
@@ -200,7 +203,7 @@ class _Stage:
             said = ("simple_one_for_one",)
         except NoSuchChild:
             said = ("not_found",)
-        except SpecError:
+        except (SpecError, UnfitChild):
             said = ("bad_spec",)
         except FailedToStartChild:
             said = ("failed",)
@@ -219,7 +222,7 @@ class _Stage:
         if call.op == "start":
             if call.kid is None:
                 return ("misfit",)
-            await supervisor.start_child(child_spec(call.kid))
+            await start_child(self._life_of(cell.actor), None, math.inf, spec=child_spec(call.kid))
             return ("ok",)
         if call.op == "spec":
             return _told(await self._life_of(cell.actor).ask(GetChildSpec(id=id), timeout_s=math.inf))

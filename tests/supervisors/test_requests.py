@@ -10,16 +10,23 @@ import pytest
 from regrow.runtime.address import Address
 from regrow.runtime.errors import AskTimeout, InvalidMessage, Misuse, Refused
 from regrow.runtime.lifecycle import Crashed, Shutdown
+from regrow.runtime.mailbox import Overflow
 from regrow.runtime.packing import opened
 from regrow.runtime.ref import ActorRef
 from regrow.supervisors import (
+    AlreadyPresent,
+    AlreadyStarted,
     ChildRunning,
     DynamicChild,
     DynamicSupervisor,
     FailedToStartChild,
+    Kind,
     MaxChildren,
     NoSuchChild,
+    Restart,
+    SpecRow,
     Supervisor,
+    UnfitChild,
     child,
 )
 from regrow.supervisors import children as rows
@@ -27,6 +34,7 @@ from regrow.supervisors.requests import (
     StopChild,
     count_children,
     delete_child,
+    get_childspec,
     restart_child,
     start_child,
     stop_child,
@@ -143,6 +151,105 @@ async def test_a_static_child_is_stopped_restarted_and_deleted_by_message() -> N
     assert back
     assert [row.id for row in await which_children(stage.ref())] == ["pool", "in"]
     assert stage.exit_of("a") == Shutdown()
+
+
+@virtual
+async def test_a_static_child_is_added_by_message_as_the_last_one_and_lives_as_its_spec_says() -> None:
+    stage = await with_pool()
+
+    ref = await start_child(stage.ref(), None, spec=child(Actor, "b", config=("its", "own")))
+    await stage.crash("b")
+
+    assert [row.id for row in await which_children(stage.ref())] == ["a", "pool", "in", "b"]
+    assert (await ref.ask(Ping())).life == stage.cell("b").incarnation
+    assert stage.cell("b").request.config == ("its", "own")
+
+
+@virtual
+async def test_a_static_child_of_an_id_that_is_taken_is_refused_and_its_supervisor_lives() -> None:
+    stage = await with_pool()
+
+    with pytest.raises(AlreadyStarted):
+        await start_child(stage.ref(), None, spec=child(Actor, "a"))
+    await stop_child(stage.ref("a"))
+    with pytest.raises(AlreadyPresent):
+        await start_child(stage.ref(), None, spec=child(Actor, "a"))
+
+    assert (await count_children(stage.ref())).specs == 3
+
+
+@virtual
+async def test_an_added_child_that_does_not_start_says_why_and_nothing_is_left_of_it() -> None:
+    stage = await with_pool()
+    stage.fail_starts["b"] = 1
+
+    with pytest.raises(FailedToStartChild, match="b does not start"):
+        await start_child(stage.ref(), None, spec=child(Actor, "b"))
+
+    assert [row.id for row in await which_children(stage.ref())] == ["a", "pool", "in"]
+
+
+@virtual
+async def test_a_child_that_a_supervisor_can_not_have_is_refused_with_what_to_do() -> None:
+    stage = await with_pool()
+    significant = child(Actor, "b", restart="transient", significant=True)
+
+    with pytest.raises(UnfitChild, match="significant is True; allowed: False while auto_shutdown is 'never'"):
+        await start_child(stage.ref(), None, spec=significant)
+    with pytest.raises(UnfitChild, match=r"is no DynamicSupervisor, .* give spec=child\(…\)"):
+        await start_child(stage.ref(), None)
+    with pytest.raises(UnfitChild, match="is a DynamicSupervisor and makes all its children of one spec"):
+        await start_child(stage.ref("pool"), None, spec=child(Actor, "b"))
+
+    assert stage.alive() == {"a", "pool", "in", "in/x"}
+
+
+@virtual
+async def test_a_child_whose_asker_has_given_up_is_not_started() -> None:
+    stage = await with_pool()
+    stage.stop_takes_s["a"] = 0.5
+    stopping = asyncio.ensure_future(stop_child(stage.ref("a")))
+    await pass_time(0.01)
+
+    with pytest.raises(AskTimeout):
+        await start_child(stage.ref(), None, 0.1, spec=child(Actor, "b"))
+    await stopping
+
+    assert "b" not in stage.alive()
+
+
+@virtual
+async def test_the_spec_of_a_child_is_told_by_message() -> None:
+    stage = await with_pool()
+
+    told = await get_childspec(stage.ref("a"))
+
+    assert told == SpecRow(
+        id="a",
+        target="tests.supervisors.stage:Actor",
+        kind=Kind.WORKER,
+        restart=Restart.PERMANENT,
+        shutdown_s=1.0,
+        significant=False,
+        placement="",
+        mailbox=1_000,
+        overflow=Overflow.BLOCK,
+    )
+    assert (await get_childspec(stage.ref("in"))).target == "Supervisor"
+    assert (await get_childspec(stage.ref("pool"))).target == "DynamicSupervisor"
+    with pytest.raises(NoSuchChild, match="its children are: a, pool, in"):
+        await get_childspec(stage.ref("b"))
+
+
+@virtual
+async def test_the_spec_of_any_child_of_a_pool_is_that_of_all() -> None:
+    stage = await with_pool()
+    ref = await start_child(stage.ref("pool"), None)
+
+    told = await get_childspec(ref)
+
+    assert (told.target, told.shutdown_s) == ("tests.supervisors.stage:Actor", 1.0)
+    assert told.placement == "Packed(pool='root/pool', hosts=1)"
 
 
 @virtual

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from regrow import Refused
+from regrow import ActorRef, Refused, child
 from regrow.runtime import AskFailed
-from regrow.supervisors import ChildRunning, DeleteChild, NoSuchChild
-from tests.conformance.placements.player import Crash, Finish, Here, Life, Note, Watch
+from regrow.supervisors import AlreadyStarted, ChildRunning, DeleteChild, NoSuchChild
+from tests.conformance.placements.player import RECORD, Crash, Finish, Here, Life, Note, Part, Player, Watch
 from tests.conformance.placements.stage import Stage
 from tests.integration.waiting import until
 
@@ -84,6 +84,35 @@ async def test_a_stopped_child_is_forgotten_by_order_and_one_that_runs_is_not(st
         await stage.running.restart_child(c)
     assert await stage.state("all/c") == ""
     assert await a.ask(Here()) == "here"
+
+
+async def test_a_static_child_is_added_comes_back_after_a_crash_and_is_told_by_its_spec(stage: Stage) -> None:
+    await stage.fresh_group("all", "a", "b", "c")
+
+    extra = await stage.running.start_child(
+        "stage/all", spec=child(Player, "extra", config=Part(record=str(RECORD)), restart="transient")
+    )
+    first = await extra.ask(Life())
+    await extra.tell(Crash())
+    await until(lambda: _later(extra, first), "the added child is back")
+    told = await stage.running.get_childspec(extra)
+
+    assert (told.id, told.restart) == ("extra", "transient")
+    assert told.target.endswith(".player:Player")
+    rows = await stage.running.which_children("stage/all")
+    assert [row.id for row in rows] == ["a", "b", "c", "extra"]
+    with pytest.raises(AlreadyStarted):
+        await stage.running.start_child("stage/all", spec=child(Player, "extra", config=Part(record=str(RECORD))))
+    await stage.running.stop_child(extra)
+    await stage.running.delete_child(extra)
+    assert await stage.state("all/extra") == ""
+
+
+async def _later(ref: ActorRef, before: int) -> bool:
+    try:
+        return await ref.ask(Life()) > before
+    except AskFailed:
+        return False
 
 
 async def test_who_waits_for_a_child_that_fails_to_start_stays_down_with_it_when_it_is_stopped(stage: Stage) -> None:
