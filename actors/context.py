@@ -54,11 +54,12 @@ class Context(CellContext):
         return Models(self._service("models"), principal=self.principal, agent=self.id)
 
     async def start_child(
-        self, supervisor: ActorRef | str, *, config: object | None = None, spec: ChildSpec | None = None
+        self, supervisor: ActorRef | str | None = None, *, config: object | None = None, spec: ChildSpec | None = None
     ) -> ActorRef:
         """Starts one more child: of a DynamicSupervisor with this config or that of its spec, of any other with `spec`.
 
-        A child that was added so is the last in start order, and does not come back when its supervisor is restarted.
+        Where no supervisor is named, it is this agent's own. A child that was added by `spec` is the last in
+        start order, and does not come back when its supervisor is restarted.
 
         Raises:
             MaxChildren: the supervisor has as many as it may have.
@@ -67,7 +68,7 @@ class Context(CellContext):
             FailedToStartChild: the child's own start failed; nothing of it is left.
             InvalidMessage: the config can not travel.
         """
-        return await to_supervisor.start_child(self.ref(supervisor), config, spec=spec)
+        return await to_supervisor.start_child(self._supervisor(supervisor), config, spec=spec)
 
     async def restart_child(self, child: ActorRef | str) -> ActorRef:
         """Has a child that does not run started by its supervisor.

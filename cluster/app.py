@@ -225,10 +225,10 @@ class Running:
         return await ask_all(self.engine.runtime.asking, self.ref, paired(targets, request), timeout_s)
 
     async def start_child(
-        self, supervisor: ActorRef | str, *, config: object | None = None, spec: ChildSpec | None = None
+        self, supervisor: ActorRef | str | None = None, *, config: object | None = None, spec: ChildSpec | None = None
     ) -> ActorRef:
-        """Starts one more child of a supervisor. See Context.start_child."""
-        return await to_supervisor.start_child(self.ref(supervisor), config, spec=spec)
+        """Starts one more child of a supervisor, the root where none is named. See Context.start_child."""
+        return await to_supervisor.start_child(self._supervisor(supervisor), config, spec=spec)
 
     async def restart_child(self, child: ActorRef | str) -> ActorRef:
         """Starts a child again that does not run. See Context.restart_child."""

@@ -10,7 +10,7 @@ from regrow.runtime.behavior import CALLS, Behavior
 from regrow.runtime.cell import Cell, State
 from regrow.runtime.contain import call_contained, contained
 from regrow.runtime.context import current
-from regrow.runtime.errors import InvalidDefinition
+from regrow.runtime.errors import InvalidDefinition, Misuse
 from regrow.runtime.lifecycle import Crashed, Killed, crashed
 
 if TYPE_CHECKING:
@@ -41,7 +41,13 @@ async def start_life(cell: Cell, request: StartRequest, behavior: Behavior) -> C
     """Begins a life. Returns why it failed, or None once it has initialised."""
     if cell.state is State.RESTARTING:
         cell.begin(request)
-    cell.take_behavior(behavior)
+    try:
+        cell.take_behavior(behavior)
+    except Misuse as error:  # a durable agent where nothing keeps a journal: a failed start, and not its supervisor's
+        cell.behavior = None
+        cell.exit(crashed(error), quiet=True)
+        await cell.wait_exited()
+        return crashed(error)
     initialising = _initialise(cell, behavior)
     try:
         await asyncio.wait([initialising])

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from regrow import App, DurableAgent, DurableContext, Message, Request, Supervisor, child, on
 from regrow.cluster.errors import AppNotStarted
+from regrow.supervisors import FailedToStartChild
 from tests.supervisors.stage import virtual
 
 
@@ -61,3 +62,17 @@ async def test_a_clerk_that_crashes_after_its_mail_sends_it_once_and_counts_once
 async def test_an_app_that_asked_for_no_journal_does_not_start_a_durable_agent() -> None:
     with pytest.raises(AppNotStarted, match="this app keeps no journal"):
         await desk(journal=False).start(engine="inline")
+
+
+@virtual
+async def test_a_durable_child_that_is_added_where_no_journal_is_kept_does_not_start_and_its_supervisor_lives() -> None:
+    app = App("desk", Supervisor(children=[child(Supervisor(), id="room")]))
+    async with app.start(engine="inline") as running:
+        before = await running.which_children()
+
+        for supervisor in ("desk/room", None):
+            with pytest.raises(FailedToStartChild, match="this app keeps no journal"):
+                await running.start_child(supervisor, spec=child(Clerk))
+
+        assert await running.which_children("desk/room") == ()
+        assert await running.which_children() == before
