@@ -43,11 +43,11 @@ async def start_life(cell: Cell, request: StartRequest, behavior: Behavior) -> C
         cell.begin(request)
     try:
         cell.take_behavior(behavior)
-    except Misuse as error:  # a durable agent where nothing keeps a journal: a failed start, and not its supervisor's
+    except Misuse as refused:  # a durable agent where nothing keeps a journal: a failed start, and not its supervisor's
         cell.behavior = None
-        cell.exit(crashed(error), quiet=True)
+        cell.exit(crashed(refused), quiet=True)
         await cell.wait_exited()
-        return crashed(error)
+        return crashed(refused)
     initialising = _initialise(cell, behavior)
     try:
         await asyncio.wait([initialising])

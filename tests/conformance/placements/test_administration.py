@@ -8,7 +8,7 @@ import pytest
 
 from regrow import ActorRef, Refused, child
 from regrow.runtime import AskFailed
-from regrow.supervisors import AlreadyStarted, ChildRunning, DeleteChild, NoSuchChild
+from regrow.supervisors import AlreadyStarted, ChildRunning, DeleteChild, NoSuchChild, UnfitChild
 from tests.conformance.placements.player import RECORD, Crash, Finish, Here, Life, Note, Part, Player, Watch
 from tests.conformance.placements.stage import Stage
 from tests.integration.waiting import until
@@ -106,6 +106,20 @@ async def test_a_static_child_is_added_comes_back_after_a_crash_and_is_told_by_i
     await stage.running.stop_child(extra)
     await stage.running.delete_child(extra)
     assert await stage.state("all/extra") == ""
+
+
+async def test_a_supervisor_refuses_a_child_that_it_can_not_have_and_lives(stage: Stage) -> None:
+    a, *_ = await stage.fresh_group("all", "a", "b", "c")
+    significant = child(Player, "extra", config=Part(record=str(RECORD)), restart="transient", significant=True)
+    before = await stage.number("all")
+
+    with pytest.raises(UnfitChild, match="significant is True; allowed: False while auto_shutdown is 'never'"):
+        await stage.running.start_child("stage/all", spec=significant)
+    with pytest.raises(UnfitChild, match="is no DynamicSupervisor, so a child of it needs a spec"):
+        await stage.running.start_child("stage/all")
+
+    assert await stage.number("all") == before
+    assert await a.ask(Here()) == "here"
 
 
 async def _later(ref: ActorRef, before: int) -> bool:
