@@ -122,7 +122,6 @@ SUPERVISION = (
     Figure(key="mass_loss_growth_host", says="… permanent ones, with their host", unit="×"),
     Figure(key="static_loss_growth", says="the same of a Supervisor", unit="×", at_most=1.3),
     Figure(key="static_loss_growth_crashes", says="… permanent ones, by crashes, which start again", unit="×"),
-    Figure(key="static_loss_growth_host", says="… permanent ones, with their host", unit="×"),
     Figure(key="static_loss_growth_one_for_all", says="… all, since one crashed", unit="×"),
     Figure(key="static_loss_growth_temporary", says="… temporary ones under one_for_all, by crashes", unit="×"),
     Figure(key="static_loss_growth_significant", says="… significant ones, by crashes", unit="×"),

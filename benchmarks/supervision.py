@@ -5,8 +5,8 @@ growth is the time of the large number by that of as many small ones: 1 is linea
 restart, the worse of a Supervisor and a DynamicSupervisor counts. Of the loss of all children of a
 DynamicSupervisor it is the worst of four: temporary ones that all crash, permanent ones that all crash by
 themselves, the same with back-off, and permanent ones that go down with one host; of that of a Supervisor the
-worst of five: all crash, all go down with one host, all start again since one crashed, and under other rules
-temporary and significant ones all crash. Garbage that is left of a round is collected before the next one,
+worst of four: all crash, all start again since one crashed, and under other rules temporary and significant ones
+all crash. Garbage that is left of a round is collected before the next one,
 outside the clock. Sizes alternate, and medians count. Seconds are those of this process on a core, since
 nothing here waits for anything else.
 """
@@ -309,7 +309,6 @@ async def measured(options: Options, screen: Screen) -> Result:
 
     lost_static = [
         await grown(options, screen, "Supervisor: all crash", lambda n: loss(static(n), n, all_crash, n)),
-        await grown(options, screen, "Supervisor: the host of all dies", lambda n: loss(static(n), n, host_dies, n)),
         await grown(
             options, screen, "Supervisor: one crashes, all follow", lambda n: loss(together(n), n, one_crashes, n)
         ),
@@ -332,10 +331,9 @@ async def measured(options: Options, screen: Screen) -> Result:
         "mass_loss_growth_backoff": rounded(lost[2]),
         "mass_loss_growth_host": rounded(lost[3]),
         "static_loss_growth_crashes": rounded(lost_static[0]),
-        "static_loss_growth_host": rounded(lost_static[1]),
-        "static_loss_growth_one_for_all": rounded(lost_static[2]),
-        "static_loss_growth_temporary": rounded(lost_static[3]),
-        "static_loss_growth_significant": rounded(lost_static[4]),
+        "static_loss_growth_one_for_all": rounded(lost_static[1]),
+        "static_loss_growth_temporary": rounded(lost_static[2]),
+        "static_loss_growth_significant": rounded(lost_static[3]),
     }
 
 
