@@ -6,9 +6,8 @@ restart, the worse of a Supervisor and a DynamicSupervisor counts. Of the loss o
 DynamicSupervisor it is the worst of four: temporary ones that all crash, permanent ones that all crash by
 themselves, the same with back-off, and permanent ones that go down with one host; of that of a Supervisor the
 worst of four: all crash, all start again since one crashed, and under other rules temporary and significant ones
-all crash. Garbage that is left of a round is collected before the next one,
-outside the clock. Sizes alternate, and medians count. Seconds are those of this process on a core, since
-nothing here waits for anything else.
+all crash. Garbage that is left of a round is collected before the next one, outside the clock. Sizes alternate,
+and medians count. Seconds are those of this process on a core, since nothing here waits for anything else.
 """
 
 from __future__ import annotations
