@@ -17,9 +17,6 @@ pytestmark = pytest.mark.slow
 
 GONE_S = 20.0
 
-NO_PATIENCE = "RAY_gcs_server_port_wait_time_s"
-"""With 0 Ray gives up on the first of its processes, which runs by then."""
-
 HELLO = """\
 from regrow import App, agent
 
@@ -157,7 +154,8 @@ def test_a_folder_in_which_ray_can_not_start_is_named() -> None:
 
 @pytest.mark.ray
 def test_a_ray_that_does_not_come_up_is_told_in_its_own_words_and_leaves_nothing() -> None:
-    said = told("hello:app", "--engine", "ray", **{NO_PATIENCE: "0"})
+    # Ray then gives up on the first of its processes, which runs by then.
+    said = told("hello:app", "--engine", "ray", RAY_gcs_server_port_wait_time_s="0")
 
     assert "Ray could not start here (" in said
 
