@@ -7,6 +7,7 @@ their replies, so that a turn need not read them. One batch is on its way at a t
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -52,6 +53,8 @@ class DurableIntake:
         self._served: Epoch | None = None
         self._releasing: asyncio.Task[None] | None = None
         self.is_loaded = False
+        self._has_more = False
+        self._looking: asyncio.Task[None] | None = None
 
     # ---- Intake --------------------------------------------------------------------------------
 
@@ -72,6 +75,11 @@ class DurableIntake:
     def dropped(self, envelope: Envelope) -> None:
         """See Intake."""
         self._entries.pop(envelope, None)
+
+    def look(self) -> None:
+        """See Intake. What is found there takes its place behind all that is here."""
+        self._has_more = True
+        self._keep_looking()
 
     def left(self) -> None:
         """See Intake. Where the whole process ends, whoever ends it makes its agents free."""
@@ -102,6 +110,7 @@ class DurableIntake:
                 entry.stored = self._cell.runtime.loop.create_future()
                 self._batch.append(entry)
         self._keep_storing()
+        self._keep_looking()
 
     def load(self, pending: list[Pending]) -> None:
         """Puts what the journal had before in front of what has arrived since."""
@@ -119,6 +128,7 @@ class DurableIntake:
         for envelope in reversed(loaded):
             self._cell.mailbox.put_back(envelope)
         self.is_loaded = True
+        self._keep_looking()
 
     def ended(self, envelope: Envelope) -> None:
         """The outcome of a message is recorded."""
@@ -128,6 +138,54 @@ class DurableIntake:
         """What the journal says of a message by now. Raises JournalRefused."""
         enqueued = await self._durability.surely(lambda: self._enqueue([entry], self.epoch))
         return enqueued[0]
+
+    async def pending(self, epoch: Epoch) -> list[Pending] | None:
+        """All that the journal's mailbox has; None where that life holds the agent no more."""
+        journal, agent = self._durability.journal, self._cell.actor
+        found: list[Pending] = []
+        while True:
+            after = found[-1].seq if found else 0
+            taken = await self._durability.surely(partial(journal.take, agent, epoch, after=after))
+            self._durability.heard_ms(taken.now_ms)
+            if not taken.messages:
+                return found if taken.messages is not None else None
+            found += taken.messages
+
+    # ---- what came by another way --------------------------------------------------------------
+
+    def _keep_looking(self) -> None:
+        # Before the first load that one will find it; without a claim the next one looks.
+        if self._looking is None and self._has_more and self.is_loaded and self.epoch is not None:
+            self._looking = self._cell.runtime.spawn_task(self._look())
+
+    async def _look(self) -> None:
+        try:
+            while self._has_more and self.epoch is not None:
+                self._has_more = False
+                pending = await self.pending(self.epoch)
+                if pending is None:
+                    self._has_more = True
+                    return
+                self._add(pending)
+        except JournalRefused as refusal:
+            self._has_more = True
+            log.error("an agent could not look into its mailbox; its next life does", reason=str(refusal))
+        finally:
+            self._looking = None
+
+    def _add(self, pending: list[Pending]) -> None:
+        known = {entry.command for entry in self._entries.values()}
+        for message in pending:
+            if message.command in known:
+                continue
+            envelope = envelope_of(self._durability.codec, message.body)
+            envelope.command_id = message.command
+            entry = Entry(envelope, message.command, self._cell.runtime.loop.create_future())
+            entry.begun = True
+            self._entries[envelope] = entry
+            self._cell.mailbox.put(envelope)
+            self._store(entry)  # asked once more: its turn may have ended here since the journal was looked at
+        self._cell.wake()
 
     # ---- storing -------------------------------------------------------------------------------
 

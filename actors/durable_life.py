@@ -28,7 +28,6 @@ from regrow.runtime.journal_entries import (
     NOTHING,
     Commit,
     Outcome,
-    Pending,
     Row,
     StoredResult,
     Writes,
@@ -88,7 +87,10 @@ class DurableLife:
         self._outbox = DurableOutbox(cell.runtime, self._durable, ctx.id)
         self._intake.serves(row.epoch)
         if not self._intake.is_loaded:
-            self._intake.load(await self._pending())
+            pending = await self._intake.pending(row.epoch)
+            if pending is None:
+                self._fenced()
+            self._intake.load(pending)
         result: object = await self._agent.started(ctx)  # type: ignore[func-returns-value] # whatever its author wrote
         check_start_result(ctx.id, result)
         if written(self._agent.state) != self._written:
@@ -137,20 +139,6 @@ class DurableLife:
             agent.state = read(type(agent), row.state, row.schema)
             self._written, self._is_new = written(agent.state), row.schema != agent.schema
         self._version = row.version
-
-    async def _pending(self) -> list[Pending]:
-        found: list[Pending] = []
-        while True:
-            after = found[-1].seq if found else 0
-            taken = await self._durable.surely(
-                partial(self._durable.journal.take, self._cell.actor, self._epoch, after=after)
-            )
-            self._durable.heard_ms(taken.now_ms)
-            if taken.messages is None:
-                self._fenced()
-            if not taken.messages:
-                return found
-            found += taken.messages
 
     # ---- a turn --------------------------------------------------------------------------------
 

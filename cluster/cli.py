@@ -1,4 +1,4 @@
-"""The `regrow` command: new, run, ps, tree, dead-letters, ask, kill, restart, stop, doctor.
+"""The `regrow` command: new, run, ps, tree, dead-letters, ask, kill, restart, quarantine, requeue, stop, doctor.
 
 Results go to stdout, with `--json` as exactly one JSON value; progress, logs and errors go to stderr.
 
@@ -11,24 +11,20 @@ Everything heavy is imported where it is used, since whoever asks for the versio
 
 from __future__ import annotations
 
-import functools
-import json
 import os
 import sys
-import traceback
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from regrow.cluster.cli_decide import add_decisions
+from regrow.cluster.cli_verb import AsJson, print_json, say, verb
 from regrow.cluster.entry import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from regrow.cluster.tree import TreeNode
-
-P = ParamSpec("P")
 
 STOP_TIMEOUT_S = 60.0
 """Enough for a tree of some agents that each take their default 10 s, services included."""
@@ -53,7 +49,6 @@ class EngineChoice(StrEnum):
     RAY = "ray"
 
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout.")]
 Config = Annotated[Path | None, typer.Option(help="The config file; regrow.toml in this folder otherwise.")]
 
 
@@ -70,28 +65,6 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
-def _verb(function: Callable[P, int]) -> Callable[P, None]:
-    """A verb that gives its exit code; errors become one sentence and a code."""
-
-    @functools.wraps(function)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            code = function(*args, **kwargs)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            # Whoever reads our output has seen enough; the flush at exit must not complain about that.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            code = 0
-        except KeyboardInterrupt:
-            _say("interrupted")
-            code = EXIT_INTERRUPTED
-        except Exception as error:  # a person gets a sentence and a code, whatever happened
-            code = _told(error, as_json=bool(kwargs.get("as_json")))
-        raise typer.Exit(code)
-
-    return guarded
-
-
 @_cli.callback(invoke_without_command=True)
 def _options(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
@@ -104,7 +77,7 @@ def _options(
 
 
 @_cli.command()
-@_verb
+@verb
 def new(
     name: Annotated[str, typer.Argument(help="The name of the app and its folder.")], as_json: AsJson = False
 ) -> int:
@@ -113,16 +86,16 @@ def new(
 
     files = make_app(name, Path())
     if as_json:
-        _print_json({"app": name, "folder": str(files[0].parent), "files": [str(file) for file in files]})
+        print_json({"app": name, "folder": str(files[0].parent), "files": [str(file) for file in files]})
         return 0
     for file in files:
         typer.echo(str(file))
-    _say(f"now: cd {name} && python {name}.py, and then: regrow run {name}:app")
+    say(f"now: cd {name} && python {name}.py, and then: regrow run {name}:app")
     return 0
 
 
 @_cli.command()
-@_verb
+@verb
 def run(
     target: Annotated[str, typer.Argument(metavar="MODULE:APP", help="Such as hello:app for `app` in hello.py.")],
     engine: Annotated[EngineChoice | None, typer.Option(help="What runs it; the config says otherwise.")] = None,
@@ -135,22 +108,22 @@ def run(
     from regrow.cluster import cli_run, views
 
     def show(app: str, engine_name: str, tree: tuple[TreeNode, ...]) -> None:
-        _say(f"{app} runs on {engine_name}, as process {os.getpid()}")
+        say(f"{app} runs on {engine_name}, as process {os.getpid()}")
         views.show_tree([node.model_dump(mode="json") for node in tree], to=sys.stderr)
-        _say(f"look at it with: regrow ps {app} — stop it with Ctrl-C or: regrow stop {app}")
+        say(f"look at it with: regrow ps {app} — stop it with Ctrl-C or: regrow stop {app}")
 
     # What agents print would spoil the one JSON value.
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
-        ended = cli_run.run(target, engine=engine.value if engine else None, config=config, say=_say, show=show)
-    _say(f"{ended.app} ended: {ended.reason}")
+        ended = cli_run.run(target, engine=engine.value if engine else None, config=config, say=say, show=show)
+    say(f"{ended.app} ended: {ended.reason}")
     if as_json:
         reason = ended.reason.model_dump(mode="json")
-        _print_json({"app": ended.app, "engine": ended.engine, "reason": reason, "text": str(ended.reason)})
+        print_json({"app": ended.app, "engine": ended.engine, "reason": reason, "text": str(ended.reason)})
     return ended.exit_code
 
 
 @_cli.command()
-@_verb
+@verb
 def ps(
     app: Annotated[str | None, typer.Argument(help="The name of one app; all that run here otherwise.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Look again each second, until Ctrl-C.")] = False,
@@ -172,10 +145,10 @@ def ps(
         return 0
     found = [cli_calls.seen(app)] if app is not None else cli_calls.all_seen()
     if as_json:
-        _print_json(found[0] if app is not None else found)
+        print_json(found[0] if app is not None else found)
         return 0
     if not found:
-        _say("no app is running here; start one with: regrow run MODULE:APP")
+        say("no app is running here; start one with: regrow run MODULE:APP")
         return 0
     from regrow.cluster import views
 
@@ -185,35 +158,35 @@ def ps(
 
 
 @_cli.command()
-@_verb
+@verb
 def tree(app: Annotated[str, typer.Argument(help="The name of the app.")], as_json: AsJson = False) -> int:
     """Draw an app's supervision tree: how each supervisor restarts, and how each child has fared."""
     from regrow.cluster import cli_calls, views
 
     roots = cli_calls.tree_of(app)
     if as_json:
-        _print_json(roots)
+        print_json(roots)
     else:
         views.show_branches(roots, to=sys.stdout)
     return 0
 
 
 @_cli.command(name="dead-letters")
-@_verb
+@verb
 def dead_letters(app: Annotated[str, typer.Argument(help="The name of the app.")], as_json: AsJson = False) -> int:
     """Show the messages that nobody handled: counted by reason, and the latest ones."""
     from regrow.cluster import cli_calls, views
 
     told = cli_calls.dead_letters(app)
     if as_json:
-        _print_json(told)
+        print_json(told)
     else:
         views.show_letters(told, to=sys.stdout)
     return 0
 
 
 @_cli.command()
-@_verb
+@verb
 def kill(agent: Agent, timeout_s: Timeout = DEED_TIMEOUT_S, as_json: AsJson = False) -> int:
     """Kill an agent without asking it; its supervisor starts it again.
 
@@ -223,7 +196,7 @@ def kill(agent: Agent, timeout_s: Timeout = DEED_TIMEOUT_S, as_json: AsJson = Fa
 
 
 @_cli.command()
-@_verb
+@verb
 def restart(agent: Agent, timeout_s: Timeout = DEED_TIMEOUT_S, as_json: AsJson = False) -> int:
     """Have an agent stopped in order and started anew by its supervisor; also one that does not run.
 
@@ -237,7 +210,7 @@ def _do(deed: str, agent: str, timeout_s: float, *, as_json: bool) -> int:
 
     done = cli_calls.done_to(agent, deed, timeout_s=timeout_s)
     if as_json:
-        _print_json(done)
+        print_json(done)
     else:
         typer.echo(views.deed_text(done))
     came_to_what_was_meant = done["state"] == "running" or (deed == "kill" and done["state"] == "gone")
@@ -245,7 +218,7 @@ def _do(deed: str, agent: str, timeout_s: float, *, as_json: bool) -> int:
 
 
 @_cli.command(context_settings={"ignore_unknown_options": True})
-@_verb
+@verb
 def ask(
     agent: Agent,
     words: Annotated[
@@ -261,14 +234,14 @@ def ask(
 
     answer = cli_calls.asked(agent, words or [], type_name=type_name, timeout_s=timeout_s)
     if as_json:
-        _print_json(answer)
+        print_json(answer)
     else:
         views.show_reply(answer["reply"], to=sys.stdout)
     return 0
 
 
 @_cli.command()
-@_verb
+@verb
 def stop(
     app: Annotated[str, typer.Argument(help="The name of the app.")],
     timeout_s: Timeout = STOP_TIMEOUT_S,
@@ -279,14 +252,17 @@ def stop(
 
     ended = control_client.call(app, "stop", wait_s=timeout_s)
     if as_json:
-        _print_json(ended)
+        print_json(ended)
     else:
         typer.echo(f"{app} has stopped: {ended['text']}")
     return 0
 
 
+add_decisions(_cli)
+
+
 @_cli.command()
-@_verb
+@verb
 def doctor(config: Config = None, as_json: AsJson = False) -> int:
     """Look at this machine and the config, and say what to mend."""
     from regrow.cluster import logs, views
@@ -305,33 +281,5 @@ def doctor(config: Config = None, as_json: AsJson = False) -> int:
             {"subject": each.subject, "verdict": each.verdict.value, "text": each.text, "advice": each.advice}
             for each in findings
         ]
-        _print_json({"fit": is_fit, "findings": told})
+        print_json({"fit": is_fit, "findings": told})
     return 0 if is_fit else 1
-
-
-def _told(error: Exception, *, as_json: bool) -> int:
-    """Tells what went wrong; the exit code for it."""
-    from regrow.cluster.control_client import EXIT_BUG, exit_code_of
-    from regrow.cluster.errors import AppNotStarted, ControlError
-
-    code = exit_code_of(error)
-    text = str(error)
-    if isinstance(error, AppNotStarted) and error.cause.place:
-        text += f" ({error.cause.place})"
-    if code == EXIT_BUG:
-        text = f"this is a bug of Regrow, please report it with what follows: {type(error).__name__}: {text}"
-    _say(text)
-    if code == EXIT_BUG:
-        traceback.print_exception(error)
-    if as_json:
-        name = error.type_name if isinstance(error, ControlError) else type(error).__name__
-        _print_json({"error": {"type": name, "text": text, "exit_code": code}})
-    return code
-
-
-def _say(text: str) -> None:
-    typer.echo(f"regrow: {text}", err=True)
-
-
-def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False))

@@ -13,6 +13,9 @@ from regrow.runtime.errors import Misuse, TooLate
 ANSWER_MARGIN_S = 5.0
 """What an answer may take longer than the ask that it is about."""
 
+JOURNAL_TIMEOUT_S = 65.0
+"""For what is done in the journal, which may have to be asked again for a while."""
+
 NO_ANSWER = "no answer"
 """The state of an app whose process lives and does not say how it is."""
 
@@ -74,6 +77,34 @@ def done_to(agent: str, deed: str, *, timeout_s: float) -> dict[str, Any]:
         app, deed, wait_s=timeout_s + ANSWER_MARGIN_S, agent=agent, timeout_s=timeout_s
     )
     return done
+
+
+def set_aside(of: str) -> dict[str, Any]:
+    """The messages in quarantine of `APP` or `APP/AGENT`."""
+    app, slash, name = of.partition("/")
+    if not app or (slash and not name):
+        raise Misuse(f"{of!r} names no app and no agent; write APP or APP/AGENT, such as desk or desk/clerk")
+    agent = of if slash else ""
+    told: dict[str, Any] = control_client.call(
+        app.partition(":")[0], "set_aside", wait_s=JOURNAL_TIMEOUT_S, agent=agent
+    )
+    return told
+
+
+def decided(id: str, decision: str, *, assume: str | None = None) -> dict[str, Any]:
+    """What a message in quarantine is (`show`), or what became of it (`requeue`, `drop`), by `APP/AGENT@COMMAND`."""
+    told: dict[str, Any] = control_client.call(
+        _app_of_message(id), "decide", wait_s=JOURNAL_TIMEOUT_S, id=id, decision=decision, assume=assume
+    )
+    return told
+
+
+def _app_of_message(id: str) -> str:
+    agent, at, command = id.rpartition("@")
+    app, slash, name = agent.partition("/")
+    if not (at and command and app and slash and name):
+        raise Misuse(f"{id!r} names no message; write APP/AGENT@COMMAND, as `regrow quarantine list APP` prints it")
+    return app.partition(":")[0]
 
 
 def _app_of(agent: str, timeout_s: float) -> str:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from regrow.cluster import set_aside
 from regrow.cluster.cli_ask import message_for, plain_value, request_class
 from regrow.cluster.control_client import (
     ANSWER_LIMIT_BYTES,
@@ -38,8 +39,10 @@ from regrow.cluster.control_client import (
 from regrow.cluster.deeds import DEED_TIMEOUT_S, Deed
 from regrow.cluster.errors import AppAlreadyRunning, AppNotRunning
 from regrow.cluster.letters import Letter, Letters
+from regrow.cluster.set_aside import Decision
 from regrow.runtime.address import ActorId
 from regrow.runtime.errors import Closed, Misuse, RegrowError
+from regrow.runtime.journal_answers import Assume
 from regrow.runtime.lifecycle import ExitReason, Shutdown
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S
 
@@ -97,7 +100,23 @@ class _Deed(_Order):
     timeout_s: float = Field(default=DEED_TIMEOUT_S, gt=0, le=TIMEOUT_LIMIT_S)
 
 
-_AnyOrder = _About | _Tree | _Stop | _Ask | _DeadLetters | _Deed
+class _SetAside(_Order):
+    """The messages in quarantine: of one agent, or of the whole app."""
+
+    do: Literal["set_aside"]
+    agent: str = ""
+
+
+class _Decide(_Order):
+    """About one message in quarantine, by its id as `set_aside` tells it."""
+
+    do: Literal["decide"]
+    id: str
+    decision: Decision
+    assume: Assume | None = None
+
+
+_AnyOrder = _About | _Tree | _Stop | _Ask | _DeadLetters | _Deed | _SetAside | _Decide
 
 _ORDER: TypeAdapter[_AnyOrder] = TypeAdapter(Annotated[_AnyOrder, Field(discriminator="do")])
 
@@ -252,6 +271,10 @@ class ControlSocket:
                 deed, actor = Deed(order.do), ActorId(order.agent)
                 done = await running.engine.carry_out(deed, actor, timeout_s=order.timeout_s)
                 return done.model_dump(mode="json")
+            case _SetAside():
+                return await set_aside.listed(self._started(), order.agent)
+            case _Decide():
+                return await set_aside.decided(self._started(), order.id, order.decision, order.assume)
             case _Stop():
                 self._stopping = True
                 self._request_stop()

@@ -9,6 +9,7 @@ import time
 from regrow.cluster.app import App
 from regrow.cluster.config import Settings
 from regrow.cluster.deeds import Deed, Replaced
+from regrow.cluster.journal_desk import keep_journal_desk
 from regrow.cluster.letters import Letters, told_by
 from regrow.cluster.making import BehaviorFactory
 from regrow.cluster.operations import Operations
@@ -56,7 +57,9 @@ class InlineEngine:
         runtime.services = {name: service_id(self._app.name, name) for name in ("memory", "models")}
         roots.attach(runtime, LocalStarter(runtime))
         if self._app.journal == "memory":
-            runtime.durability = await open_durability(runtime, MemoryJournal(now_ms=_wall_ms))
+            journal = MemoryJournal(now_ms=_wall_ms)
+            runtime.durability = await open_durability(runtime, journal)
+            await keep_journal_desk(runtime, journal)
         await self._redis.check()
         await roots.start(self._app.root)
 

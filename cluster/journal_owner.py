@@ -62,6 +62,12 @@ class JournalOwner:
         """Whether it is kept in the app's own Redis."""
         return self._redis.url is None
 
+    @property
+    def journal(self) -> RedisJournal:
+        """The journal; only after `open`."""
+        assert self._journal is not None
+        return self._journal
+
     async def open(self, url: str) -> None:
         """Looks whether this Redis can be relied on, and revokes what an earlier life of the app has left.
 

@@ -27,6 +27,7 @@ from regrow.cluster.durable_ids import DurableIds
 from regrow.cluster.errors import RedisUnavailable
 from regrow.cluster.host_process import end_others, end_with_parent
 from regrow.cluster.hosts import HostRecord, greeters
+from regrow.cluster.journal_desk import keep_journal_desk
 from regrow.cluster.letters import LetterBook, Letters, told_by
 from regrow.cluster.making import BehaviorFactory
 from regrow.cluster.operations import Operations
@@ -131,6 +132,8 @@ class Guardian:
         try:
             await end_others(me, self._life)
             await self._reach_redis()
+            if self._journal is not None:
+                await keep_journal_desk(runtime, self._journal.journal)
             await roots.start(root)
         except RegrowError as error:
             await self._stop()

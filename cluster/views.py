@@ -132,6 +132,42 @@ def show_letters(told: Mapping[str, Any], *, to: IO[str]) -> None:
         console.print(Text(f"the latest {len(told['latest'])} of {told['total']:,}", style="dim"))
 
 
+def show_set_aside(told: Mapping[str, Any], of: str, *, to: IO[str]) -> None:
+    """One line for each message in quarantine."""
+    console = console_for(to)
+    if not told["messages"]:
+        console.print(Text(f"{of} has nothing in quarantine"), soft_wrap=True)
+        return
+    for row in told["messages"]:
+        since = datetime.fromisoformat(row["since"]).astimezone()
+        console.print(Text.assemble((f"{since:%Y-%m-%d %H:%M:%S}", "dim"), "  ", row["id"]), soft_wrap=True)
+    if told["more"]:
+        console.print(Text(f"and more than these {len(told['messages']):,}", style="dim"))
+
+
+def show_one_set_aside(told: Mapping[str, Any], *, to: IO[str]) -> None:
+    """What a message in quarantine says, why it is there, and what has become of its attempts and steps."""
+    console = console_for(to)
+    since = datetime.fromisoformat(told["since"]).astimezone()
+    fields = json.dumps(told["fields"], ensure_ascii=False) if told["fields"] is not None else told["unreadable"]
+    rows = [
+        ("message", f"{told['type']} {fields}"),
+        ("from", told["sender"] or "outside"),
+        ("since", f"{since:%Y-%m-%d %H:%M:%S}"),
+        ("why", _one_line(told["reason"])),
+        *((f"life {each['epoch']}", f"failed: {_one_line(each['text'])}") for each in told["history"]),
+    ]
+    for step in told["steps"]:
+        result = f" → {json.dumps(step['result'], ensure_ascii=False)}" if step["state"] == "done" else ""
+        rows.append(("step", f"{step['name']} (number {step['number']}) {step['state']}{result}"))
+    console.print(Text(told["id"], style="bold"), soft_wrap=True)
+    for name, text in rows:
+        console.print(Text.assemble((f"{name:>8}  ", "dim"), text), soft_wrap=True)
+    if told["open_steps"]:
+        advice = "a step was begun and it is not known whether it was done: look, and requeue with --assume done|undone"
+        console.print(Text(f"  → {advice}", style="yellow"), soft_wrap=True)
+
+
 def deed_text(done: Mapping[str, Any]) -> str:
     """What became of an agent that was killed or restarted, in one sentence."""
     before, after, took = done["before"], done["after"], _short_duration(done["took_s"])

@@ -23,7 +23,7 @@ from regrow.runtime.lifecycle import Down, NoProc
 from regrow.runtime.mailbox import Waiting
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.registry import REGISTRY
-from regrow.runtime.signals import Tie, Unwatch, Watch, act_on
+from regrow.runtime.signals import NewMail, Tie, Unwatch, Watch, act_on
 from regrow.runtime.wire_forms import check as check_travels
 
 MAX_REROUTES = 3
@@ -175,7 +175,10 @@ class Delivery:
             if envelope.incarnation != cell.incarnation or (cell.is_over and envelope.kind <= Kind.ASK):
                 return Outcome.NOT_HERE
         if envelope.kind == Kind.SIGNAL:
-            if cell.behavior is None:
+            if isinstance(envelope.message, NewMail):
+                if cell.intake is not None:  # between two lives as well: it stays with the cell
+                    cell.intake.look()
+            elif cell.behavior is None:
                 self._not_found(envelope)  # between two lives there is nobody to watch, link with or stop
             else:
                 act_on(cell, envelope.message)

@@ -22,6 +22,10 @@ class Intake(Protocol):
         """No further life will come to the envelope in this process; the store keeps it."""
         ...
 
+    def look(self) -> None:
+        """The store may have messages for this actor that came to it by another way."""
+        ...
+
     def left(self) -> None:
         """No further life of the actor will come to this process, so that another may have it."""
         ...

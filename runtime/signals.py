@@ -83,6 +83,10 @@ class Stop(Message):
     grace_s: float | None
 
 
+class NewMail(Message):
+    """Something was put into the receiver's mailbox in the journal by another way than its own; it is to look."""
+
+
 class TakenBack(Message):
     """The asker of this request has gone; it need not run, unless it has begun."""
 

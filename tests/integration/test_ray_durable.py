@@ -22,10 +22,11 @@ from regrow.cluster.config import RedisSettings, Settings
 from regrow.cluster.control_client import EXIT_REFUSED, exit_code_of
 from regrow.cluster.errors import RedisUnavailable
 from regrow.cluster.redis_journal import RedisJournal
+from regrow.cluster.set_aside import Decision, decided, listed
 from regrow.runtime import ActorId, ContactLost
 from regrow.runtime.command_ids import fresh_command
 from regrow.runtime.durability import LEASE_TTL_MS
-from regrow.runtime.journal_answers import ClaimVerdict, Revocation
+from regrow.runtime.journal_answers import Assume, ClaimVerdict, Revocation
 from regrow.runtime.journal_entries import OperationId
 from regrow.runtime.journal_errors import JournalRestored
 from tests.conformance.redis_servers import embedded_program, started
@@ -107,6 +108,32 @@ async def test_a_step_that_was_begun_at_the_kill_and_may_not_be_repeated_sets_it
     assert await book.ask(Add(number=0)) == before
     with pytest.raises(InQuarantine):
         await book.ask(mail, command_id=command)
+
+
+async def test_a_message_in_quarantine_is_listed_and_requeued_by_a_person(running: Running, tmp_path: Path) -> None:
+    book, command = running.ref("book"), fresh_command()
+    before = await book.ask(Add(number=0))
+    mail = Mail(text="paid", file=str(tmp_path / "mails"), go=str(tmp_path / "go"))
+    asking = asyncio.create_task(book.ask(mail, timeout_s=PATIENCE_S, command_id=command))
+    await until((tmp_path / "mails").exists, "the mail is under way")
+    await kill(running, "ledger/book")
+    with pytest.raises(InQuarantine):
+        await asking
+    id = f"ledger/book@{command}"
+
+    rows = (await listed(running, ""))["messages"]
+    shown = await decided(running, id, Decision.SHOW, None)
+    await decided(running, id, Decision.REQUEUE, Assume.DONE)
+
+    assert id in [row["id"] for row in rows]
+    assert (shown["fields"]["text"], shown["open_steps"]) == ("paid", 1)
+
+    async def is_added() -> bool:
+        return await book.ask(Add(number=0)) == before + 1
+
+    await until(is_added, "it was handled again")
+    assert await book.ask(mail, command_id=command) == before + 1
+    assert _lines(tmp_path / "mails") == 1
 
 
 async def test_tells_that_were_acknowledged_are_done_once_and_in_order_across_kills(running: Running) -> None:

@@ -23,7 +23,7 @@ MAY_CATCH_EVERYTHING = (
     "cluster/code.py",  # importing a module runs user code
     "cluster/ray_thread.py",  # raised again where the start or the stop waits for it
     "cluster/ray_loop.py",  # handed to whoever waits for the call
-    "cluster/cli.py",  # a person gets one sentence, not a traceback
+    "cluster/cli_verb.py",  # a person gets one sentence, not a traceback
     "cluster/observer*.py",  # who watches must not break what is watched
     "*/*_transport.py",  # a broken peer must not end the others' links
 )

@@ -1,0 +1,239 @@
+"""What people decide about durable messages: one actor that looks into the journal for them, and changes it.
+
+It is in the process that holds the supervisors, like the registry of names, and is reached by requests on every
+engine. It has none of the app's classes: what a message says is read where these are (`set_aside`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from regrow.runtime import ActorId, Incarnation, Message, Refused, RegrowError, Request
+from regrow.runtime.cell import Cell
+from regrow.runtime.durability import AGAIN_FIRST_S, AGAIN_MAX_S
+from regrow.runtime.envelope import Envelope, Kind
+from regrow.runtime.journal_answers import Assume, QuarantineRow, SettleVerdict
+from regrow.runtime.journal_entries import PARTITIONS, CommandId, OperationId, Partition, partition_of
+from regrow.runtime.journal_errors import InvalidEntry, JournalAway, JournalRefused, JournalUnknown
+from regrow.runtime.signals import NewMail
+from regrow.runtime.start import start_life
+from regrow.runtime.starter import StartRequest
+
+if TYPE_CHECKING:
+    from regrow.runtime import Runtime
+    from regrow.runtime.journal import Journal
+
+T = TypeVar("T")
+
+DESK = ActorId("~journal")
+"""The id of the actor; no agent can have it, since theirs begin with the app's name."""
+LIST_LIMIT = 1_000
+"""How many messages one answer lists."""
+LOOKS_AT_ONCE = 256
+"""Of how many partitions an answer is waited for at a time."""
+WITHIN_S = 20.0
+"""How long a journal that does not answer is asked again; then whoever waits is told."""
+
+
+class SetAsideRow(Message):
+    """One message in quarantine, and since when."""
+
+    agent: str
+    command: str
+    at_ms: int
+
+
+class SetAsideRows(Message):
+    """The messages in quarantine, longest there first; `more` is true where there are more than LIST_LIMIT."""
+
+    rows: tuple[SetAsideRow, ...]
+    more: bool
+
+
+class FailedAttempt(Message):
+    """What an incarnation left about its attempt."""
+
+    epoch: int
+    text: str
+
+
+class TakenStep(Message):
+    """A recorded call of a turn; `result` is as the journal has it."""
+
+    name: str
+    number: int
+    state: str
+    epoch: int
+    result: bytes
+
+
+class SetAsideMessage(Message):
+    """All that is known of a message in quarantine; `body` is as the journal has it."""
+
+    agent: str
+    command: str
+    at_ms: int
+    reason: str
+    attempts: int
+    body: bytes
+    history: tuple[FailedAttempt, ...]
+    steps: tuple[TakenStep, ...]
+
+
+class ListSetAside(Request[SetAsideRows]):
+    """The messages in quarantine, of one agent where one is named."""
+
+    agent: str = ""
+
+
+class ShowSetAside(Request[tuple[SetAsideMessage, ...]]):
+    """One message in quarantine with its history; nothing where it is not there."""
+
+    agent: str
+    command: str
+
+
+class Requeue(Request[bool]):
+    """Have a message handled again; False where it is not in quarantine. See Journal.requeue."""
+
+    agent: str
+    command: str
+    operation: str
+    assume: Assume | None = None
+
+
+class Drop(Request[bool]):
+    """Forget a message; False where it is not in quarantine."""
+
+    agent: str
+    command: str
+    operation: str
+
+
+class JournalDesk:
+    """The behavior of that actor."""
+
+    def __init__(self, runtime: Runtime, journal: Journal) -> None:
+        self._runtime = runtime
+        self._journal = journal
+
+    async def started(self, ctx: Any) -> None:
+        """See Behavior."""
+
+    async def stopping(self, reason: Any, ctx: Any) -> None:
+        """See Behavior."""
+
+    def runs_concurrently(self, message: object) -> bool:
+        """See BehaviorTraits: who waits for a slow journal holds up nobody."""
+        return True
+
+    async def handle(self, message: Any, ctx: Any) -> object:
+        """Answers one request. Raises Refused where the journal does not serve it, and for anything else."""
+        try:
+            return await self._answered(message)
+        except (InvalidEntry, JournalRefused) as error:
+            raise Refused(str(error)) from error
+
+    async def _answered(self, message: Any) -> object:
+        journal = self._journal
+        match message:
+            case ListSetAside():
+                return await self._list(message.agent)
+            case ShowSetAside():
+                return await self._show(ActorId(message.agent), CommandId(message.command))
+            case Requeue():
+                agent, command = ActorId(message.agent), CommandId(message.command)
+                operation, assume = OperationId(message.operation), message.assume
+                return self._settled(
+                    agent,
+                    await _surely(lambda: journal.requeue(agent, command, operation=operation, assume=assume)),
+                )
+            case Drop():
+                agent, command = ActorId(message.agent), CommandId(message.command)
+                operation = OperationId(message.operation)
+                return self._settled(agent, await _surely(lambda: journal.drop(agent, command, operation=operation)))
+            case _:
+                raise Refused(f"{DESK} serves people at the journal and has no use for {type(message).__name__}")
+
+    def _settled(self, agent: ActorId, verdict: SettleVerdict) -> bool:
+        self._tell(agent)
+        return verdict is SettleVerdict.SETTLED
+
+    def _tell(self, agent: ActorId) -> None:
+        """The agent is to look into its mailbox; one that does not run looks when it starts."""
+        self._runtime.delivery.send(Envelope(Kind.SIGNAL, agent, NewMail(), self._runtime.origin))
+
+    async def _list(self, agent: str) -> SetAsideRows:
+        partitions = [partition_of(ActorId(agent))] if agent else [Partition(number) for number in range(PARTITIONS)]
+        found: list[QuarantineRow] = []
+        for first in range(0, len(partitions), LOOKS_AT_ONCE):
+            looks = map(self._list_partition, partitions[first : first + LOOKS_AT_ONCE])
+            for rows in await asyncio.gather(*looks):
+                found += [row for row in rows if not agent or row.agent == agent]
+        found.sort(key=lambda row: row.at_ms)
+        listed = tuple(SetAsideRow(agent=row.agent, command=row.command, at_ms=row.at_ms) for row in found[:LIST_LIMIT])
+        return SetAsideRows(rows=listed, more=len(found) > LIST_LIMIT)
+
+    async def _list_partition(self, partition: Partition) -> list[QuarantineRow]:
+        found: list[QuarantineRow] = []
+        while len(found) <= LIST_LIMIT:
+            page = await _surely(partial(self._journal.quarantined, partition, offset=len(found)))
+            if not page:
+                break
+            found += page
+        return found
+
+    async def _show(self, agent: ActorId, command: CommandId) -> tuple[SetAsideMessage, ...]:
+        found = await _surely(lambda: self._journal.show_quarantined(agent, command))
+        if found is None:
+            return ()
+        steps = (
+            TakenStep(
+                name=record.key.name,
+                number=record.key.occurrence + 1,
+                state=record.state.value,
+                epoch=record.epoch,
+                result=record.result,
+            )
+            for record in found.steps
+        )
+        shown = SetAsideMessage(
+            agent=agent,
+            command=command,
+            at_ms=found.at_ms,
+            reason=_text(found.reason),
+            attempts=found.attempts,
+            body=found.body,
+            history=tuple(FailedAttempt(epoch=note.epoch, text=_text(note.text)) for note in found.notes),
+            steps=tuple(steps),
+        )
+        return (shown,)
+
+
+async def keep_journal_desk(runtime: Runtime, journal: Journal) -> None:
+    """Makes this process the one in which people reach the journal of its app."""
+    request = StartRequest(actor=DESK, incarnation=Incarnation(1), target=JournalDesk, survives_exit=False)
+    cell = runtime.cells[DESK] = Cell(runtime, request)
+    failed = await start_life(cell, request, JournalDesk(runtime, journal))
+    if failed is not None:
+        raise RegrowError(f"the desk at the journal did not start ({failed})")
+
+
+async def _surely(operation: Callable[[], Awaitable[T]]) -> T:
+    """Does an operation until its answer has come. Raises Refused after WITHIN_S: a person waits for it."""
+    deadline, pause_s = asyncio.get_running_loop().time() + WITHIN_S, AGAIN_FIRST_S
+    while True:
+        try:
+            return await operation()
+        except (JournalUnknown, JournalAway) as error:
+            if asyncio.get_running_loop().time() > deadline:
+                raise Refused(f"the journal has not answered within {WITHIN_S:g} s ({error}); try again") from error
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, AGAIN_MAX_S)
+
+
+def _text(stored: bytes) -> str:
+    return stored.decode(errors="replace")  # a note that was cut may end within a character
