@@ -12,6 +12,7 @@ from regrow.actors.durable import DurableAgent
 from regrow.actors.durable_context import DurableContext, Step
 from regrow.actors.errors import InvalidAgent, InvalidConfig, Unhandled
 from regrow.actors.function import FunctionAgent, agent
+from regrow.actors.reminder import Reminder
 from regrow.actors.step_retries import Retries
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "FunctionAgent",
     "InvalidAgent",
     "InvalidConfig",
+    "Reminder",
     "Retries",
     "Step",
     "Unhandled",

@@ -8,12 +8,16 @@ from regrow.runtime.address import ActorId
 from regrow.runtime.codec import FrameCodec, Undecodable
 from regrow.runtime.envelope import Envelope, Kind, Origin
 from regrow.runtime.errors import CodeNotImportable
+from regrow.runtime.message import Message
 
 _NOBODY = ActorId("-")
 
 
-def body_of(codec: FrameCodec, envelope: Envelope) -> bytes:
-    """A message with who sent it; without who waits for it, since that is over when this is read."""
+def body_of(codec: FrameCodec, envelope: Envelope, beside: Message | None = None) -> bytes:
+    """A message with who sent it; without who waits for it, since that is over when this is read.
+
+    `beside` is what goes with it, such as the time of a reminder.
+    """
     origin = envelope.origin
     lasting = Origin(
         sender=origin.sender,
@@ -22,13 +26,21 @@ def body_of(codec: FrameCodec, envelope: Envelope) -> bytes:
         trace=origin.trace,
         hops=origin.hops,
     )
-    return codec.encode([Envelope(Kind.TELL, envelope.receiver, envelope.message, lasting)])
+    row = Envelope(Kind.TELL, envelope.receiver, envelope.message, lasting)
+    if beside is None:
+        return codec.encode([row])
+    return codec.encode([row, Envelope(Kind.NOTICE, envelope.receiver, beside, lasting)])
 
 
 def envelope_of(codec: FrameCodec, body: bytes) -> Envelope:
     """The message that `body_of` kept; an Undecodable where its class is not known here any more."""
-    [envelope] = codec.decode(body)
-    return envelope
+    return with_beside(codec, body)[0]
+
+
+def with_beside(codec: FrameCodec, body: bytes) -> tuple[Envelope, object]:
+    """The same, and what goes with it or None."""
+    envelope, *more = codec.decode(body)
+    return envelope, more[0].message if more else None
 
 
 def packed(codec: FrameCodec, value: object) -> bytes:

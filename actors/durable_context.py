@@ -13,13 +13,15 @@ from regrow.actors.context import Context
 from regrow.actors.durable_body import body_of, digest, packed, unpacked
 from regrow.actors.durable_errors import FencedOut, StateNotStorable, TurnDiverged
 from regrow.actors.durable_turn import Turn
+from regrow.actors.reminder import TICK_BYTES, Reminder, Tick, planned
+from regrow.actors.schedule import first_and_schedule
 from regrow.actors.step_retries import ATTEMPT_MARK, Records, Retries, tried
 from regrow.actors.threads import in_thread
 from regrow.runtime.durability import Durability
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.errors import CodeNotImportable, Misuse, Refused
 from regrow.runtime.journal_answers import StepVerdict
-from regrow.runtime.journal_entries import StepKey
+from regrow.runtime.journal_entries import CancelTimer, SetTimer, StepKey, check_id
 from regrow.runtime.message import Message, Request
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, DEFAULT_SEND_TIMEOUT_S, ActorRef
 from regrow.runtime.signals import Failure, failure_of
@@ -46,14 +48,16 @@ class Step:
 class DurableContext(Context):
     """What a handler of a durable agent gets beside its message."""
 
-    __slots__ = ("turn",)
+    __slots__ = ("tick", "turn")
 
     turn: Turn | None
+    tick: Tick | None
 
     def __init__(self, cell: Any, envelope: Envelope | None) -> None:
         super().__init__(cell, envelope)
         self.turn = None
         """Set while a message is handled; outside of that nothing is recorded."""
+        self.tick = None
 
     @property
     def envelope(self) -> Envelope | None:
@@ -211,6 +215,51 @@ class DurableContext(Context):
             raise CodeNotImportable(
                 f"the recorded reply of {ref.id} is no {request.reply()} any more ({error})"
             ) from error
+
+    # ---- reminders -----------------------------------------------------------------------------
+
+    @property
+    def reminder(self) -> Reminder | None:
+        """Which reminder this turn's message is of; None for any other message."""
+        return self.tick.told() if self.tick is not None else None
+
+    def remind(
+        self,
+        name: str,
+        message: Message,
+        *,
+        at: datetime | None = None,
+        after_s: float | None = None,
+        every_s: float | None = None,
+        cron: str | None = None,
+        zone: str = "UTC",
+    ) -> None:
+        """Has `message` sent to this agent at that time, or again and again; in place of an earlier one of that name.
+
+        It is set with the commit of this turn, and survives whatever dies. At least once for each time: `ctx.reminder`
+        tells which it was, and how many were missed while nobody ran. `cron` has five fields, in the time zone `zone`.
+        Raises Misuse for a time that is none, InvalidMessage.
+        """
+        turn, codec = self._turn(), self._durable.codec
+        check_id("reminder's name", name)
+        due_ms, schedule = first_and_schedule(
+            self._durable.now_ms(), at=at, after_s=after_s, every_s=every_s, cron=cron, zone=zone
+        )
+        codec.check(message)
+        envelope = Envelope(Kind.TELL, self.id, message, self.origin())
+        plan = planned(codec, envelope, schedule, turn.command)
+        limit = self._durable.journal.limits.message_bytes
+        if len(plan) + TICK_BYTES > limit:
+            raise StateNotStorable(f"the message of reminder {name!r} takes {len(plan)} of {limit} bytes; send less")
+        turn.timers[name] = SetTimer(timer=name, due_ms=due_ms, schedule=plan)
+
+    def forget_reminder(self, name: str) -> None:
+        """Takes a reminder back with the commit of this turn; harmless where there is none.
+
+        A message of it that is in the mailbox already still comes.
+        """
+        check_id("reminder's name", name)
+        self._turn().timers[name] = CancelTimer(timer=name)
 
     # ---- the journal ---------------------------------------------------------------------------
 

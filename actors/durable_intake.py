@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from regrow.actors.durable_body import body_of, envelope_of
+from regrow.actors.durable_body import body_of, with_beside
+from regrow.actors.reminder import Tick
 from regrow.runtime.durability import AGAIN_FIRST_S, Durability
 from regrow.runtime.envelope import Envelope, mark_handled
 from regrow.runtime.journal_answers import Enqueued, EnqueueVerdict
@@ -30,13 +31,14 @@ log = structlog.get_logger("regrow.durable")
 class Entry:
     """One message in the hands of this process. `begun` says that a turn of it may have run before."""
 
-    __slots__ = ("begun", "command", "envelope", "stored")
+    __slots__ = ("begun", "command", "envelope", "stored", "tick")
 
     def __init__(self, envelope: Envelope, command: CommandId, stored: asyncio.Future[Enqueued]) -> None:
         self.envelope = envelope
         self.command = command
         self.stored = stored
         self.begun = False
+        self.tick: Tick | None = None
 
 
 class DurableIntake:
@@ -118,13 +120,9 @@ class DurableIntake:
         loaded: list[Envelope] = []
         for message in pending:
             if message.command not in known:
-                envelope = envelope_of(self._durability.codec, message.body)
-                envelope.command_id = message.command
-                entry = Entry(envelope, message.command, self._cell.runtime.loop.create_future())
+                entry = self._found(message)
                 entry.stored.set_result(Enqueued(verdict=EnqueueVerdict.ACCEPTED, seq=message.seq))
-                entry.begun = True
-                self._entries[envelope] = entry
-                loaded.append(envelope)
+                loaded.append(entry.envelope)
         for envelope in reversed(loaded):
             self._cell.mailbox.put_back(envelope)
         self.is_loaded = True
@@ -178,14 +176,19 @@ class DurableIntake:
         for message in pending:
             if message.command in known:
                 continue
-            envelope = envelope_of(self._durability.codec, message.body)
-            envelope.command_id = message.command
-            entry = Entry(envelope, message.command, self._cell.runtime.loop.create_future())
-            entry.begun = True
-            self._entries[envelope] = entry
-            self._cell.mailbox.put(envelope)
+            entry = self._found(message)
+            self._cell.mailbox.put(entry.envelope)
             self._store(entry)  # asked once more: its turn may have ended here since the journal was looked at
         self._cell.wake()
+
+    def _found(self, message: Pending) -> Entry:
+        """An entry for what the journal has; a turn of it may have run before."""
+        envelope, beside = with_beside(self._durability.codec, message.body)
+        envelope.command_id = message.command
+        entry = self._entries[envelope] = Entry(envelope, message.command, self._cell.runtime.loop.create_future())
+        entry.begun = True
+        entry.tick = beside if isinstance(beside, Tick) else None
+        return entry
 
     # ---- storing -------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from regrow.actors.durable_context import DurableContext
 from regrow.actors.durable_errors import AgentHeld, FencedOut, InQuarantine, NotRunAgain, StateNotStorable
 from regrow.actors.durable_intake import DurableIntake, Entry
 from regrow.actors.durable_outbox import DurableOutbox
+from regrow.actors.durable_timers import DurableTimers
 from regrow.actors.durable_turn import Turn
 from regrow.runtime.codec import Undecodable
 from regrow.runtime.contain import contained, text_of, travelling
@@ -29,6 +30,7 @@ from regrow.runtime.journal_entries import (
     Commit,
     Outcome,
     Row,
+    SetTimer,
     StoredResult,
     Writes,
 )
@@ -85,6 +87,7 @@ class DurableLife:
         self._epoch = row.epoch
         self._take_state(row)
         self._outbox = DurableOutbox(cell.runtime, self._durable, ctx.id)
+        self._timers = DurableTimers(cell, self._durable, self._intake, row.epoch)
         self._intake.serves(row.epoch)
         if not self._intake.is_loaded:
             pending = await self._intake.pending(row.epoch)
@@ -96,6 +99,7 @@ class DurableLife:
         if written(self._agent.state) != self._written:
             raise Misuse(f"{ctx.id} changed its state in `started`, where nothing is committed; do it in a handler")
         self._outbox.relay()
+        self._timers.look()
 
     async def stopping(self, reason: ExitReason, ctx: DurableContext) -> None:
         """See Behavior."""
@@ -156,6 +160,7 @@ class DurableLife:
             self._intake.ended(entry.envelope)
             return self._stored_reply(message, stored)
         turn = ctx.turn = Turn(self._cell.actor, entry.command, self._epoch, self._version, await self._records(entry))
+        ctx.tick = entry.tick
         deadline = ctx.deadline
         if isinstance(message, Undecodable):
             await self._quarantine(entry, turn, f"{message.type_name} could not be read here ({message.reason})")
@@ -227,6 +232,7 @@ class DurableLife:
             state=state if changed else None,
             schema=self._agent.schema if changed else 0,
             outgoing=tuple(turn.outgoing),
+            timers=tuple(turn.timers.values()),
         )
 
     async def _end_turn(self, entry: Entry, turn: Turn, outcome: Outcome, result: bytes, writes: Writes) -> None:
@@ -247,13 +253,23 @@ class DurableLife:
             self._written, self._is_new = writes.state, False
         elif outcome is not Outcome.COMMITTED:
             self._agent.state = read(type(self._agent), self._written, self._agent.schema)
+        self._leaves(writes)
+
+    def _leaves(self, writes: Writes) -> None:
+        """Sees to what a turn has left beside the state."""
         if writes.outgoing:
             self._outbox.relay()
+        for change in writes.timers:
+            if isinstance(change, SetTimer):
+                self._timers.is_set(change.due_ms)
 
     def _too_large(self, verdict: TurnVerdict, writes: Writes, result: bytes) -> str:
         limits = self._durable.journal.limits
         if verdict is not TurnVerdict.TOO_LARGE:
-            return f"{self._cell.actor}: {verdict.value} ({limits.outbox} messages may wait to be relayed)"
+            return (
+                f"{self._cell.actor}: {verdict.value} ({limits.outbox} messages may wait to be relayed, and "
+                f"{limits.timers} reminders be set); let some of them be over first, or split the work among agents"
+            )
         return (
             f"{self._cell.actor} left a state of {len(writes.state or b'')} bytes, a reply of {len(result)} and "
             f"messages of up to {max((len(each.body) for each in writes.outgoing), default=0)}; the journal takes "

@@ -14,11 +14,13 @@ from regrow.actors.durable_errors import TurnDiverged, UnknownOutcome
 from regrow.runtime.address import ActorId
 from regrow.runtime.command_ids import uuid7
 from regrow.runtime.journal_entries import (
+    CancelTimer,
     CommandId,
     Epoch,
     Hand,
     OperationId,
     Outgoing,
+    SetTimer,
     StepKey,
     StepRecord,
     StepState,
@@ -39,6 +41,8 @@ class Turn:
         self.broken: TurnDiverged | UnknownOutcome | None = None
         """Why this message goes into quarantine, whatever the handler makes of it."""
         self.outgoing: list[Outgoing] = []
+        self.timers: dict[str, SetTimer | CancelTimer] = {}
+        """The last change of each reminder."""
         self._records = {(record.key.name, record.key.occurrence): record for record in records}
         self._occurrences: Counter[str] = Counter()
 

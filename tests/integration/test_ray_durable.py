@@ -31,7 +31,7 @@ from regrow.runtime.journal_entries import OperationId
 from regrow.runtime.journal_errors import JournalRestored
 from tests.conformance.redis_servers import embedded_program, started
 from tests.integration.apps import ledger
-from tests.integration.apps.ledger import Add, AddSlowly, Entry, Mail, Pass, Seen, Where
+from tests.integration.apps.ledger import Add, AddSlowly, Entry, Mail, Pass, Remind, Seen, Where
 from tests.integration.belongings import alive, app_processes, send
 from tests.integration.conftest import Start, nothing_left
 from tests.integration.killing import kill
@@ -181,6 +181,20 @@ async def test_an_app_whose_guardian_is_killed_has_lost_nothing_durable(running:
 
     assert await asking == before + 7
     assert await packed.ask(Seen(), timeout_s=PATIENCE_S) == entries
+
+
+@pytest.mark.parametrize("victim", ["ledger/book", "ledger"], ids=["its host", "the guardian and Redis"])
+async def test_a_reminder_comes_though_what_would_bring_it_is_killed(running: Running, victim: str) -> None:
+    book, number = running.ref("book"), 70_000 + len(victim)
+    await book.ask(Remind(number=number, after_s=1.0), timeout_s=PATIENCE_S)
+
+    await kill(running, victim)
+
+    async def has_come() -> bool:
+        return number in await book.ask(Seen(), timeout_s=PATIENCE_S)
+
+    await until(has_come, "it has come", within_s=PATIENCE_S)
+    assert (await book.ask(Seen())).count(number) == 1
 
 
 async def test_a_host_that_was_stopped_beyond_its_lease_and_replaced_commits_nothing_and_ends(

@@ -58,6 +58,13 @@ class Pass(Message):
     number: int
 
 
+class Remind(Request[int]):
+    """Has an entry come to itself in so many seconds."""
+
+    number: int
+    after_s: float
+
+
 class Book(DurableAgent[Sums]):
     """Adds up."""
 
@@ -94,6 +101,11 @@ class Book(DurableAgent[Sums]):
     @on
     async def relay(self, message: Pass, ctx: DurableContext) -> None:
         await ctx.tell("ledger/copy", Entry(number=message.number))
+
+    @on
+    async def remind(self, request: Remind, ctx: DurableContext) -> int:
+        ctx.remind(f"entry {request.number}", Entry(number=request.number), after_s=request.after_s)
+        return request.number
 
 
 async def _mail(text: str, file: str, go: str) -> None:
