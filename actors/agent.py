@@ -121,6 +121,10 @@ class Agent:
         handler = self._found.get(type(message)) or self._inherited(type(message))
         return handler is not None and handler.concurrent
 
+    def has_handler(self, message: object) -> bool:
+        """Whether one of its handlers is for this message."""
+        return (self._found.get(type(message)) or self._inherited(type(message))) is not None
+
     def handle(self, message: Any, ctx: Context) -> Awaitable[object]:
         """Calls the handler of this message; a `def` handler runs in a thread.
 

@@ -7,30 +7,41 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 from regrow.actors.context import Context
 from regrow.actors.durable_body import body_of, digest, packed, unpacked
-from regrow.actors.durable_errors import FencedOut, StateNotStorable, TurnDiverged
+from regrow.actors.durable_errors import FencedOut, StateNotStorable, TurnDiverged, WaitTimedOut
 from regrow.actors.durable_turn import Turn
+from regrow.actors.durable_wait import NO_ARGUMENTS, Parking, TurnParks, wait_name
 from regrow.actors.reminder import TICK_BYTES, Reminder, Tick, planned
-from regrow.actors.schedule import first_and_schedule
+from regrow.actors.schedule import FURTHEST, first_and_schedule
 from regrow.actors.step_retries import ATTEMPT_MARK, Records, Retries, tried
 from regrow.actors.threads import in_thread
 from regrow.runtime.durability import Durability
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.errors import CodeNotImportable, Misuse, Refused
 from regrow.runtime.journal_answers import StepVerdict
-from regrow.runtime.journal_entries import CancelTimer, SetTimer, StepKey, check_id
+from regrow.runtime.journal_entries import CancelTimer, SetTimer, StepKey, StepState, Writes, check_id
 from regrow.runtime.message import Message, Request
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, DEFAULT_SEND_TIMEOUT_S, ActorRef
 from regrow.runtime.signals import Failure, failure_of
 
 R = TypeVar("R")
 T = TypeVar("T")
+M = TypeVar("M", bound=Message)
 
-NO_ARGUMENTS = "-"
-"""In place of a digest."""
+
+class TurnLife(Protocol):
+    """What a wait needs of the life whose turn this is."""
+
+    def writes_of(self, turn: Turn) -> Writes:
+        """What the turn would leave if it ended now. Raises StateNotStorable."""
+        ...
+
+    def take_current_state(self) -> None:
+        """The agent's state becomes what was committed last."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +59,17 @@ class Step:
 class DurableContext(Context):
     """What a handler of a durable agent gets beside its message."""
 
-    __slots__ = ("tick", "turn")
+    __slots__ = ("life", "tick", "turn")
 
     turn: Turn | None
+    life: TurnLife | None
     tick: Tick | None
 
     def __init__(self, cell: Any, envelope: Envelope | None) -> None:
         super().__init__(cell, envelope)
         self.turn = None
         """Set while a message is handled; outside of that nothing is recorded."""
+        self.life = None
         self.tick = None
 
     @property
@@ -216,6 +229,43 @@ class DurableContext(Context):
                 f"the recorded reply of {ref.id} is no {request.reply()} any more ({error})"
             ) from error
 
+    # ---- waiting -------------------------------------------------------------------------------
+
+    async def wait_for(self, answer: type[M], *, timeout_s: float | None = None) -> M:
+        """Waits for a message of this class, for days and across restarts, and costs nothing meanwhile.
+
+        Commits what the turn has done so far and ends it; other messages are served. On the answer the handler runs
+        again from its first line, with the state it began with; finished steps give their records, and what it writes
+        and sends before this line is not done twice. From here on `self.state` is the current state.
+
+        `regrow approve ID` answers, or a message of this class, for which the agent has no handler. Raises
+        WaitTimedOut.
+        """
+        turn = self._turn()
+        if self.instead is not None:
+            raise Misuse(f"{self.id} has deferred its reply or set its message aside, so this turn can not wait")
+        if timeout_s is not None and not 0 < timeout_s <= FURTHEST.total_seconds():
+            raise Misuse(f"timeout_s={timeout_s:g}: give seconds above 0, or none to wait without limit")
+        assert self.life is not None
+        key, record = turn.next_step(wait_name(answer), NO_ARGUMENTS, idempotent=True)
+        if record is None:
+            deadline_ms = None if timeout_s is None else self._durable.now_ms() + int(timeout_s * 1000)
+            turn.parking = Parking(wait=key, deadline_ms=deadline_ms, writes=self.life.writes_of(turn))
+            raise TurnParks
+        turn.passes_wait()
+        self.life.take_current_state()
+        if record.state is StepState.TIMED_OUT:
+            raise WaitTimedOut(f"nobody has sent {self.id} the {answer.__name__} that it waited for")
+        found = unpacked(self._durable.codec, record.result)
+        if not isinstance(found, answer):
+            raise CodeNotImportable(f"the {answer.__name__} that {self.id} waited for is no such thing any more")
+        return found
+
+    @property
+    def message_id(self) -> str:
+        """What names this turn's message for people: `regrow approve ID` answers what it waits for."""
+        return f"{self.id}@{self._turn().command}"
+
     # ---- reminders -----------------------------------------------------------------------------
 
     @property
@@ -273,6 +323,8 @@ class DurableContext(Context):
         self.live()
         if self.turn is None:
             raise Misuse(f"{self.id} takes steps when it handles a message, and not while it starts or stops")
+        if self.turn.parking is not None:
+            raise TurnParks  # it was caught, and this turn is over all the same
         return self.turn
 
     def _digest(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

@@ -10,7 +10,8 @@ RegrowError (runtime)
 ├── FencedOut           another life has taken the agent over; this one ends
 └── Refused
     ├── NotRunAgain     the id of the message is too old, or of no clock here: whether it ran is not known
-    └── InQuarantine    the message was set aside for a person to decide
+    ├── InQuarantine    the message was set aside for a person to decide
+    └── WaitTimedOut    nobody has answered what was waited for
 """
 
 from __future__ import annotations
@@ -52,3 +53,7 @@ class NotRunAgain(Refused):
 
 class InQuarantine(Refused):
     """The message was set aside: `regrow quarantine show` tells why, and a person decides."""
+
+
+class WaitTimedOut(Refused):
+    """Nobody has answered within the time of `ctx.wait_for`. Uncaught, it refuses the message that has waited."""

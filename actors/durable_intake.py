@@ -7,6 +7,7 @@ their replies, so that a turn need not read them. One batch is on its way at a t
 from __future__ import annotations
 
 import asyncio
+import itertools
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ import structlog
 from regrow.actors.durable_body import body_of, with_beside
 from regrow.actors.reminder import Tick
 from regrow.runtime.durability import AGAIN_FIRST_S, Durability
-from regrow.runtime.envelope import Envelope, mark_handled
+from regrow.runtime.envelope import Envelope, Kind, mark_handled
 from regrow.runtime.journal_answers import Enqueued, EnqueueVerdict
 from regrow.runtime.journal_entries import CommandId, Epoch, Incoming, Pending
 from regrow.runtime.journal_errors import JournalRefused
@@ -49,6 +50,8 @@ class DurableIntake:
         self._durability = durability
         self._entries: dict[Envelope, Entry] = {}
         self._batch: list[Entry] = []
+        self._parked: dict[CommandId, list[Envelope]] = {}
+        """Who asked what waits in the journal, as long as their processes wait for it."""
         self._storing: asyncio.Task[None] | None = None
         self.epoch: Epoch | None = None
         """The claim under which this process may store; None until there is one."""
@@ -85,6 +88,9 @@ class DurableIntake:
 
     def left(self) -> None:
         """See Intake. Where the whole process ends, whoever ends it makes its agents free."""
+        parked, self._parked = self._parked, {}
+        for envelope in itertools.chain(*parked.values()) if not self._cell.runtime.closed else ():
+            self._cell.runtime.delivery.send_again(envelope)  # whoever has the agent now answers
         epoch, self.epoch = self.epoch, None
         if epoch is not None and not self._cell.runtime.closed:
             self._releasing = self._cell.runtime.spawn_task(self._release(epoch))
@@ -118,19 +124,27 @@ class DurableIntake:
         """Puts what the journal had before in front of what has arrived since."""
         known = {entry.command for entry in self._entries.values()}
         loaded: list[Envelope] = []
+        others: list[Envelope] = []
         for message in pending:
             if message.command not in known:
-                entry = self._found(message)
+                entry = self._found(message, others)
                 entry.stored.set_result(Enqueued(verdict=EnqueueVerdict.ACCEPTED, seq=message.seq))
                 loaded.append(entry.envelope)
         for envelope in reversed(loaded):
             self._cell.mailbox.put_back(envelope)
+        self._enter(others)
         self.is_loaded = True
         self._keep_looking()
 
     def ended(self, envelope: Envelope) -> None:
         """The outcome of a message is recorded."""
         self._entries.pop(envelope, None)
+
+    def parks(self, entry: Entry) -> None:
+        """The journal has set the message aside until somebody answers what its turn waits for."""
+        self._entries.pop(entry.envelope, None)
+        if entry.envelope.kind == Kind.ASK:
+            self._parked.setdefault(entry.command, []).append(entry.envelope)
 
     async def look_again(self, entry: Entry) -> Enqueued:
         """What the journal says of a message by now. Raises JournalRefused."""
@@ -176,14 +190,26 @@ class DurableIntake:
         for message in pending:
             if message.command in known:
                 continue
-            entry = self._found(message)
+            others: list[Envelope] = []
+            entry = self._found(message, others)
             self._cell.mailbox.put(entry.envelope)
             self._store(entry)  # asked once more: its turn may have ended here since the journal was looked at
+            self._enter(others)
         self._cell.wake()
 
-    def _found(self, message: Pending) -> Entry:
-        """An entry for what the journal has; a turn of it may have run before."""
+    def _enter(self, others: list[Envelope]) -> None:
+        """More who asked under one id: behind the one that runs, they get its stored result."""
+        for envelope in others:
+            self._cell.mailbox.put(envelope)
+            self.entered(envelope)
+
+    def _found(self, message: Pending, others: list[Envelope]) -> Entry:
+        """An entry for what the journal has; a turn of it may have run before. Adds who else has asked for it."""
         envelope, beside = with_beside(self._durability.codec, message.body)
+        parked = self._parked.pop(message.command, [])
+        if parked:
+            envelope, *more = parked
+            others += more
         envelope.command_id = message.command
         entry = self._entries[envelope] = Entry(envelope, message.command, self._cell.runtime.loop.create_future())
         entry.begun = True

@@ -13,22 +13,27 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from regrow.actors.durable import DurableAgent, read, written
-from regrow.actors.durable_body import packed, unpacked
+from regrow.actors.durable_body import packed
 from regrow.actors.durable_context import DurableContext
 from regrow.actors.durable_errors import AgentHeld, FencedOut, InQuarantine, NotRunAgain, StateNotStorable
 from regrow.actors.durable_intake import DurableIntake, Entry
 from regrow.actors.durable_outbox import DurableOutbox
+from regrow.actors.durable_outcome import stored_reply, too_large
 from regrow.actors.durable_timers import DurableTimers
 from regrow.actors.durable_turn import Turn
+from regrow.actors.durable_wait import Parking, TurnParks, begun_with, state_and_schema, wait_name, waits_of
 from regrow.runtime.codec import Undecodable
 from regrow.runtime.contain import contained, text_of, travelling
+from regrow.runtime.context import Parked
 from regrow.runtime.durability import Durability
-from regrow.runtime.errors import Bug, CodeNotImportable, Misuse, Refused
-from regrow.runtime.journal_answers import ClaimVerdict, EnqueueVerdict, TurnVerdict
+from regrow.runtime.errors import Bug, Misuse, Refused
+from regrow.runtime.journal_answers import AnswerVerdict, ClaimVerdict, Enqueued, EnqueueVerdict, TurnEnded, TurnVerdict
 from regrow.runtime.journal_entries import (
     NOTHING,
     Commit,
+    OperationId,
     Outcome,
+    Park,
     Row,
     SetTimer,
     StoredResult,
@@ -37,7 +42,7 @@ from regrow.runtime.journal_entries import (
 from regrow.runtime.journal_fit import check_schema
 from regrow.runtime.lifecycle import ExitReason, Fenced, crashed
 from regrow.runtime.message import Message, Request, wrong_reply
-from regrow.runtime.signals import Failure, failure_of
+from regrow.runtime.signals import failure_of
 from regrow.runtime.start import check_start_result
 
 if TYPE_CHECKING:
@@ -144,6 +149,65 @@ class DurableLife:
             self._written, self._is_new = written(agent.state), row.schema != agent.schema
         self._version = row.version
 
+    # ---- waits ---------------------------------------------------------------------------------
+
+    def take_current_state(self) -> None:
+        """See TurnLife."""
+        self._agent.state = read(type(self._agent), self._written, self._agent.schema)
+
+    async def _begun(self, entry: Entry) -> bytes:
+        """What the turn of a message that has waited began with; the agent's state becomes that."""
+        pending = await self._intake.pending(self._epoch)
+        begun = next((each.begun for each in pending or () if each.command == entry.command), None)
+        if begun is None:
+            self._fenced()
+        self._agent.state = read(type(self._agent), *state_and_schema(begun))
+        return begun
+
+    async def _answers_wait(self, entry: Entry, message: Message) -> bool:
+        """Whether a message without a handler is what another one waits for: then that one, the oldest, has it now."""
+        if isinstance(message, Request) or self._agent.has_handler(message):
+            return False
+        journal, agent = self._durable.journal, self._cell.actor
+        waits = await waits_of(self._durable, agent, wait_name(type(message)))
+        if not waits:
+            return False
+        oldest = min(waits, key=lambda each: each.command)
+        answer = partial(
+            journal.answer,
+            agent,
+            oldest.command,
+            oldest.wait,
+            body=packed(self._durable.codec, message),
+            operation=OperationId(entry.command),  # the same when this turn is run again: it answers once
+            epoch=self._epoch,
+        )
+        answered = await self._durable.surely(answer)
+        self._intake.look()
+        return answered.verdict is AnswerVerdict.RESUMED
+
+    async def _park(self, entry: Entry, turn: Turn, parking: Parking, begun: bytes) -> None:
+        """Commits what a turn has done up to its wait. Raises StateNotStorable, FencedOut."""
+        park = Park(
+            hand=turn.hand(self._durable.operation()),
+            wait=parking.wait,
+            begun=begun,
+            deadline_ms=parking.deadline_ms,
+            writes=parking.writes,
+        )
+        ended = await self._durable.surely(lambda: self._durable.journal.park(park))
+        await self._check_ended(entry, turn, ended, parking.writes, b"")
+        if parking.writes.state is not None:
+            self._written, self._is_new = parking.writes.state, False
+        self.take_current_state()
+        self._leaves(parking.writes)
+        if parking.deadline_ms is not None:
+            self._timers.is_set(parking.deadline_ms)
+
+    def _parked(self, entry: Entry, ctx: DurableContext) -> None:
+        self._intake.parks(entry)
+        ctx.instead = Parked()
+
     # ---- a turn --------------------------------------------------------------------------------
 
     def handle(self, message: Any, ctx: DurableContext) -> Awaitable[object]:
@@ -155,22 +219,34 @@ class DurableLife:
         if self._durable.is_parked:
             await self._durable.wait_leased()
         entry = self._intake.entry(ctx.envelope)
-        stored = await self._known(entry)
+        answer = await self._stands(entry)
+        if answer.verdict is EnqueueVerdict.PENDING and answer.seq is None:
+            self._parked(entry, ctx)  # it waits already, and here comes one more who wants its reply
+            return None
+        stored = self._known(entry, answer)
         if stored is not None:
             self._intake.ended(entry.envelope)
-            return self._stored_reply(message, stored)
+            return stored_reply(self._durable.codec, self._cell.actor, message, stored)
         turn = ctx.turn = Turn(self._cell.actor, entry.command, self._epoch, self._version, await self._records(entry))
-        ctx.tick = entry.tick
+        ctx.life, ctx.tick = self, entry.tick
         deadline = ctx.deadline
         if isinstance(message, Undecodable):
             await self._quarantine(entry, turn, f"{message.type_name} could not be read here ({message.reason})")
-        if deadline is not None and deadline <= 0:
+        if deadline is not None and deadline <= 0 and not turn.has_waited:
             await self._end_turn(entry, turn, Outcome.EXPIRED, b"", NOTHING)
             raise NotRunAgain(
                 f"the deadline of {type(message).__name__} had passed before {self._cell.actor} came to it"
             )
+        if await self._answers_wait(entry, message):
+            await self._end_turn(entry, turn, Outcome.COMMITTED, packed(self._durable.codec, None), NOTHING)
+            return None
         entry.begun = True
+        begun = await self._begun(entry) if turn.has_waited else begun_with(self._written, self._agent.schema)
         end = await self._handled(message, ctx, entry, turn)
+        if turn.parking is not None and turn.broken is None:
+            await self._park(entry, turn, turn.parking, begun)
+            self._parked(entry, ctx)
+            return None
         if end is None or turn.broken is not None:
             await self._quarantine(entry, turn, str(turn.broken))
         await self._end_turn(entry, turn, end.outcome, end.result, end.writes)
@@ -183,24 +259,37 @@ class DurableLife:
         codec = self._durable.codec
         try:
             reply = await contained(self._agent.handle, message, ctx)  # what would end the loop is an attempt as well
+            if turn.parking is not None:
+                return None
+            turn.check_waits()
             if isinstance(message, Request) and not message.reply().accepts(reply):
                 raise wrong_reply(type(message), reply)
-            return _End(Outcome.COMMITTED, packed(codec, reply), self._writes(turn), reply=reply)
+            return _End(Outcome.COMMITTED, packed(codec, reply), self.writes_of(turn), reply=reply)
+        except (TurnParks, BaseExceptionGroup):
+            if turn.parking is None:
+                raise
+            return None
         except Refused as refusal:
             return _End(Outcome.REFUSED, packed(codec, failure_of(refusal)), NOTHING, refusal=refusal)
         except Exception as error:  # counted, and raised again: a turn that is broken has its own reason
-            if turn.broken is not None:
+            if turn.broken is not None or turn.parking is not None:
                 return None
             if isinstance(error, FencedOut):
                 self._fenced()
             await self._failed(entry, turn, error)
             raise
 
-    async def _known(self, entry: Entry) -> StoredResult | None:
-        """The outcome of a message that has one already. Raises what keeps it from being run at all."""
+    async def _stands(self, entry: Entry) -> Enqueued:
+        """How the journal has a message."""
         answer = await entry.stored
-        if answer.verdict is EnqueueVerdict.PENDING and not entry.begun:
+        if answer.verdict is EnqueueVerdict.PENDING and (not entry.begun or answer.seq is None):
             answer = await self._intake.look_again(entry)  # what was ahead of it may have been the same command
+        if answer.verdict is EnqueueVerdict.PENDING:
+            entry.begun = True  # by another life, or before a wait
+        return answer
+
+    def _known(self, entry: Entry, answer: Enqueued) -> StoredResult | None:
+        """The outcome of a message that has one already. Raises what keeps it from being run at all."""
         match answer.verdict:
             case EnqueueVerdict.ACCEPTED | EnqueueVerdict.PENDING:
                 return None
@@ -225,7 +314,8 @@ class DurableLife:
             return ()
         return await self._durable.surely(lambda: self._durable.journal.steps(self._cell.actor, entry.command))
 
-    def _writes(self, turn: Turn) -> Writes:
+    def writes_of(self, turn: Turn) -> Writes:
+        """See TurnLife."""
         state = written(self._agent.state)
         changed = state != self._written or self._is_new
         return Writes(
@@ -239,21 +329,26 @@ class DurableLife:
         """Commits. Raises StateNotStorable, FencedOut."""
         commit = Commit(hand=turn.hand(self._durable.operation()), outcome=outcome, result=result, writes=writes)
         ended = await self._durable.surely(lambda: self._durable.journal.commit(commit))
-        match ended.verdict:
-            case TurnVerdict.DONE:
-                self._version = ended.version
-            case TurnVerdict.TOO_LARGE | TurnVerdict.OUTBOX_FULL | TurnVerdict.TIMERS_FULL:
-                error = StateNotStorable(self._too_large(ended.verdict, writes, result))
-                await self._failed(entry, turn, error)
-                raise error
-            case _:
-                self._fenced()
+        await self._check_ended(entry, turn, ended, writes, result)
         self._intake.ended(entry.envelope)
         if writes.state is not None:
             self._written, self._is_new = writes.state, False
         elif outcome is not Outcome.COMMITTED:
             self._agent.state = read(type(self._agent), self._written, self._agent.schema)
         self._leaves(writes)
+
+    async def _check_ended(self, entry: Entry, turn: Turn, ended: TurnEnded, writes: Writes, result: bytes) -> None:
+        match ended.verdict:
+            case TurnVerdict.DONE:
+                self._version = ended.version
+            case TurnVerdict.TOO_LARGE | TurnVerdict.OUTBOX_FULL | TurnVerdict.TIMERS_FULL | TurnVerdict.WAITS_FULL:
+                error = StateNotStorable(
+                    too_large(self._cell.actor, self._durable.journal.limits, ended.verdict, writes, result)
+                )
+                await self._failed(entry, turn, error)
+                raise error
+            case _:
+                self._fenced()
 
     def _leaves(self, writes: Writes) -> None:
         """Sees to what a turn has left beside the state."""
@@ -262,19 +357,6 @@ class DurableLife:
         for change in writes.timers:
             if isinstance(change, SetTimer):
                 self._timers.is_set(change.due_ms)
-
-    def _too_large(self, verdict: TurnVerdict, writes: Writes, result: bytes) -> str:
-        limits = self._durable.journal.limits
-        if verdict is not TurnVerdict.TOO_LARGE:
-            return (
-                f"{self._cell.actor}: {verdict.value} ({limits.outbox} messages may wait to be relayed, and "
-                f"{limits.timers} reminders be set); let some of them be over first, or split the work among agents"
-            )
-        return (
-            f"{self._cell.actor} left a state of {len(writes.state or b'')} bytes, a reply of {len(result)} and "
-            f"messages of up to {max((len(each.body) for each in writes.outgoing), default=0)}; the journal takes "
-            f"{limits.state_bytes}, {limits.result_bytes} and {limits.message_bytes}"
-        )
 
     async def _failed(self, entry: Entry, turn: Turn, error: BaseException) -> None:
         """Counts an attempt; the last one sets the message aside."""
@@ -297,27 +379,6 @@ class DurableLife:
             self._fenced()
         self._version = ended.version
         self._intake.ended(entry.envelope)
-
-    def _stored_reply(self, message: Message, stored: StoredResult) -> object:
-        match stored.outcome:
-            case Outcome.COMMITTED:
-                value = unpacked(self._durable.codec, stored.result)
-                if not isinstance(message, Request):
-                    return value
-                try:
-                    return message.reply().read(value)
-                except ValueError as error:
-                    raise CodeNotImportable(f"the stored reply is no {message.reply()} any more ({error})") from error
-            case Outcome.REFUSED:
-                failure = unpacked(self._durable.codec, stored.result)
-                assert isinstance(failure, Failure)
-                raise failure.exception(self._cell.actor)
-            case Outcome.EXPIRED:
-                raise NotRunAgain(f"{type(message).__name__} had expired before {self._cell.actor} came to it")
-            case Outcome.QUARANTINED:
-                raise InQuarantine(
-                    f"{type(message).__name__} was set aside by {self._cell.actor} for a person to decide"
-                )
 
     def _fenced(self) -> NoReturn:
         self._cell.end(Fenced())

@@ -1,4 +1,4 @@
-"""Fires the reminders of one durable agent when their time has come by the store's clock.
+"""Fires the reminders of one durable agent, and ends its waits, when their time has come by the store's clock.
 
 The journal is the truth: each life looks there when it starts, so what was due while nobody ran fires then. Between two
 looks there is nothing but a timer of the event loop.
@@ -15,7 +15,7 @@ import structlog
 from regrow.actors.reminder import Tick, command_of, plan_of, ticked
 from regrow.actors.schedule import following
 from regrow.runtime.errors import CodeNotImportable, Misuse
-from regrow.runtime.journal_answers import Due, DueTimer, FireVerdict
+from regrow.runtime.journal_answers import AnswerVerdict, Due, DueTimer, FireVerdict, Waiting
 from regrow.runtime.journal_entries import Epoch, Incoming, partition_of
 from regrow.runtime.journal_errors import JournalRefused
 
@@ -35,7 +35,7 @@ REFUSED_S = 5.0
 
 
 class DurableTimers:
-    """The reminders of one life of an agent."""
+    """The reminders of one life of an agent, and the limits of its waits."""
 
     def __init__(self, cell: Cell, durability: Durability, intake: DurableIntake, epoch: Epoch) -> None:
         self._cell = cell
@@ -96,7 +96,8 @@ class DurableTimers:
         due = await self._durability.surely(partial(journal.due, partition_of(agent)))
         self._durability.heard_ms(due.now_ms)
         fired = [await self._fire(timer, due.now_ms) for timer in due.timers if timer.agent == agent]
-        if FireVerdict.FIRED in fired:
+        over = [await self._end_wait(wait) for wait in due.waits if wait.agent == agent]
+        if FireVerdict.FIRED in fired or AnswerVerdict.RESUMED in over:
             self._intake.look()
         if FireVerdict.FULL in fired or self._is_crowded(due):
             self._look_in(NO_ROOM_S)
@@ -104,7 +105,22 @@ class DurableTimers:
             self._look_in((due.next_ms - due.now_ms) / 1000)
 
     def _is_crowded(self, due: Due) -> bool:
-        return len(due.timers) >= self._durability.journal.limits.page
+        return max(len(due.timers), len(due.waits)) >= self._durability.journal.limits.page
+
+    async def _end_wait(self, wait: Waiting) -> AnswerVerdict:
+        """Nobody has answered in time."""
+        answered = await self._durability.surely(
+            partial(
+                self._durability.journal.answer,
+                wait.agent,
+                wait.command,
+                wait.wait,
+                body=None,
+                operation=self._durability.operation(),
+                epoch=self._epoch,
+            )
+        )
+        return answered.verdict
 
     async def _fire(self, timer: DueTimer, now_ms: int) -> FireVerdict | None:
         """Puts the message of one time into the mailbox, and sets the next time."""

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from regrow.actors.durable_errors import TurnDiverged, UnknownOutcome
+from regrow.actors.durable_wait import WAIT_MARK, Parking
 from regrow.runtime.address import ActorId
 from regrow.runtime.command_ids import uuid7
 from regrow.runtime.journal_entries import (
@@ -43,7 +44,12 @@ class Turn:
         self.outgoing: list[Outgoing] = []
         self.timers: dict[str, SetTimer | CancelTimer] = {}
         """The last change of each reminder."""
+        self.parking: Parking | None = None
+        """Where this turn has come to a wait that is not over."""
         self._records = {(record.key.name, record.key.occurrence): record for record in records}
+        self._waits_ahead = sum(name.startswith(WAIT_MARK) for name, _ in self._records)
+        self.has_waited = self._waits_ahead > 0
+        """Whether it is run again after a wait."""
         self._occurrences: Counter[str] = Counter()
 
     def hand(self, operation: OperationId) -> Hand:
@@ -77,6 +83,22 @@ class Turn:
                 )
             )
         return key, None
+
+    def passes_wait(self) -> None:
+        """A wait is over. What was sent and set before it left when it began."""
+        self._waits_ahead -= 1
+        self.outgoing.clear()
+        self.timers.clear()
+
+    def check_waits(self) -> None:
+        """Raises TurnDiverged, and remembers it, where the handler has ended before a wait that it came to before."""
+        if self._waits_ahead:
+            raise self.broke(
+                TurnDiverged(
+                    f"{self.agent} has waited in this turn before, and now ended without coming to that wait; what "
+                    "decides whether it waits must come from the message, the state or a step"
+                )
+            )
 
     def result_of(self, key: StepKey) -> bytes | None:
         """What an earlier run has recorded at this place, where it came to an end."""

@@ -23,7 +23,17 @@ from regrow.cluster.durable_ids import ANY_CHILD, DurableIds, agents_of
 from regrow.cluster.engine import Engine
 from regrow.cluster.letters import Letters
 from regrow.cluster.tree import Counts, TreeNode
-from regrow.runtime import ActorId, ActorRef, Address, AskOutcome, ExitReason, InvalidDefinition, Misuse, Request
+from regrow.runtime import (
+    ActorId,
+    ActorRef,
+    Address,
+    AskOutcome,
+    ExitReason,
+    InvalidDefinition,
+    Message,
+    Misuse,
+    Request,
+)
 from regrow.runtime.ask_all import ask_all, paired
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S
 from regrow.supervisors import ChildCounts, ChildRow, ChildSpec, SpecError, SpecRow, Supervisor, SupervisorSpec, child
@@ -269,6 +279,15 @@ class Running:
     async def dead_letters(self) -> Letters:
         """The messages that nobody handled, in all processes of the app: counted by reason, and the latest ones."""
         return await self.engine.letters()
+
+    async def answer(self, id: str, answer: Message) -> None:
+        """Gives a durable agent's message what its turn waits for in `ctx.wait_for`; `id` is its `ctx.message_id`.
+
+        Raises Misuse where it waits for nothing, or for another class.
+        """
+        from regrow.cluster.answers import answered  # only here, since few programs need it
+
+        await answered(self, id, answer)
 
     async def kill(self, target: ActorRef | str | type[Agent], *, timeout_s: float = DEED_TIMEOUT_S) -> Replaced:
         """Kills an agent or supervisor without asking it, and waits for what its supervisor does then.

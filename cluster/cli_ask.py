@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -21,6 +21,8 @@ from regrow.cluster.code import agent_class
 from regrow.runtime.errors import Misuse
 from regrow.runtime.immutable import shown, wire_name
 from regrow.runtime.message import Message, Request
+
+M = TypeVar("M", bound=Message)
 
 PROBLEMS_LIMIT = 3
 """How many wrong fields are told at once."""
@@ -52,10 +54,8 @@ def request_class(agent: str, target: object, name: str = "") -> type[Request[An
     raise Misuse(f"{agent} has no request {name!r}; {f'did you mean {near[0]}?' if near else f'it answers: {known}'}")
 
 
-def message_for(
-    agent: str, message: type[Request[Any]], fields: Mapping[str, Any] | None, words: Sequence[str]
-) -> Request[Any]:
-    """The request with these fields, or with these words for them. Raises Misuse that says what is wrong with which."""
+def message_for(agent: str, message: type[M], fields: Mapping[str, Any] | None, words: Sequence[str]) -> M:
+    """The message with these fields, or with these words for them. Raises Misuse that says what is wrong with which."""
     if fields is not None and words:
         raise Misuse(f"{agent}: give the fields as one JSON object or as words, not both")
     given = dict(fields) if fields is not None else _fields_of(agent, message, words)

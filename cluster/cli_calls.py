@@ -81,12 +81,18 @@ def done_to(agent: str, deed: str, *, timeout_s: float) -> dict[str, Any]:
 
 def set_aside(of: str) -> dict[str, Any]:
     """The messages in quarantine of `APP` or `APP/AGENT`."""
-    app, slash, name = of.partition("/")
-    if not app or (slash and not name):
-        raise Misuse(f"{of!r} names no app and no agent; write APP or APP/AGENT, such as desk or desk/clerk")
-    agent = of if slash else ""
+    return _of_app_or_agent("set_aside", of)
+
+
+def waits(of: str) -> dict[str, Any]:
+    """The messages of `APP` or `APP/AGENT` that wait for an answer."""
+    return _of_app_or_agent("waits", of)
+
+
+def approved(id: str, words: Sequence[str]) -> dict[str, Any]:
+    """What was answered to the message `APP/AGENT@COMMAND`. Raises Misuse for words that can not be meant."""
     told: dict[str, Any] = control_client.call(
-        app.partition(":")[0], "set_aside", wait_s=JOURNAL_TIMEOUT_S, agent=agent
+        _app_of_message(id), "approve", wait_s=JOURNAL_TIMEOUT_S, id=id, **_message(words)
     )
     return told
 
@@ -99,11 +105,23 @@ def decided(id: str, decision: str, *, assume: str | None = None) -> dict[str, A
     return told
 
 
+def _of_app_or_agent(do: str, of: str) -> dict[str, Any]:
+    app, slash, name = of.partition("/")
+    if not app or (slash and not name):
+        raise Misuse(f"{of!r} names no app and no agent; write APP or APP/AGENT, such as desk or desk/clerk")
+    agent = of if slash else ""
+    told: dict[str, Any] = control_client.call(app.partition(":")[0], do, wait_s=JOURNAL_TIMEOUT_S, agent=agent)
+    return told
+
+
 def _app_of_message(id: str) -> str:
     agent, at, command = id.rpartition("@")
     app, slash, name = agent.partition("/")
     if not (at and command and app and slash and name):
-        raise Misuse(f"{id!r} names no message; write APP/AGENT@COMMAND, as `regrow quarantine list APP` prints it")
+        raise Misuse(
+            f"{id!r} names no message; write APP/AGENT@COMMAND, as it stands in what `regrow quarantine list APP` and "
+            "`regrow waits APP` print"
+        )
     return app.partition(":")[0]
 
 

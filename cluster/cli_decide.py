@@ -1,4 +1,4 @@
-"""The verbs with which a person decides about durable messages: `regrow quarantine …` and `regrow requeue`."""
+"""The verbs with which a person decides about durable messages: quarantine, requeue, waits and approve."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class AssumeChoice(StrEnum):
 
 
 Message = Annotated[str, typer.Argument(metavar="ID", help="The message: APP/AGENT@COMMAND, as `list` prints it.")]
+Of = Annotated[str, typer.Argument(metavar="APP[/AGENT]", help="One app, or one agent of it.")]
 Assume = Annotated[
     AssumeChoice | None,
     typer.Option(help="Of steps that were begun and have no result: whether what they do was done."),
@@ -36,14 +37,13 @@ def add_decisions(cli: typer.Typer) -> None:
     """Adds these verbs to the command."""
     cli.add_typer(_quarantine)
     cli.command()(requeue)
+    cli.command()(waits)
+    cli.command(context_settings={"ignore_unknown_options": True})(approve)
 
 
 @_quarantine.command(name="list")
 @verb
-def list_(
-    of: Annotated[str, typer.Argument(metavar="APP[/AGENT]", help="One app, or one agent of it.")],
-    as_json: AsJson = False,
-) -> int:
+def list_(of: Of, as_json: AsJson = False) -> int:
     """List the messages that were set aside, longest there first."""
     from regrow.cluster import cli_calls, views
 
@@ -100,4 +100,37 @@ def drop(id: Message, as_json: AsJson = False) -> int:
         print_json(told)
     else:
         typer.echo(f"{id} is forgotten")
+    return 0
+
+
+@verb
+def waits(of: Of, as_json: AsJson = False) -> int:
+    """List the messages whose turns wait for a person's answer, oldest first."""
+    from regrow.cluster import cli_calls, views
+
+    told = cli_calls.waits(of)
+    if as_json:
+        print_json(told)
+    else:
+        views.show_waits(told, of, to=sys.stdout)
+    return 0
+
+
+@verb
+def approve(
+    id: Annotated[str, typer.Argument(metavar="ID", help="The message: APP/AGENT@COMMAND, as `waits` prints it.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ANSWER]…", help="The answer: one JSON object, or words, or FIELD=WORD."),
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Answer what a message waits for; its turn goes on. Without words each field of the answer has its default."""
+    from regrow.cluster import cli_calls
+
+    told = cli_calls.approved(id, words or [])
+    if as_json:
+        print_json(told)
+    else:
+        typer.echo(f"{id} has its answer: {told['type'].rpartition(':')[2]} {told['answer']}")
     return 0

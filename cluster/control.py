@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from regrow.cluster import set_aside
+from regrow.cluster import answers, set_aside
 from regrow.cluster.cli_ask import message_for, plain_value, request_class
 from regrow.cluster.control_client import (
     ANSWER_LIMIT_BYTES,
@@ -116,7 +116,23 @@ class _Decide(_Order):
     assume: Assume | None = None
 
 
-_AnyOrder = _About | _Tree | _Stop | _Ask | _DeadLetters | _Deed | _SetAside | _Decide
+class _Waits(_Order):
+    """The messages that wait for an answer: of one agent, or of the whole app."""
+
+    do: Literal["waits"]
+    agent: str = ""
+
+
+class _Approve(_Order):
+    """Answer one of them; `fields` and `words` as in `ask`."""
+
+    do: Literal["approve"]
+    id: str
+    fields: dict[str, Any] | None = None
+    words: tuple[str, ...] = ()
+
+
+_AnyOrder = _About | _Tree | _Stop | _Ask | _DeadLetters | _Deed | _SetAside | _Decide | _Waits | _Approve
 
 _ORDER: TypeAdapter[_AnyOrder] = TypeAdapter(Annotated[_AnyOrder, Field(discriminator="do")])
 
@@ -275,6 +291,10 @@ class ControlSocket:
                 return await set_aside.listed(self._started(), order.agent)
             case _Decide():
                 return await set_aside.decided(self._started(), order.id, order.decision, order.assume)
+            case _Waits():
+                return await answers.waits(self._started(), order.agent)
+            case _Approve():
+                return await answers.approved(self._started(), order.id, order.fields, order.words)
             case _Stop():
                 self._stopping = True
                 self._request_stop()

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from regrow.runtime import ActorId, Incarnation, Message, Refused, RegrowError, Request
 from regrow.runtime.cell import Cell
 from regrow.runtime.durability import AGAIN_FIRST_S, AGAIN_MAX_S
 from regrow.runtime.envelope import Envelope, Kind
-from regrow.runtime.journal_answers import Assume, QuarantineRow, SettleVerdict
-from regrow.runtime.journal_entries import PARTITIONS, CommandId, OperationId, Partition, partition_of
+from regrow.runtime.journal_answers import Assume, QuarantineRow, SettleVerdict, Waiting
+from regrow.runtime.journal_entries import PARTITIONS, CommandId, OperationId, Partition, StepKey, partition_of
 from regrow.runtime.journal_errors import InvalidEntry, JournalAway, JournalRefused, JournalUnknown
 from regrow.runtime.signals import NewMail
 from regrow.runtime.start import start_life
@@ -27,6 +27,18 @@ if TYPE_CHECKING:
     from regrow.runtime.journal import Journal
 
 T = TypeVar("T")
+
+Row = TypeVar("Row", QuarantineRow, Waiting)
+Row_co = TypeVar("Row_co", covariant=True)
+
+
+class Pages(Protocol[Row_co]):
+    """A contract of the journal that gives rows of a partition by pages."""
+
+    def __call__(self, partition: Partition, *, offset: int) -> Awaitable[tuple[Row_co, ...]]:
+        """The rows behind the first so many."""
+        ...
+
 
 DESK = ActorId("~journal")
 """The id of the actor; no agent can have it, since theirs begin with the app's name."""
@@ -113,6 +125,38 @@ class Drop(Request[bool]):
     operation: str
 
 
+class OpenWait(Message):
+    """A message whose turn waits for an answer, by when at the latest (None: without limit), and for which class."""
+
+    agent: str
+    command: str
+    name: str
+    number: int
+    digest: str
+    deadline_ms: int | None
+
+
+class OpenWaits(Message):
+    """The messages that wait, oldest first; `more` is true where there are more than LIST_LIMIT."""
+
+    rows: tuple[OpenWait, ...]
+    more: bool
+
+
+class ListWaits(Request[OpenWaits]):
+    """The messages that wait, of one agent where one is named."""
+
+    agent: str = ""
+
+
+class AnswerWait(Request[str]):
+    """Give a wait its answer, packed; the reply is the journal's verdict. See Journal.answer."""
+
+    wait: OpenWait
+    body: bytes
+    operation: str
+
+
 class JournalDesk:
     """The behavior of that actor."""
 
@@ -155,6 +199,10 @@ class JournalDesk:
                 agent, command = ActorId(message.agent), CommandId(message.command)
                 operation = OperationId(message.operation)
                 return self._settled(agent, await _surely(lambda: journal.drop(agent, command, operation=operation)))
+            case ListWaits():
+                return await self._waits(message.agent)
+            case AnswerWait():
+                return await self._answer(message)
             case _:
                 raise Refused(f"{DESK} serves people at the journal and has no use for {type(message).__name__}")
 
@@ -167,23 +215,51 @@ class JournalDesk:
         self._runtime.delivery.send(Envelope(Kind.SIGNAL, agent, NewMail(), self._runtime.origin))
 
     async def _list(self, agent: str) -> SetAsideRows:
+        found = await self._rows(agent, self._journal.quarantined)
+        found.sort(key=lambda row: row.at_ms)
+        listed = (SetAsideRow(agent=row.agent, command=row.command, at_ms=row.at_ms) for row in found[:LIST_LIMIT])
+        return SetAsideRows(rows=tuple(listed), more=len(found) > LIST_LIMIT)
+
+    async def _waits(self, agent: str) -> OpenWaits:
+        found = await self._rows(agent, self._journal.waiting)
+        found.sort(key=lambda row: row.command)  # which begins with its time
+        listed = (
+            OpenWait(
+                agent=row.agent,
+                command=row.command,
+                name=row.wait.name,
+                number=row.wait.occurrence,
+                digest=row.wait.digest,
+                deadline_ms=row.deadline_ms,
+            )
+            for row in found[:LIST_LIMIT]
+        )
+        return OpenWaits(rows=tuple(listed), more=len(found) > LIST_LIMIT)
+
+    async def _answer(self, message: AnswerWait) -> str:
+        wait = message.wait
+        agent = ActorId(wait.agent)
+        answered = await _surely(
+            partial(
+                self._journal.answer,
+                agent,
+                CommandId(wait.command),
+                StepKey(name=wait.name, occurrence=wait.number, digest=wait.digest),
+                body=message.body,
+                operation=OperationId(message.operation),
+            )
+        )
+        self._tell(agent)
+        return answered.verdict.value
+
+    async def _rows(self, agent: str, page: Pages[Row]) -> list[Row]:
+        """What the pages of one agent's partition hold of it, or those of all partitions."""
         partitions = [partition_of(ActorId(agent))] if agent else [Partition(number) for number in range(PARTITIONS)]
-        found: list[QuarantineRow] = []
+        found: list[Row] = []
         for first in range(0, len(partitions), LOOKS_AT_ONCE):
-            looks = map(self._list_partition, partitions[first : first + LOOKS_AT_ONCE])
+            looks = (_all_pages(page, partition) for partition in partitions[first : first + LOOKS_AT_ONCE])
             for rows in await asyncio.gather(*looks):
                 found += [row for row in rows if not agent or row.agent == agent]
-        found.sort(key=lambda row: row.at_ms)
-        listed = tuple(SetAsideRow(agent=row.agent, command=row.command, at_ms=row.at_ms) for row in found[:LIST_LIMIT])
-        return SetAsideRows(rows=listed, more=len(found) > LIST_LIMIT)
-
-    async def _list_partition(self, partition: Partition) -> list[QuarantineRow]:
-        found: list[QuarantineRow] = []
-        while len(found) <= LIST_LIMIT:
-            page = await _surely(partial(self._journal.quarantined, partition, offset=len(found)))
-            if not page:
-                break
-            found += page
         return found
 
     async def _show(self, agent: ActorId, command: CommandId) -> tuple[SetAsideMessage, ...]:
@@ -233,6 +309,16 @@ async def _surely(operation: Callable[[], Awaitable[T]]) -> T:
                 raise Refused(f"the journal has not answered within {WITHIN_S:g} s ({error}); try again") from error
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, AGAIN_MAX_S)
+
+
+async def _all_pages(page: Pages[Row], partition: Partition) -> list[Row]:
+    found: list[Row] = []
+    while len(found) <= LIST_LIMIT:
+        rows = await _surely(partial(page, partition, offset=len(found)))
+        if not rows:
+            break
+        found += rows
+    return found
 
 
 def _text(stored: bytes) -> str:

@@ -5,6 +5,7 @@ A message is named by whose it is and by its command: `desk/clerk@019ab2d4-6c00-
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,7 +20,7 @@ from regrow.cluster.journal_desk import (
     SetAsideMessage,
     ShowSetAside,
 )
-from regrow.runtime import ActorId, AskFailed, CodeNotImportable, Misuse, Request
+from regrow.runtime import ActorId, AskFailed, CodeNotImportable, ContactLost, Killed, Misuse, Request
 from regrow.runtime.address import Address
 from regrow.runtime.codec import FrameCodec, Undecodable
 from regrow.runtime.command_ids import fresh_command
@@ -36,6 +37,8 @@ R = TypeVar("R")
 
 ASK_TIMEOUT_S = 60.0
 """How long the journal is waited for; it is asked again by the desk meanwhile."""
+ASK_AGAIN_S = 0.2
+"""Between two tries to reach a desk whose process was killed."""
 
 
 class Decision(StrEnum):
@@ -50,7 +53,7 @@ async def listed(running: Running, agent: str) -> dict[str, Any]:
     """The messages in quarantine: of one agent, or all of the app where it is empty."""
     found = await asked_at_desk(running, ListSetAside(agent=agent))
     rows = [
-        {"id": f"{row.agent}@{row.command}", "agent": row.agent, "command": row.command, "since": _time(row.at_ms)}
+        {"id": f"{row.agent}@{row.command}", "agent": row.agent, "command": row.command, "since": time_told(row.at_ms)}
         for row in found.rows
     ]
     return {"app": running.app.name, "messages": rows, "more": found.more}
@@ -91,16 +94,27 @@ def agent_and_command(id: str) -> tuple[ActorId, str]:
 
 
 async def asked_at_desk(running: Running, request: Request[R]) -> R:
-    """What the desk at the journal replies. Raises Misuse where the app keeps no journal."""
+    """What the desk at the journal replies. Raises Misuse where the app keeps no journal.
+
+    A desk that was killed with its process is asked again: what it does has an id, and is done once.
+    """
     runtime = running.engine.runtime
-    try:
-        return await runtime.ref_to(Address(DESK)).ask(request, timeout_s=ASK_TIMEOUT_S)
-    except AskFailed as failed:
-        if isinstance(failed.reason, NoProc):
-            raise Misuse(
-                f"{running.app.name} has no durable agents, so it keeps no journal and has nothing set aside"
-            ) from failed
-        raise
+    deadline = runtime.loop.time() + ASK_TIMEOUT_S
+    while True:
+        left_s = deadline - runtime.loop.time()
+        try:
+            return await runtime.ref_to(Address(DESK)).ask(request, timeout_s=max(left_s, ASK_AGAIN_S))
+        except AskFailed as failed:
+            if isinstance(failed.reason, NoProc):
+                raise Misuse(
+                    f"{running.app.name} has no durable agents, so it keeps no journal and has nothing set aside"
+                ) from failed
+            if not isinstance(failed.reason, Killed) or left_s <= ASK_AGAIN_S:
+                raise
+        except ContactLost:
+            if left_s <= ASK_AGAIN_S:
+                raise
+        await asyncio.sleep(ASK_AGAIN_S)
 
 
 def _shown(running: Running, found: SetAsideMessage) -> dict[str, Any]:
@@ -120,7 +134,7 @@ def _shown(running: Running, found: SetAsideMessage) -> dict[str, Any]:
         "id": f"{found.agent}@{found.command}",
         "agent": found.agent,
         "command": found.command,
-        "since": _time(found.at_ms),
+        "since": time_told(found.at_ms),
         "reason": found.reason,
         "attempts": found.attempts,
         **_message(codec, found.body),
@@ -148,5 +162,6 @@ def _result(codec: FrameCodec, result: bytes) -> Any:
         return f"({error})"
 
 
-def _time(ms: int) -> str:
+def time_told(ms: int) -> str:
+    """A time of the journal as text, in UTC."""
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")

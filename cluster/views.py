@@ -145,6 +145,23 @@ def show_set_aside(told: Mapping[str, Any], of: str, *, to: IO[str]) -> None:
         console.print(Text(f"and more than these {len(told['messages']):,}", style="dim"))
 
 
+def show_waits(told: Mapping[str, Any], of: str, *, to: IO[str]) -> None:
+    """One line for each message that waits for an answer."""
+    console = console_for(to)
+    if not told["waits"]:
+        console.print(Text(f"{of} waits for nobody"), soft_wrap=True)
+        return
+    for row in told["waits"]:
+        sent, until = datetime.fromisoformat(row["sent"]).astimezone(), ""
+        if row["until"] is not None:
+            until = f" until {datetime.fromisoformat(row['until']).astimezone():%Y-%m-%d %H:%M:%S}"
+        awaited = f"  for {row['for'].rpartition(':')[2]}{until}"
+        line = Text.assemble((f"{sent:%Y-%m-%d %H:%M:%S}", "dim"), "  ", row["id"], (awaited, "dim"))
+        console.print(line, soft_wrap=True)
+    if told["more"]:
+        console.print(Text(f"and more than these {len(told['waits']):,}", style="dim"))
+
+
 def show_one_set_aside(told: Mapping[str, Any], *, to: IO[str]) -> None:
     """What a message in quarantine says, why it is there, and what has become of its attempts and steps."""
     console = console_for(to)

@@ -43,6 +43,12 @@ class Stashed:
     __slots__ = ()
 
 
+class Parked:
+    """Stands in place of a reply where the journal keeps the message until its turn goes on."""
+
+    __slots__ = ()
+
+
 class CellContext:
     """One turn of one actor."""
 
@@ -53,7 +59,7 @@ class CellContext:
         self._envelope = envelope
         self._origin: Origin | None = None
         self.incarnation: Incarnation = cell.incarnation
-        self.instead: ReplySlot[Any] | Stashed | None = None
+        self.instead: ReplySlot[Any] | Stashed | Parked | None = None
         """What this turn gives in place of a reply."""
 
     # ---- identity ------------------------------------------------------------------------------

@@ -111,6 +111,37 @@ def test_quarantine_drop_says_that_the_message_is_forgotten(regrow: Regrow, monk
     assert asked == [{"app": "desk", "do": "decide", "id": ID, "decision": "drop", "assume": None}]
 
 
+def test_waits_lists_who_waits_for_what_and_until_when(regrow: Regrow, monkeypatch: pytest.MonkeyPatch) -> None:
+    wait = {**ROW, "sent": ROW["since"], "for": "desk:Approval", "until": "2026-01-02T00:00:00.000+00:00"}
+    told = {"app": "desk", "waits": [wait], "more": False}
+    asked = answers(monkeypatch, told)
+
+    code, out, _ = regrow("waits", "desk")
+    in_json = regrow("waits", "desk/clerk", "--json")[1]
+
+    assert [each["agent"] for each in asked] == ["", "desk/clerk"]
+    assert code == 0
+    assert ID in out
+    assert "for Approval until 2026-01-0" in out
+    assert json.loads(in_json) == told
+
+
+def test_approve_sends_the_words_or_the_json_that_were_typed(regrow: Regrow, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = answers(monkeypatch, {"id": ID, "type": "desk:Approval", "answer": {"by": "ada"}})
+
+    code, out, _ = regrow("approve", ID)
+    regrow("approve", ID, "by=ada", "approved=false")
+    regrow("approve", ID, '{"by": "ada"}')
+
+    order = {"app": "desk", "do": "approve", "id": ID}
+    assert asked == [
+        {**order, "words": []},
+        {**order, "words": ["by=ada", "approved=false"]},
+        {**order, "fields": {"by": "ada"}},
+    ]
+    assert (code, out) == (0, f"{ID} has its answer: Approval {{'by': 'ada'}}\n")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -119,6 +150,8 @@ def test_quarantine_drop_says_that_the_message_is_forgotten(regrow: Regrow, monk
         ("quarantine", "show", "desk/clerk"),
         ("quarantine", "drop", "desk@019ab2d4-6c00-7000-8000-000000000001"),
         ("requeue", "clerk"),
+        ("waits", "desk/"),
+        ("approve", "desk/clerk"),
     ],
 )
 def test_what_names_nothing_is_one_sentence_and_exit_2(regrow: Regrow, arguments: tuple[str, ...]) -> None:

@@ -17,6 +17,7 @@ from redis import Redis
 
 from regrow import ActorRef, Running
 from regrow.actors.durable_errors import InQuarantine
+from regrow.cluster.answers import approved, waits
 from regrow.cluster.app import EngineName
 from regrow.cluster.config import RedisSettings, Settings
 from regrow.cluster.control_client import EXIT_REFUSED, exit_code_of
@@ -31,7 +32,7 @@ from regrow.runtime.journal_entries import OperationId
 from regrow.runtime.journal_errors import JournalRestored
 from tests.conformance.redis_servers import embedded_program, started
 from tests.integration.apps import ledger
-from tests.integration.apps.ledger import Add, AddSlowly, Entry, Mail, Pass, Remind, Seen, Where
+from tests.integration.apps.ledger import Add, AddLater, AddSlowly, Entry, Mail, Pass, Remind, Seen, Where
 from tests.integration.belongings import alive, app_processes, send
 from tests.integration.conftest import Start, nothing_left
 from tests.integration.killing import kill
@@ -197,6 +198,28 @@ async def test_a_reminder_comes_though_what_would_bring_it_is_killed(running: Ru
     assert (await book.ask(Seen())).count(number) == 1
 
 
+async def test_a_turn_waits_through_kills_of_its_host_and_the_guardian_and_is_approved(
+    running: Running, tmp_path: Path
+) -> None:
+    book, command, notes = running.ref("book"), fresh_command(), tmp_path / "notes"
+    before = await book.ask(Add(number=0), timeout_s=PATIENCE_S)
+    asking = asyncio.create_task(book.ask(AddLater(file=str(notes)), timeout_s=3 * PATIENCE_S, command_id=command))
+    await until(lambda: _waits(running, 1), "it waits")
+    id = f"ledger/book@{command}"
+
+    for victim in ("ledger/book", "ledger"):
+        await kill(running, victim)
+        assert await book.ask(Add(number=1), timeout_s=PATIENCE_S) > before
+        await until(lambda: _waits(running, 1), "it waits still")
+    told = await approved(running, id, None, ["number=5"])
+
+    assert told["answer"] == {"number": 5}
+    assert await asking == before + 2 + 5
+    assert await book.ask(AddLater(file=str(notes)), command_id=command) == before + 2 + 5
+    assert _lines(notes) == 1
+    assert await _waits(running, 0)
+
+
 async def test_a_host_that_was_stopped_beyond_its_lease_and_replaced_commits_nothing_and_ends(
     running: Running, settings: Settings, tmp_path: Path
 ) -> None:
@@ -292,6 +315,10 @@ async def test_the_state_outlives_a_stop_of_the_app_and_the_next_start_finds_it_
         assert await first.ref("book").ask(Add(number=2)) == 2
     async with ledger.again.start(engine="ray", settings=settings) as second:
         assert await second.ref("book").ask(Add(number=3)) == 5
+
+
+async def _waits(running: Running, count: int) -> bool:
+    return len((await waits(running, "ledger/book"))["waits"]) == count
 
 
 async def _asked_on(book: ActorRef, request: AddSlowly) -> int:

@@ -65,6 +65,18 @@ class Remind(Request[int]):
     after_s: float
 
 
+class Sum(Message):
+    """What is to be added."""
+
+    number: int = 1
+
+
+class AddLater(Request[int]):
+    """Adds what somebody says, whenever that is; leaves a line in `file` before."""
+
+    file: str
+
+
 class Book(DurableAgent[Sums]):
     """Adds up."""
 
@@ -106,6 +118,12 @@ class Book(DurableAgent[Sums]):
     async def remind(self, request: Remind, ctx: DurableContext) -> int:
         ctx.remind(f"entry {request.number}", Entry(number=request.number), after_s=request.after_s)
         return request.number
+
+    @on
+    async def add_later(self, request: AddLater, ctx: DurableContext) -> int:
+        await ctx.step("note", _note, request.file)
+        self.state.total += (await ctx.wait_for(Sum)).number
+        return self.state.total
 
 
 async def _mail(text: str, file: str, go: str) -> None:

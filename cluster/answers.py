@@ -1,0 +1,85 @@
+"""What a person answers to a turn that waits, and what is told of those that do. Runs where the app's classes are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from regrow.actors.durable_body import packed
+from regrow.actors.durable_wait import answer_name
+from regrow.cluster.cli_ask import message_for, plain_value
+from regrow.cluster.journal_desk import AnswerWait, ListWaits, OpenWait
+from regrow.cluster.set_aside import agent_and_command, asked_at_desk, time_told
+from regrow.runtime import Message, Misuse
+from regrow.runtime.codec import FrameCodec
+from regrow.runtime.command_ids import fresh_command
+from regrow.runtime.immutable import wire_name
+from regrow.runtime.journal_answers import AnswerVerdict
+from regrow.runtime.journal_entries import born_ms
+from regrow.runtime.message import registered
+
+if TYPE_CHECKING:
+    from regrow.cluster.app import Running
+
+
+async def waits(running: Running, agent: str) -> dict[str, Any]:
+    """The messages that wait for an answer, oldest first: of one agent, or all of the app where it is empty."""
+    found = await asked_at_desk(running, ListWaits(agent=agent))
+    rows = [
+        {
+            "id": f"{row.agent}@{row.command}",
+            "agent": row.agent,
+            "command": row.command,
+            "sent": time_told(born_ms(row.command)),  # type: ignore[arg-type] # the journal has it as such
+            "for": answer_name(row.name),
+            "until": time_told(row.deadline_ms) if row.deadline_ms is not None else None,
+        }
+        for row in found.rows
+    ]
+    return {"app": running.app.name, "waits": rows, "more": found.more}
+
+
+async def approved(running: Running, id: str, fields: Mapping[str, Any] | None, words: Sequence[str]) -> dict[str, Any]:
+    """Answers what a message waits for with a message of its class made of these fields, or of these words.
+
+    Raises Misuse where it waits for nothing, or these are no such fields.
+    """
+    wait = await _wait_of(running, id)
+    name = answer_name(wait.name)
+    cls = registered(name)
+    if cls is None:
+        raise Misuse(f"{id} waits for {name}, which this process does not know; run the app with the code that has it")
+    answer = message_for(wait.agent, cls, fields, words)
+    await _answer(running, id, wait, answer)
+    return {"id": id, "type": name, "answer": plain_value(answer)}
+
+
+async def answered(running: Running, id: str, answer: Message) -> None:
+    """Gives a message the answer that it waits for. Raises Misuse where it waits for another, or for nothing."""
+    wait = await _wait_of(running, id)
+    if answer_name(wait.name) != wire_name(type(answer)):
+        raise Misuse(f"{id} waits for {answer_name(wait.name)} and not for {wire_name(type(answer))}")
+    await _answer(running, id, wait, answer)
+
+
+async def _wait_of(running: Running, id: str) -> OpenWait:
+    agent, command = agent_and_command(id)
+    found = await asked_at_desk(running, ListWaits(agent=agent))
+    wait = next((row for row in found.rows if row.command == command), None)
+    if wait is None:
+        raise _no_wait(running, id)
+    return wait
+
+
+async def _answer(running: Running, id: str, wait: OpenWait, answer: Message) -> None:
+    runtime = running.engine.runtime
+    body = packed(FrameCodec(runtime.ref_to, runtime.loop.time), answer)
+    verdict = await asked_at_desk(running, AnswerWait(wait=wait, body=body, operation=fresh_command()))
+    if verdict == AnswerVerdict.TOO_LARGE:
+        raise Misuse(f"the answer to {id} has {len(body):,} bytes, more than a record may have; send less")
+    if verdict != AnswerVerdict.RESUMED:
+        raise _no_wait(running, id)
+
+
+def _no_wait(running: Running, id: str) -> Misuse:
+    return Misuse(f"{id} waits for nothing, or no longer; see what does with: regrow waits {running.app.name}")
