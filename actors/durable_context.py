@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar, overload
 
+from pydantic import BaseModel
+
 from regrow.actors.context import Context
 from regrow.actors.durable_body import body_of, digest, packed, unpacked
 from regrow.actors.durable_errors import FencedOut, StateNotStorable, TurnDiverged, WaitTimedOut
@@ -39,8 +41,8 @@ class TurnLife(Protocol):
         """What the turn would leave if it ended now. Raises StateNotStorable."""
         ...
 
-    def take_current_state(self) -> None:
-        """The agent's state becomes what was committed last."""
+    def take_current_state(self) -> BaseModel:
+        """The agent's state becomes what was committed last; gives the one of before."""
         ...
 
 
@@ -236,7 +238,7 @@ class DurableContext(Context):
 
         Commits what the turn has done so far and ends it; other messages are served. On the answer the handler runs
         again from its first line, with the state it began with; finished steps give their records, and what it writes
-        and sends before this line is not done twice. From here on `self.state` is the current state.
+        and sends before this line is not done twice. From here on `self.state` is the current state: read it anew.
 
         `regrow approve ID` answers, or a message of this class, for which the agent has no handler. Raises
         WaitTimedOut.
@@ -252,8 +254,7 @@ class DurableContext(Context):
             deadline_ms = None if timeout_s is None else self._durable.now_ms() + int(timeout_s * 1000)
             turn.parking = Parking(wait=key, deadline_ms=deadline_ms, writes=self.life.writes_of(turn))
             raise TurnParks
-        turn.passes_wait()
-        self.life.take_current_state()
+        turn.passes_wait(self.life.take_current_state())
         if record.state is StepState.TIMED_OUT:
             raise WaitTimedOut(f"nobody has sent {self.id} the {answer.__name__} that it waited for")
         found = unpacked(self._durable.codec, record.result)

@@ -21,17 +21,16 @@ from regrow.actors.durable_outbox import DurableOutbox
 from regrow.actors.durable_outcome import stored_reply, too_large
 from regrow.actors.durable_timers import DurableTimers
 from regrow.actors.durable_turn import Turn
-from regrow.actors.durable_wait import Parking, TurnParks, begun_with, state_and_schema, wait_name, waits_of
+from regrow.actors.durable_wait import Parking, TurnParks, answer_oldest, begun_with, state_and_schema
 from regrow.runtime.codec import Undecodable
 from regrow.runtime.contain import contained, text_of, travelling
 from regrow.runtime.context import Parked
 from regrow.runtime.durability import Durability
 from regrow.runtime.errors import Bug, Misuse, Refused
-from regrow.runtime.journal_answers import AnswerVerdict, ClaimVerdict, Enqueued, EnqueueVerdict, TurnEnded, TurnVerdict
+from regrow.runtime.journal_answers import ClaimVerdict, Enqueued, EnqueueVerdict, TurnEnded, TurnVerdict
 from regrow.runtime.journal_entries import (
     NOTHING,
     Commit,
-    OperationId,
     Outcome,
     Park,
     Row,
@@ -46,6 +45,8 @@ from regrow.runtime.signals import failure_of
 from regrow.runtime.start import check_start_result
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from regrow.runtime.cell import Cell
 
 CLAIM_WITHIN_S = 30.0
@@ -151,9 +152,11 @@ class DurableLife:
 
     # ---- waits ---------------------------------------------------------------------------------
 
-    def take_current_state(self) -> None:
+    def take_current_state(self) -> BaseModel:
         """See TurnLife."""
+        before: BaseModel = self._agent.state
         self._agent.state = read(type(self._agent), self._written, self._agent.schema)
+        return before
 
     async def _begun(self, entry: Entry) -> bytes:
         """What the turn of a message that has waited began with; the agent's state becomes that."""
@@ -165,26 +168,14 @@ class DurableLife:
         return begun
 
     async def _answers_wait(self, entry: Entry, message: Message) -> bool:
-        """Whether a message without a handler is what another one waits for: then that one, the oldest, has it now."""
+        """Whether a message without a handler is what another one waits for, which has it now."""
         if isinstance(message, Request) or self._agent.has_handler(message):
             return False
-        journal, agent = self._durable.journal, self._cell.actor
-        waits = await waits_of(self._durable, agent, wait_name(type(message)))
-        if not waits:
-            return False
-        oldest = min(waits, key=lambda each: each.command)
-        answer = partial(
-            journal.answer,
-            agent,
-            oldest.command,
-            oldest.wait,
-            body=packed(self._durable.codec, message),
-            operation=OperationId(entry.command),  # the same when this turn is run again: it answers once
-            epoch=self._epoch,
+        answered = await answer_oldest(
+            self._durable, self._cell.actor, message, command=entry.command, epoch=self._epoch
         )
-        answered = await self._durable.surely(answer)
         self._intake.look()
-        return answered.verdict is AnswerVerdict.RESUMED
+        return answered
 
     async def _park(self, entry: Entry, turn: Turn, parking: Parking, begun: bytes) -> None:
         """Commits what a turn has done up to its wait. Raises StateNotStorable, FencedOut."""
@@ -316,6 +307,7 @@ class DurableLife:
 
     def writes_of(self, turn: Turn) -> Writes:
         """See TurnLife."""
+        turn.check_left_states()
         state = written(self._agent.state)
         changed = state != self._written or self._is_new
         return Writes(

@@ -9,8 +9,9 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from regrow.actors.durable_errors import TurnDiverged, UnknownOutcome
+from regrow.actors.durable_errors import StateOutdated, TurnDiverged, UnknownOutcome
 from regrow.actors.durable_wait import WAIT_MARK, Parking
 from regrow.runtime.address import ActorId
 from regrow.runtime.command_ids import uuid7
@@ -27,6 +28,9 @@ from regrow.runtime.journal_entries import (
     StepState,
     born_ms,
 )
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 
 class Turn:
@@ -51,6 +55,7 @@ class Turn:
         self.has_waited = self._waits_ahead > 0
         """Whether it is run again after a wait."""
         self._occurrences: Counter[str] = Counter()
+        self._left_states: list[tuple[BaseModel, str]] = []
 
     def hand(self, operation: OperationId) -> Hand:
         """The message in this incarnation's hand, for one call of the journal."""
@@ -84,11 +89,20 @@ class Turn:
             )
         return key, None
 
-    def passes_wait(self) -> None:
-        """A wait is over. What was sent and set before it left when it began."""
+    def passes_wait(self, state: BaseModel) -> None:
+        """A wait is over. What was sent and set before it left when it began, and the `state` of before is no more."""
         self._waits_ahead -= 1
+        self._left_states.append((state, state.model_dump_json()))
         self.outgoing.clear()
         self.timers.clear()
+
+    def check_left_states(self) -> None:
+        """Raises StateOutdated where the handler has changed a state of before a wait: that would be lost unseen."""
+        if any(state.model_dump_json() != left for state, left in self._left_states):
+            raise StateOutdated(
+                f"{self.agent} changed a state that it had read before its wait, as `self.state.n += await "
+                "ctx.wait_for(…)` does; take the answer first, and then use `self.state`, which is another one by then"
+            )
 
     def check_waits(self) -> None:
         """Raises TurnDiverged, and remembers it, where the handler has ended before a wait that it came to before."""

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from regrow.actors.durable_body import packed
 from regrow.runtime.errors import Bug
 from regrow.runtime.immutable import wire_name
-from regrow.runtime.journal_entries import StepKey, Writes, partition_of
+from regrow.runtime.journal_answers import AnswerVerdict
+from regrow.runtime.journal_entries import CommandId, Epoch, OperationId, StepKey, Writes, partition_of
 from regrow.runtime.message import Message
 
 if TYPE_CHECKING:
@@ -61,7 +63,30 @@ def state_and_schema(begun: bytes) -> tuple[bytes, int]:
     return state, int(schema)
 
 
-async def waits_of(durability: Durability, agent: ActorId, name: str) -> list[Waiting]:
+async def answer_oldest(
+    durability: Durability, agent: ActorId, message: Message, *, command: CommandId, epoch: Epoch
+) -> bool:
+    """Gives this message to the oldest of the agent's waits for its class; False where there is none.
+
+    Called again for the same `command`, after a life that ended in between, it answers no second one.
+    """
+    waits = await _waits_of(durability, agent, wait_name(type(message)))
+    if not waits:
+        return False
+    oldest = min(waits, key=lambda each: each.command)
+    answer = partial(
+        durability.journal.answer,
+        agent,
+        oldest.command,
+        oldest.wait,
+        body=packed(durability.codec, message),
+        operation=OperationId(command),
+        epoch=epoch,
+    )
+    return (await durability.surely(answer)).verdict is AnswerVerdict.RESUMED
+
+
+async def _waits_of(durability: Durability, agent: ActorId, name: str) -> list[Waiting]:
     """The open waits of an agent under this name."""
     found: list[Waiting] = []
     offset, partition = 0, partition_of(agent)

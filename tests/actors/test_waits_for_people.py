@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from regrow.actors import DurableAgent, DurableContext, on
 from regrow.actors.durable_errors import InQuarantine, WaitTimedOut
 from regrow.runtime.command_ids import uuid7
-from regrow.runtime.errors import AskTimeout
+from regrow.runtime.errors import AskFailed, AskTimeout
 from regrow.runtime.journal_entries import CommandId
 from regrow.runtime.message import Message, Request
 from regrow.runtime.testing import START_S, pass_time
@@ -79,8 +79,11 @@ class Clerk(DurableAgent[Account]):
         number = await ctx.step("mail", send_mail, request.text)
         self.state.log.append(f"{request.text} asked by mail {number}")
         await ctx.tell("desk/other", Note(text=f"{request.text} is asked"))
+        before = self.state.log
         approval = await self.answered(request, ctx)
         world.went_on_with.append(tuple(self.state.log))
+        if request.fault == "keeps its state":
+            before.append("lost")
         if request.fault == "crashes after" and world.runs == 2:
             raise ValueError("as the test wants it")
         self.state.log.append(f"{request.text} by {approval.by}")
@@ -306,6 +309,19 @@ async def test_a_turn_that_does_not_come_to_its_wait_again_sets_its_message_asid
 
     with pytest.raises(InQuarantine, match="ended without coming to that wait"):
         await asking
+    assert await log_of(host) == ("rent asked by mail 1",)
+
+
+@on_virtual_time
+async def test_a_change_of_the_state_of_before_the_wait_is_an_error_and_not_lost_unseen() -> None:
+    host = await desk()
+    asking = await asked(host, Pay(text="rent", fault="keeps its state"))
+    await host.ref(CLERK).tell(Approval())
+
+    with pytest.raises(AskFailed, match="changed a state that it had read before its wait"):
+        await asking
+    [row] = await host.quarantined(CLERK)
+    assert row.command == command()
     assert await log_of(host) == ("rent asked by mail 1",)
 
 

@@ -122,7 +122,8 @@ class Book(DurableAgent[Sums]):
     @on
     async def add_later(self, request: AddLater, ctx: DurableContext) -> int:
         await ctx.step("note", _note, request.file)
-        self.state.total += (await ctx.wait_for(Sum)).number
+        more = await ctx.wait_for(Sum)
+        self.state.total += more.number
         return self.state.total
 
 
