@@ -19,9 +19,8 @@ MINUTE_MS = 60_000
 
 
 def first(**given: Any) -> tuple[int, Schedule]:
-    return first_and_schedule(
-        NOON_MS, **{"at": None, "after_s": None, "every_s": None, "cron": None, "zone": "UTC", **given}
-    )
+    arguments: dict[str, Any] = {"at": None, "after_s": None, "every_s": None, "cron": None, "zone": "UTC", **given}
+    return first_and_schedule(NOON_MS, **arguments)
 
 
 def test_a_reminder_for_once_is_due_at_its_time_and_never_again() -> None:
