@@ -340,3 +340,27 @@ def test_a_wait_whose_calls_of_the_journal_are_cut_is_answered_once(cut: str) ->
         assert world.mails == ["rent"]
 
     run()
+
+
+@on_virtual_time
+async def test_an_ask_that_is_sent_again_before_the_next_life_has_read_its_mailbox_repeats_no_step() -> None:
+    journal: Any = Unreliable(memory_journal())
+    host = await desk(journal)
+    asking = await asked(host, Pay(text="rent", fault="crashes after"))
+    host.restarts = 0
+    await host.ref(CLERK).tell(Approval(by="ada"))
+    await pass_time(1)
+    assert host.runtime.durability is not None
+    await host.runtime.aclose()
+    await asyncio.wait([asking])
+    await journal.revoke(host.runtime.durability.host, reaped=True)
+
+    later = await Host.on(journal, "there")
+    journal.cuts = {("take", journal.calls["take"] + 1): "before"}
+    starting = asyncio.create_task(later.start(Clerk, CLERK))
+    await asyncio.sleep(0.01)
+    reply = await later.ref(CLERK).ask(Pay(text="rent", fault="crashes after"), command_id=command())
+
+    assert await starting is None
+    assert asking.exception() is not None
+    assert (reply, world.mails) == ("rent: True", ["rent"])
