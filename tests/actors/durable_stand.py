@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from regrow.runtime.address import ActorId, Address, HostId, Incarnation
 from regrow.runtime.durability import open_durability
-from regrow.runtime.journal_entries import partition_of
+from regrow.runtime.journal_entries import JournalLimits, partition_of
 from regrow.runtime.journal_errors import JournalUnknown
 from regrow.runtime.memory_journal import MemoryJournal
 from regrow.runtime.runtime import Runtime
@@ -33,10 +33,10 @@ T = TypeVar("T")
 BEGUN_MS = 1_764_000_000_000
 
 
-def memory_journal() -> MemoryJournal:
+def memory_journal(limits: JournalLimits | None = None) -> MemoryJournal:
     """A journal whose clock is the loop's."""
     loop = asyncio.get_running_loop()
-    return MemoryJournal(now_ms=lambda: BEGUN_MS + int(loop.time() * 1000))
+    return MemoryJournal(now_ms=lambda: BEGUN_MS + int(loop.time() * 1000), limits=limits)
 
 
 _open: list[Host] = []

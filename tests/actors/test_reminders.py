@@ -252,8 +252,7 @@ def test_a_reminder_whose_firing_was_cut_comes_once(cut: str) -> None:
 
 @on_virtual_time
 async def test_more_reminders_than_a_journal_keeps_are_an_error_of_who_sets_them() -> None:
-    now_ms = memory_journal()._now_ms
-    host = await desk(MemoryJournal(now_ms=now_ms, limits=JournalLimits(timers=1)))
+    host = await desk(memory_journal(JournalLimits(timers=1)))
 
     await host.ref(CLERK).ask(Set(name="one", after_s=10))
 
