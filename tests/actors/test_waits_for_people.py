@@ -358,7 +358,7 @@ async def test_an_ask_that_is_sent_again_before_the_next_life_has_read_its_mailb
     later = await Host.on(journal, "there")
     journal.cuts = {("take", journal.calls["take"] + 1): "before"}
     starting = asyncio.create_task(later.start(Clerk, CLERK))
-    await asyncio.sleep(0.01)
+    await pass_time(0.01)
     reply = await later.ref(CLERK).ask(Pay(text="rent", fault="crashes after"), command_id=command())
 
     assert await starting is None
