@@ -9,7 +9,7 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
 # Files of tests that run at once: they wait for processes more than they compute.
-JOBS ?= 3
+JOBS ?= 2
 BESIDE = --numprocesses=$(JOBS) --dist=loadscope --no-loadscope-reorder
 # Unit and simulation tests.
 QUICK := runtime actors supervisors memory router cluster simulation
@@ -22,7 +22,7 @@ export ASKED_TEXT := $(value ASK)
 help:
 	@echo 'make setup   make .venv with everything installed'
 	@echo 'make run     the research desk on these docs; DOCS=folder ASK="question" for others; ARGS=--json'
-	@echo 'make test    all tests, three files at a time; ARGS="-k mailbox" for some, JOBS=0 for one after the other'
+	@echo 'make test    all tests, two files at a time; ARGS="-k mailbox" for some, JOBS=0 for one after the other'
 	@echo 'make quick   the tests that start neither a Ray nor a Redis: in the kernel, the rooms and simulations; a minute'
 	@echo 'make check   lint and format, walls between the rooms, types, tidiness; or one of check-lint, -walls, -types, -tidy'
 	@echo 'make oracle  compare our supervisors with OTP on 10,000 random traces; ARGS="--traces N --seed S --json"'

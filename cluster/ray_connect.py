@@ -120,15 +120,18 @@ class RaySession:
         os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        ray.init(
-            address="local",
-            namespace=NAMESPACE,
-            num_cpus=self._settings.num_cpus,
-            include_dashboard=False,
-            log_to_driver=True,
-            logging_level=logging.ERROR,
-            _temp_dir=str(self._folder),
-        )
+        try:
+            ray.init(
+                address="local",
+                namespace=NAMESPACE,
+                num_cpus=self._settings.num_cpus,
+                include_dashboard=False,
+                log_to_driver=True,
+                logging_level=logging.ERROR,
+                _temp_dir=str(self._folder),
+            )
+        except Exception as error:  # which is the very class that Ray raises where a node does not come up in time
+            raise self._explained(error) from error
 
     def _tidy(self) -> None:
         if self._folder is not None:

@@ -409,7 +409,14 @@ def test_a_day_inline_answers_with_sources_skips_what_is_bad_and_doubles_nothing
 def test_make_run_takes_a_folder_and_a_question_as_they_were_typed(tmp_path: Path) -> None:
     written(tmp_path / "my docs for $5", guide_md=GUIDE)
     question = "What does a 'berth' cost in $HOME, and $(CURDIR)?"
-    command = ["make", "run", f"DOCS={tmp_path / 'my docs for $5'}", f"ASK={question}", "ARGS=--engine inline --json"]
+    command = [
+        "make",
+        "--no-print-directory",
+        "run",
+        f"DOCS={tmp_path / 'my docs for $5'}",
+        f"ASK={question}",
+        "ARGS=--engine inline --json",
+    ]
 
     done = subprocess.run(
         command,

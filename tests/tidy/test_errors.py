@@ -22,6 +22,7 @@ MAY_CATCH_EVERYTHING = (
     "runtime/wire_forms.py",  # validators are user code; what came from elsewhere must not end a link
     "cluster/code.py",  # importing a module runs user code
     "cluster/ray_thread.py",  # raised again where the start or the stop waits for it
+    "cluster/ray_connect.py",  # Ray raises a bare Exception where it does not come up
     "cluster/ray_loop.py",  # handed to whoever waits for the call
     "cluster/cli_verb.py",  # a person gets one sentence, not a traceback
     "cluster/observer*.py",  # who watches must not break what is watched
