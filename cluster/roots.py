@@ -38,9 +38,6 @@ from regrow.supervisors.supervisor import SupervisorBehavior, supervisor_behavio
 
 log = structlog.get_logger("regrow.supervisor")
 
-STOP_MARGIN_S = 5.0
-"""Added to what the children of a tree may take to stop, before the roots are ended by force."""
-
 Stats = Callable[[ActorId, HostId], Awaitable[tuple[str, int, str]]]
 """Gives an agent's state, its mailbox depth and its node, wherever it runs; empty where nobody knows."""
 

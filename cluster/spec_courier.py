@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from regrow.cluster.durable_ids import is_durable
 from regrow.cluster.orders import ChildOrder, child_order, child_spec, unpack_as
 from regrow.runtime import Misuse
+from regrow.runtime.codec import CodecError
+from regrow.runtime.errors import Bug
 from regrow.runtime.packing import pack
 from regrow.supervisors import AnySupervisorSpec, ChildSpec, DynamicSupervisorSpec
 
@@ -23,8 +25,11 @@ class SpecCourier:
         return pack(child_order(value))
 
     def opened(self, packed: bytes) -> object:
-        """See Courier."""
-        return child_spec(unpack_as(ChildOrder, packed))
+        """See Courier. Raises Misuse for what `packed` has not made."""
+        try:
+            return child_spec(unpack_as(ChildOrder, packed))
+        except (CodecError, Bug) as error:
+            raise Misuse(f"this is no child spec ({error}); use ctx.start_child(spec=child(…))") from error
 
     def forget(self, packed: bytes) -> None:
         """See Courier: nothing is kept."""

@@ -73,12 +73,11 @@ async def flush() -> None:
 
 
 def _exporter(name: str) -> SpanExporter:
-    (*found,) = entry_points(group=EXPORTERS, name=name)
+    found = tuple(entry_points(group=EXPORTERS, name=name))
     if not found:
         known = ", ".join(sorted({entry.name for entry in entry_points(group=EXPORTERS)}))
         raise ConfigError(
             f"{EXPORTER_VARIABLE} names {name!r}, which is not installed; there is: {known}. "
-            f""
             "For otlp install opentelemetry-exporter-otlp, also where the hosts run",
             source=EXPORTER_VARIABLE,
         )

@@ -11,8 +11,9 @@ from dataclasses import replace
 from functools import partial
 
 from regrow.runtime.context import CellContext
+from regrow.runtime.errors import Misuse
 from regrow.supervisors.children import Child, ChildRow, Life
-from regrow.supervisors.errors import AlreadyPresent, AlreadyStarted, ChildRunning, SpecError, UnfitChild
+from regrow.supervisors.errors import AlreadyPresent, AlreadyStarted, ChildRunning, UnfitChild
 from regrow.supervisors.requests import ANY_LIFE, StartChild
 from regrow.supervisors.restarts import Restarts
 from regrow.supervisors.spec import ChildSpec, Restart
@@ -42,6 +43,7 @@ class Administration(Restarts):
             FailedToStartChild: it did not start, and nothing is known of it any more.
             SpecError: this supervisor can not have such a child.
         """
+        self._check_fits(spec)
         return await self._turn(partial(self._start_child, spec))
 
     async def stop_child(self, id: str) -> None:
@@ -86,12 +88,12 @@ class Administration(Restarts):
         """The spec of a child that was asked for by message. Raises UnfitChild."""
         if not message.spec:
             raise UnfitChild(ctx.id, "it is no DynamicSupervisor, so a child of it needs a spec; give spec=child(…)")
-        spec = ctx.runtime.courier.opened(message.spec)
-        if not isinstance(spec, ChildSpec):
-            raise UnfitChild(ctx.id, "who asked for a child waits no more")
         try:
+            spec = ctx.runtime.courier.opened(message.spec)
+            if not isinstance(spec, ChildSpec):
+                raise UnfitChild(ctx.id, "who asked for a child waits no more")
             self._check_fits(spec)
-        except SpecError as error:
+        except Misuse as error:  # a SpecError among them
             raise UnfitChild(ctx.id, str(error)) from error
         return spec
 
@@ -99,7 +101,6 @@ class Administration(Restarts):
         replace(self._spec, children=(spec,))  # raises SpecError for what `Supervisor(children=…)` would refuse
 
     async def _start_child(self, spec: ChildSpec) -> ChildRow:
-        self._check_fits(spec)
         supervisor = self._supervisor
         present = self._children.get(spec.id)
         if present is not None:

@@ -63,9 +63,9 @@ class Child:
     """How often its supervisor started it again."""
     last_reason: ExitReason | None = None
     exited: Exited | None = None
+    """An end on which the supervisor has not decided yet."""
     exited_behind: int = 0
     """The number of the last retry that was in the supervisor's mailbox when `exited` arrived there."""
-    """An end on which the supervisor has not decided yet."""
     awaited: bool = False
     """An operation waits for its death and needs no decision on it."""
     leaves: bool = False

@@ -140,8 +140,11 @@ async def start_child(
         UnfitChild: it is of the other sort, or its rules allow no such child.
         FailedToStartChild: the child's own start failed; nothing of it is left.
         InvalidMessage: the config can not travel.
+        Misuse: both a config and a spec were given.
     """
     if spec is not None:
+        if config is not None:
+            raise Misuse(f"a child of {supervisor.id}: a spec has its config in it; write child(…, config=…)")
         return await _start_static(supervisor, spec, timeout_s)
     packed = b"" if config is None else packed_config(config, f"a child of {supervisor.id}")
     answer = await _asked(supervisor, StartChild(config=packed), timeout_s=timeout_s)

@@ -12,7 +12,7 @@ from regrow.cluster.code import CodeName, name_of
 from regrow.cluster.spec_courier import SpecCourier
 from regrow.runtime import Misuse, Packed
 from regrow.runtime.courier import Courier, CourierHere
-from regrow.runtime.packing import opened
+from regrow.runtime.packing import opened, pack
 from regrow.supervisors import ChildSpec, DynamicSupervisor, DynamicSupervisorSpec, Supervisor, SupervisorSpec, child
 from regrow.supervisors.spec import Target
 
@@ -67,6 +67,12 @@ def test_what_nobody_waits_for_any_more_is_not_kept_in_its_process() -> None:
     courier.forget(packed)
 
     assert courier.opened(packed) is None
+
+
+@pytest.mark.parametrize("packed", [b"junk", b"", pack(Tally())], ids=["junk", "nothing", "a stranger"])
+def test_what_is_no_spec_is_refused_on_its_arrival(packed: bytes) -> None:
+    with pytest.raises(Misuse, match=r"this is no child spec .*; use ctx.start_child\(spec=child\(…\)\)"):
+        SpecCourier().opened(packed)
 
 
 @pytest.mark.parametrize("spec", [child(Book), child(Supervisor(children=[child(Book)]), "in")], ids=lambda s: s.id)

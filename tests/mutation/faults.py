@@ -63,6 +63,7 @@ KEPT_DOWN = """        self.watched_at.pop(monitor, None)
         return self.watching.pop(monitor, None)
 """
 COUNTED_ONCE = 'counted = free or (event != "" and event == self._last_event)'
+TAKES_EVENT = "self._by_event.pop(exited.event, {})"
 BY_EVENT = "and (child.exited is exited or (exited.event and child.exited.event == exited.event))"
 RETRIED = "                failed = await self._lives.start(child) is not None\n"
 ENDS_TIMERS = "        for timer in self.timers:\n            timer.cancel()\n"
@@ -234,6 +235,7 @@ FAULTS: tuple[Fault, ...] = (
         edits=(
             Edit("supervisors/restarts.py", COUNTED_ONCE, "counted = free"),
             Edit("supervisors/children.py", BY_EVENT, "and child.exited is exited"),
+            Edit("supervisors/children.py", TAKES_EVENT, TAKES_EVENT.replace("pop", "get")),
         ),
         inline=of_supervisors(".py::test_children_that_die_with_one_host_are_one_event"),
         two_hosts=of_killed_hosts("test_agents_that_die_with_one_process_are_one_event_for_their_supervisor"),

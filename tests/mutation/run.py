@@ -98,6 +98,8 @@ class Copy:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.said = ""
+        self._whole: dict[Path, str] = {}
+        """What the files of a planted fault held before."""
         listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True).stdout.decode().split("\0")
         for name in filter(None, names):
@@ -111,6 +113,8 @@ class Copy:
     def plant(self, fault: Fault) -> None:
         """Makes the edits of a fault. Raises CannotTell when one does not fit."""
         for edit in fault.edits:
+            path = self.folder / edit.file
+            self._whole.setdefault(path, path.read_text(encoding="utf-8"))
             self._make(edit)
 
     def _make(self, edit: Edit) -> None:
@@ -123,9 +127,10 @@ class Copy:
         path.write_text(text.replace(edit.old, edit.new), encoding="utf-8")
 
     def heal(self, fault: Fault) -> None:
-        """Takes the edits back."""
-        for edit in fault.edits:
-            shutil.copy2(ROOT / edit.file, self.folder / edit.file)
+        """Takes the edits back, whatever has become of the original meanwhile."""
+        while self._whole:
+            path, text = self._whole.popitem()
+            path.write_text(text, encoding="utf-8")
 
     def failing(self, tests: Sequence[str]) -> str:
         """The first of these tests that fails, empty when all pass. Raises CannotTell when they could not be run."""

@@ -15,6 +15,7 @@ import pytest
 
 from regrow.runtime.cell import State
 from regrow.runtime.errors import RegrowError
+from regrow.runtime.lifecycle import Crashed, ExitReason
 from regrow.supervisors import Backoff, DynamicSupervisor, Supervisor, child
 from regrow.supervisors.requests import start_child, stop_child, which_children
 from regrow.supervisors.spec import RestartName
@@ -71,6 +72,10 @@ class Pool:
         """Those that run now."""
         return sorted(path for path in self.stage.alive() if path.startswith("pool/"))
 
+    def crashes(self) -> list[ExitReason]:
+        """The ends of the pool by an exception in it."""
+        return [reason for path, reason in self.stage.exits if path == "pool" and isinstance(reason, Crashed)]
+
     async def disturb(self) -> None:
         """One thing happens."""
         rng, stage, alive = self.rng, self.stage, self.children()
@@ -124,6 +129,7 @@ async def test_a_pool_keeps_its_bound_and_loses_nobody_whatever_happens(seed: in
     assert {row.actor for row in rows} == {f"root/{path}" for path in pool.children()}
     assert {row.state for row in rows} <= {"running"}
     assert pool.most <= MAX_CHILDREN
+    assert not pool.crashes(), "whatever is asked, it never ends by a mistake of its own"
     assert not stage.doubled
     assert not pool.calls
     await stage.stop()
@@ -148,6 +154,7 @@ async def test_nothing_of_a_pool_survives_its_end_at_any_moment(seed: int) -> No
 
     assert stopping is None or stopping.done()
     assert not stage.runtime.cells
+    assert not pool.crashes(), "whatever is asked, it never ends by a mistake of its own"
     assert not stage.doubled
     assert not +stage.lives
     assert not pool.calls

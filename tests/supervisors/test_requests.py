@@ -200,6 +200,8 @@ async def test_a_child_that_a_supervisor_can_not_have_is_refused_with_what_to_do
         await start_child(stage.ref(), None)
     with pytest.raises(UnfitChild, match="is a DynamicSupervisor and makes all its children of one spec"):
         await start_child(stage.ref("pool"), None, spec=child(Actor, "b"))
+    with pytest.raises(Misuse, match=r"a spec has its config in it; write child\(…, config=…\)"):
+        await start_child(stage.ref(), "config", spec=child(Actor, "b"))
 
     assert stage.alive() == {"a", "pool", "in", "in/x"}
 

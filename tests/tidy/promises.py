@@ -49,13 +49,13 @@ class Elsewhere:
     """The placements that a fixture leaves out, by its name."""
     left_out: dict[str, frozenset[str]]
     """The placements that the tests of a promise leave out, by its text."""
-    elsewhere: frozenset[str]
+    not_tried: frozenset[str]
     """Promises whose tests stand outside of the placements."""
     without_reason: tuple[str, ...]
     """What gives no reason."""
 
 
-def elsewhere(house: House) -> Elsewhere:
+def written_elsewhere(house: House) -> Elsewhere:
     """What is written there."""
     read = tomllib.loads((house.root / PLACEMENTS / "elsewhere.toml").read_text(encoding="utf-8"))
     entries = [*read["fixture"], *read["left_out"], *read["elsewhere"]]
@@ -64,7 +64,7 @@ def elsewhere(house: House) -> Elsewhere:
         left_out={
             promise: frozenset(entry["placements"]) for entry in read["left_out"] for promise in entry["promises"]
         },
-        elsewhere=frozenset(promise for entry in read["elsewhere"] for promise in entry["promises"]),
+        not_tried=frozenset(promise for entry in read["elsewhere"] for promise in entry["promises"]),
         without_reason=tuple(str(entry) for entry in entries if not entry["why"].strip()),
     )
 

@@ -11,9 +11,9 @@ from tests.tidy.promises import (
     NOT_YET,
     PLACEMENTS,
     TEST_NAME,
-    elsewhere,
     placements_of_tests,
     rows,
+    written_elsewhere,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def test_every_promise_of_sections_1_to_5_is_tried_in_all_placements_or_says_why
     semantics = house.root / "docs/SEMANTICS.md"
     if not semantics.exists():
         return
-    written = elsewhere(house)
+    written = written_elsewhere(house)
     placed = placements_of_tests(house, written.fixtures)
     offences = [f"elsewhere.toml: gives no reason: {entry}" for entry in written.without_reason]
 
@@ -40,7 +40,7 @@ def test_every_promise_of_sections_1_to_5_is_tried_in_all_placements_or_says_why
         named = [placed[test] for _, test in TEST_NAME.findall(tests) if test in placed]
         missing = EVERYWHERE - EVERYWHERE.intersection(*named)
         if not named:
-            if promise not in written.elsewhere and not NOT_YET.search(tests):
+            if promise not in written.not_tried and not NOT_YET.search(tests):
                 offences.append(
                     f"{number}: names no test of {PLACEMENTS} and stands nowhere in [[elsewhere]]: {promise!r}"
                 )
@@ -48,12 +48,12 @@ def test_every_promise_of_sections_1_to_5_is_tried_in_all_placements_or_says_why
             offences.append(
                 f"{number}: its tests leave out {sorted(missing)}, and [[left_out]] says {sorted(said)}: {promise!r}"
             )
-        if named and promise in written.elsewhere:
+        if named and promise in written.not_tried:
             offences.append(
                 f"{number}: names a test of {PLACEMENTS}, so it does not belong in [[elsewhere]]: {promise!r}"
             )
     known = {cells[0] for _, cells in ours}
-    offences += [f"elsewhere.toml: no row {promise!r}" for promise in {*written.elsewhere, *written.left_out} - known]
+    offences += [f"elsewhere.toml: no row {promise!r}" for promise in {*written.not_tried, *written.left_out} - known]
 
     refuse(offences, "A promise of sections 1 to 5 is tried in all placements, or its reason is written; line:")
 
