@@ -18,6 +18,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.ray]
 BLOCKS = 12
 """Without `end_calls_at_once`, one in three of them holds up the other group."""
 BLOCK_S = 0.5
+LATE = 1
+"""So many may be late because the machine is busy; held up, about four of these would be."""
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def host(local_ray: Path) -> Any:
 
 async def test_what_arrives_while_code_blocks_its_loop_does_not_hold_up_the_other_group(host: Any) -> None:
     await host.join.remote()
-    slowest_s = 0.0
+    took_s: list[float] = []
     for _ in range(BLOCKS):
         arriving = [host.receive.remote(b"")]
         blocked = asyncio.ensure_future(_answer(host.block.remote(BLOCK_S)))
@@ -54,11 +56,12 @@ async def test_what_arrives_while_code_blocks_its_loop_does_not_hold_up_the_othe
             arriving.append(host.receive.remote(b""))
             asked_s = time.monotonic()
             await host.ping.remote()
-            slowest_s = max(slowest_s, time.monotonic() - asked_s)
+            took_s.append(time.monotonic() - asked_s)
             await asyncio.wait((blocked,), timeout=BLOCK_S / 10)
         await asyncio.gather(*arriving)
 
-    assert slowest_s < BLOCK_S / 2
+    late = [seconds for seconds in took_s if seconds > BLOCK_S / 2]
+    assert len(late) <= LATE, f"of {len(took_s)} calls these took longer than half a block: {late}"
 
 
 async def _answer(call: Any) -> Any:
