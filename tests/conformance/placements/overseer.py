@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from regrow import ActorRef, Context, Message, Request, on
+from regrow import ActorRef, Context, Message, Request, child, on
 from regrow.runtime import Down, RegrowError
 from tests.conformance.placements.player import Part, Player, told
 
@@ -22,6 +22,31 @@ class Children(Request[tuple[str, ...]]):
     """The children of a supervisor, each as `id state`."""
 
     of: ActorRef
+
+
+class AddOne(Request[ActorRef]):
+    """Has a player of that id added to a supervisor by its spec; to the overseer's own where none is named."""
+
+    id: str
+    to: ActorRef | None = None
+
+
+class SpecOf(Request[tuple[str, str, str]]):
+    """What the supervisor of a child tells of its spec: id, restart type, target."""
+
+    child: ActorRef
+
+
+class Counts(Request[tuple[int, int]]):
+    """How many children a supervisor has, and how many of them run; the overseer's own where none is named."""
+
+    of: ActorRef | None = None
+
+
+class Forget(Request[str]):
+    """Has a child that does not run forgotten; the reply is `forgotten`, or a failure."""
+
+    child: ActorRef
 
 
 class Renew(Message):
@@ -69,3 +94,26 @@ class Overseer(Player):
     async def children(self, message: Children, ctx: Context) -> tuple[str, ...]:
         rows = await ctx.which_children(message.of)
         return tuple(f"{row.actor.partition('/')[2]} {row.state}" for row in rows)
+
+    @on
+    async def add_one(self, message: AddOne, ctx: Context) -> ActorRef:
+        part = Part(record=self.config.record)
+        return await ctx.start_child(message.to, spec=child(Player, message.id, config=part, restart="transient"))
+
+    @on
+    async def spec_of(self, message: SpecOf, ctx: Context) -> tuple[str, str, str]:
+        row = await ctx.get_childspec(message.child)
+        return row.id, row.restart, row.target.rpartition(":")[2]
+
+    @on
+    async def counts(self, message: Counts, ctx: Context) -> tuple[int, int]:
+        counted = await ctx.count_children(message.of)
+        return counted.specs, counted.active
+
+    @on
+    async def forget(self, message: Forget, ctx: Context) -> str:
+        try:
+            await ctx.delete_child(message.child)
+        except RegrowError as error:
+            return told(error)
+        return "forgotten"

@@ -9,6 +9,7 @@ import pytest
 from regrow import ActorRef, Refused, child
 from regrow.runtime import AskFailed
 from regrow.supervisors import AlreadyStarted, ChildRunning, DeleteChild, NoSuchChild, UnfitChild
+from tests.conformance.placements.overseer import AddOne, Counts, Forget, SpecOf, StopOne
 from tests.conformance.placements.player import RECORD, Crash, Finish, Here, Life, Note, Part, Player, Watch
 from tests.conformance.placements.stage import Stage
 from tests.integration.waiting import until
@@ -106,6 +107,33 @@ async def test_a_static_child_is_added_comes_back_after_a_crash_and_is_told_by_i
     await stage.running.stop_child(extra)
     await stage.running.delete_child(extra)
     assert await stage.state("all/extra") == ""
+
+
+@pytest.mark.parametrize("whose", ["another", "its own"])
+async def test_an_agent_has_a_child_added_told_counted_stopped_and_forgotten(stage: Stage, whose: str) -> None:
+    """By messages of its own, from wherever it is: a supervisor that it names, or its own, which it does not name."""
+    (eve,) = await stage.fresh("eve")
+    supervisor = None
+    if whose == "another":
+        await stage.fresh_group("all", "a", "b", "c")
+        supervisor = stage.ref("all")
+    specs, active = await eve.ask(Counts(of=supervisor))
+
+    added = await eve.ask(AddOne(id="extra", to=supervisor))
+    assert added.id == ("stage/extra" if supervisor is None else "stage/all/extra")
+    assert await eve.ask(SpecOf(child=added)) == ("extra", "transient", "Player")
+    assert await eve.ask(Counts(of=supervisor)) == (specs + 1, active + 1)
+    first = await added.ask(Life())
+    await added.tell(Crash())
+    await until(lambda: _later(added, first), "the added child is back")
+
+    assert (await eve.ask(Forget(child=added))).startswith("ChildRunning: ")
+    assert await eve.ask(StopOne(child=added)) == "stopped"
+    assert await eve.ask(Counts(of=supervisor)) == (specs + 1, active)
+    assert await eve.ask(Forget(child=added)) == "forgotten"
+    assert await eve.ask(Counts(of=supervisor)) == (specs, active)
+    with pytest.raises(AskFailed):
+        await added.ask(Here())
 
 
 async def test_a_supervisor_refuses_a_child_that_it_can_not_have_and_lives(stage: Stage) -> None:
