@@ -364,6 +364,24 @@ async def test_a_mailbox_elsewhere_that_rejects_says_so_to_its_sender() -> None:
 
 
 @virtual
+async def test_tell_nowait_to_a_full_mailbox_elsewhere_sends_until_as_much_waits_here_as_may() -> None:
+    world = World(settings=LinkSettings(max_waiting_rows=3))
+    here, _ = await two(world, scripted(for_ever), mailbox=MailboxSettings(capacity=1))
+    clerk = here.ref("desk/clerk")
+    for _ in range(2):
+        await clerk.tell(Note())
+    clerk.tell_nowait(Note())
+    await pass_time(1.0)  # it has come back refused
+
+    for _ in range(2):
+        clerk.tell_nowait(Note())
+    with pytest.raises(MailboxFull, match=r"the mailbox of desk/clerk is full \(waited 0 s\)"):
+        clerk.tell_nowait(Note())
+
+    assert here.reasons() == {}
+
+
+@virtual
 async def test_what_waits_elsewhere_for_room_is_turned_away_when_the_receiver_ends_for_good() -> None:
     world = World()
     here, there = await two(world, scripted(for_ever), mailbox=MailboxSettings(capacity=1))

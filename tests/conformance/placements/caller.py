@@ -77,6 +77,13 @@ class GiveUp(Request[str]):
     request: Request[str]
 
 
+class OfferNow(Request[str]):
+    """Has a caller tell somebody a note without waiting; the reply is `sent`, or the name of the error."""
+
+    to: ActorRef
+    text: str
+
+
 class Caller(Player):
     """Asks and answers in other ways than one by one."""
 
@@ -91,6 +98,14 @@ class Caller(Player):
             told(outcome.error).partition(":")[0] if isinstance(outcome, NoReply) else outcome.reply
             for outcome in outcomes
         )
+
+    @on
+    async def offer_now(self, message: OfferNow, ctx: Context) -> str:
+        try:
+            ctx.tell_nowait(message.to, Note(text=message.text))
+        except RegrowError as error:
+            return type(error).__name__
+        return "sent"
 
     @on
     async def delegate(self, message: Delegate, ctx: Context) -> ReplySlot[str]:

@@ -19,6 +19,7 @@ from tests.conformance.placements.player import (
     NotToday,
     Refuse,
     Trap,
+    Unlink,
     Watch,
 )
 from tests.conformance.placements.stage import Stage
@@ -71,6 +72,23 @@ async def test_a_permanent_child_comes_back_whatever_the_reason(stage: Stage, ki
     await end(ref, kind)
 
     assert await ref.ask(Life()) > before
+
+
+async def test_a_child_that_unlinks_its_supervisor_is_supervised_all_the_same(stage: Stage) -> None:
+    (ref,) = await stage.fresh_group("types", "permanent")
+    supervisor = stage.ref("types")
+    before = await ref.ask(Life())
+
+    await ref.tell(Unlink(to=supervisor))
+    await ref.tell(Crash())
+    after = await ref.ask(Life())
+    await ref.tell(Unlink(to=supervisor))
+    await ref.ask(Life())
+    await stage.running.stop_child(ref)
+
+    assert after > before
+    assert await stage.state("types/permanent") == "stopped"
+    assert stage.record.seen("types/permanent") == ["started", "stopping"]
 
 
 @pytest.mark.parametrize("kind", ENDS)

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from regrow import AskFailed, AskTimeout, MailboxFull
+from tests.conformance.placements.caller import OfferNow
 from tests.conformance.placements.player import (
     After,
     AskFor,
@@ -72,6 +73,35 @@ async def test_a_full_mailbox_refuses_and_its_sender_is_told(stage: Stage, polic
     assert await waiting == "open"
     await ref.ask(Life())
     assert stage.record.seen(policy) == ["at the gate", "through", *map(str, range(BOUND))]
+
+
+@pytest.mark.parametrize("policy", ["block", "reject"])
+async def test_who_tells_a_full_mailbox_without_waiting_is_told_at_once_in_its_process_only(
+    stage: Stage, policy: str
+) -> None:
+    """Of the room in another process nobody knows without waiting: the message goes, and waits for room or is lost."""
+    cal, ref = await stage.fresh("cal", policy)
+    lost = await stage.dead_letters("mailbox_full")
+    gate, waiting = await stage.held(ref)
+    for number in range(BOUND):
+        await ref.tell(Note(text=str(number)))
+
+    told = await cal.ask(OfferNow(to=ref, text="too much"))
+
+    kept = [*map(str, range(BOUND))]
+    if not stage.placement.apart:
+        assert told == "MailboxFull"
+    elif policy == "reject":
+        assert told == "sent"
+        await until(lambda: _counted(stage, "mailbox_full", lost + 1), "it is counted")
+    else:
+        assert told == "sent"
+        kept.append("too much")
+    gate.touch()
+    assert await waiting == "open"
+    await stage.until_seen(policy, kept[-1])
+    await ref.ask(Life())
+    assert stage.record.seen(policy) == ["at the gate", "through", *kept]
 
 
 async def test_the_deadline_of_an_ask_counts_while_it_waits_for_room(stage: Stage) -> None:
@@ -246,6 +276,10 @@ async def test_an_ask_in_the_mailbox_of_one_that_ends_for_good_fails_at_once(sta
         with pytest.raises(AskFailed) as failed:
             await ask
         assert failed.value.reason.kind in ("killed", "noproc")
+
+
+async def _counted(stage: Stage, reason: str, number: int) -> bool:
+    return await stage.dead_letters(reason) == number
 
 
 async def _queued(stage: Stage, id: str) -> bool:

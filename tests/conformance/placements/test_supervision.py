@@ -186,6 +186,37 @@ async def test_ends_that_need_no_restart_and_lives_that_gave_way_cost_no_budget(
     assert await room.ask(Life()) > before
 
 
+async def test_a_normal_end_of_a_permanent_child_is_a_restart_like_any_other(stage: Stage) -> None:
+    """One restart is allowed on this floor."""
+    (room,) = await stage.fresh_group("tower", "floor/room")
+    floor = await stage.number("tower/floor")
+
+    await room.tell(Finish())
+    await stage.until_seen("tower/floor/room", "started")
+    assert await stage.number("tower/floor") == floor
+    await room.tell(Finish())
+
+    await until(lambda: _later(stage, "tower/floor", floor), "the floor has given up and is back")
+
+
+async def test_a_supervisor_serves_its_children_and_others_while_a_restart_waits(stage: Stage) -> None:
+    one, other = await stage.fresh_group("sluggish", "one", "other")
+    before = await other.ask(Life())
+    await _crashes(stage, "sluggish/one")
+    await one.tell(Crash())
+
+    async def waits() -> bool:
+        return (await stage.running.which_children("stage/sluggish"))[0].state == "restarting"
+
+    await until(waits, "the supervisor tells that the restart is still to come")
+    await _crashes(stage, "sluggish/other")
+
+    assert await other.ask(Life()) > before
+    assert await stage.state("sluggish/one") == "restarting"
+    await stage.running.stop_child(one)
+    assert await stage.state("sluggish/one") == "stopped"
+
+
 async def test_waiting_before_restarts_does_not_hide_that_there_are_too_many(stage: Stage) -> None:
     """While a child waits for its restart no time passes for the window; else the first of them would be outside."""
     (one,) = await stage.fresh_group("hasty", "one")

@@ -27,6 +27,9 @@ STASH = 2
 BACKOFF = Backoff(first_s=0.05, max_s=0.2)
 """How long the restarts in the group `patient` wait."""
 
+LONG = Backoff(first_s=3_600.0, max_s=3_600.0)
+"""How long the second restart of a child in the group `sluggish` waits: longer than any test."""
+
 HASTY = 3
 """So many restarts are allowed within WINDOW_S in the group `hasty`, whose waits for them take longer."""
 
@@ -101,6 +104,10 @@ def _groups(at: Places) -> list[ChildSpec]:
         child(
             Supervisor(children=[player("one", far), player("other", far)], max_restarts=OFTEN, backoff=BACKOFF),
             id="patient",
+        ),
+        child(
+            Supervisor(children=[player("one", far), player("other", far)], max_restarts=OFTEN, backoff=LONG),
+            id="sluggish",
         ),
         child(
             Supervisor(
