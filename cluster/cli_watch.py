@@ -147,4 +147,5 @@ def _looks_at_all() -> Iterator[list[Seen]]:
 
 
 def _ended(app: Seen) -> Seen:
-    return {**app, "started_at": None, "state": ENDED, "tree": []}
+    told = {name: value for name, value in app.items() if name != "note"}  # why it gave no answer: it was ending
+    return {**told, "started_at": None, "state": ENDED, "tree": []}

@@ -191,6 +191,15 @@ async def test_an_app_that_does_not_answer_is_shown_as_such_and_watched_on(desk:
     assert "running" in frames[2]
 
 
+async def test_an_app_that_ends_after_it_gave_no_answer_is_told_as_ended_and_nothing_else(desk: Desk) -> None:
+    await desk.open()
+
+    frames = (await lines(desk.crowd, desk.end)).split("\n\n")
+
+    assert "no answer" in frames[1]
+    assert frames[2].splitlines()[1:] == [f"desk · pid {os.getpid()} · ended"]
+
+
 async def test_an_app_that_never_was_is_an_error_and_no_watch() -> None:
     with pytest.raises(AppNotRunning):
         await lines()
