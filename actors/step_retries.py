@@ -10,8 +10,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import stamina
-
 from regrow.actors.durable_errors import StepFailed
 from regrow.runtime.contain import text_of
 from regrow.runtime.errors import Misuse, RegrowError
@@ -90,6 +88,8 @@ async def tried(
             return False
         left_s = time_left_s()
         return False if left_s is not None and left_s <= wait_s else wait_s
+
+    import stamina  # here, since few processes repeat anything
 
     try:
         async for attempt in stamina.retry_context(on=again, attempts=retries.attempts - made, timeout=None):

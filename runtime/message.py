@@ -37,6 +37,7 @@ class Wire:
         self.plain = all(is_plain(field.annotation) for field in message_class.model_fields.values())
 
 
+_OUR_MODULES = "regrow."
 _registry: dict[str, type[Message]] = {}
 
 
@@ -46,7 +47,8 @@ class Message(BaseModel):
     Raises InvalidMessage when a subclass has a field whose type could be changed after sending.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=False)
+    # The hundred classes of our own cost each process a third of its start, and it uses a few of them.
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=False, defer_build=True)
 
     __regrow_immutable__: ClassVar[bool] = True  # each subclass is checked when it is defined
 
@@ -63,6 +65,9 @@ class Message(BaseModel):
                 raise InvalidMessage(f"{cls.__qualname__}.{name}: every message has a {name!r} of its own; rename it")
         if not generic["args"]:  # `Box[Item]` goes by a name that the Item of another module shares
             _registry[wire_name(cls)] = cls
+        if cls.__module__.startswith(_OUR_MODULES):
+            return  # built and checked on first use, as a test does with all
+        cls.model_rebuild(raise_errors=False, _parent_namespace_depth=0)  # what is wrong with it is said where it stands
         if cls.__pydantic_complete__:
             cls.check_immutable()  # else on first use, when the classes that it names are defined
 
