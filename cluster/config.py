@@ -17,6 +17,7 @@ INTERNAL_PREFIX = "REGROW_INTERNAL_"
 MAX_REPLICAS = 16
 """How many replicas an acknowledgement may wait for; each that is down makes all wait."""
 
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 

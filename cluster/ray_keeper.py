@@ -41,6 +41,8 @@ JOIN_TIMEOUT_S = 60.0
 """From asking Ray for a host until it has imported the app; a cold worker on a busy machine takes seconds."""
 BLOCK_OF_HOST = 100_000
 """Incarnations for what is spawned in one host, so that no later host gives a namesake the same number."""
+FIRST_SPARE_AFTER_S = 2.0
+"""An app that ends at once needs no spare, and the first seconds of one that stays belong to its own agents."""
 SPARE_DELAY_S = 0.25
 """A new spare is made a little later, so that its start does not slow down the takeover that used the last one."""
 PING_EVERY_S = 1.0
@@ -113,9 +115,9 @@ class Keeper:
             self._reserve(actor, placement)
 
     def keep_spare(self) -> None:
-        """From now on one warm host stands by."""
+        """From soon on one warm host stands by."""
         self._spare_wanted = True
-        self._spawn(self._make_spare(0.0))
+        self._spawn(self._make_spare(FIRST_SPARE_AFTER_S))
 
     def leaves(self, actor: ActorId, host: HostId) -> None:
         """An actor will not come back to its host; an empty host that was its own ends."""
@@ -262,8 +264,7 @@ class Keeper:
             await asyncio.shield(task)
 
     async def _make_spare(self, delay_s: float) -> None:
-        if delay_s:
-            await asyncio.sleep(delay_s)
+        await asyncio.sleep(delay_s)
         if not self._spare_wanted or self._spares or self._closed:
             return
         host = self._create()

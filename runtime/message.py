@@ -67,7 +67,8 @@ class Message(BaseModel):
             _registry[wire_name(cls)] = cls
         if cls.__module__.startswith(_OUR_MODULES):
             return  # built and checked on first use, as a test does with all
-        cls.model_rebuild(raise_errors=False, _parent_namespace_depth=0)  # what is wrong with it is said where it stands
+        # What is wrong with a user's class is said where it stands.
+        cls.model_rebuild(raise_errors=False, _parent_namespace_depth=0)
         if cls.__pydantic_complete__:
             cls.check_immutable()  # else on first use, when the classes that it names are defined
 

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-LATE = ["regrow", "regrow.memory", "regrow.router"]
+LATE = ["regrow", "regrow.memory", "regrow.router", "regrow.runtime"]
 
 
 @pytest.fixture(params=LATE)

@@ -35,7 +35,7 @@ class Clusters:
         assert self._cluster is not None
         self.forget_killed()
         while len(self._others) < raylets - 1:
-            self._others.append(self._cluster.add_node(num_cpus=NODE_CPUS))
+            self._others.append(self._cluster.add_node(num_cpus=NODE_CPUS, include_log_monitor=False))
         self._cluster.wait_for_nodes()
 
     def kill_second(self) -> None:
@@ -84,6 +84,8 @@ class Clusters:
         for name, value in variables.items():
             self._patch.setenv(name, value)
         self._patch.delenv("RAY_ADDRESS", raising=False)
-        head = {"num_cpus": NODE_CPUS, "include_dashboard": False, "_system_config": HEALTH}
+        # Nobody reads what agents print here, so nothing need watch for it.
+        head = {"num_cpus": NODE_CPUS, "include_dashboard": False, "include_log_monitor": False}
+        head["_system_config"] = HEALTH
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         ray.init(address=self._cluster.address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
