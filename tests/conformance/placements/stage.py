@@ -160,7 +160,11 @@ class Stage:
         refs = [self.ref(f"{group}/{id}") for id in members]
         before = await self.number(group)
         await self.ref(group).stop(grace_s=0)
-        await until(lambda: self._is_after(group, before), f"{group} has a new life")
+        try:
+            await until(lambda: self._is_after(group, before), f"{group} has a new life")
+        except AssertionError as error:
+            tree = "\n".join(root.model_dump_json(indent=1) for root in await self.running.tree())
+            raise AssertionError(f"{error}; before it was {before}, and now:\n{tree}") from None
         await asyncio.gather(*(ref.ask(Life()) for ref in refs))
         self.record.begin()
         return refs
