@@ -44,10 +44,10 @@ run: $(READY)
 	@$(BIN)/python examples/desk.py $${ASKED_DOCS:+--docs "$$ASKED_DOCS"} $${ASKED_TEXT:+--ask "$$ASKED_TEXT"} $(ARGS)
 
 test: $(READY)
-	@$(BIN)/pytest --quiet --ignore=tests/tidy $(BESIDE) $(ARGS)
+	@$(BIN)/pytest --quiet --ignore=tests/tidy -m 'not again' $(BESIDE) $(ARGS)
 
 quick: $(READY)
-	@$(BIN)/pytest --quiet $(addprefix tests/,$(QUICK)) -m 'not ray and not redis and not heavy' $(BESIDE) $(ARGS)
+	@$(BIN)/pytest --quiet $(addprefix tests/,$(QUICK)) -m 'not ray and not redis and not heavy and not program' $(BESIDE) $(ARGS)
 
 check: check-lint check-walls check-types check-tidy
 

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from regrow.cluster.host_process import claim, end, end_others, gone, hosts_of
 from regrow.runtime import HostId
 from tests.integration.belongings import alive
@@ -52,6 +54,7 @@ def host(owner: str, name: str) -> Iterator[int]:
             process.kill()
 
 
+@pytest.mark.program
 def test_a_host_is_found_while_it_lives_and_not_afterwards() -> None:
     owner = f"owner-{os.getpid()}"
     with host(owner, "desk.a.h1") as pid:
@@ -63,6 +66,7 @@ def test_a_host_is_found_while_it_lives_and_not_afterwards() -> None:
     assert hosts_of(owner) == {}
 
 
+@pytest.mark.program
 async def test_the_hosts_of_earlier_lives_are_ended_even_when_they_hang_and_those_of_this_one_stay() -> None:
     owner = f"owner-{os.getpid()}"
     with host(owner, "desk.old.h1") as old, host(owner, "desk.new.h1") as new, host("another", "desk.old.h1") as other:
@@ -75,6 +79,7 @@ async def test_the_hosts_of_earlier_lives_are_ended_even_when_they_hang_and_thos
         assert hosts_of("another") == {"desk.old.h1": other}
 
 
+@pytest.mark.program
 async def test_a_host_is_ended_for_certain_even_when_it_hangs_and_no_other_process_of_its_number_is() -> None:
     owner = f"owner-{os.getpid()}"
     with host(owner, "desk.a.h1") as first, host(owner, "desk.a.h2") as second:
@@ -86,6 +91,7 @@ async def test_a_host_is_ended_for_certain_even_when_it_hangs_and_no_other_proce
         assert hosts_of(owner) == {"desk.a.h2": second}
 
 
+@pytest.mark.program
 def test_a_process_ends_with_the_one_that_started_it() -> None:
     command = [sys.executable, "-c", PARENT, sys.executable, CHILD]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:

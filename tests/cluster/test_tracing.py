@@ -50,6 +50,7 @@ def spans(text: str) -> list[dict[str, object]]:
     return found
 
 
+@pytest.mark.program
 @pytest.mark.slow
 def test_an_exporter_of_the_environment_gets_the_reports_of_an_app() -> None:
     said, more = run(PROGRAM, OTEL_TRACES_EXPORTER="console")
@@ -63,6 +64,7 @@ def test_an_exporter_of_the_environment_gets_the_reports_of_an_app() -> None:
     assert started[0]["resource"]["attributes"]["service.name"] == "hello"  # type: ignore[index]
 
 
+@pytest.mark.program
 @pytest.mark.slow
 def test_a_service_name_of_the_environment_is_kept() -> None:
     said, _ = run(PROGRAM, OTEL_TRACES_EXPORTER="console", OTEL_SERVICE_NAME="desk-7")
@@ -75,6 +77,7 @@ def test_a_service_name_of_the_environment_is_kept() -> None:
     ("program", "exporter", "loaded"),
     [(PROGRAM, "", False), (PROGRAM, "none", False), (OWN + PROGRAM, "console", True)],
 )
+@pytest.mark.program
 def test_nothing_is_set_up_where_nobody_asks_for_it_or_the_program_has_done_so(
     program: str, exporter: str, loaded: bool
 ) -> None:

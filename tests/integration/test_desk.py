@@ -531,7 +531,7 @@ def interrupt(group: int, number: signal.Signals) -> None:
 
 @pytest.mark.slow
 @pytest.mark.redis
-@pytest.mark.parametrize("engine", ["inline", pytest.param("ray", marks=pytest.mark.ray)])
+@pytest.mark.parametrize("engine", ["inline", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.again])])
 def test_ctrl_c_stops_in_order_and_leaves_nothing(engine: str, short: Path) -> None:
     written(short / "docs", guide_md=GUIDE)
     command = [sys.executable, str(EXAMPLES / "desk.py"), "--engine", engine, "--docs", "docs", "--ask", "A berth?"]

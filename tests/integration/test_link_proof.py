@@ -39,6 +39,7 @@ CAPACITY = 1_000
 """Of the mailboxes of those that read."""
 
 
+@pytest.mark.again
 def test_a_fifth_of_all_calls_lost_and_one_that_never_reads_cost_no_message_and_delay_nobody_else() -> None:
     files = {PROGRAM.name: PROGRAM.read_text(encoding="utf-8")}
     pace = () if IS_WHOLE else ("--noticed-ms=100",)

@@ -45,6 +45,7 @@ def started() -> Iterator[list[Program]]:
         program.kill()
 
 
+@pytest.mark.again
 @pytest.mark.usefixtures("alone")
 def test_the_commands_of_the_guide_do_on_ray_what_it_says_of_them(shell: Shell, started: list[Program]) -> None:
     run, tree, watch, kill, restart, letters, stop = _typed()

@@ -107,6 +107,7 @@ def test_a_signal_during_the_start_leaves_nothing(number: signal.Signals) -> Non
         program.wait_nothing_left(within_s=GONE_S)
 
 
+@pytest.mark.again
 def test_after_a_sigkill_of_the_program_everything_is_gone_within_half_a_minute() -> None:
     with driver({"program.py": PROGRAM}, "program.py") as program:
         program.wait_said(" program\n")

@@ -217,6 +217,7 @@ def test_an_agent_that_stops_slower_than_ray_waits_has_its_time_and_leaves_nothi
         assert head.stopped.read_text(encoding="utf-8") == "Shutdown"
 
 
+@pytest.mark.again
 def test_a_job_killed_while_its_app_starts_leaves_no_guardian(head: Head) -> None:
     with head.job("early") as job:
 

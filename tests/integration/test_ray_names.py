@@ -119,6 +119,7 @@ async def test_an_app_stops_and_leaves_nothing_though_its_processes_do_not_answe
         assert [p.title for p in app_processes(root) if p.pid in (*spares, third)] == []
 
 
+@pytest.mark.again
 async def test_a_handler_that_blocks_its_process_does_not_make_it_unreachable(start: Start) -> None:
     async with start(app) as running:
         await running.ref("second").ask(Watch(of="roster/first"))

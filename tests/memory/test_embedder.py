@@ -55,6 +55,7 @@ async def test_the_scheme_is_the_one_its_name_promises() -> None:
     assert hashlib.sha256(vector.astype("<f4").tobytes()).hexdigest()[:16] == "6ed211471360150d"
 
 
+@pytest.mark.program
 @pytest.mark.slow
 def test_another_process_with_another_hash_seed_gives_the_same_vector() -> None:
     code = f"from regrow.memory.embedder import HashingEmbedder as E; print(E().embedded([{PROBE!r}]).tobytes().hex())"

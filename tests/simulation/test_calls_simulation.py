@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from regrow.runtime.context import CellContext
     from regrow.runtime.ref import ActorRef
 
-SEEDS = seeds("calls", range(6))
+SEEDS = seeds("calls", range(4))
 STORM_S = 4.0
 TIMEOUT_S = 60.0
 """Far beyond all rings of a game one after the other."""

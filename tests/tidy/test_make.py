@@ -54,6 +54,12 @@ def test_a_venv_that_is_ready_is_not_made_again(fresh: Path) -> None:
     assert not any("venv --clear" in command for command in planned(fresh, "run"))
 
 
+def test_ci_leaves_out_no_test(house: House) -> None:
+    script = (house.root / ".ci" / "run").read_text(encoding="utf-8")
+
+    assert """make test ARGS="-m ''" """ in script
+
+
 def test_ci_begins_on_a_clean_clone_with_the_main_job_alone(house: House) -> None:
     script = (house.root / ".ci" / "run").read_text(encoding="utf-8")
 

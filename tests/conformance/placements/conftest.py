@@ -20,8 +20,12 @@ from tests.integration.waiting import until_none
 
 HERE = Path(__file__).parent
 
-LAST = ("test_raylet_deaths", "test_last")
+RAYLET_DEATHS = "test_raylet_deaths"
+LAST = (RAYLET_DEATHS, "test_last")
 """What leaves no stage behind, so that the next test would have to wait for another one."""
+
+AGAIN = {Placement.ONE_HOST, Placement.TWO_RAYLETS}
+"""Between inline and two hosts, each promise is tried within a process and between processes; these repeat that."""
 
 LEFT_S = 20.0
 """How long what was killed may take to vanish from the process list of a busy machine."""
@@ -38,6 +42,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for place, item in zip(ours, in_order, strict=True):
         assert isinstance(item, pytest.Function)
         item.obj = _limited(item.obj)
+        if item.callspec.params["placement"] in AGAIN and item.path.stem != RAYLET_DEATHS:
+            item.add_marker(pytest.mark.again)
         items[place] = item
 
 
