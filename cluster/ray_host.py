@@ -263,9 +263,8 @@ class RayHost:
             cell.stop(unpack(reason), grace_s)  # type: ignore[arg-type]
 
     async def _kill(self, actor: str, incarnation: int, detail: str) -> None:
-        cell = self._runtime.life(ActorId(actor), Incarnation(incarnation)) if self._runtime is not None else None
-        if cell is not None:
-            cell.kill(detail)
+        if self._runtime is not None:
+            self._runtime.kill(ActorId(actor), Incarnation(incarnation), detail)
 
 
 def remote_host() -> Any:

@@ -27,9 +27,8 @@ class LocalStarter:
 
     async def kill(self, actor: ActorId, incarnation: Incarnation, detail: str = KILLED_BY_SUPERVISOR) -> KillOutcome:
         """See Starter.kill. In one process a kill takes effect before it returns."""
-        cell = self._runtime.life(actor, incarnation)
+        cell = self._runtime.kill(actor, incarnation, detail)
         if cell is not None:
-            cell.kill(detail)
             await cell.wait_exited()
         return KillOutcome.DEAD
 

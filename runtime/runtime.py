@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from functools import partial
 from threading import get_ident
@@ -37,7 +38,7 @@ from regrow.runtime.names import Names
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.ref import ActorRef
 from regrow.runtime.signals import Failure, Stop, Tie, exit_of, failure_of
-from regrow.runtime.start import made_behavior, start_life
+from regrow.runtime.start import made_behavior, start_life, stopped_while_starting
 from regrow.runtime.starter import StartRequest
 from regrow.runtime.tells import Settling
 
@@ -50,6 +51,8 @@ PARENT_HEARS_S = 10.0
 """How long an end is told to nobody else while the parent's process can not be reached."""
 CHILD_GRACE_S = 5.0
 """How long the spawned children of an actor that ends may take to end themselves."""
+MAX_NEVER = 10_000
+"""How many actors are remembered of which a life was killed before it began here."""
 
 
 BehaviorMaker = Callable[[StartRequest], Behavior]
@@ -93,6 +96,8 @@ class Runtime:
         self._names = names
         self._counter = itertools.count(1)
         self._incarnations = itertools.count(first_incarnation)
+        self._never: OrderedDict[ActorId, Incarnation] = OrderedDict()
+        """The latest life of each actor that was killed before it began here."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     # ---- sending -------------------------------------------------------------------------------
@@ -215,6 +220,8 @@ class Runtime:
         if cell is not None and cell.state is State.EXITING and request.parent not in self.cells:
             await cell.wait_exited()  # its parent knows already; the others are being told
             cell = self.cells.get(request.actor)
+        if request.incarnation <= self._never.get(request.actor, 0):
+            return stopped_while_starting(request.actor)
         if cell is not None and cell.state is not State.RESTARTING:
             return Crashed(type_name="AlreadyStarted", message=f"{request.actor} runs already in this host")
         try:
@@ -226,6 +233,21 @@ class Runtime:
             cell = self.cells[request.actor] = Cell(self, request)
         with self.awaited_starts.waits(request, self.host):
             return await start_life(cell, request, behavior)
+
+    def kill(self, actor: ActorId, incarnation: Incarnation, detail: str) -> Cell | None:
+        """Kills one life. Returns its cell, or None where it is not here; then it never begins here.
+
+        A kill may overtake the start that it is meant for, which would else leave a life that nobody knows of.
+        """
+        cell = self.life(actor, incarnation)
+        if cell is not None:
+            cell.kill(detail)
+        elif incarnation > self._never.get(actor, 0):
+            self._never[actor] = incarnation
+            self._never.move_to_end(actor)
+            if len(self._never) > MAX_NEVER:
+                self._never.popitem(last=False)
+        return cell
 
     async def spawn(self, parent: Cell, actor: ActorId, target: object, config: object | None) -> ActorRef:
         """Starts a linked temporary child beside its parent; see CellContext.spawn."""

@@ -63,7 +63,7 @@ async def start_life(cell: Cell, request: StartRequest, behavior: Behavior) -> C
         if cell.behavior is behavior:  # else its end has been announced, and another life may run here
             cell.exit(cell.stop_reason or Killed(), quiet=True)
         await cell.wait_exited()
-        return Crashed(type_name="StoppedWhileStarting", message=f"{cell.actor} was stopped before it had started")
+        return stopped_while_starting(cell.actor)
     cell.task = None
     error = initialising.exception()
     if error is not None:
@@ -76,6 +76,11 @@ async def start_life(cell: Cell, request: StartRequest, behavior: Behavior) -> C
     if cell.mailbox.user or cell.mailbox.system:
         cell.wake()
     return None
+
+
+def stopped_while_starting(actor: ActorId) -> Crashed:
+    """Why a start failed that was ended before it was over."""
+    return Crashed(type_name="StoppedWhileStarting", message=f"{actor} was stopped before it had started")
 
 
 async def _cancel(cell: Cell, behavior: Behavior) -> None:

@@ -72,7 +72,10 @@ class Starter(Protocol):
         ...
 
     async def kill(self, actor: ActorId, incarnation: Incarnation, detail: str = KILLED_BY_SUPERVISOR) -> KillOutcome:
-        """Ends one life without asking it, and says whether its death is certain. `detail` is told with its exit."""
+        """Ends one life without asking it, and says whether its death is certain. `detail` is told with its exit.
+
+        A start that arrives after the kill that is meant for it begins nothing.
+        """
         ...
 
     def forget(self, actor: ActorId) -> None:

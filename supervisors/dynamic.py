@@ -138,6 +138,7 @@ class DynamicSupervisorBehavior(Restarts):
         """Kills what is left after a crash or a kill; returns when all are dead."""
         await self._lives.kill_together()
         self._forget_ended()
+        self._lives.leave()
 
     # ---- in the supervisor's turn --------------------------------------------------------------
 

@@ -56,6 +56,7 @@ class Lives:
         self._terminated = terminated
         self._ending = False
         self._closed = False
+        self._left = False
 
     async def prepare(self) -> dict[str, StartRequest]:
         """Has the hosts of all children requested together; returns the requests by child id."""
@@ -190,8 +191,15 @@ class Lives:
 
     def forget(self, child: Child) -> None:
         """No further life of it is meant to come: what is queued at it becomes dead letters."""
-        if not child.unconfirmed:  # else once its Exited has come
+        if not child.unconfirmed and not self._left:  # else once its Exited has come
             self._forget(child.actor, child.spec.behavior)
+
+    def leave(self) -> None:
+        """The life of their supervisor is over, and children of these names may be those of its next one.
+
+        A start of it that was cut short may still be tidying up, since what it calls takes its time.
+        """
+        self._left = True
 
     def _forget(self, actor: ActorId, target: object) -> None:
         """A nested supervisor takes with it those it would have started again."""

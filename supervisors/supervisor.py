@@ -106,6 +106,7 @@ class SupervisorBehavior(Administration):
         """Kills what is left after a crash, a kill or a start cut short; returns when all are dead."""
         await self._lives.kill_all()
         self._forget_ended()
+        self._lives.leave()
 
 
 def supervisor_behavior(

@@ -274,6 +274,27 @@ async def test_a_stop_or_kill_of_an_earlier_life_leaves_the_next_one_alone(stand
 
 
 @conforms
+async def test_a_start_that_its_own_kill_has_overtaken_begins_nothing(stand: Stand) -> None:
+    began: list[Incarnation] = []
+
+    async def started(ctx: CellContext) -> None:
+        began.append(ctx.incarnation)
+
+    late = stand.request(lambda: Scripted(started=started))
+
+    outcome = await stand.starter.kill(CHILD, late.incarnation)
+    failed = await stand.starter.start(late)
+
+    assert outcome is KillOutcome.DEAD
+    assert isinstance(failed, StartFailed)
+    assert failed.cause.type_name == "StoppedWhileStarting"
+    assert began == []
+    await stand.start()
+    assert await stand.child.ask(Echo(text="the next one")) == "the next one"
+    assert stand.exits == []
+
+
+@conforms
 async def test_who_never_was_is_dead(stand: Stand) -> None:
     assert await stand.starter.kill(CHILD, Incarnation(1)) is KillOutcome.DEAD
     await stand.starter.stop(CHILD, Incarnation(1), Shutdown(), 1.0)

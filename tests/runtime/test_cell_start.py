@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from regrow.runtime.address import ActorId, Incarnation
 from regrow.runtime.cell import State
 from regrow.runtime.errors import AskFailed, Closed
 from regrow.runtime.lifecycle import Killed, NoProc, Shutdown
+from regrow.runtime.runtime import MAX_NEVER
 from regrow.runtime.testing import pass_time, virtual
 from tests.runtime.scripted import Boom, Echo, Note, Process, Scripted, for_ever, settle
 
@@ -272,6 +274,39 @@ async def test_a_killed_start_whose_code_does_not_let_go_does_not_touch_the_next
     assert await second is None
     assert process.state("clerk") is State.RUNNING
     assert process.cell("clerk").incarnation == 2
+
+
+@virtual
+async def test_a_life_that_is_killed_while_its_start_waits_for_the_end_of_the_one_before_never_begins() -> None:
+    process, clerk = Process(), ActorId("clerk")
+
+    async def spawn(ctx: CellContext) -> None:
+        await ctx.spawn(Scripted(stopping=take_a_second), "helper")
+
+    await process.start("clerk", Scripted(started=spawn))
+    process.cell("clerk").kill()
+    starting = asyncio.ensure_future(process.try_start("clerk"))
+    await settle()
+
+    assert process.runtime.kill(clerk, Incarnation(2), "no longer wanted") is None
+    failed = await starting
+
+    assert failed is not None
+    assert (failed.type_name, failed.message) == ("StoppedWhileStarting", "clerk was stopped before it had started")
+    assert process.state("clerk") is State.RESTARTING
+    await process.start("clerk")
+
+
+@virtual
+async def test_kills_of_lives_that_have_not_begun_are_remembered_up_to_a_bound() -> None:
+    process = Process()
+    actors = [ActorId(f"clerk-{n}") for n in range(MAX_NEVER + 1)]
+
+    for actor in actors:
+        process.runtime.kill(actor, Incarnation(MAX_NEVER), "no longer wanted")
+
+    outcomes = [await process.try_start(actor) for actor in (actors[0], actors[1], actors[-1])]
+    assert [failed and failed.type_name for failed in outcomes] == [None, *["StoppedWhileStarting"] * 2]
 
 
 # ---- children of an actor ------------------------------------------------------------------------

@@ -3,6 +3,9 @@
 A `Fleet` is the Starter of such a tree, and keeps to what the cluster's own starter and keeper do: an end is told when
 the host can be heard, the death of a host is told of all its lives as one event, a kill in a host that can not be
 heard is unconfirmed and condemns the whole host, and a start in it has no end before the verdict.
+
+Where `way_s` gives more than nothing, calls take their time: they overtake each other, as those of Ray do, and what
+was called runs to its end although its caller has gone. Ends come in the order of their link.
 """
 
 from __future__ import annotations
@@ -85,6 +88,8 @@ class Host:
         """Whose kill nobody could confirm: it dies as soon as it is found."""
         self.withheld: list[Exited] = []
         """Ends that were not told, since nobody heard."""
+        self.last_word_at = 0.0
+        """When the last of its ends that are under way arrives."""
         self._changed = asyncio.Event()
         self._actors: dict[ActorId, Actor] = {}
         announce = self.runtime.announce_exit
@@ -134,6 +139,8 @@ class Fleet:
         self.stage: Stage
         self.witness: Witness
         self.rng: random.Random
+        self.way_s: Callable[[], float] = lambda: 0.0
+        """How long the next call, return or word of an end is under way."""
         self._supervisors = supervisors
         self._local = LocalStarter(supervisors)
 
@@ -156,15 +163,28 @@ class Fleet:
         earlier, self.lives[actor] = self.lives.get(actor), Life(life, request.parent, host)
         if earlier is not None and earlier.host is not host:
             earlier.host.runtime.forget(actor)
-        starting = asyncio.ensure_future(host.starter.start(request))
+        starting = asyncio.ensure_future(self._begun(host, request))
         try:
             await asyncio.wait([starting])
             answered = await host.answers()
+            await self._way()
         except asyncio.CancelledError:
             # What had begun must not go on unseen.
             await asyncio.shield(self._kill(actor, life, "start was cancelled"))
             raise
         return starting.result() if answered else HOST_DIED
+
+    async def _begun(self, host: Host, request: StartRequest) -> Started | StartFailed:
+        """The call of a start, which nobody can take back."""
+        if (way_s := self.way_s()) > 0:
+            await asyncio.sleep(way_s)
+            if not host.hears and not await host.answers():
+                return HOST_DIED
+        return await host.starter.start(request)
+
+    async def _way(self) -> None:
+        if (way_s := self.way_s()) > 0:
+            await asyncio.sleep(way_s)
 
     async def stop(self, actor: ActorId, incarnation: Incarnation, reason: ExitReason, grace_s: float | None) -> None:
         """See Starter."""
@@ -185,10 +205,13 @@ class Fleet:
 
     async def _kill(self, actor: ActorId, incarnation: Incarnation, detail: str) -> KillOutcome:
         host = self._host_of(actor, incarnation)
+        if host is not None and actor not in self._supervisors.cells:
+            await self._way()
         if actor in self._supervisors.cells:
             await self._local.kill(actor, incarnation, detail)
         elif host is not None and host.is_alive and host.is_heard:
             await host.starter.kill(actor, incarnation, detail)
+            await self._way()
         elif host is not None and not host.is_told and not host.is_heard:
             if host.is_alive and host.hears:
                 await host.starter.kill(actor, incarnation, detail)
@@ -227,7 +250,21 @@ class Fleet:
         if host.is_alive and not host.is_heard:
             host.withheld.append(exited)
         elif host.is_alive:
-            self._tell(cell.parent, exited)
+            self._tell_in_turn(host, cell.parent, exited)
+
+    def _tell_in_turn(self, host: Host, parent: ActorId, exited: Exited) -> None:
+        """Ends come in the order of the link, and none after the death of their host is told."""
+        loop = asyncio.get_running_loop()
+        host.last_word_at = max(host.last_word_at, loop.time() + self.way_s())
+        if host.last_word_at <= loop.time():
+            self._tell(parent, exited)
+            return
+
+        def arrive() -> None:
+            if not host.is_told:
+                self._tell(parent, exited)
+
+        loop.call_at(host.last_word_at, arrive)
 
     def dies(self, host: Host) -> None:
         """Its process is gone, with all that was in it; `is_told_dead` is the verdict."""
@@ -264,7 +301,7 @@ class Fleet:
         for exited in withheld:
             life = self.lives.get(ActorId(exited.actor))
             if life is not None:
-                self._tell(life.parent, exited)
+                self._tell_in_turn(host, life.parent, exited)
         host.changes()
 
     def _tell(self, parent: ActorId, exited: Exited) -> None:

@@ -19,6 +19,7 @@ BELOW = 10**9
 
 KEPT: Mapping[str, tuple[int, ...]] = {
     "calls": (),
+    "calls of a fleet": (),
     "durable": (),
     "fleet": (
         # Siblings of a child that an operator had stopped stayed `restarting`, and nobody tried to start them.
