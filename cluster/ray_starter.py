@@ -85,6 +85,7 @@ class RayStarter:
                 await self._keeper.kill(host)  # the call may have run: no life may go on that nobody knows of
             return _failed("HostDied", f"host {host} died while {actor} started in it ({str(error).splitlines()[0]})")
         except RegrowError as error:
+            await self.kill(actor, request.incarnation)  # an answer that can not be read may be of a life that runs
             return _failed(type(error).__name__, str(error))
         except asyncio.CancelledError:
             # What had begun must not go on unseen; in a pool its neighbours must not pay for that.

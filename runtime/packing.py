@@ -5,6 +5,7 @@ It is the frame format of the links, so there is one codec and one versioning.
 
 from __future__ import annotations
 
+import threading
 import time
 
 from regrow.runtime.address import ActorId, Address
@@ -25,12 +26,12 @@ class Opaque(Message):
 def pack(value: object) -> bytes:
     """Any codec value as bytes. Raises InvalidMessage when it is none."""
     check(value)
-    return _codec.encode([Envelope(Kind.REPLY, ActorId("-"), value, Origin())])
+    return _of_thread.codec.encode([Envelope(Kind.REPLY, ActorId("-"), value, Origin())])
 
 
 def unpack(packed: bytes) -> object:
     """What `pack` packed. Raises CodeNotImportable for a class that is unknown here."""
-    [envelope] = _codec.decode(packed)
+    [envelope] = _of_thread.codec.decode(packed)
     if isinstance(envelope.message, Undecodable):
         raise CodeNotImportable(f"{envelope.message.type_name} could not be read here ({envelope.message.reason})")
     return envelope.message
@@ -45,4 +46,12 @@ def _no_ref(address: Address) -> ActorRef:
     raise CodeNotImportable(f"a ref to {address} can not stand in a config or an order; pass the id as text")
 
 
-_codec = FrameCodec(_no_ref, time.monotonic)
+class _OfThread(threading.local):
+    """A codec for each thread: a host packs answers on the thread of its cells and what it tells of itself on another,
+    and of two that shared one, the bytes were mixed up now and then."""
+
+    def __init__(self) -> None:
+        self.codec = FrameCodec(_no_ref, time.monotonic)
+
+
+_of_thread = _OfThread()
