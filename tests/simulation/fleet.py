@@ -24,7 +24,7 @@ from regrow.runtime.runtime import Runtime
 from regrow.runtime.starter import KILLED_BY_SUPERVISOR, KillOutcome, Started, StartFailed, StartRequest
 from regrow.supervisors import AnySupervisorSpec
 from tests.runtime.scripted import Nowhere
-from tests.supervisors.stage import Actor, Stage
+from tests.supervisors.stage import Actor, Stage, pass_time
 
 if TYPE_CHECKING:
     from regrow.runtime.behavior import Behavior
@@ -177,14 +177,14 @@ class Fleet:
     async def _begun(self, host: Host, request: StartRequest) -> Started | StartFailed:
         """The call of a start, which nobody can take back."""
         if (way_s := self.way_s()) > 0:
-            await asyncio.sleep(way_s)
+            await pass_time(way_s)
             if not host.hears and not await host.answers():
                 return HOST_DIED
         return await host.starter.start(request)
 
     async def _way(self) -> None:
         if (way_s := self.way_s()) > 0:
-            await asyncio.sleep(way_s)
+            await pass_time(way_s)
 
     async def stop(self, actor: ActorId, incarnation: Incarnation, reason: ExitReason, grace_s: float | None) -> None:
         """See Starter."""
