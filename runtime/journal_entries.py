@@ -36,6 +36,9 @@ OutboxId = NewType("OutboxId", str)
 PARTITIONS = 4_096
 """Fixed for ever: an agent's keys carry the partition that this number gives it."""
 
+ABOUT_LIMIT_BYTES = 4_096
+"""For what a turn tells its history."""
+
 _UUID_7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 ID_LIMIT_BYTES = 512
@@ -79,7 +82,7 @@ class JournalLimits:
     state_bytes: int = 1_048_576
     result_bytes: int = 262_144
     step_bytes: int = 262_144
-    history_bytes: int = 4_096
+    history_bytes: int = ABOUT_LIMIT_BYTES
     """For what an ended turn was about; what passes it is left out of the history."""
     note_bytes: int = 8_192
     """For one attempt's note, and for the reason of a quarantine."""

@@ -160,11 +160,10 @@ async def test_a_step_counts_the_incarnations_that_have_begun_it(stand: Stand) -
     command = await first.receive()
     await stand.journal.start_step(first.hand(command), MAIL)
     second = await stand.hold(host=first.host, previous=first.owner)
-    for _ in range(2):
-        begun = await stand.journal.start_step(second.hand(command), MAIL)
+    begun = [await stand.journal.start_step(second.hand(command), MAIL) for _ in range(2)]
     done = await stand.journal.finish_step(second.hand(command), MAIL, b"sent")
 
     again = await stand.journal.start_step(second.hand(command), MAIL)
 
-    assert [each.record and each.record.attempts for each in (begun, done, again)] == [2, 2, 2]
+    assert [each.record and each.record.attempts for each in (*begun, done, again)] == [2] * 4
     assert [record.attempts for record in await stand.journal.steps(CLERK, command)] == [2]
