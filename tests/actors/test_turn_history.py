@@ -8,7 +8,6 @@ from pydantic import Field, field_serializer
 
 from regrow import Message
 from regrow.actors.turn_history import (
-    ABOUT_LIMIT_BYTES,
     FIELDS_LIMIT,
     STEPS_LIMIT,
     VALUE_LIMIT_CHARS,
@@ -21,7 +20,7 @@ from regrow.actors.turn_history import (
 )
 from regrow.runtime.address import ActorId
 from regrow.runtime.codec import Undecodable
-from regrow.runtime.journal_entries import Epoch, StepKey, StepRecord, StepState
+from regrow.runtime.journal_entries import ABOUT_LIMIT_BYTES, Epoch, StepKey, StepRecord, StepState
 
 
 class Pay(Message):
