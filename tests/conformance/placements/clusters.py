@@ -85,7 +85,7 @@ class Clusters:
             self._patch.setenv(name, value)
         self._patch.delenv("RAY_ADDRESS", raising=False)
         # Nobody reads what agents print here, so nothing need watch for it.
-        head = {"num_cpus": NODE_CPUS, "include_dashboard": False, "include_log_monitor": False}
+        head: dict[str, object] = {"num_cpus": NODE_CPUS, "include_dashboard": False, "include_log_monitor": False}
         head["_system_config"] = HEALTH
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         ray.init(address=self._cluster.address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
