@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import tempfile
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
 from regrow import App, DurableAgent, DurableContext, Message, Refused, Request, Running, Supervisor, agent, child, on
+from regrow.cluster import cli_calls
 from regrow.cluster.answers import approved
 from regrow.cluster.config import HistorySettings, Settings
+from regrow.cluster.control import ControlSocket
+from regrow.cluster.errors import ControlError
 from regrow.cluster.past_turns import turns_of
 from regrow.cluster.set_aside import Decision, decided
 from regrow.runtime.errors import Misuse
@@ -190,3 +195,22 @@ async def test_an_agent_without_history_has_an_empty_one_and_others_are_refused_
     async with App("plain", greet).start(engine="inline") as running:
         with pytest.raises(Misuse, match="plain has no durable agents"):
             await turns_of(running, "plain/nobody", 20)
+
+
+async def test_a_running_app_is_asked_for_its_history_through_its_control_socket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="rg") as short:  # since a socket's path has a limit
+        monkeypatch.setenv("XDG_RUNTIME_DIR", short)
+        control = ControlSocket("desk", engine="inline", request_stop=lambda: None)
+        async with control, desk().start(engine="inline", settings=Settings()) as running:
+            control.attach(running)
+            await running.ref("clerk").ask(Send(text="paid"))
+
+            told = await asyncio.to_thread(cli_calls.history, "desk/clerk", limit=5)
+            with pytest.raises(ControlError, match="desk/greet is not a durable agent") as refused:
+                await asyncio.to_thread(cli_calls.history, "desk/greet", limit=5)
+
+            assert told == await turns_of(running, "desk/clerk", 5)
+            assert len(told["turns"]) == 1
+            assert refused.value.exit_code == 2
