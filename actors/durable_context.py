@@ -23,7 +23,7 @@ from regrow.actors.threads import in_thread
 from regrow.runtime.durability import Durability
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.errors import CodeNotImportable, Misuse, Refused
-from regrow.runtime.journal_answers import StepVerdict
+from regrow.runtime.journal_answers import StepAnswer, StepVerdict
 from regrow.runtime.journal_entries import CancelTimer, SetTimer, StepKey, StepState, Writes, check_id
 from regrow.runtime.message import Message, Request
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, DEFAULT_SEND_TIMEOUT_S, ActorRef
@@ -337,12 +337,20 @@ class DurableContext(Context):
 
         def recorded(key: StepKey) -> tuple[object] | None:
             result = turn.result_of(key)
-            return None if result is None else (unpacked(codec, result) if result else None,)
+            value = unpacked(codec, result) if result else None
+            if isinstance(value, Failure):
+                turn.failed(key)
+            return None if result is None else (value,)
+
+        async def end(key: StepKey, value: object) -> None:
+            await self._finish_step(turn, key, packed(codec, value))
+            if isinstance(value, Failure):
+                turn.failed(key)
 
         return Records(
             recorded=recorded,
             begin=lambda key: self._start_step(turn, key),
-            end=lambda key, value: self._finish_step(turn, key, packed(codec, value)),
+            end=end,
         )
 
     async def _record(self, turn: Turn, key: StepKey, result: bytes) -> None:
@@ -352,17 +360,17 @@ class DurableContext(Context):
     async def _start_step(self, turn: Turn, key: StepKey) -> None:
         hand = turn.hand(self._durable.operation())
         answer = await self._durable.surely(lambda: self._durable.journal.start_step(hand, key))
-        self._check(turn, key, answer.verdict)
+        self._check(turn, key, answer)
 
     async def _finish_step(self, turn: Turn, key: StepKey, result: bytes) -> None:
         hand = turn.hand(self._durable.operation())
         answer = await self._durable.surely(lambda: self._durable.journal.finish_step(hand, key, result))
-        self._check(turn, key, answer.verdict)
+        self._check(turn, key, answer)
 
-    def _check(self, turn: Turn, key: StepKey, verdict: StepVerdict) -> None:
-        match verdict:
+    def _check(self, turn: Turn, key: StepKey, answer: StepAnswer) -> None:
+        match answer.verdict:
             case StepVerdict.RECORDED | StepVerdict.KNOWN:
-                return
+                turn.recorded(answer.record)
             case StepVerdict.DIVERGED | StepVerdict.NOT_STARTED:
                 raise turn.broke(
                     TurnDiverged(f"step {key.name!r} of {self.id} has another record than this turn knows")

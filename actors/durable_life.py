@@ -22,6 +22,7 @@ from regrow.actors.durable_outcome import stored_reply, too_large
 from regrow.actors.durable_timers import DurableTimers
 from regrow.actors.durable_turn import Turn
 from regrow.actors.durable_wait import Parking, TurnParks, answer_oldest, begun_with, state_and_schema
+from regrow.actors.turn_history import occasion_of
 from regrow.runtime.codec import Undecodable
 from regrow.runtime.contain import contained, text_of, travelling
 from regrow.runtime.context import Parked
@@ -180,7 +181,7 @@ class DurableLife:
     async def _park(self, entry: Entry, turn: Turn, parking: Parking, begun: bytes) -> None:
         """Commits what a turn has done up to its wait. Raises StateNotStorable, FencedOut."""
         park = Park(
-            hand=turn.hand(self._durable.operation()),
+            hand=turn.ending(self._durable.operation()),
             wait=parking.wait,
             begun=begun,
             deadline_ms=parking.deadline_ms,
@@ -218,7 +219,10 @@ class DurableLife:
         if stored is not None:
             self._intake.ended(entry.envelope)
             return stored_reply(self._durable.codec, self._cell.actor, message, stored)
-        turn = ctx.turn = Turn(self._cell.actor, entry.command, self._epoch, self._version, await self._records(entry))
+        occasion = occasion_of(ctx.envelope, ctx.incarnation, begun_ms=self._durable.now_ms())
+        records = await self._records(entry)
+        turn = Turn(self._cell.actor, entry.command, self._epoch, self._version, records, occasion=occasion)
+        ctx.turn = turn
         ctx.life, ctx.tick = self, entry.tick
         deadline = ctx.deadline
         if isinstance(message, Undecodable):
@@ -319,7 +323,7 @@ class DurableLife:
 
     async def _end_turn(self, entry: Entry, turn: Turn, outcome: Outcome, result: bytes, writes: Writes) -> None:
         """Commits. Raises StateNotStorable, FencedOut."""
-        commit = Commit(hand=turn.hand(self._durable.operation()), outcome=outcome, result=result, writes=writes)
+        commit = Commit(hand=turn.ending(self._durable.operation()), outcome=outcome, result=result, writes=writes)
         ended = await self._durable.surely(lambda: self._durable.journal.commit(commit))
         await self._check_ended(entry, turn, ended, writes, result)
         self._intake.ended(entry.envelope)
@@ -365,7 +369,7 @@ class DurableLife:
         raise InQuarantine(f"{type(entry.envelope.message).__name__} was set aside by {self._cell.actor}: {reason}")
 
     async def _set_aside(self, entry: Entry, turn: Turn, reason: str) -> None:
-        hand = turn.hand(self._durable.operation())
+        hand = turn.ending(self._durable.operation())
         ended = await self._durable.surely(lambda: self._durable.journal.quarantine(hand, travelling(reason).encode()))
         if ended.verdict is not TurnVerdict.DONE:
             self._fenced()

@@ -9,10 +9,12 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from regrow.actors.durable_errors import StateOutdated, TurnDiverged, UnknownOutcome
 from regrow.actors.durable_wait import WAIT_MARK, Parking
+from regrow.actors.turn_history import Occasion, packed_about, past_steps
 from regrow.runtime.address import ActorId
 from regrow.runtime.command_ids import uuid7
 from regrow.runtime.journal_entries import (
@@ -37,12 +39,20 @@ class Turn:
     """One run of a handler for one message. `records` are those of earlier runs."""
 
     def __init__(
-        self, agent: ActorId, command: CommandId, epoch: Epoch, version: int, records: Iterable[StepRecord] = ()
+        self,
+        agent: ActorId,
+        command: CommandId,
+        epoch: Epoch,
+        version: int,
+        records: Iterable[StepRecord] = (),
+        *,
+        occasion: Occasion,
     ) -> None:
         self.agent = agent
         self.command = command
         self.epoch = epoch
         self.version = version
+        self._occasion = occasion
         self.broken: TurnDiverged | UnknownOutcome | None = None
         """Why this message goes into quarantine, whatever the handler makes of it."""
         self.outgoing: list[Outgoing] = []
@@ -51,6 +61,9 @@ class Turn:
         self.parking: Parking | None = None
         """Where this turn has come to a wait that is not over."""
         self._records = {(record.key.name, record.key.occurrence): record for record in records}
+        self._taken: dict[tuple[str, int], StepRecord] = {}
+        """The steps that this run has come to, in their order."""
+        self._failed: set[tuple[str, int]] = set()
         self._waits_ahead = sum(name.startswith(WAIT_MARK) for name, _ in self._records)
         self.has_waited = self._waits_ahead > 0
         """Whether it is run again after a wait."""
@@ -60,6 +73,22 @@ class Turn:
     def hand(self, operation: OperationId) -> Hand:
         """The message in this incarnation's hand, for one call of the journal."""
         return Hand(agent=self.agent, epoch=self.epoch, version=self.version, command=self.command, operation=operation)
+
+    def ending(self, operation: OperationId) -> Hand:
+        """The same for the call that ends this turn, with what its history says."""
+        left = {place: record for place, record in self._records.items() if place not in self._taken}
+        steps = past_steps({**self._taken, **left}, self._failed)
+        about = packed_about(self._occasion, steps)
+        return replace(self.hand(operation), begun_ms=self._occasion.begun_ms, about=about)
+
+    def recorded(self, record: StepRecord | None) -> None:
+        """What the journal has of a step, now that it was begun or finished."""
+        assert record is not None, "the journal gives the record of a step that it has"
+        self._taken[record.key.name, record.key.occurrence] = record
+
+    def failed(self, key: StepKey) -> None:
+        """The record of this attempt is that of a failure."""
+        self._failed.add((key.name, key.occurrence))
 
     def next_step(self, name: str, digest: str, *, idempotent: bool) -> tuple[StepKey, StepRecord | None]:
         """The place of the next step of that name, and its record where it need not run.
@@ -71,6 +100,7 @@ class Turn:
         record = self._records.get((key.name, key.occurrence))
         if record is None:
             return key, None
+        self.recorded(record)
         if record.key.digest != digest:
             raise self.broke(
                 TurnDiverged(
@@ -117,7 +147,10 @@ class Turn:
     def result_of(self, key: StepKey) -> bytes | None:
         """What an earlier run has recorded at this place, where it came to an end."""
         record = self._records.get((key.name, key.occurrence))
-        return None if record is None or record.state is StepState.STARTED else record.result
+        if record is None:
+            return None
+        self.recorded(record)
+        return None if record.state is StepState.STARTED else record.result
 
     def broke(self, error: TurnDiverged | UnknownOutcome) -> TurnDiverged | UnknownOutcome:
         """This turn can not be finished; the first reason stays."""

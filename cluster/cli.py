@@ -1,4 +1,4 @@
-"""The `regrow` command: new, run, ps, tree, dead-letters, ask, kill, restart, quarantine, requeue, stop, doctor.
+"""The `regrow` command: new, run, ps, tree, ask, dead-letters, kill, history, quarantine, stop, doctor and others.
 
 Results go to stdout, with `--json` as exactly one JSON value; progress, logs and errors go to stderr.
 

@@ -97,6 +97,14 @@ def approved(id: str, words: Sequence[str]) -> dict[str, Any]:
     return told
 
 
+def history(agent: str, *, limit: int) -> dict[str, Any]:
+    """The newest turns of `APP/AGENT` that have ended, newest last."""
+    told: dict[str, Any] = control_client.call(
+        _app_of(agent, JOURNAL_TIMEOUT_S), "history", wait_s=JOURNAL_TIMEOUT_S, agent=agent, limit=limit
+    )
+    return told
+
+
 def decided(id: str, decision: str, *, assume: str | None = None) -> dict[str, Any]:
     """What a message in quarantine is (`show`), or what became of it (`requeue`, `drop`), by `APP/AGENT@COMMAND`."""
     told: dict[str, Any] = control_client.call(

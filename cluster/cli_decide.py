@@ -1,4 +1,4 @@
-"""The verbs with which a person decides about durable messages: quarantine, requeue, waits and approve."""
+"""The verbs about what durable agents did and what a person decides: history, quarantine, requeue, waits, approve."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Annotated
 import typer
 
 from regrow.cluster.cli_verb import AsJson, print_json, verb
+
+HISTORY_TURNS = 20
+"""How many turns are shown unless it is said."""
 
 
 class AssumeChoice(StrEnum):
@@ -36,9 +39,30 @@ _quarantine = typer.Typer(
 def add_decisions(cli: typer.Typer) -> None:
     """Adds these verbs to the command."""
     cli.add_typer(_quarantine)
+    cli.command()(history)
     cli.command()(requeue)
     cli.command()(waits)
     cli.command(context_settings={"ignore_unknown_options": True})(approve)
+
+
+@verb
+def history(
+    agent: Annotated[str, typer.Argument(metavar="AGENT", help="A durable agent: APP/AGENT.")],
+    limit: Annotated[int, typer.Option(help="How many turns at most, the newest ones.")] = HISTORY_TURNS,
+    as_json: AsJson = False,
+) -> int:
+    """Show the turns of a durable agent, newest last: what each was about, its steps, how and when it ended.
+
+    As many as the setting `history.turns` are kept, and none longer than `history.age_s`.
+    """
+    from regrow.cluster import cli_calls, views
+
+    told = cli_calls.history(agent, limit=limit)
+    if as_json:
+        print_json(told)
+    else:
+        views.show_turns(told, to=sys.stdout)
+    return 0
 
 
 @_quarantine.command(name="list")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from regrow.router.settings import RouterSettings
+
+if TYPE_CHECKING:
+    from regrow.runtime.journal_entries import JournalLimits
 
 FILE_NAME = "regrow.toml"
 
@@ -16,6 +19,13 @@ INTERNAL_PREFIX = "REGROW_INTERNAL_"
 
 MAX_REPLICAS = 16
 """How many replicas an acknowledgement may wait for; each that is down makes all wait."""
+
+
+MAX_HISTORY_TURNS = 1_000
+"""How many turns of one agent may be kept; each may take some kilobytes."""
+
+MAX_HISTORY_AGE_S = 366 * 86_400
+"""How long a turn may be kept."""
 
 
 class _Section(BaseModel):
@@ -43,6 +53,22 @@ class RedisSettings(_Section):
     replicas: int = Field(default=0, ge=0, le=MAX_REPLICAS)
 
 
+class HistorySettings(_Section):
+    """How much is kept of what durable agents have done: the last `turns` of each, none longer than `age_s`.
+
+    Nothing but `regrow history` reads it. With `turns = 0` none is kept.
+    """
+
+    turns: int = Field(default=100, ge=0, le=MAX_HISTORY_TURNS)
+    age_s: int = Field(default=7 * 86_400, ge=1, le=MAX_HISTORY_AGE_S)
+
+    def limits(self) -> JournalLimits:
+        """The bounds of a journal that keeps so much."""
+        from regrow.runtime.journal_entries import JournalLimits  # here, since most apps have no journal
+
+        return JournalLimits(history_turns=self.turns, history_ttl_ms=self.age_s * 1000)
+
+
 class RaySettings(_Section):
     """Which Ray: the one at `address`, or without one a local one with `num_cpus` (None: all)."""
 
@@ -67,6 +93,7 @@ class Settings(BaseModel):
     engine: Literal["inline", "ray"] = "inline"
     log: LogSettings = LogSettings()
     redis: RedisSettings = RedisSettings()
+    history: HistorySettings = HistorySettings()
     ray: RaySettings = RaySettings()
     models: RouterSettings = RouterSettings()
     memory: MemorySettings = MemorySettings()

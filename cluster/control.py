@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from regrow.cluster import answers, set_aside
+from regrow.cluster import answers, past_turns, set_aside
 from regrow.cluster.cli_ask import message_for, plain_value, request_class
 from regrow.cluster.control_client import (
     ANSWER_LIMIT_BYTES,
@@ -132,7 +132,15 @@ class _Approve(_Order):
     words: tuple[str, ...] = ()
 
 
-_AnyOrder = _About | _Tree | _Stop | _Ask | _DeadLetters | _Deed | _SetAside | _Decide | _Waits | _Approve
+class _History(_Order):
+    """The newest turns of a durable agent that have ended, at most `limit`."""
+
+    do: Literal["history"]
+    agent: str
+    limit: int
+
+
+_AnyOrder = _About | _Tree | _Stop | _Ask | _DeadLetters | _Deed | _SetAside | _Decide | _Waits | _Approve | _History
 
 _ORDER: TypeAdapter[_AnyOrder] = TypeAdapter(Annotated[_AnyOrder, Field(discriminator="do")])
 
@@ -295,6 +303,8 @@ class ControlSocket:
                 return await answers.waits(self._started(), order.agent)
             case _Approve():
                 return await answers.approved(self._started(), order.id, order.fields, order.words)
+            case _History():
+                return await past_turns.turns_of(self._started(), order.agent, order.limit)
             case _Stop():
                 self._stopping = True
                 self._request_stop()

@@ -61,7 +61,10 @@ class HostJournal:
 
     def _opened(self) -> RedisJournal:
         """A journal for one event loop; what one of them has seen of the store, the others know."""
-        return RedisJournal.from_url(self._order.url, app=self._app, replicas=self._order.replicas, water=self._water)
+        order = self._order
+        return RedisJournal.from_url(
+            order.url, app=self._app, limits=order.history.limits(), replicas=order.replicas, water=self._water
+        )
 
     def _keep(self) -> None:
         end = asyncio.run(self._keep_lease())

@@ -57,7 +57,7 @@ class InlineEngine:
         runtime.services = {name: service_id(self._app.name, name) for name in ("memory", "models")}
         roots.attach(runtime, LocalStarter(runtime))
         if self._app.journal == "memory":
-            journal = MemoryJournal(now_ms=_wall_ms)
+            journal = MemoryJournal(now_ms=_wall_ms, limits=self._settings.history.limits())
             runtime.durability = await open_durability(runtime, journal)
             await keep_journal_desk(runtime, journal)
         await self._redis.check()

@@ -30,7 +30,7 @@ from regrow.runtime.journal_entries import (
     check_partition,
     partition_of,
 )
-from regrow.runtime.journal_fit import bounded, check_not_behind, checked_step
+from regrow.runtime.journal_fit import bounded, check_not_behind, checked_step, kept_about
 
 LIMIT_KNOWN_AGENTS: Final = 4_096
 """Agents whose keys are kept ready; making them anew takes some microseconds."""
@@ -78,7 +78,7 @@ class JournalCalls:
         """By name, and where a command or an operation follows, what stands before it."""
         part = f"{self._prefix}{{{partition_of(agent)}}}:"
         # NUL, because an agent's id may hold any other sign, and two ids must not make one key.
-        own = {name: f"{part}{name}:{agent}" for name in ("row", "mail", "notes")}
+        own = {name: f"{part}{name}:{agent}" for name in ("row", "mail", "notes", "past")}
         each = {name: f"{part}{name}:{agent}\0" for name in ("mark", "steps", "repeated")}
         return {name: key.encode() for name, key in {**own, **each, **self._index_keys(part)}.items()}
 
@@ -116,11 +116,18 @@ class JournalCalls:
         return await self._scripts.run(name, keys, {**payload, "page": self.limits.page})
 
     async def _end_turn(self, name: str, hand: Hand, payload: dict[str, Any]) -> TurnEnded:
-        given = {**_in_hand(hand), "version": hand.version, **payload}
+        told = {"since": hand.begun_ms, "about": kept_about(hand, self.limits), **self._remembered()}
+        given = {**_in_hand(hand), "version": hand.version, **told, **payload}
         more = "out" in payload or "timers" in payload
         ended = turn_ended(await self._run(name, hand.agent, given, command=hand.command, more=more))
         check_not_behind(hand, ended.version)
         return ended
+
+    def _remembered(self) -> dict[str, Any]:
+        """How much history is kept."""
+        if not self.limits.history_turns:
+            return {}
+        return {"turns": self.limits.history_turns, "turns_ttl": self.limits.history_ttl_ms}
 
     async def _step(self, name: str, hand: Hand, step: StepKey, payload: dict[str, Any]) -> StepAnswer:
         given = {**_in_hand(hand), "step": step_parts(step), **payload}
@@ -135,6 +142,7 @@ class JournalCalls:
             "command": command,
             "op": operation,
             "operation_ttl": self.limits.operation_ttl_ms,
+            **self._remembered(),
             **payload,
         }
         (verdict,) = await self._run(name, agent, given, command=command, operation=f"{name}:{operation}")

@@ -157,6 +157,36 @@ class AnswerWait(Request[str]):
     operation: str
 
 
+class EndedTurn(Message):
+    """How a turn of an agent ended; see PastTurn. `about` is as the journal has it."""
+
+    command: str
+    ending: str
+    epoch: int | None
+    failed: int
+    begun_ms: int | None
+    ended_ms: int
+    about: bytes
+
+
+class EndedTurns(Message):
+    """The newest turns of an agent, newest last; `more` is true where older ones are kept.
+
+    `is_known` says whether the journal has ever had this agent.
+    """
+
+    turns: tuple[EndedTurn, ...]
+    more: bool
+    is_known: bool
+
+
+class ListTurns(Request[EndedTurns]):
+    """The newest turns of an agent that have ended, at most LIST_LIMIT of them."""
+
+    agent: str
+    limit: int
+
+
 class JournalDesk:
     """The behavior of that actor."""
 
@@ -203,6 +233,8 @@ class JournalDesk:
                 return await self._waits(message.agent)
             case AnswerWait():
                 return await self._answer(message)
+            case ListTurns():
+                return await self._turns(ActorId(message.agent), max(0, min(message.limit, LIST_LIMIT)))
             case _:
                 raise Refused(f"{DESK} serves people at the journal and has no use for {type(message).__name__}")
 
@@ -251,6 +283,25 @@ class JournalDesk:
         )
         self._tell(agent)
         return answered.verdict.value
+
+    async def _turns(self, agent: ActorId, limit: int) -> EndedTurns:
+        row = await _surely(lambda: self._journal.read(agent))
+        found = await _surely(lambda: self._journal.history(agent, limit=limit + 1))
+        turns = (
+            EndedTurn(
+                command=turn.command,
+                ending=turn.ending.value,
+                epoch=turn.epoch,
+                failed=turn.failed,
+                begun_ms=turn.begun_ms,
+                ended_ms=turn.ended_ms,
+                about=turn.about,
+            )
+            for turn in found[-limit:]
+        )
+        return EndedTurns(
+            turns=tuple(turns) if limit else (), more=len(found) > limit, is_known=row.epoch > 0 or bool(found)
+        )
 
     async def _rows(self, agent: str, page: Pages[Row]) -> list[Row]:
         """What the pages of one agent's partition hold of it, or those of all partitions."""

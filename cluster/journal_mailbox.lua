@@ -41,11 +41,16 @@ if not m or m[1] ~= 'P' then return answer('not_pending', false) end
 local field = a.step[1] .. '\0' .. a.step[2]
 local known = unpacked(redis.call('HGET', steps, field))
 if known then
+  -- Epochs only grow, so the last one tells a repetition.
+  if known[1] == a.step[3] and known[3] == 'started' and a.epoch > known[7] then
+    known[6], known[7] = known[6] + 1, a.epoch
+    redis.call('HSET', steps, field, cmsgpack.pack(known))
+  end
   local verdict = known[1] ~= a.step[3] and 'diverged' or known[4] == a.op and 'recorded' or 'known'
   return answer(verdict, {field, unpack(known)})
 end
 if redis.call('HLEN', steps) >= a.steps then return answer('full', false) end
-local record = {a.step[3], a.epoch, 'started', a.op, ''}
+local record = {a.step[3], a.epoch, 'started', a.op, '', 1, a.epoch}
 redis.call('HSET', steps, field, cmsgpack.pack(record))
 mark_noted(m)
 return answer('recorded', {field, unpack(record)})
@@ -61,7 +66,7 @@ if known[1] ~= a.step[3] then return answer('diverged', {field, unpack(known)}) 
 if known[3] ~= 'started' then
   return answer(known[4] == a.op and 'recorded' or 'known', {field, unpack(known)})
 end
-local record = {known[1], known[2], 'done', a.op, a.result}
+local record = {known[1], known[2], 'done', a.op, a.result, known[6], known[7]}
 redis.call('HSET', steps, field, cmsgpack.pack(record))
 return answer('recorded', {field, unpack(record)})
 

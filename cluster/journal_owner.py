@@ -29,7 +29,7 @@ from regrow.runtime.journal_entries import HostEpoch
 from regrow.runtime.journal_errors import JournalAway, JournalRefused, JournalUnknown
 
 if TYPE_CHECKING:
-    from regrow.cluster.config import RedisSettings
+    from regrow.cluster.config import HistorySettings, RedisSettings
     from regrow.runtime import ActorId
 
 log = structlog.get_logger("regrow.journal")
@@ -45,11 +45,20 @@ REVOKE_WITHIN_S = LEASE_TTL_S
 class JournalOwner:
     """The journal of one app with durable agents, as its guardian uses it."""
 
-    def __init__(self, app: str, folder: Path, redis: RedisSettings, *, is_durable: Callable[[ActorId], bool]) -> None:
+    def __init__(
+        self,
+        app: str,
+        folder: Path,
+        redis: RedisSettings,
+        history: HistorySettings,
+        *,
+        is_durable: Callable[[ActorId], bool],
+    ) -> None:
         self._app = app
         self._is_durable = is_durable
         self._folder = folder / "journal"
         self._redis = redis
+        self._history = history
         self._url = ""
         self._journal: RedisJournal | None = None
         self._own: HostEpoch | None = None
@@ -89,7 +98,9 @@ class JournalOwner:
                 f"the data folder {self._folder} can not be written ({error.strerror}); "
                 "make it writable, or set another data_dir"
             ) from error
-        journal = self._journal = RedisJournal.from_url(url, app=self._app, replicas=self._redis.replicas, water=water)
+        journal = self._journal = RedisJournal.from_url(
+            url, app=self._app, limits=self._history.limits(), replicas=self._redis.replicas, water=water
+        )
         own = self._own = await journal.new_host_epoch()
         await journal.renew(own, ttl_ms=LEASE_TTL_MS)  # at each start, so that each leaves a higher mark
         self._looking = self._spawn(self._look(journal, own))
@@ -123,7 +134,7 @@ class JournalOwner:
             await asyncio.shield(self._restocking)
         epoch = self._stock.popleft()
         self._restock()
-        return JournalOrder(url=self._url, epoch=epoch, replicas=self._redis.replicas)
+        return JournalOrder(url=self._url, epoch=epoch, replicas=self._redis.replicas, history=self._history)
 
     def holds_any(self, actors: Iterable[ActorId]) -> bool:
         """Whether one of these agents is durable."""

@@ -59,7 +59,7 @@ local member = wait_member(a.wait)
 local deadline = redis.call('ZSCORE', waits, member)
 if not m or m[1] ~= 'W' or not deadline then return answer('no_wait', false) end
 if not a.body and tonumber(deadline) > now_ms() then return answer('too_early', false) end
-local record = {a.wait[3], count('e'), a.body and 'done' or 'timed_out', a.op, a.body or ''}
+local record = {a.wait[3], count('e'), a.body and 'done' or 'timed_out', a.op, a.body or '', 1, 0}
 redis.call('HSET', steps, a.wait[1] .. '\0' .. a.wait[2], cmsgpack.pack(record))
 redis.call('ZREM', waits, member)
 redis.call('HINCRBY', row, 'w', -1)
@@ -96,13 +96,21 @@ local kept, found, records = note(), redis.call('HGETALL', steps), {}
 for i = 1, #found, 2 do records[#records + 1] = {found[i], unpack(cmsgpack.unpack(found[i + 1]))} end
 return answer(true, kept.body, m[4], kept.at, kept.n, kept.h, records)
 
---- requeue: row mail notes mark steps ready quarantine repeated
+--- history: past
+local rows = {}
+for _, entry in ipairs(redis.call('XREVRANGE', past, '+', oldest_kept(now_ms()), 'COUNT', a.limit)) do
+  rows[#rows + 1] = {tonumber(string.match(entry[1], '%d+')), unpack(cmsgpack.unpack(entry[2][2]))}
+end
+return answer(rows)
+
+--- requeue: row mail notes mark steps ready quarantine repeated past
 local given = before()
 if given then return given end
 local m = marked()
 if not m or m[1] ~= 'Q' then return answer('not_quarantined') end
 local kept = note()
 push_back(kept.body, kept.expires, m)
+remember('requeued', false, 0, false, kept.about)
 redis.call('ZREM', quarantine, a.agent .. '\0' .. a.command)
 redis.call('HINCRBY', row, 'z', -1)
 local found = a.assume and redis.call('HGETALL', steps) or {}
@@ -116,16 +124,18 @@ for i = 1, #found, 2 do
   end
 end
 -- The notes stay as history; the count begins anew.
-kept.n, kept.at, kept.body, kept.expires = 0, nil, nil, nil
+kept.n, kept.at, kept.body, kept.expires, kept.about = 0, nil, nil, nil, nil
 keep_note(kept)
 return once('settled')
 
---- drop: row notes mark steps quarantine repeated
+--- drop: row notes mark steps quarantine repeated past
 local given = before()
 if given then return given end
 local m = marked()
 if not m or m[1] ~= 'Q' then return answer('not_quarantined') end
+local kept = note()
 done(a.op, m[3], 'quarantined', m[4], true)
+remember('dropped', false, 0, false, kept.about)
 redis.call('ZREM', quarantine, a.agent .. '\0' .. a.command)
 redis.call('HINCRBY', row, 'z', -1)
 return once('settled')

@@ -11,12 +11,14 @@ from regrow.runtime.journal_answers import (
     AnswerVerdict,
     Due,
     DueTimer,
+    Ending,
     Enqueued,
     EnqueueVerdict,
     Fired,
     FireVerdict,
     Note,
     OutboxRow,
+    PastTurn,
     Quarantined,
     StepAnswer,
     StepVerdict,
@@ -159,6 +161,20 @@ def quarantined_message(agent: ActorId, command: CommandId, fields: Sequence[Any
     )
 
 
+def past_turn(fields: Sequence[Any]) -> PastTurn:
+    """An entry of an agent's history."""
+    ended_ms, command, ending, epoch, failed, begun_ms, about = fields
+    return PastTurn(
+        command=CommandId(command.decode()),
+        ending=Ending(ending.decode()),
+        epoch=None if epoch is False else Epoch(epoch),
+        failed=failed,
+        begun_ms=_given(begun_ms),
+        ended_ms=ended_ms,
+        about=about or b"",
+    )
+
+
 def _given(value: Any) -> Any:
     return None if value is False else value
 
@@ -171,11 +187,12 @@ def _stored(fields: Any) -> StoredResult | None:
 
 
 def _record(fields: Sequence[Any]) -> StepRecord:
-    place, digest, epoch, state, _operation, result = fields
+    place, digest, epoch, state, _operation, result, attempts, _last_epoch = fields
     name, occurrence = place.decode().split("\0")
     return StepRecord(
         key=StepKey(name=name, occurrence=int(occurrence), digest=digest.decode()),
         epoch=Epoch(epoch),
         state=StepState(state.decode()),
         result=result,
+        attempts=attempts,
     )

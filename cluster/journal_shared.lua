@@ -11,7 +11,9 @@
 -- mark        of one command, for ever while it is alive, then as long as results are kept: {kind, operation, version, …}
 --             P in the mailbox: place, whether it has notes or steps · W waits · Q in quarantine: reason
 --             D done: outcome, result
--- steps       hash of one command: name\0occurrence -> {digest, epoch, state, operation, result}
+-- steps       hash of one command: name\0occurrence -> {digest, epoch, state, operation, result, how many
+--             incarnations have begun it, the last of them}
+-- past        stream of how turns ended, for people to see: p {command, ending, epoch, failed, begun, about}
 -- and of the partition: ready, timers, schedules, waits, quarantine, and outbox, a stream
 
 local a = ARGV[1] and cmsgpack.unpack(ARGV[1]) or {}
@@ -111,6 +113,18 @@ local function once(...)
   local given = answer(...)
   redis.call('SET', repeated, given, 'PX', a.operation_ttl)
   return given
+end
+
+local function oldest_kept(now) return string.format('%.0f', math.max(0, now - a.turns_ttl + 1)) end
+
+-- Keeps how a turn ended for people to see: the last so many, and none for longer than is said.
+local function remember(ending, epoch, failed, begun, about)
+  if not a.turns then return end
+  local now = now_ms()
+  local turn = {a.command, ending, epoch, failed, begun and math.min(begun, now) or false, about or ''}
+  redis.call('XADD', past, 'MAXLEN', a.turns, '*', 'p', cmsgpack.pack(turn))
+  redis.call('XTRIM', past, 'MINID', oldest_kept(now))
+  redis.call('PEXPIRE', past, a.turns_ttl)
 end
 
 local function wait_member(step) return table.concat({a.agent, a.command, step[1], step[2], step[3]}, '\0') end

@@ -52,21 +52,26 @@ local function write(version, left)
   end
 end
 
+-- What has failed of a message with that mark before.
+local function failures(m) return m[5] and note().n or 0 end
+
 local function ended(verdict, version, m)
   return answer(verdict, version, verdict == 'done' and following() or {}, verdict == 'duplicate' and stored(m))
 end
 
---- commit: row mail notes mark steps ready | outbox timers schedules
+--- commit: row mail notes mark steps ready past | outbox timers schedules
 local verdict, version, m, n = judged()
 if not verdict then verdict = unfit() end
 if verdict then return ended(verdict, version, m) end
 if a.changes then version = version + 1 end
+local failed = failures(m)
 done(a.op, version, a.outcome, a.result, m[5])
 if a.changes then write(version, n - 1) else redis.call('HSET', row, 'n', n - 1) end
 pull(m[4], n - 1)
+remember(a.outcome, a.epoch, failed, a.since, a.about)
 return ended('done', version)
 
---- park: row mail notes mark steps ready waits | outbox timers schedules
+--- park: row mail notes mark steps ready waits past | outbox timers schedules
 local verdict, version, m, n = judged()
 if not verdict then verdict = unfit() end
 if not verdict and count('w') >= a.waits then verdict = 'waits_full' end
@@ -81,18 +86,20 @@ redis.call('ZADD', waits, a.deadline or 'inf', wait_member(a.wait))
 redis.call('HINCRBY', row, 'w', 1)
 write(version, n - 1)
 pull(m[4], n - 1)
+remember('parked', a.epoch, kept.n, a.since, a.about)
 return ended('done', version)
 
---- quarantine: row mail notes mark ready quarantine
+--- quarantine: row mail notes mark ready quarantine past
 local verdict, version, m, n = judged()
 if not verdict and count('z') >= a.quarantined then verdict = 'quarantine_full' end
 if verdict then return ended(verdict, version, m) end
 local entry = redis.call('XRANGE', mail, string.format('%.0f-0', m[4]), string.format('%.0f-0', m[4]))[1][2]
 local kept = note()
-kept.at, kept.body, kept.expires = now_ms(), entry[4], entry[6]
+kept.at, kept.body, kept.expires, kept.about = now_ms(), entry[4], entry[6], a.about
 keep_note(kept)
 redis.call('SET', mark, cmsgpack.pack({'Q', a.op, version, a.reason}))
 redis.call('ZADD', quarantine, kept.at, a.agent .. '\0' .. a.command)
 redis.call('HSET', row, 'z', count('z') + 1, 'n', n - 1)
 pull(m[4], n - 1)
+remember('quarantined', a.epoch, kept.n, a.since, a.about)
 return ended('done', version)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from regrow.cluster.code import CodeBase, CodeName, name_of
-from regrow.cluster.config import LogSettings
+from regrow.cluster.config import HistorySettings, LogSettings
 from regrow.cluster.durable_ids import is_durable
 from regrow.runtime import (
     ActorId,
@@ -37,11 +37,12 @@ M = TypeVar("M", bound=Message)
 
 
 class JournalOrder(Message):
-    """Where a host finds the journal of durable agents, and the number that its life has there."""
+    """Where a host finds the journal of durable agents, the number that its life has there, and what is kept."""
 
     url: str
     epoch: int
     replicas: int
+    history: HistorySettings = HistorySettings()
 
 
 class HostOrder(Message):

@@ -164,7 +164,7 @@ class Guardian:
         from regrow.cluster.journal_owner import JournalOwner  # here, since most apps need no redis
 
         app = self._order.app
-        return JournalOwner(app, settings.data_dir_of(app), settings.redis, is_durable=is_durable)
+        return JournalOwner(app, settings.data_dir_of(app), settings.redis, settings.history, is_durable=is_durable)
 
     async def stop(self) -> None:
         """Stops the app in order; nothing is left but this actor, which the caller ends."""

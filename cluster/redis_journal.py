@@ -1,7 +1,8 @@
 """The journal in Redis 6.2 or later, or in a Redis Cluster: one Lua script for each contract.
 
-Reading order: this file, `journal_calls` (keys and payloads), `journal_shared.lua` and the scripts beside it,
-`journal_scripts`, which reads those, `journal_replies`, `redis_scripts`, which sends, and `journal_refusals`.
+Reading order: this file, `redis_decisions` (what people see and decide), `journal_calls` (keys and payloads),
+`journal_shared.lua` and the scripts beside it, `journal_scripts`, which reads those, `journal_replies`,
+`redis_scripts`, which sends, and `journal_refusals`.
 """
 
 from __future__ import annotations
@@ -15,27 +16,25 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from regrow.cluster.high_water import HighWater
-from regrow.cluster.journal_calls import JournalCalls, incoming, step_parts
+from regrow.cluster.journal_calls import incoming, step_parts
 from regrow.cluster.journal_replies import (
     answered,
     due_rows,
     enqueued,
     fired,
-    index_entry,
     outbox_row,
     pending,
-    quarantined_message,
     row_of,
     step_records,
     waiting_row,
 )
 from regrow.cluster.redis_check import shown_url
+from regrow.cluster.redis_decisions import RedisDecisions
 from regrow.cluster.redis_scripts import ANSWER_TIMEOUT_S, RedisScripts
 from regrow.runtime.address import ActorId
 from regrow.runtime.journal_answers import (
     Answered,
     AnswerVerdict,
-    Assume,
     Claim,
     ClaimVerdict,
     Due,
@@ -44,10 +43,7 @@ from regrow.runtime.journal_answers import (
     Fired,
     FireVerdict,
     OutboxRow,
-    Quarantined,
-    QuarantineRow,
     Revocation,
-    SettleVerdict,
     StepAnswer,
     StepVerdict,
     Taken,
@@ -84,7 +80,7 @@ LIMIT_CONNECTIONS: Final = 2
 """One carries all calls in their order; the other is for a moment when the first was cut."""
 
 
-class RedisJournal(JournalCalls):
+class RedisJournal(RedisDecisions):
     """A Journal in Redis. See the port for its contracts; it keeps them by the server's clock."""
 
     def __init__(
@@ -298,32 +294,6 @@ class RedisJournal(JournalCalls):
         """See Journal."""
         (found,) = await self._run("steps", agent, {}, command=command)
         return step_records(found)
-
-    async def quarantined(self, partition: Partition, *, offset: int = 0) -> tuple[QuarantineRow, ...]:
-        """See Journal."""
-        (found,) = await self._page("quarantined", partition, {"offset": offset})
-        rows = [(index_entry(member), at_ms) for member, at_ms in found]
-        return tuple(
-            QuarantineRow(agent=ActorId(agent), command=CommandId(command), at_ms=at_ms)
-            for (agent, command), at_ms in rows
-        )
-
-    async def show_quarantined(self, agent: ActorId, command: CommandId) -> Quarantined | None:
-        """See Journal."""
-        there, *fields = await self._run("show_quarantined", agent, {"command": command}, command=command)
-        return quarantined_message(agent, command, fields) if there else None
-
-    async def requeue(
-        self, agent: ActorId, command: CommandId, *, operation: OperationId, assume: Assume | None = None
-    ) -> SettleVerdict:
-        """See Journal."""
-        payload = {"assume": None if assume is None else assume.value}
-        return await self._settle("requeue", agent, command, operation, payload)
-
-    async def drop(self, agent: ActorId, command: CommandId, *, operation: OperationId) -> SettleVerdict:
-        """See Journal."""
-        payload = {"ttl": self.limits.result_ttl_ms, "born": born_ms(command)}
-        return await self._settle("drop", agent, command, operation, payload)
 
     async def mailboxes(self, partition: Partition, *, after: ActorId | None = None) -> tuple[ActorId, ...]:
         """See Journal."""

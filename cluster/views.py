@@ -31,6 +31,8 @@ STATE_STYLES = {
     "ended": "red",
 }
 
+ENDING_STYLES = {"committed": "green", "quarantined": "red", "expired": "yellow", "refused": "yellow"}
+
 MARKS = {Verdict.GOOD: ("✓", "green"), Verdict.DOUBTFUL: ("!", "yellow"), Verdict.BAD: ("✗", "red")}
 
 _DURATIONS = ((86_400, "d"), (3_600, "h"), (60, "min"))
@@ -183,6 +185,47 @@ def show_one_set_aside(told: Mapping[str, Any], *, to: IO[str]) -> None:
     if told["open_steps"]:
         advice = "a step was begun and it is not known whether it was done: look, and requeue with --assume done|undone"
         console.print(Text(f"  → {advice}", style="yellow"), soft_wrap=True)
+
+
+def show_turns(told: Mapping[str, Any], *, to: IO[str]) -> None:
+    """The turns of an agent, newest last: a line for how each ended, and one for each of its steps."""
+    console = console_for(to)
+    if not told["turns"]:
+        console.print(Text(f"{told['agent']} has no history: no turn has ended, or none is kept"), soft_wrap=True)
+        return
+    if told["more"]:
+        console.print(Text(f"the newest {len(told['turns']):,}; older ones are kept, see --limit", style="dim"))
+    for turn in told["turns"]:
+        for line in _turn_lines(turn):
+            console.print(line, soft_wrap=True)
+
+
+def _turn_lines(turn: Mapping[str, Any]) -> Iterator[Text]:
+    ended = datetime.fromisoformat(turn["ended"])
+    message = turn["type"].rpartition(":")[2] if turn["type"] else "(not kept)"
+    if turn["fields"] is not None:
+        message += f" {json.dumps(turn['fields'], ensure_ascii=False)}"
+    facts: list[str] = []
+    if turn["began"] is not None:
+        facts.append(f"took {_short_duration((ended - datetime.fromisoformat(turn['began'])).total_seconds())}")
+    if turn["epoch"] is not None:
+        life = f"#{turn['incarnation']}, " if turn["incarnation"] is not None else ""
+        facts.append(f"life {life}epoch {turn['epoch']}")
+    if turn["failed_before"]:
+        facts.append(f"attempts that failed before: {turn['failed_before']}")
+    if turn["shortened"]:
+        facts.append("shortened")
+    yield Text.assemble(
+        (f"{ended.astimezone():%Y-%m-%d %H:%M:%S}", "dim"),
+        "  ",
+        (turn["outcome"], ENDING_STYLES.get(turn["outcome"], "")),
+        f"  {_one_line(message)}",
+        (f"  {' · '.join(facts)}" if facts else "", "dim"),
+    )
+    yield Text(f"    {turn['id']}", style="dim")
+    for step in turn["steps"]:
+        again = f", {step['attempts']} attempts" if step["attempts"] > 1 else ""
+        yield Text.assemble(("    step  ", "dim"), f"{step['name']} (number {step['number']}) {step['state']}{again}")
 
 
 def deed_text(done: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from regrow.runtime.journal_answers import (
     Enqueued,
     Fired,
     OutboxRow,
+    PastTurn,
     Quarantined,
     QuarantineRow,
     Revocation,
@@ -178,6 +179,16 @@ class Journal(Protocol):
 
     async def drop(self, agent: ActorId, command: CommandId, *, operation: OperationId) -> SettleVerdict:
         """Forgets a message in quarantine; its outcome stays known as long as any result."""
+        ...
+
+    # History
+
+    async def history(self, agent: ActorId, *, limit: int | None = None) -> tuple[PastTurn, ...]:
+        """The newest turns that have ended, newest last: up to `limit`, as many as are kept by default.
+
+        Written with each end of a turn, and with what people decide; kept as long as `limits` say, and read by
+        nobody who recovers.
+        """
         ...
 
     # What the owner of a partition recovers and serves

@@ -120,6 +120,34 @@ class TurnVerdict(StrEnum):
     QUARANTINE_FULL = "quarantine_full"
 
 
+class Ending(StrEnum):
+    """How a turn ended, or what a person did with its message."""
+
+    COMMITTED = "committed"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    QUARANTINED = "quarantined"
+    PARKED = "parked"
+    REQUEUED = "requeued"
+    DROPPED = "dropped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastTurn:
+    """One entry of an agent's history, by the store's clock. What a person did has neither an epoch nor a beginning.
+
+    `failed` counts the attempts that failed before; `about` is what the turn's Hand brought.
+    """
+
+    command: CommandId
+    ending: Ending
+    epoch: Epoch | None
+    failed: int
+    begun_ms: int | None
+    ended_ms: int
+    about: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnEnded(Answer[TurnVerdict]):
     """The verdict on the end of a turn, the version after it, and the messages that come next at this moment."""

@@ -36,6 +36,9 @@ OutboxId = NewType("OutboxId", str)
 PARTITIONS = 4_096
 """Fixed for ever: an agent's keys carry the partition that this number gives it."""
 
+ABOUT_LIMIT_BYTES = 4_096
+"""For what a turn tells its history."""
+
 _UUID_7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 ID_LIMIT_BYTES = 512
@@ -79,6 +82,8 @@ class JournalLimits:
     state_bytes: int = 1_048_576
     result_bytes: int = 262_144
     step_bytes: int = 262_144
+    history_bytes: int = ABOUT_LIMIT_BYTES
+    """For what an ended turn was about; what passes it is left out of the history."""
     note_bytes: int = 8_192
     """For one attempt's note, and for the reason of a quarantine."""
     notes: int = 16
@@ -96,6 +101,10 @@ class JournalLimits:
     """A take ends before the message that would pass it, but always brings one."""
     page: int = 500
     """Rows in one answer about a partition."""
+    history_turns: int = 100
+    """Ended turns of one agent kept for people to see, the newest ones; 0 keeps none."""
+    history_ttl_ms: int = 604_800_000
+    """How long an ended turn is kept at most."""
     result_ttl_ms: int = 86_400_000
     """How long the result of a command is kept, and how old a command's id may be."""
     ahead_ms: int = 3_600_000
@@ -231,13 +240,16 @@ class StepRecord:
     epoch: Epoch
     state: StepState
     result: bytes
+    attempts: int = 1
+    """How many incarnations have begun it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hand:
     """A message in the hand of the incarnation `epoch` of its agent, and the call that is made about it.
 
-    `version` is the one that was read last; a writer that has not read can not write.
+    `version` is the one that was read last; a writer that has not read can not write. A call that ends the turn
+    also brings what its history is to say: when it began, by the store's clock, and what it was about.
     """
 
     agent: ActorId
@@ -245,6 +257,8 @@ class Hand:
     version: int
     command: CommandId
     operation: OperationId
+    begun_ms: int | None = None
+    about: bytes = b""
 
     def __post_init__(self) -> None:
         check_id("agent id", self.agent)

@@ -37,6 +37,11 @@ def park_fits(park: Park, limits: JournalLimits) -> bool:
     return len(park.begun) <= limits.state_bytes and _writes_fit(park.writes, limits)
 
 
+def kept_about(hand: Hand, limits: JournalLimits) -> bytes:
+    """What history keeps of what a turn was about; nothing of what passes the limit, since a part can not be read."""
+    return hand.about if len(hand.about) <= limits.history_bytes else b""
+
+
 def checked_step(step: StepKey) -> StepKey:
     """The step. Raises InvalidEntry for a name or digest that can not be kept."""
     check_id("step name", step.name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from regrow.runtime.address import ActorId
 from regrow.runtime.journal_answers import (
@@ -18,9 +19,11 @@ from regrow.runtime.journal_answers import (
     ClaimVerdict,
     Due,
     DueTimer,
+    Ending,
     Fired,
     FireVerdict,
     OutboxRow,
+    PastTurn,
     Quarantined,
     QuarantineRow,
     Revocation,
@@ -45,7 +48,7 @@ from regrow.runtime.journal_entries import (
     check_id,
     partition_of,
 )
-from regrow.runtime.journal_fit import checked_step, message_fits
+from regrow.runtime.journal_fit import bounded, checked_step, message_fits
 from regrow.runtime.memory_rows import AgentRow, Kind, Noted, Step
 from regrow.runtime.memory_turns import MemoryTurns
 
@@ -189,6 +192,7 @@ class MemoryJournal(MemoryTurns):
         if mark is None or mark.kind is not Kind.QUARANTINED:
             return SettleVerdict.NOT_QUARANTINED
         noted = row.noted[command]
+        self._remember(row, command, Ending.REQUEUED, about=noted.about)
         row.push(_set_aside(row, command, noted), mark)
         steps = row.steps.get(command, {})
         for place, step in list(steps.items()) if assume is not None else ():
@@ -196,9 +200,8 @@ class MemoryJournal(MemoryTurns):
                 del steps[place]
             elif step.record.state is StepState.STARTED:
                 record = step.record
-                assumed = StepRecord(key=record.key, epoch=record.epoch, state=StepState.ASSUMED, result=b"")
-                steps[place] = Step(assumed, step.operation)
-        noted.attempts = 0  # the notes stay as history; the count begins anew
+                steps[place] = Step(replace(record, state=StepState.ASSUMED, result=b""), step.operation)
+        noted.attempts, noted.about = 0, b""  # the notes stay as history; the count begins anew
         return self._once(agent, operation_id, SettleVerdict.SETTLED)
 
     async def drop(self, agent: ActorId, command: CommandId, *, operation: OperationId) -> SettleVerdict:
@@ -211,6 +214,7 @@ class MemoryJournal(MemoryTurns):
         mark = self._mark(row, command)
         if mark is None or mark.kind is not Kind.QUARANTINED:
             return SettleVerdict.NOT_QUARANTINED
+        self._remember(row, command, Ending.DROPPED, about=row.noted[command].about)
         self._done(
             row,
             command,
@@ -220,6 +224,11 @@ class MemoryJournal(MemoryTurns):
             result=mark.result,
         )
         return self._once(agent, operation_id, SettleVerdict.SETTLED)
+
+    async def history(self, agent: ActorId, *, limit: int | None = None) -> tuple[PastTurn, ...]:
+        """See Journal."""
+        count = bounded(limit, self.limits.history_turns)
+        return tuple(self._kept(self._agent(agent))[-count:] if count else ())
 
     async def mailboxes(self, partition: Partition, *, after: ActorId | None = None) -> tuple[ActorId, ...]:
         """See Journal."""

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from regrow.runtime.address import ActorId
-from regrow.runtime.journal_answers import Note, OutboxRow
+from regrow.runtime.journal_answers import Ending, Note, OutboxRow, PastTurn
 from regrow.runtime.journal_entries import (
     CommandId,
     Epoch,
@@ -76,14 +76,16 @@ class Noted:
     body: bytes = b""
     expires_ms: int | None = None
     at_ms: int = 0
+    about: bytes = b""
 
 
 @dataclass(slots=True)
 class Step:
-    """A record, and the operation that wrote it."""
+    """A record, the operation that wrote it, and the last incarnation that has begun it."""
 
     record: StepRecord
     operation: str
+    last_epoch: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -110,6 +112,7 @@ class AgentRow:
         default_factory=dict[tuple[CommandId, StepKey], int | None]
     )
     unrelayed: int = 0
+    past: list[PastTurn] = field(default_factory=list[PastTurn])
 
     @property
     def row(self) -> Row:
@@ -237,3 +240,34 @@ class MemoryRows:
             del self._answers[next(iter(self._answers))]
         self._answers[agent, operation] = (now_ms + self.limits.operation_ttl_ms, answer)
         return answer
+
+    def _remember(
+        self,
+        row: AgentRow,
+        command: CommandId,
+        ending: Ending,
+        *,
+        about: bytes,
+        epoch: Epoch | None = None,
+        failed: int = 0,
+        begun_ms: int | None = None,
+    ) -> None:
+        """Keeps how a turn ended for people to see; nobody else reads it."""
+        if not self.limits.history_turns:
+            return
+        now_ms = self._now_ms()
+        turn = PastTurn(
+            command=command,
+            ending=ending,
+            epoch=epoch,
+            failed=failed,
+            begun_ms=None if begun_ms is None else min(begun_ms, now_ms),
+            ended_ms=now_ms,
+            about=about,
+        )
+        row.past = [*self._kept(row), turn][-self.limits.history_turns :]
+
+    def _kept(self, row: AgentRow) -> list[PastTurn]:
+        """The turns of the history that are not too old."""
+        over_ms = self._now_ms() - self.limits.history_ttl_ms
+        return [turn for turn in row.past if turn.ended_ms > over_ms]

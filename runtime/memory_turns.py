@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from regrow.runtime.address import ActorId
 from regrow.runtime.journal_answers import (
+    Ending,
     Enqueued,
     EnqueueVerdict,
     Note,
@@ -33,7 +35,15 @@ from regrow.runtime.journal_entries import (
     born_ms,
     partition_of,
 )
-from regrow.runtime.journal_fit import bounded, check_not_behind, checked_step, commit_fits, message_fits, park_fits
+from regrow.runtime.journal_fit import (
+    bounded,
+    check_not_behind,
+    checked_step,
+    commit_fits,
+    kept_about,
+    message_fits,
+    park_fits,
+)
 from regrow.runtime.memory_rows import AgentRow, Kind, Mark, MemoryRows, Noted, Step
 
 
@@ -74,11 +84,12 @@ class MemoryTurns(MemoryRows):
         steps = self._agent(hand.agent).steps.setdefault(hand.command, {})
         known = steps.get((step.name, step.occurrence))
         if known is not None:
+            _begin_again(known, hand, step)
             return _known_step(known, hand, step)
         if len(steps) >= self.limits.steps:
             return StepAnswer(verdict=StepVerdict.FULL)
         record = StepRecord(key=step, epoch=hand.epoch, state=StepState.STARTED, result=b"")
-        steps[step.name, step.occurrence] = Step(record, hand.operation)
+        steps[step.name, step.occurrence] = Step(record, hand.operation, last_epoch=hand.epoch)
         return StepAnswer(verdict=StepVerdict.RECORDED, record=record)
 
     async def finish_step(self, hand: Hand, step: StepKey, result: bytes) -> StepAnswer:
@@ -94,7 +105,7 @@ class MemoryTurns(MemoryRows):
             return StepAnswer(verdict=StepVerdict.NOT_STARTED)
         if known.record.key != step or known.record.state is not StepState.STARTED:
             return _known_step(known, hand, step)
-        record = StepRecord(key=step, epoch=known.record.epoch, state=StepState.DONE, result=result)
+        record = replace(known.record, state=StepState.DONE, result=result)
         steps[step.name, step.occurrence] = Step(record, hand.operation)
         return StepAnswer(verdict=StepVerdict.RECORDED, record=record)
 
@@ -112,6 +123,7 @@ class MemoryTurns(MemoryRows):
         verdict = verdict or self._unfit(row, commit.writes)
         if verdict is None and mark is not None:
             version += changes
+            self._remember_end(row, hand, Ending(commit.outcome.value))
             self._done(
                 row,
                 hand.command,
@@ -137,6 +149,7 @@ class MemoryTurns(MemoryRows):
             verdict = TurnVerdict.WAITS_FULL
         if verdict is None and mark is not None:
             version += 1
+            self._remember_end(row, hand, Ending.PARKED)
             noted = self._set_aside(row, mark)
             noted.begun = park.begun
             row.marks[hand.command] = Mark(kind=Kind.WAITING, operation=hand.operation, version=version)
@@ -152,8 +165,9 @@ class MemoryTurns(MemoryRows):
         if verdict is None and held >= self.limits.quarantined:
             verdict = TurnVerdict.QUARANTINE_FULL
         if verdict is None and mark is not None:
+            self._remember_end(row, hand, Ending.QUARANTINED)
             noted = self._set_aside(row, mark)
-            noted.at_ms = self._now_ms()
+            noted.at_ms, noted.about = self._now_ms(), kept_about(hand, self.limits)
             row.marks[hand.command] = Mark(
                 kind=Kind.QUARANTINED,
                 operation=hand.operation,
@@ -249,6 +263,18 @@ class MemoryTurns(MemoryRows):
             else:
                 row.timers.pop(change.timer, None)
 
+    def _remember_end(self, row: AgentRow, hand: Hand, ending: Ending) -> None:
+        noted = row.noted.get(hand.command)
+        self._remember(
+            row,
+            hand.command,
+            ending,
+            epoch=hand.epoch,
+            failed=noted.attempts if noted is not None else 0,
+            begun_ms=hand.begun_ms,
+            about=kept_about(hand, self.limits),
+        )
+
     def _set_aside(self, row: AgentRow, mark: Mark) -> Noted:
         """Takes a message out of the mailbox, and keeps it among what is noted of it."""
         message = row.mail.pop(mark.seq)
@@ -275,6 +301,13 @@ class MemoryTurns(MemoryRows):
             following=row.pending(after, count, self.limits.take_bytes) if done else (),
             stored=mark.stored if mark is not None and verdict is TurnVerdict.DUPLICATE else None,
         )
+
+
+def _begin_again(known: Step, hand: Hand, step: StepKey) -> None:
+    """Counts that one more incarnation has begun a step; epochs only grow, so the last one tells a repetition."""
+    record = known.record
+    if record.key == step and record.state is StepState.STARTED and hand.epoch > known.last_epoch:
+        known.record, known.last_epoch = replace(record, attempts=record.attempts + 1), hand.epoch
 
 
 def _known_step(known: Step, hand: Hand, step: StepKey) -> StepAnswer:

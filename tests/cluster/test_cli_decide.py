@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from regrow.cluster import cli, control_client
+from regrow.cluster import cli, cli_decide, control_client
 from regrow.cluster.errors import ControlError
 
 ID = "desk/clerk@019ab2d4-6c00-7000-8000-000000000001"
@@ -23,6 +23,27 @@ SHOWN = {
     "history": [{"epoch": 3, "text": "ValueError: cut"}],
     "steps": [{"name": "mail", "number": 1, "state": "started", "epoch": 3, "result": None}],
     "open_steps": 1,
+}
+TURN = {
+    "id": ID,
+    "command": ID[11:],
+    "outcome": "committed",
+    "began": "2026-01-01T00:00:00.000+00:00",
+    "ended": "2026-01-01T00:00:00.250+00:00",
+    "incarnation": 4,
+    "epoch": 3,
+    "failed_before": 1,
+    "sender": None,
+    "type": "desk:Send",
+    "fields": {"text": "paid"},
+    "shortened": False,
+    "steps": [{"name": "mail", "number": 1, "attempts": 2, "state": "done"}],
+}
+DECIDED = {
+    **TURN,
+    **dict.fromkeys(("began", "incarnation", "epoch", "type", "fields")),
+    "failed_before": 0,
+    "steps": [],
 }
 
 Regrow = Callable[..., tuple[int, str, str]]
@@ -92,6 +113,37 @@ def test_quarantine_show_prints_the_message_its_attempts_and_what_to_do(
     assert "requeue with --assume done|undone" in out
 
 
+def test_history_prints_how_turns_ended_with_their_steps_and_what_is_known_of_them(
+    regrow: Regrow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"agent": "desk/clerk", "turns": [TURN, {**DECIDED, "outcome": "requeued"}], "more": True}
+    asked = answers(monkeypatch, told)
+
+    code, out, _ = regrow("history", "desk/clerk", "--limit", "2")
+    in_json = regrow("history", "desk/clerk", "--json")[1]
+
+    assert asked == [
+        {"app": "desk", "do": "history", "agent": "desk/clerk", "limit": limit}
+        for limit in (2, cli_decide.HISTORY_TURNS)
+    ]
+    assert code == 0
+    for part in (
+        ID,
+        'committed  Send {"text": "paid"}',
+        "took 250 ms · life #4, epoch 3 · attempts that failed before: 1",
+    ):
+        assert part in out
+    for part in ("mail (number 1) done, 2 attempts", "requeued  (not kept)", "the newest 2; older ones are kept"):
+        assert part in out
+    assert json.loads(in_json) == told
+
+
+def test_an_agent_without_history_is_said_to_have_none(regrow: Regrow, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers(monkeypatch, {"agent": "desk/clerk", "turns": [], "more": False})
+
+    assert regrow("history", "desk/clerk")[:2] == (0, "desk/clerk has no history: no turn has ended, or none is kept\n")
+
+
 def test_requeue_and_quarantine_requeue_are_the_same_and_say_what_to_assume(
     regrow: Regrow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,6 +203,7 @@ def test_approve_sends_the_words_or_the_json_that_were_typed(regrow: Regrow, mon
         ("quarantine", "show", "desk/clerk"),
         ("quarantine", "drop", "desk@019ab2d4-6c00-7000-8000-000000000001"),
         ("requeue", "clerk"),
+        ("history", "desk"),
         ("waits", "desk/"),
         ("approve", "desk/clerk"),
     ],

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from regrow.cluster.config import RedisSettings
+from regrow.cluster.config import HistorySettings, RedisSettings
 from regrow.cluster.errors import RedisUnavailable
 from regrow.cluster.journal_owner import STOCK, JournalOwner
 from regrow.cluster.redis_journal import RedisJournal
@@ -33,7 +33,9 @@ def url(tmp_path: Path) -> Iterator[str]:
 
 @asynccontextmanager
 async def opened(url: str, folder: Path) -> AsyncIterator[JournalOwner]:
-    owner = JournalOwner("desk", folder, RedisSettings(), is_durable=lambda actor: actor == "desk/clerk")
+    owner = JournalOwner(
+        "desk", folder, RedisSettings(), HistorySettings(), is_durable=lambda actor: actor == "desk/clerk"
+    )
     try:
         await owner.open(url)
         yield owner

@@ -21,7 +21,16 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from regrow.cluster.redis_journal import RedisJournal
 from regrow.runtime.address import ActorId
 from regrow.runtime.journal import Journal
-from regrow.runtime.journal_answers import Assume, Due, Quarantined, QuarantineRow, Taken, TurnEnded, TurnVerdict
+from regrow.runtime.journal_answers import (
+    Assume,
+    Due,
+    PastTurn,
+    Quarantined,
+    QuarantineRow,
+    Taken,
+    TurnEnded,
+    TurnVerdict,
+)
 from regrow.runtime.journal_entries import (
     CancelTimer,
     CommandId,
@@ -65,6 +74,8 @@ LIMITS = JournalLimits(
     take_messages=3,
     take_bytes=30,
     page=3,
+    history_bytes=4,
+    history_turns=3,
 )
 DAY_MS = 86_400_000
 STEPS = [
@@ -144,6 +155,7 @@ class Beside(RuleBasedStateMachine):
             found = await asyncio.gather(*(journal.read(agent) for agent in AGENTS))
             reads: list[Awaitable[Any]] = []
             for agent, row in zip(AGENTS, found, strict=True):
+                reads += [journal.history(agent)]
                 reads += [journal.take(agent, row.epoch), *(journal.steps(agent, id) for id in self.commands[-5:])]
             for partition in PARTITIONS_OF_AGENTS:
                 reads += [journal.mailboxes(partition), journal.waiting(partition), journal.due(partition)]
@@ -183,6 +195,8 @@ class Beside(RuleBasedStateMachine):
             version=max(0, row.version + offset),
             command=self.in_mailbox(agent, place),
             operation=self.operation(),
+            begun_ms=self.began_ms if place % 2 else None,
+            about=b"xxxxx"[: place % 6],
         )
 
     def in_mailbox(self, agent: ActorId, place: int) -> CommandId:
@@ -387,6 +401,8 @@ def timeless(answer: Any) -> Any:
     match answer:
         case Taken() | Due():
             return replace(answer, now_ms=0)
+        case PastTurn():
+            return replace(answer, ended_ms=0)
         case Quarantined() | QuarantineRow():
             return replace(answer, at_ms=0)
         case tuple():

@@ -22,6 +22,7 @@ from regrow.cluster.app import EngineName
 from regrow.cluster.config import RedisSettings, Settings
 from regrow.cluster.control_client import EXIT_REFUSED, exit_code_of
 from regrow.cluster.errors import RedisUnavailable
+from regrow.cluster.past_turns import turns_of
 from regrow.cluster.redis_journal import RedisJournal
 from regrow.cluster.set_aside import Decision, decided, listed
 from regrow.runtime import ActorId, ContactLost
@@ -135,6 +136,26 @@ async def test_a_message_in_quarantine_is_listed_and_requeued_by_a_person(runnin
     await until(is_added, "it was handled again")
     assert await book.ask(mail, command_id=command) == before + 1
     assert _lines(tmp_path / "mails") == 1
+
+
+async def test_the_history_of_an_agent_is_told_while_it_runs_and_outlives_the_kill_of_its_host(
+    running: Running,
+) -> None:
+    book, commands = running.ref("book"), [fresh_command() for _ in range(2)]
+    await book.ask(Add(number=1), command_id=commands[0])
+    await kill(running, "ledger/book")
+    await book.ask(Add(number=2), command_id=commands[1])
+
+    before, after = (await turns_of(running, "ledger/book", 2))["turns"]
+
+    assert [turn["command"] for turn in (before, after)] == commands
+    assert [(turn["fields"], turn["outcome"]) for turn in (before, after)] == [
+        ({"number": 1}, "committed"),
+        ({"number": 2}, "committed"),
+    ]
+    assert before["epoch"] < after["epoch"]
+    assert before["incarnation"] < after["incarnation"]
+    assert before["began"] <= before["ended"] <= after["began"] <= after["ended"]
 
 
 async def test_tells_that_were_acknowledged_are_done_once_and_in_order_across_kills(running: Running) -> None:
