@@ -12,7 +12,7 @@ BIN := .venv/bin
 JOBS ?= 2
 BESIDE = --numprocesses=$(JOBS) --dist=loadscope --no-loadscope-reorder
 # Unit and simulation tests.
-QUICK := runtime actors supervisors memory router cluster simulation
+QUICK := simulation runtime supervisors actors memory router cluster
 READY := .venv/.ready
 
 # `value` takes what was typed as it stands; make would otherwise expand a $ in a question.
