@@ -187,9 +187,7 @@ async def test_commits_that_were_answered_outlive_the_kill_of_their_master(
     first = [await copied.journal.commit(commit) for commit in commits[::2]]
 
     victim.process.send_signal(signal.SIGKILL)
-    resent = asyncio.gather(
-        *(until_answered(partial(copied.journal.commit, commit)) for commit in commits[1::2])
-    )
+    resent = asyncio.gather(*(until_answered(partial(copied.journal.commit, commit)) for commit in commits[1::2]))
     await asyncio.to_thread(wait_promoted, doubled[MASTERS])
     with victim.start():  # as a replica of its replica; before that, the new master has nobody who copies it
         second = await resent

@@ -55,6 +55,13 @@ def local_ray(root: Path) -> Iterator[Path]:
         session.close()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Has `make test` leave out on Ray what it tries inline."""
+    for item in items:
+        if item.get_closest_marker("again_on_ray") and item.get_closest_marker("ray"):
+            item.add_marker(pytest.mark.again)
+
+
 @pytest.fixture(scope="module", params=["inline", pytest.param("ray", marks=pytest.mark.ray)])
 def engine(request: pytest.FixtureRequest) -> EngineName:
     """Each engine in turn; the promises are the same on both."""

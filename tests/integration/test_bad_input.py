@@ -161,6 +161,7 @@ def test_a_ray_that_does_not_come_up_is_told_in_its_own_words_and_leaves_nothing
 
 
 @pytest.mark.ray
+@pytest.mark.again
 def test_code_that_a_host_can_not_import_is_told_with_the_mend() -> None:
     said = told("only_here:app", "--engine", "ray", files={"only_here.py": ONLY_HERE})
 

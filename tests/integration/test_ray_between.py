@@ -34,6 +34,7 @@ async def test_an_agent_whose_callee_is_killed_hears_of_it_at_once_in_a_fresh_ap
         assert time.monotonic() - killed_s < PATIENCE_S / 2
 
 
+@pytest.mark.again_on_ray
 async def test_two_services_can_be_needed_for_the_first_time_at_once(start: Start) -> None:
     async with start(between.app) as app:
         assert await app.ref("asker").ask(UseBoth(), timeout_s=60) == "Redis is the truth."

@@ -76,6 +76,7 @@ if __name__ == "__main__":
 '''
 
 
+@pytest.mark.again
 def test_ctrl_c_ends_a_program_in_order_and_nothing_is_left_though_its_guardian_was_killed() -> None:
     with driver({"program.py": PROGRAM}, "program.py") as program:
         program.wait_said(" program\n")

@@ -191,6 +191,7 @@ def test_a_job_runs_an_app_that_answers_and_succeeds_once_it_is_stopped(head: He
         head.wait_nothing_left()
 
 
+@pytest.mark.again
 def test_ray_job_stop_ends_the_app_in_order(head: Head) -> None:
     with head.job("stops") as job:
         job.wait_said("jobbed runs on ray")

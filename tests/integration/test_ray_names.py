@@ -65,6 +65,7 @@ async def test_names_and_groups_reach_over_hosts_and_are_free_when_a_down_comes(
         assert await heard(running, "second", "Down") == ("Down, name to roster/second, 1 in the group",)
 
 
+@pytest.mark.again
 async def test_a_stopped_process_is_unreachable_and_not_dead_until_it_is(start: Start, tmp_path: Path) -> None:
     async with start(app) as running:
         first, watcher = running.ref("first"), running.ref("second")

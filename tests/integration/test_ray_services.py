@@ -40,6 +40,7 @@ async def test_what_one_agent_learns_another_recalls_and_answers_from_with_sourc
         assert {node.state for node in services.children} == {"running"}
 
 
+@pytest.mark.again_on_ray
 async def test_memories_outlive_the_app_and_are_the_same_for_the_next_one(start: Start) -> None:
     async with start(app) as running:
         first = await running.ref("first").ask(Learn(text="What is written stays.", source="stone.md"), timeout_s=60)
