@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from typing import NoReturn
 
-from regrow.runtime.address import ActorId
+from regrow.runtime.address import ActorId, Address
 from regrow.runtime.codec import FrameCodec, Undecodable
 from regrow.runtime.envelope import Envelope, Kind, Origin
 from regrow.runtime.errors import CodeNotImportable
@@ -45,6 +46,8 @@ def with_beside(codec: FrameCodec, body: bytes) -> tuple[Envelope, object]:
 
 def packed(codec: FrameCodec, value: object) -> bytes:
     """Any value that can travel. Raises InvalidMessage for one that can not."""
+    if value is None:
+        return _NOTHING
     codec.check(value)
     return codec.encode([Envelope(Kind.REPLY, _NOBODY, value, Origin())])
 
@@ -55,6 +58,14 @@ def unpacked(codec: FrameCodec, content: bytes) -> object:
     if isinstance(envelope.message, Undecodable):
         raise CodeNotImportable(f"{envelope.message.type_name} could not be read ({envelope.message.reason})")
     return envelope.message
+
+
+def _no_ref(address: Address) -> NoReturn:
+    raise AssertionError(f"nothing that is packed at import holds a ref, as to {address}")
+
+
+_NOTHING = FrameCodec(_no_ref, float).encode([Envelope(Kind.REPLY, _NOBODY, None, Origin())])
+"""What most turns reply; it is the same each time."""
 
 
 def digest(content: bytes) -> str:

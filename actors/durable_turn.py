@@ -9,7 +9,6 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from regrow.actors.durable_errors import StateOutdated, TurnDiverged, UnknownOutcome
@@ -78,8 +77,15 @@ class Turn:
         """The same for the call that ends this turn, with what its history says."""
         left = {place: record for place, record in self._records.items() if place not in self._taken}
         steps = past_steps({**self._taken, **left}, self._failed)
-        about = packed_about(self._occasion, steps)
-        return replace(self.hand(operation), begun_ms=self._occasion.begun_ms, about=about)
+        return Hand(
+            agent=self.agent,
+            epoch=self.epoch,
+            version=self.version,
+            command=self.command,
+            operation=operation,
+            begun_ms=self._occasion.begun_ms,
+            about=packed_about(self._occasion, steps),
+        )
 
     def recorded(self, record: StepRecord | None) -> None:
         """What the journal has of a step, now that it was begun or finished."""

@@ -127,7 +127,33 @@ SUPERVISION = (
     Figure(key="static_loss_growth_significant", says="… significant ones, by crashes", unit="×"),
 )
 
-SCRIPTS = {"messaging": MESSAGING, "restart": RESTART, "start": START, "supervision": SUPERVISION}
+DURABLE = (
+    Figure(key="turn_ratio_1", says="turns of 1 agent, of bare commits", unit="×", at_least=0.5),
+    Figure(key="turn_ratio_8", says="turns of 8 agents, of bare commits pipelined alike", unit="×", at_least=0.5),
+    Figure(key="turn_ratio_64", says="turns of 64 agents, of bare commits pipelined alike", unit="×", at_least=0.5),
+    *(
+        figure
+        for how in ("always", "everysec")
+        for agents in (1, 8, 64)
+        for figure in (
+            Figure(key=f"turn_ratio_{agents}_{how}", says=f"… of {agents}, appendfsync {how}", unit="×"),
+            Figure(key=f"turns_per_s_{agents}_{how}", says=f"… turns of {agents}, appendfsync {how}", unit="/s"),
+            Figure(key=f"bare_per_s_{agents}_{how}", says=f"… bare commits of {agents}, appendfsync {how}", unit="/s"),
+        )
+    ),
+    Figure(key="ask_in_commits_p50", says="an ask of a durable agent, in bare commits, median", unit="×", at_most=2.5),
+    Figure(key="ask_in_commits_p50_always", says="… appendfsync always", unit="×"),
+    Figure(key="ask_in_commits_p50_everysec", says="… appendfsync everysec", unit="×"),
+    Figure(key="ask_ms_p50_always", says="… its time, appendfsync always", unit="ms"),
+    Figure(key="ask_ms_p50_everysec", says="… its time, appendfsync everysec", unit="ms"),
+    Figure(key="recovery_ms", says="stop and start of an agent with 10,000 turns behind it", unit="ms", at_most=50),
+    Figure(key="takeover_ms_p50", says="SIGKILL in mid-turn to the committed reply, median", unit="ms", at_most=50),
+    Figure(key="takeover_ms_p99", says="the same, 99th percentile", unit="ms", at_most=500),
+    Figure(key="takeovers", says="kills"),
+    Figure(key="redis_bytes_per_idle_agent", says="Redis memory of an agent with one turn behind it", unit="B"),
+)
+
+SCRIPTS = {"messaging": MESSAGING, "restart": RESTART, "start": START, "supervision": SUPERVISION, "durable": DURABLE}
 """Every script and the figures that it gives."""
 
 

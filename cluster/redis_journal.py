@@ -2,7 +2,7 @@
 
 Reading order: this file, `redis_decisions` (what people see and decide), `journal_calls` (keys and payloads),
 `journal_shared.lua` and the scripts beside it, `journal_scripts`, which reads those, `journal_replies`,
-`redis_scripts`, which sends, and `journal_refusals`.
+`redis_scripts`, `redis_lane` and `redis_line`, which send, and `journal_refusals`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from regrow.cluster.journal_replies import (
 )
 from regrow.cluster.redis_check import shown_url
 from regrow.cluster.redis_decisions import RedisDecisions
-from regrow.cluster.redis_scripts import ANSWER_TIMEOUT_S, RedisScripts
+from regrow.cluster.redis_line import ANSWER_TIMEOUT_S
+from regrow.cluster.redis_scripts import RedisScripts
 from regrow.runtime.address import ActorId
 from regrow.runtime.journal_answers import (
     Answered,

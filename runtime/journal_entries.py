@@ -10,6 +10,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import NewType
 
 from regrow.runtime.address import ActorId
@@ -45,16 +46,21 @@ ID_LIMIT_BYTES = 512
 """For the id of an agent, a timer, a step or an operation."""
 
 
+KNOWN_COMMANDS = 1_024
+"""Of which ids it is remembered when they were made: those in hand."""
+
+
 def partition_of(agent: ActorId) -> Partition:
     """The partition of an agent: the same in every process and every version."""
     # 65,536 is a multiple of 4,096, so that the rest is as even as the digest.
     return Partition(int.from_bytes(hashlib.blake2b(agent.encode(), digest_size=2).digest()) % PARTITIONS)
 
 
+@lru_cache(KNOWN_COMMANDS)
 def born_ms(command: CommandId) -> int:
     """When the id was made, by its maker's clock. Raises InvalidEntry for what is no UUIDv7."""
     # One way of writing it only, since two spellings would be two ids in the store. A pattern, since every call of
-    # a journal comes by here, and uuid.UUID takes ten times as long.
+    # a journal comes by here several times, and uuid.UUID takes ten times as long.
     if _UUID_7.fullmatch(command) is None:
         raise InvalidEntry(f"{command[:60]!r} is no UUIDv7 in small letters with dashes; make command ids of that kind")
     return int(command[:8] + command[9:13], 16)
@@ -62,7 +68,8 @@ def born_ms(command: CommandId) -> int:
 
 def check_id(what: str, id: str) -> None:
     """Raises InvalidEntry for an id that is empty, too long, or contains the separator NUL."""
-    if not id or "\0" in id or len(id.encode()) > ID_LIMIT_BYTES:
+    # A sign takes four bytes at most, so a short id need not be written out to know its size.
+    if not id or "\0" in id or (4 * len(id) > ID_LIMIT_BYTES and len(id.encode()) > ID_LIMIT_BYTES):
         raise InvalidEntry(
             f"{id[:60]!r} is no {what} that a journal keeps; use 1 to {ID_LIMIT_BYTES} bytes without NUL"
         )
