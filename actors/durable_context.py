@@ -358,6 +358,7 @@ class DurableContext(Context):
         await self._finish_step(turn, key, result)
 
     async def _start_step(self, turn: Turn, key: StepKey) -> None:
+        await turn.wait_stored()
         hand = turn.hand(self._durable.operation())
         answer = await self._durable.surely(lambda: self._durable.journal.start_step(hand, key))
         self._check(turn, key, answer)

@@ -20,6 +20,7 @@ from regrow.runtime.envelope import Envelope, Kind, mark_handled
 from regrow.runtime.journal_answers import Enqueued, EnqueueVerdict
 from regrow.runtime.journal_entries import CommandId, Epoch, Incoming, Pending
 from regrow.runtime.journal_errors import JournalRefused
+from regrow.runtime.journal_fit import message_fits
 from regrow.runtime.lifecycle import Fenced
 from regrow.runtime.outcome import Outcome
 
@@ -32,14 +33,25 @@ log = structlog.get_logger("regrow.durable")
 class Entry:
     """One message in the hands of this process. `begun` says that a turn of it may have run before."""
 
-    __slots__ = ("begun", "command", "envelope", "stored", "tick")
+    __slots__ = ("begun", "command", "envelope", "is_new", "sent", "stored", "tick")
 
-    def __init__(self, envelope: Envelope, command: CommandId, stored: asyncio.Future[Enqueued]) -> None:
+    def __init__(
+        self, envelope: Envelope, command: CommandId, stored: asyncio.Future[Enqueued], *, is_new: bool = False
+    ) -> None:
         self.envelope = envelope
         self.command = command
         self.stored = stored
         self.begun = False
+        self.is_new = is_new
+        """Its id was made here, so nobody can have handled it before."""
+        self.sent = False
+        """It is on its way to the journal, and what this process sends there now comes behind it."""
         self.tick: Tick | None = None
+
+    @property
+    def may_run_ahead(self) -> bool:
+        """Whether its turn need not wait until it is stored: its commit comes behind it, and does nothing without it."""
+        return self.is_new and self.sent and not self.begun and not self.stored.done()
 
 
 class DurableIntake:
@@ -66,9 +78,10 @@ class DurableIntake:
     def entered(self, envelope: Envelope) -> bool:
         """See Intake."""
         if envelope not in self._entries:
-            command = CommandId(envelope.command_id) if envelope.command_id else self._durability.command()
+            is_new = not envelope.command_id
+            command = self._durability.command() if is_new else CommandId(str(envelope.command_id))
             envelope.command_id = command
-            entry = Entry(envelope, command, self._cell.runtime.loop.create_future())
+            entry = Entry(envelope, command, self._cell.runtime.loop.create_future(), is_new=is_new)
             self._entries[envelope] = entry
             self._store(entry)
         return True
@@ -271,6 +284,8 @@ class DurableIntake:
             )
             for entry in batch
         ]
+        for entry, message in zip(batch, messages, strict=True):
+            entry.sent = message_fits(message, self._durability.journal.limits)
         return await self._durability.journal.enqueue(messages)
 
     def _stored(self, entry: Entry, answer: Enqueued) -> None:

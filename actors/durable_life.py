@@ -68,6 +68,14 @@ class _End:
     refusal: Refused | None = None
 
 
+class _NotStored(Exception):
+    """A turn ran ahead of its message, and the journal has another outcome of it."""
+
+    def __init__(self, answer: Enqueued) -> None:
+        super().__init__(answer.verdict)
+        self.answer = answer
+
+
 class DurableLife:
     """The behavior of a cell that runs a durable agent."""
 
@@ -180,6 +188,7 @@ class DurableLife:
 
     async def _park(self, entry: Entry, turn: Turn, parking: Parking, begun: bytes) -> None:
         """Commits what a turn has done up to its wait. Raises StateNotStorable, FencedOut."""
+        await turn.wait_stored()
         park = Park(
             hand=turn.ending(self._durable.operation()),
             wait=parking.wait,
@@ -211,23 +220,22 @@ class DurableLife:
         if self._durable.is_parked:
             await self._durable.wait_leased()
         entry = self._intake.entry(ctx.envelope)
-        answer = await self._stands(entry)
-        if answer.verdict is EnqueueVerdict.PENDING and answer.seq is None:
-            self._parked(entry, ctx)  # it waits already, and here comes one more who wants its reply
-            return None
-        stored = self._known(entry, answer)
-        if stored is not None:
-            self._intake.ended(entry.envelope)
-            return stored_reply(self._durable.codec, self._cell.actor, message, stored)
+        runs_ahead = entry.may_run_ahead and self._agent.has_handler(message) and not is_over(ctx)
+        if not runs_ahead:
+            answer = await self._stands(entry)
+            if answer.verdict is EnqueueVerdict.PENDING and answer.seq is None:
+                self._parked(entry, ctx)  # it waits already, and here comes one more who wants its reply
+                return None
+            if self._known(entry, answer) is not None:
+                return self._as_before(entry, message, answer)
         occasion = occasion_of(ctx.envelope, ctx.incarnation, begun_ms=self._durable.now_ms())
         records = await self._records(entry)
         turn = Turn(self._cell.actor, entry.command, self._epoch, self._version, records, occasion=occasion)
         ctx.turn = turn
         ctx.life, ctx.tick = self, entry.tick
-        deadline = ctx.deadline
         if isinstance(message, Undecodable):
             await self._quarantine(entry, turn, f"{message.type_name} could not be read here ({message.reason})")
-        if deadline is not None and deadline <= 0 and not turn.has_waited:
+        if is_over(ctx) and not turn.has_waited:
             await self._end_turn(entry, turn, Outcome.EXPIRED, b"", NOTHING)
             raise NotRunAgain(
                 f"the deadline of {type(message).__name__} had passed before {self._cell.actor} came to it"
@@ -236,6 +244,7 @@ class DurableLife:
             await self._end_turn(entry, turn, Outcome.COMMITTED, packed(self._durable.codec, None), NOTHING)
             return None
         entry.begun = True
+        turn.stored = entry.stored if runs_ahead else None
         begun = await self._begun(entry) if turn.has_waited else begun_with(self._written, self._agent.schema)
         end = await self._handled(message, ctx, entry, turn)
         if turn.parking is not None and turn.broken is None:
@@ -244,10 +253,21 @@ class DurableLife:
             return None
         if end is None or turn.broken is not None:
             await self._quarantine(entry, turn, str(turn.broken))
-        await self._end_turn(entry, turn, end.outcome, end.result, end.writes)
+        try:
+            await self._end_turn(entry, turn, end.outcome, end.result, end.writes)
+        except _NotStored as error:  # its turn ran ahead of what the journal said then
+            return self._as_before(entry, message, error.answer)
         if end.refusal is not None:
             raise end.refusal
         return end.reply
+
+    def _as_before(self, entry: Entry, message: Any, answer: Enqueued) -> object:
+        """The reply to a message that is not run here, or not any more. Raises what keeps it from being run."""
+        self._agent.state = read(type(self._agent), self._written, self._agent.schema)
+        stored = self._known(entry, answer)
+        assert stored is not None
+        self._intake.ended(entry.envelope)
+        return stored_reply(self._durable.codec, self._cell.actor, message, stored)
 
     async def _handled(self, message: Any, ctx: DurableContext, entry: Entry, turn: Turn) -> _End | None:
         """What the agent's code leaves to be committed; None where its turn can not be finished."""
@@ -325,6 +345,11 @@ class DurableLife:
         """Commits. Raises StateNotStorable, FencedOut."""
         commit = Commit(hand=turn.ending(self._durable.operation()), outcome=outcome, result=result, writes=writes)
         ended = await self._durable.surely(lambda: self._durable.journal.commit(commit))
+        if ended.verdict is TurnVerdict.NOT_PENDING and turn.stored is not None:
+            answer = await self._stands(entry)  # its mailbox was full, or the connection was cut before it was stored
+            if answer.verdict not in (EnqueueVerdict.ACCEPTED, EnqueueVerdict.PENDING):
+                raise _NotStored(answer)
+            ended = await self._durable.surely(lambda: self._durable.journal.commit(commit))
         await self._check_ended(entry, turn, ended, writes, result)
         self._intake.ended(entry.envelope)
         if writes.state is not None:
@@ -379,6 +404,12 @@ class DurableLife:
     def _fenced(self) -> NoReturn:
         self._cell.end(Fenced())
         raise FencedOut(f"another life of {self._cell.actor} has taken over")
+
+
+def is_over(ctx: DurableContext) -> bool:
+    """Whether nobody waits for the reply any more."""
+    deadline = ctx.deadline
+    return deadline is not None and deadline <= 0
 
 
 def _durability_of(cell: Cell) -> Durability:

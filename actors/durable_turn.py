@@ -5,6 +5,7 @@ Pure: it decides what a recorded step means, and the context does it.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
 from collections import Counter
@@ -16,6 +17,7 @@ from regrow.actors.durable_wait import WAIT_MARK, Parking
 from regrow.actors.turn_history import Occasion, packed_about, past_steps
 from regrow.runtime.address import ActorId
 from regrow.runtime.command_ids import uuid7
+from regrow.runtime.journal_answers import Enqueued
 from regrow.runtime.journal_entries import (
     CancelTimer,
     CommandId,
@@ -57,6 +59,8 @@ class Turn:
         self.outgoing: list[Outgoing] = []
         self.timers: dict[str, SetTimer | CancelTimer] = {}
         """The last change of each reminder."""
+        self.stored: asyncio.Future[Enqueued] | None = None
+        """Of a turn that runs ahead: the journal's word on its message, behind which its commit will come."""
         self.parking: Parking | None = None
         """Where this turn has come to a wait that is not over."""
         self._records = {(record.key.name, record.key.occurrence): record for record in records}
@@ -86,6 +90,11 @@ class Turn:
             begun_ms=self._occasion.begun_ms,
             about=packed_about(self._occasion, steps),
         )
+
+    async def wait_stored(self) -> None:
+        """Waits until its message is stored: before that nothing is done that can not be taken back."""
+        if self.stored is not None:
+            await asyncio.shield(self.stored)
 
     def recorded(self, record: StepRecord | None) -> None:
         """What the journal has of a step, now that it was begun or finished."""
