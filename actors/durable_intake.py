@@ -50,7 +50,7 @@ class Entry:
 
     @property
     def may_run_ahead(self) -> bool:
-        """Whether its turn need not wait until it is stored: its commit comes behind it, and does nothing without it."""
+        """Whether its turn need not wait until it is stored: the commit comes behind it, and does nothing without."""
         return self.is_new and self.sent and not self.begun and not self.stored.done()
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from regrow.actors.durable_errors import StateOutdated, TurnDiverged, UnknownOutcome
 from regrow.actors.durable_wait import WAIT_MARK, Parking
-from regrow.actors.turn_history import Occasion, packed_about, past_steps
+from regrow.actors.turn_history import Occasion, PastStep, packed_about, past_steps
 from regrow.runtime.address import ActorId
 from regrow.runtime.command_ids import uuid7
 from regrow.runtime.journal_answers import Enqueued
@@ -79,8 +79,10 @@ class Turn:
 
     def ending(self, operation: OperationId) -> Hand:
         """The same for the call that ends this turn, with what its history says."""
-        left = {place: record for place, record in self._records.items() if place not in self._taken}
-        steps = past_steps({**self._taken, **left}, self._failed)
+        steps: list[PastStep] = []
+        if self._records or self._taken:
+            left = {place: record for place, record in self._records.items() if place not in self._taken}
+            steps = past_steps({**self._taken, **left}, self._failed)
         return Hand(
             agent=self.agent,
             epoch=self.epoch,

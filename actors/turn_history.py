@@ -28,6 +28,7 @@ FIELDS_LIMIT = 8
 """How many fields of a message are told."""
 VALUE_LIMIT_CHARS = 80
 """Of one field's value."""
+SHORT_NUMBER = 10**VALUE_LIMIT_CHARS
 STEPS_LIMIT = 12
 NAME_LIMIT_CHARS = 60
 """Of the name of a field or step."""
@@ -176,9 +177,9 @@ def _short_fields(message: object) -> tuple[dict[str, Any] | None, bool]:
 
 def _short(value: object) -> tuple[object, bool]:
     """The value, or the beginning of it as text."""
-    if value is None or isinstance(value, bool | float):
-        return value, False
     if isinstance(value, str):
         return (value, False) if len(value) <= VALUE_LIMIT_CHARS else (f"{value[: VALUE_LIMIT_CHARS - 1]}…", True)
+    if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < SHORT_NUMBER):
+        return value, False
     text = json.dumps(value, ensure_ascii=False)
     return (value, False) if len(text) <= VALUE_LIMIT_CHARS else (f"{text[: VALUE_LIMIT_CHARS - 1]}…", True)

@@ -168,7 +168,8 @@ def connected(url: str) -> socket.socket:
 def told(url: str, *commands: Sequence[bytes]) -> list[Any]:
     """What a server answers to some commands of its own language."""
     with connected(url) as connection:
-        reader, answers = hiredis.Reader(), []
+        reader = hiredis.Reader()
+        answers: list[Any] = []
         connection.sendall(b"".join(framed(*command) for command in commands))
         while len(answers) < len(commands):
             reply: Any = reader.gets()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from time import monotonic, perf_counter, time
 from typing import TYPE_CHECKING
@@ -49,16 +50,16 @@ FSYNC = ("always", "everysec")
 QUEUED = 32
 """At least so many messages wait for each agent."""
 MESSAGES = 4_096
-MESSAGES_QUICK = 512
+MESSAGES_QUICK = 256
 """Of all agents together, in one round."""
 LIMIT_EACH = 900
 """A mailbox holds 1,000."""
 ASKS = 400
-ASKS_QUICK = 40
+ASKS_QUICK = 20
 KILLS = 20
 KILLS_QUICK = 2
 OLD_TURNS = 10_000
-OLD_TURNS_QUICK = 500
+OLD_TURNS_QUICK = 200
 STARTS = 10
 STORED_LIMIT_S = 60.0
 LOOK_S = 0.02
@@ -185,8 +186,8 @@ async def _turn_ratios(bench: Bench, url: str, options: Options, screen: Screen)
         for how in FSYNC:
             bench.fsync(how)
             sides: dict[str, Callable[[], Awaitable[float]]] = {
-                "bare commits": lambda peer=peer, agents=agents: bench.bare(peer, agents),
-                "turns": lambda agents=agents: bench.turns(agents),
+                "bare commits": partial(bench.bare, peer, agents),
+                "turns": partial(bench.turns, agents),
             }
             await alternated(1, sides)  # only warms up
             rates = await alternated(options.rounds, sides)

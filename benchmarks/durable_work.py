@@ -120,11 +120,12 @@ class Driver(Agent):
         """Fills the mailboxes; the journal shows when all is stored."""
         gate.clear()
         for clerk in clerks(message.clerks):
-            await ctx.tell(clerk, Hold())
+            ctx.tell_nowait(clerk, Hold())
         for seq in range(message.each):
             entry = Entry(seq=seq, source=SOURCE, topic=TOPIC, text=TEXT)
             for clerk in clerks(message.clerks):
-                await ctx.tell(clerk, entry)
+                ctx.tell_nowait(clerk, entry)
+            await asyncio.sleep(0)  # so that they are stored meanwhile
 
     @on
     async def drain(self, request: Drain, ctx: Context) -> float:

@@ -57,6 +57,9 @@ class Durability:
         self._renewal: asyncio.Future[None] = self._loop.create_future()
         self._offset_ms = now_ms - runtime.loop.time() * 1000
         self._rng = rng
+        # Drawn once, and counted from there: each call would otherwise ask the system for chance.
+        self._life = f"{rng.getrandbits(96):024x}-"
+        self._operations = 0
         self.journal = journal
         self.host = host
         self.codec = FrameCodec(runtime.ref_to, runtime.loop.time)
@@ -76,7 +79,8 @@ class Durability:
 
     def operation(self) -> OperationId:
         """A new id for one call of the journal."""
-        return OperationId(f"{self._rng.getrandbits(96):024x}")
+        self._operations += 1
+        return OperationId(f"{self._life}{self._operations:x}")
 
     @property
     def is_parked(self) -> bool:

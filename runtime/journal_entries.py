@@ -56,9 +56,13 @@ def partition_of(agent: ActorId) -> Partition:
     return Partition(int.from_bytes(hashlib.blake2b(agent.encode(), digest_size=2).digest()) % PARTITIONS)
 
 
-@lru_cache(KNOWN_COMMANDS)
 def born_ms(command: CommandId) -> int:
     """When the id was made, by its maker's clock. Raises InvalidEntry for what is no UUIDv7."""
+    return _born_ms(command)
+
+
+@lru_cache(KNOWN_COMMANDS)
+def _born_ms(command: str) -> int:
     # One way of writing it only, since two spellings would be two ids in the store. A pattern, since every call of
     # a journal comes by here several times, and uuid.UUID takes ten times as long.
     if _UUID_7.fullmatch(command) is None:
