@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         RegrowError,
         Request,
         Shutdown,
+        new_command_id,
     )
     from regrow.supervisors import DynamicSupervisor, Supervisor, child
 
@@ -72,6 +73,7 @@ __all__ = [
     "__version__",
     "agent",
     "child",
+    "new_command_id",
     "on",
 ]
 

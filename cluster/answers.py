@@ -12,7 +12,7 @@ from regrow.cluster.journal_desk import AnswerWait, ListWaits, OpenWait
 from regrow.cluster.set_aside import agent_and_command, asked_at_desk, time_told
 from regrow.runtime import Message, Misuse
 from regrow.runtime.codec import FrameCodec
-from regrow.runtime.command_ids import fresh_command
+from regrow.runtime.command_ids import new_command_id
 from regrow.runtime.immutable import wire_name
 from regrow.runtime.journal_answers import AnswerVerdict
 from regrow.runtime.journal_entries import born_ms
@@ -74,7 +74,7 @@ async def _wait_of(running: Running, id: str) -> OpenWait:
 async def _answer(running: Running, id: str, wait: OpenWait, answer: Message) -> None:
     runtime = running.engine.runtime
     body = packed(FrameCodec(runtime.ref_to, runtime.loop.time), answer)
-    verdict = await asked_at_desk(running, AnswerWait(wait=wait, body=body, operation=fresh_command()))
+    verdict = await asked_at_desk(running, AnswerWait(wait=wait, body=body, operation=new_command_id()))
     if verdict == AnswerVerdict.TOO_LARGE:
         raise Misuse(f"the answer to {id} has {len(body):,} bytes, more than a record may have; send less")
     if verdict != AnswerVerdict.RESUMED:

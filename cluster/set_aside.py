@@ -23,7 +23,7 @@ from regrow.cluster.journal_desk import (
 from regrow.runtime import ActorId, AskFailed, CodeNotImportable, ContactLost, Killed, Misuse, Request
 from regrow.runtime.address import Address
 from regrow.runtime.codec import FrameCodec, Undecodable
-from regrow.runtime.command_ids import fresh_command
+from regrow.runtime.command_ids import new_command_id
 from regrow.runtime.immutable import wire_name
 from regrow.runtime.journal_answers import Assume
 from regrow.runtime.journal_entries import StepState, born_ms
@@ -68,11 +68,11 @@ async def decided(running: Running, id: str, decision: Decision, assume: Assume 
             if found:
                 return _shown(running, found[0])
         case Decision.REQUEUE:
-            order = Requeue(agent=agent, command=command, operation=fresh_command(), assume=assume)
+            order = Requeue(agent=agent, command=command, operation=new_command_id(), assume=assume)
             if await asked_at_desk(running, order):
                 return {"id": id, "did": "requeue", "assume": assume.value if assume is not None else None}
         case Decision.DROP:
-            if await asked_at_desk(running, Drop(agent=agent, command=command, operation=fresh_command())):
+            if await asked_at_desk(running, Drop(agent=agent, command=command, operation=new_command_id())):
                 return {"id": id, "did": "drop"}
     app = running.app.name
     raise Misuse(f"{id} is not in quarantine; see what is with: regrow quarantine list {app}")

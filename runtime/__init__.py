@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from regrow.runtime.address import ActorId, Address, HostId, Incarnation, child_id
     from regrow.runtime.ask_all import MAX_TARGETS, AskOutcome, NoReply, Replied
     from regrow.runtime.behavior import Behavior
+    from regrow.runtime.command_ids import new_command_id
     from regrow.runtime.context import CellContext, Stashed
     from regrow.runtime.errors import (
         AskCycle,
@@ -160,6 +161,7 @@ __all__ = [
     "Unreachable",
     "WorldBroke",
     "child_id",
+    "new_command_id",
 ]
 
 if not TYPE_CHECKING:  # a checker that saw this function would take every misspelt name for a good one
@@ -180,6 +182,7 @@ if not TYPE_CHECKING:  # a checker that saw this function would take every missp
                 "Replied",
             ),
             "behavior": ("Behavior",),
+            "command_ids": ("new_command_id",),
             "context": (
                 "CellContext",
                 "Stashed",

@@ -10,7 +10,7 @@ from regrow.runtime.journal_entries import CommandId
 NOISE_BITS = 74
 
 
-def fresh_command() -> CommandId:
+def new_command_id() -> CommandId:
     """A new id by this machine's clock."""
     return uuid7(time.time_ns() // 1_000_000, secrets.randbits(NOISE_BITS))
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from regrow.runtime.address import ActorId, HostId, Incarnation
 from regrow.runtime.bonds import exits_of, kind_of
 from regrow.runtime.cell import Cell
-from regrow.runtime.command_ids import fresh_command
+from regrow.runtime.command_ids import new_command_id
 from regrow.runtime.dead_letters import DeadLetters
 from regrow.runtime.envelope import Envelope, Kind, Origin
 from regrow.runtime.errors import NotAllowed, RegrowError
@@ -94,7 +94,7 @@ class Delivery:
         """Asks whoever knows whether a life is over, where that is not known here."""
         self.is_durable: Callable[[ActorId], bool] | None = None
         """Says which agents store what they accept; None in an app that has none."""
-        self.new_command: Callable[[], str] = fresh_command
+        self.new_command: Callable[[], str] = new_command_id
         self._cells = cells
         self._dead = dead
         self._refused = refused

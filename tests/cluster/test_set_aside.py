@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from regrow import App, DurableAgent, DurableContext, Message, Request, Running, Supervisor, agent, child, on
 from regrow.actors.durable_errors import InQuarantine
 from regrow.cluster.set_aside import Decision, decided, listed
-from regrow.runtime.command_ids import fresh_command
+from regrow.runtime.command_ids import new_command_id
 from regrow.runtime.errors import Misuse
 from regrow.runtime.journal_answers import Assume
 from regrow.runtime.testing import pass_time
@@ -112,7 +112,7 @@ async def spoil(running: Running, id: str = "clerk") -> str:
 
 async def cut_mail(running: Running) -> str:
     """Has a message set aside whose step was begun; gives its id."""
-    command = fresh_command()
+    command = new_command_id()
     with pytest.raises(InQuarantine):
         await running.ref("clerk").ask(Send(text="paid"), command_id=command)
     return f"desk/clerk@{command}"

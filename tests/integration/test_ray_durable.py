@@ -26,7 +26,7 @@ from regrow.cluster.past_turns import turns_of
 from regrow.cluster.redis_journal import RedisJournal
 from regrow.cluster.set_aside import Decision, decided, listed
 from regrow.runtime import ActorId, ContactLost
-from regrow.runtime.command_ids import fresh_command
+from regrow.runtime.command_ids import new_command_id
 from regrow.runtime.durability import LEASE_TTL_MS
 from regrow.runtime.journal_answers import Assume, ClaimVerdict, Revocation
 from regrow.runtime.journal_entries import OperationId
@@ -77,7 +77,7 @@ async def test_the_state_of_a_durable_agent_outlives_the_kill_of_its_host(runnin
 async def test_an_ask_that_is_being_handled_at_the_kill_is_answered_by_the_next_life_and_then_from_its_record(
     running: Running, tmp_path: Path
 ) -> None:
-    book, command = running.ref("book"), fresh_command()
+    book, command = running.ref("book"), new_command_id()
     before = await book.ask(Add(number=0))
     slow = AddSlowly(number=5, begun=str(tmp_path / "begun"), go=str(tmp_path / "go"))
     asking = asyncio.create_task(book.ask(slow, timeout_s=PATIENCE_S, command_id=command))
@@ -96,7 +96,7 @@ async def test_an_ask_that_is_being_handled_at_the_kill_is_answered_by_the_next_
 async def test_a_step_that_was_begun_at_the_kill_and_may_not_be_repeated_sets_its_message_aside(
     running: Running, tmp_path: Path
 ) -> None:
-    book, command = running.ref("book"), fresh_command()
+    book, command = running.ref("book"), new_command_id()
     before = await book.ask(Add(number=0))
     mail = Mail(text="paid", file=str(tmp_path / "mails"), go=str(tmp_path / "go"))
     asking = asyncio.create_task(book.ask(mail, timeout_s=PATIENCE_S, command_id=command))
@@ -113,7 +113,7 @@ async def test_a_step_that_was_begun_at_the_kill_and_may_not_be_repeated_sets_it
 
 
 async def test_a_message_in_quarantine_is_listed_and_requeued_by_a_person(running: Running, tmp_path: Path) -> None:
-    book, command = running.ref("book"), fresh_command()
+    book, command = running.ref("book"), new_command_id()
     before = await book.ask(Add(number=0))
     mail = Mail(text="paid", file=str(tmp_path / "mails"), go=str(tmp_path / "go"))
     asking = asyncio.create_task(book.ask(mail, timeout_s=PATIENCE_S, command_id=command))
@@ -141,7 +141,7 @@ async def test_a_message_in_quarantine_is_listed_and_requeued_by_a_person(runnin
 async def test_the_history_of_an_agent_is_told_while_it_runs_and_outlives_the_kill_of_its_host(
     running: Running,
 ) -> None:
-    book, commands = running.ref("book"), [fresh_command() for _ in range(2)]
+    book, commands = running.ref("book"), [new_command_id() for _ in range(2)]
     await book.ask(Add(number=1), command_id=commands[0])
     await kill(running, "ledger/book")
     await book.ask(Add(number=2), command_id=commands[1])
@@ -222,7 +222,7 @@ async def test_a_reminder_comes_though_what_would_bring_it_is_killed(running: Ru
 async def test_a_turn_waits_through_kills_of_its_host_and_the_guardian_and_is_approved(
     running: Running, tmp_path: Path
 ) -> None:
-    book, command, notes = running.ref("book"), fresh_command(), tmp_path / "notes"
+    book, command, notes = running.ref("book"), new_command_id(), tmp_path / "notes"
     before = await book.ask(Add(number=0), timeout_s=PATIENCE_S)
     asking = asyncio.create_task(book.ask(AddLater(file=str(notes)), timeout_s=3 * PATIENCE_S, command_id=command))
     await until(lambda: _waits(running, 1), "it waits")
@@ -344,7 +344,7 @@ async def _waits(running: Running, count: int) -> bool:
 
 async def _asked_on(book: ActorRef, request: AddSlowly) -> int:
     """An ask that is repeated under its id where contact was lost, as a program would do."""
-    command = fresh_command()
+    command = new_command_id()
     try:
         return await book.ask(request, timeout_s=2 * PATIENCE_S, command_id=command)
     except ContactLost:
