@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from regrow import Agent, App, Context, DurableAgent, Message, Packed, Request, Supervisor, child, on
 
 LIMIT_CLERKS = 64
+VICTIM = "victim"
 STATE_TEXT = "what was told before, as a state of about five hundred bytes keeps it; " * 6
 
 gate = asyncio.Event()
@@ -157,12 +158,11 @@ def clerks(count: int) -> Iterable[str]:
 
 
 def ledger_app() -> App:
-    """All clerks and their driver in one process."""
+    """All clerks and their driver in one process, and a clerk with one of its own, which is killed."""
     pool = Packed("ledger")
     members = [child(Clerk, id=f"clerk-{number}", placement=pool) for number in range(LIMIT_CLERKS)]
-    return App("ledger", Supervisor(children=[*members, child(Driver, id="driver", placement=pool)]))
+    children = [*members, child(Driver, id="driver", placement=pool), child(Clerk, id=VICTIM)]
+    return App("ledger", Supervisor(max_restarts=1_000, within_s=1.0, children=children))
 
 
 app = ledger_app()
-
-victim_app = App("victim", Supervisor(max_restarts=1_000, within_s=1.0, children=[child(Clerk, id="clerk")]))
