@@ -14,7 +14,7 @@ Address = tuple[str, int]
 
 
 class Server(Protocol):
-    """One server, with a connection that carries one batch at a time."""
+    """One server, with connections to it."""
 
     async def take(self) -> AbstractConnection:
         """A connection that nobody else uses until it is given back; it connects when it is written to."""
