@@ -70,14 +70,17 @@ def test_the_agent_with_memory_and_models_of_the_readme_runs(tmp_path: Path) -> 
 
 
 GUIDE = REPOSITORY / "docs/guides/let-it-crash.md"
+GUIDES = {"let_it_crash.py": GUIDE, "orders.py": REPOSITORY / "docs/guides/state-that-survives.md"}
+"""Each guide by its example."""
 
 
 @pytest.mark.slow
-def test_the_tour_through_a_crashing_tree_says_what_its_guide_shows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("example", GUIDES)
+def test_a_tour_says_what_its_guide_shows(example: str, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("REGROW_")}
 
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / "let_it_crash.py")],
+        [sys.executable, str(EXAMPLES / example)],
         check=False,
         cwd=tmp_path,
         env=environment,
@@ -87,16 +90,17 @@ def test_the_tour_through_a_crashing_tree_says_what_its_guide_shows(tmp_path: Pa
     )
 
     assert done.returncode == 0, done.stderr
-    (shown,) = blocks(GUIDE, "text")
+    (shown,) = blocks(GUIDES[example], "text")
     assert without_times(done.stdout.strip()) == without_times(shown.strip())
     assert "Traceback" not in done.stderr
 
 
-def test_the_code_in_the_guide_is_the_code_of_the_example() -> None:
-    program = (EXAMPLES / "let_it_crash.py").read_text("utf-8")
-    shown = blocks(GUIDE, "python")
+@pytest.mark.parametrize("example", GUIDES)
+def test_the_code_in_a_guide_is_the_code_of_its_example(example: str) -> None:
+    program = (EXAMPLES / example).read_text("utf-8")
+    shown = blocks(GUIDES[example], "python")
 
-    assert len(shown) == 4
+    assert len(shown) > 1
     assert [block for block in shown if block not in program] == []
 
 
