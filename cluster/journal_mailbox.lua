@@ -49,7 +49,11 @@ if known then
   local verdict = known[1] ~= a.step[3] and 'diverged' or known[4] == a.op and 'recorded' or 'known'
   return answer(verdict, {field, unpack(known)})
 end
-if redis.call('HLEN', steps) >= a.steps then return answer('full', false) end
+local held = redis.call('HLEN', steps)
+if held >= a.steps then
+  local apart = unpacked(redis.call('HGET', steps, '\0'))
+  if held - (apart and apart[1] + 1 or 0) >= a.steps then return answer('full', false) end
+end
 local record = {a.step[3], a.epoch, 'started', a.op, '', 1, a.epoch}
 redis.call('HSET', steps, field, cmsgpack.pack(record))
 mark_noted(m)
@@ -66,12 +70,18 @@ if known[1] ~= a.step[3] then return answer('diverged', {field, unpack(known)}) 
 if known[3] ~= 'started' then
   return answer(known[4] == a.op and 'recorded' or 'known', {field, unpack(known)})
 end
-local record = {known[1], known[2], 'done', a.op, a.result, known[6], known[7]}
+local record = {known[1], known[2], 'done', a.op, a.blob and '' or a.result, known[6], known[7], a.blob}
+if a.blob and redis.call('HEXISTS', steps, '\0' .. a.blob[1]) == 0 then
+  local apart = unpacked(redis.call('HGET', steps, '\0')) or {0, 0}
+  if apart[2] + a.blob[2] > a.blobs then return answer('blobs_full', false) end
+  apart = cmsgpack.pack({apart[1] + 1, apart[2] + a.blob[2]})
+  redis.call('HSET', steps, '\0' .. a.blob[1], a.result, '\0', apart)
+end
 redis.call('HSET', steps, field, cmsgpack.pack(record))
 return answer('recorded', {field, unpack(record)})
 
 --- steps: steps
-local found = redis.call('HGETALL', steps)
-local records = {}
-for i = 1, #found, 2 do records[#records + 1] = {found[i], unpack(cmsgpack.unpack(found[i + 1]))} end
-return answer(records)
+return answer(records())
+
+--- blob: steps
+return answer(redis.call('HGET', steps, '\0' .. a.digest))

@@ -92,9 +92,8 @@ return answer(rows)
 --- show_quarantined: notes mark steps
 local m = marked()
 if not m or m[1] ~= 'Q' then return answer(false) end
-local kept, found, records = note(), redis.call('HGETALL', steps), {}
-for i = 1, #found, 2 do records[#records + 1] = {found[i], unpack(cmsgpack.unpack(found[i + 1]))} end
-return answer(true, kept.body, m[4], kept.at, kept.n, kept.h, records)
+local kept = note()
+return answer(true, kept.body, m[4], kept.at, kept.n, kept.h, records())
 
 --- history: past
 local rows = {}
@@ -113,14 +112,13 @@ push_back(kept.body, kept.expires, m)
 remember('requeued', false, 0, false, kept.about)
 redis.call('ZREM', quarantine, a.agent .. '\0' .. a.command)
 redis.call('HINCRBY', row, 'z', -1)
-local found = a.assume and redis.call('HGETALL', steps) or {}
-for i = 1, #found, 2 do
-  local record = cmsgpack.unpack(found[i + 1])
+for _, record in ipairs(a.assume and records() or {}) do
+  local field = table.remove(record, 1)
   if record[3] == 'started' and a.assume == 'undone' then
-    redis.call('HDEL', steps, found[i])
+    redis.call('HDEL', steps, field)
   elseif record[3] == 'started' then
     record[3] = 'assumed'
-    redis.call('HSET', steps, found[i], cmsgpack.pack(record))
+    redis.call('HSET', steps, field, cmsgpack.pack(record))
   end
 end
 -- The notes stay as history; the count begins anew.

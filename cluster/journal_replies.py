@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from regrow.runtime.address import ActorId
+from regrow.runtime.blobs import BlobRef
 from regrow.runtime.journal_answers import (
     Answered,
     AnswerVerdict,
@@ -187,7 +188,7 @@ def _stored(fields: Any) -> StoredResult | None:
 
 
 def _record(fields: Sequence[Any]) -> StepRecord:
-    place, digest, epoch, state, _operation, result, attempts, _last_epoch = fields
+    place, digest, epoch, state, _operation, result, attempts, _last_epoch, *blob = fields
     name, occurrence = place.decode().split("\0")
     return StepRecord(
         key=StepKey(name=name, occurrence=int(occurrence), digest=digest.decode()),
@@ -195,4 +196,9 @@ def _record(fields: Sequence[Any]) -> StepRecord:
         state=StepState(state.decode()),
         result=result,
         attempts=attempts,
+        blob=_blob(*blob[0]) if blob else None,
     )
+
+
+def _blob(digest: bytes, size_bytes: int) -> BlobRef:
+    return BlobRef(digest=digest.decode(), size_bytes=size_bytes)

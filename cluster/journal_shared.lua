@@ -12,7 +12,8 @@
 --             P in the mailbox: place, whether it has notes or steps · W waits · Q in quarantine: reason
 --             D done: outcome, result
 -- steps       hash of one command: name\0occurrence -> {digest, epoch, state, operation, result, how many
---             incarnations have begun it, the last of them}
+--             incarnations have begun it, the last of them, and of a result that is kept apart {digest, size}};
+--             \0digest -> such a result, and \0 -> {how many of them, their size}
 -- past        stream of how turns ended, for people to see: p {command, ending, epoch, failed, begun, about}
 -- and of the partition: ready, timers, schedules, waits, quarantine, and outbox, a stream
 
@@ -30,6 +31,19 @@ local function unpacked(text) return text and cmsgpack.unpack(text) end
 local function marked() return unpacked(redis.call('GET', mark)) end
 
 local function note() return unpacked(redis.call('HGET', notes, a.command)) or {n = 0, h = {}} end
+
+-- The records of a message. The hash is never read whole, since what is kept apart in it may be large.
+local function records()
+  local places, found = {}, {}
+  for _, field in ipairs(redis.call('HKEYS', steps)) do
+    if string.byte(field) ~= 0 then places[#places + 1] = field end
+  end
+  if #places == 0 then return found end
+  for i, record in ipairs(redis.call('HMGET', steps, unpack(places))) do
+    found[i] = {places[i], unpack(cmsgpack.unpack(record))}
+  end
+  return found
+end
 
 local function keep_note(kept) redis.call('HSET', notes, a.command, cmsgpack.pack(kept)) end
 

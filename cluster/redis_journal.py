@@ -73,7 +73,7 @@ from regrow.runtime.journal_entries import (
     check_id,
 )
 from regrow.runtime.journal_errors import JournalRestored
-from regrow.runtime.journal_fit import bounded, commit_fits, message_fits, park_fits
+from regrow.runtime.journal_fit import bounded, commit_fits, kept_apart, message_fits, park_fits
 
 CONNECT_TIMEOUT_S: Final = 2.0
 
@@ -267,7 +267,7 @@ class RedisJournal(RedisDecisions):
         epoch: Epoch | None = None,
     ) -> Answered:
         """See Journal."""
-        if len(body or b"") > self.limits.step_bytes:
+        if len(body or b"") > self.limits.message_bytes:
             return Answered(verdict=AnswerVerdict.TOO_LARGE)
         check_id("operation id", operation)
         payload = {
@@ -287,14 +287,21 @@ class RedisJournal(RedisDecisions):
 
     async def finish_step(self, hand: Hand, step: StepKey, result: bytes) -> StepAnswer:
         """See Journal."""
-        if len(result) > self.limits.step_bytes:
+        if len(result) > self.limits.blob_bytes:
             return StepAnswer(verdict=StepVerdict.TOO_LARGE)
-        return await self._step("finish_step", hand, step, {"result": result})
+        blob = kept_apart(result, self.limits)
+        kept = {} if blob is None else {"blob": [blob.digest, blob.size_bytes], "blobs": self.limits.blobs_bytes}
+        return await self._step("finish_step", hand, step, {"result": result, **kept})
 
     async def steps(self, agent: ActorId, command: CommandId) -> tuple[StepRecord, ...]:
         """See Journal."""
         (found,) = await self._run("steps", agent, {}, command=command)
         return step_records(found)
+
+    async def blob(self, agent: ActorId, command: CommandId, digest: str) -> bytes | None:
+        """See Journal."""
+        (content,) = await self._run("blob", agent, {"digest": digest}, command=command)
+        return None if content is False else content
 
     async def mailboxes(self, partition: Partition, *, after: ActorId | None = None) -> tuple[ActorId, ...]:
         """See Journal."""

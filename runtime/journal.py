@@ -150,11 +150,19 @@ class Journal(Protocol):
         ...
 
     async def finish_step(self, hand: Hand, step: StepKey, result: bytes) -> StepAnswer:
-        """Records the result of a call that was started; the first one stays."""
+        """Records the result of a call that was started; the first one stays.
+
+        One above `limits.step_bytes` is kept as a blob: in the same moment as its record, in the same place, and
+        until the outcome of its message.
+        """
         ...
 
     async def steps(self, agent: ActorId, command: CommandId) -> tuple[StepRecord, ...]:
-        """All records of a message, by name and occurrence."""
+        """All records of a message, by name and occurrence; of large results what stands for them."""
+        ...
+
+    async def blob(self, agent: ActorId, command: CommandId, digest: str) -> bytes | None:
+        """A large result of a message as it is kept, which its reader compares with the digest; None where it is not."""
         ...
 
     # Quarantine

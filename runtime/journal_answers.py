@@ -169,6 +169,8 @@ class StepVerdict(StrEnum):
     STALE_EPOCH = "stale_epoch"
     NOT_PENDING = "not_pending"
     FULL = "full"
+    BLOBS_FULL = "blobs_full"
+    """All large results of one message together pass their limit."""
     TOO_LARGE = "too_large"
 
 

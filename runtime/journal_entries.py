@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import NewType
 
 from regrow.runtime.address import ActorId
+from regrow.runtime.blobs import BlobRef
 from regrow.runtime.journal_errors import InvalidEntry
 
 HostEpoch = NewType("HostEpoch", int)
@@ -92,7 +93,12 @@ class JournalLimits:
     message_bytes: int = 262_144
     state_bytes: int = 1_048_576
     result_bytes: int = 262_144
-    step_bytes: int = 262_144
+    step_bytes: int = 65_536
+    """In the record of a step; a larger result is kept beside it, as a blob."""
+    blob_bytes: int = 16_777_216
+    """For one blob. While one is written or read, its server serves nobody else: some ten milliseconds."""
+    blobs_bytes: int = 67_108_864
+    """For all blobs of one message; they stay until its outcome, for weeks where it waits for a person."""
     history_bytes: int = ABOUT_LIMIT_BYTES
     """For what an ended turn was about; what passes it is left out of the history."""
     note_bytes: int = 8_192
@@ -253,6 +259,8 @@ class StepRecord:
     result: bytes
     attempts: int = 1
     """How many incarnations have begun it."""
+    blob: BlobRef | None = None
+    """What is kept beside the record instead of a `result`; `Journal.blob` gives it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ the stored rows (how many timers there are already) is the store's to say.
 from __future__ import annotations
 
 from regrow.runtime.address import ActorId
+from regrow.runtime.blobs import BlobRef, blob_of
 from regrow.runtime.journal_entries import (
     Commit,
     Hand,
@@ -40,6 +41,11 @@ def park_fits(park: Park, limits: JournalLimits) -> bool:
 def kept_about(hand: Hand, limits: JournalLimits) -> bytes:
     """What history keeps of what a turn was about; nothing of what passes the limit, since a part can not be read."""
     return hand.about if len(hand.about) <= limits.history_bytes else b""
+
+
+def kept_apart(result: bytes, limits: JournalLimits) -> BlobRef | None:
+    """What stands in the record of a step for a result that is too large for it; None for any other."""
+    return blob_of(result) if len(result) > limits.step_bytes else None
 
 
 def checked_step(step: StepKey) -> StepKey:

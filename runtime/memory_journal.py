@@ -124,7 +124,7 @@ class MemoryJournal(MemoryTurns):
     ) -> Answered:
         """See Journal."""
         checked_step(wait)
-        if len(body or b"") > self.limits.step_bytes:
+        if len(body or b"") > self.limits.message_bytes:
             return Answered(verdict=AnswerVerdict.TOO_LARGE)
         operation_id = _of_kind("answer", operation)
         given = self._before(agent, operation_id, Answered)

@@ -107,6 +107,7 @@ class AgentRow:
     steps: dict[CommandId, dict[tuple[str, int], Step]] = field(
         default_factory=dict[CommandId, dict[tuple[str, int], Step]]
     )
+    blobs: dict[CommandId, dict[str, bytes]] = field(default_factory=dict[CommandId, dict[str, bytes]])
     timers: dict[str, tuple[int, bytes]] = field(default_factory=dict[str, tuple[int, bytes]])
     waits: dict[tuple[CommandId, StepKey], int | None] = field(
         default_factory=dict[tuple[CommandId, StepKey], int | None]
@@ -224,6 +225,7 @@ class MemoryRows:
         heapq.heappush(self._forget, (forgotten_ms, row.id, command))
         row.noted.pop(command, None)
         row.steps.pop(command, None)
+        row.blobs.pop(command, None)
 
     def _before(self, agent: ActorId, operation: OperationId, kind: type[A]) -> A | None:
         """The answer to an operation that has come before."""

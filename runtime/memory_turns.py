@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from regrow.runtime.address import ActorId
+from regrow.runtime.blobs import BlobRef
 from regrow.runtime.journal_answers import (
     Ending,
     Enqueued,
@@ -41,6 +42,7 @@ from regrow.runtime.journal_fit import (
     checked_step,
     commit_fits,
     kept_about,
+    kept_apart,
     message_fits,
     park_fits,
 )
@@ -94,7 +96,7 @@ class MemoryTurns(MemoryRows):
 
     async def finish_step(self, hand: Hand, step: StepKey, result: bytes) -> StepAnswer:
         """See Journal."""
-        if len(result) > self.limits.step_bytes:
+        if len(result) > self.limits.blob_bytes:
             return StepAnswer(verdict=StepVerdict.TOO_LARGE)
         refused = self._not_in_hand(hand, step)
         if refused is not None:
@@ -105,13 +107,20 @@ class MemoryTurns(MemoryRows):
             return StepAnswer(verdict=StepVerdict.NOT_STARTED)
         if known.record.key != step or known.record.state is not StepState.STARTED:
             return _known_step(known, hand, step)
-        record = replace(known.record, state=StepState.DONE, result=result)
+        blob = kept_apart(result, self.limits)
+        if blob is not None and not self._keep_blob(hand, blob, result):
+            return StepAnswer(verdict=StepVerdict.BLOBS_FULL)
+        record = replace(known.record, state=StepState.DONE, result=b"" if blob is not None else result, blob=blob)
         steps[step.name, step.occurrence] = Step(record, hand.operation)
         return StepAnswer(verdict=StepVerdict.RECORDED, record=record)
 
     async def steps(self, agent: ActorId, command: CommandId) -> tuple[StepRecord, ...]:
         """See Journal."""
         return self._records(self._agent(agent), command)
+
+    async def blob(self, agent: ActorId, command: CommandId, digest: str) -> bytes | None:
+        """See Journal."""
+        return self._agent(agent).blobs.get(command, {}).get(digest)
 
     async def commit(self, commit: Commit, *, after: int = 0, limit: int | None = None) -> TurnEnded:
         """See Journal."""
@@ -207,6 +216,16 @@ class MemoryTurns(MemoryRows):
         if mark is None or mark.kind is not Kind.PENDING:
             return StepAnswer(verdict=StepVerdict.NOT_PENDING)
         return None
+
+    def _keep_blob(self, hand: Hand, blob: BlobRef, content: bytes) -> bool:
+        """Whether there was room for it, or it was there."""
+        blobs = self._agent(hand.agent).blobs.setdefault(hand.command, {})
+        if blob.digest in blobs:
+            return True
+        if sum(map(len, blobs.values())) + blob.size_bytes > self.limits.blobs_bytes:
+            return False
+        blobs[blob.digest] = content
+        return True
 
     def _records(self, row: AgentRow, command: CommandId) -> tuple[StepRecord, ...]:
         return tuple(step.record for _, step in sorted(row.steps.get(command, {}).items()))

@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 from regrow.cluster.redis_journal import RedisJournal
 from regrow.runtime.address import ActorId
+from regrow.runtime.blobs import digest_of
 from regrow.runtime.journal import Journal
 from regrow.runtime.journal_answers import (
     Assume,
@@ -63,6 +64,8 @@ LIMITS = JournalLimits(
     state_bytes=20,
     result_bytes=20,
     step_bytes=20,
+    blob_bytes=30,
+    blobs_bytes=50,
     note_bytes=5,
     notes=2,
     mailbox=4,
@@ -86,6 +89,7 @@ STEPS = [
 agents = st.sampled_from(AGENTS)
 bodies = st.sampled_from([b"", b"x", b"\x00\xff", b"x" * 19, b"x" * 20, b"x" * 21])
 places = st.integers(0, 7)
+results = bodies | st.sampled_from([b"y" * 22, b"z" * 30, b"x" * 31])  # some of them kept apart, not all at once
 offsets = st.sampled_from([0] * 8 + [1, -1])  # mostly what the store has, sometimes what a late caller knew
 timers = st.lists(
     st.tuples(st.sampled_from("abc"), st.none() | st.sampled_from([0, 0, 1, 2])),
@@ -157,6 +161,9 @@ class Beside(RuleBasedStateMachine):
             for agent, row in zip(AGENTS, found, strict=True):
                 reads += [journal.history(agent)]
                 reads += [journal.take(agent, row.epoch), *(journal.steps(agent, id) for id in self.commands[-5:])]
+            contents = (b"x" * 21, b"y" * 22, b"z" * 30)
+            for id in self.commands[-5:]:
+                reads += [journal.blob(agent, id, digest_of(content)) for agent in AGENTS for content in contents]
             for partition in PARTITIONS_OF_AGENTS:
                 reads += [journal.mailboxes(partition), journal.waiting(partition), journal.due(partition)]
                 reads += [journal.quarantined(partition)]
@@ -299,7 +306,7 @@ class Beside(RuleBasedStateMachine):
     def quarantine(self, agent: ActorId, place: int, offset: int, reason: bytes) -> None:
         self.change("quarantine", self.hand(agent, place, offset), reason, limit=3)
 
-    @rule(agent=agents, place=places, offset=offsets, step=st.sampled_from(STEPS), result=bodies, finish=st.booleans())
+    @rule(agent=agents, place=places, offset=offsets, step=st.sampled_from(STEPS), result=results, finish=st.booleans())
     def step(self, agent: ActorId, place: int, offset: int, step: StepKey, result: bytes, finish: bool) -> None:
         self.change("start_step", self.hand(agent, place, offset), step)
         if finish:

@@ -33,7 +33,7 @@ MAIL = StepKey(name="mail", occurrence=0, digest="d1")
 @pytest.fixture
 def limits(request: pytest.FixtureRequest) -> JournalLimits:
     kept_ms = KEPT_MS if request.node.get_closest_marker("slow") else 86_400_000
-    return JournalLimits(mailbox=2, waits=1, quarantined=1, step_bytes=50, note_bytes=50, result_ttl_ms=kept_ms)
+    return JournalLimits(mailbox=2, waits=1, quarantined=1, message_bytes=50, note_bytes=50, result_ttl_ms=kept_ms)
 
 
 async def set_timer(stand: Stand, holder: Holder, due_ms: int, timer: str = "tea") -> None:

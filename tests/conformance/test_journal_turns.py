@@ -27,7 +27,7 @@ MAIL = StepKey(name="mail", occurrence=0, digest="d1")
 
 @pytest.fixture
 def limits() -> JournalLimits:
-    return JournalLimits(state_bytes=1_000, result_bytes=100, step_bytes=50, outbox=2, timers=2, steps=2)
+    return JournalLimits(state_bytes=1_000, result_bytes=100, step_bytes=50, blob_bytes=50, outbox=2, timers=2, steps=2)
 
 
 async def test_a_commit_acknowledges_its_input_and_writes_the_new_state(stand: Stand) -> None:
