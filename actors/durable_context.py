@@ -12,19 +12,19 @@ from typing import Any, Protocol, TypeVar, overload
 from pydantic import BaseModel
 
 from regrow.actors.context import Context
-from regrow.actors.durable_body import body_of, digest, packed, unpacked
-from regrow.actors.durable_errors import FencedOut, StateNotStorable, TurnDiverged, WaitTimedOut
+from regrow.actors.durable_body import body_of, digest, packed
+from regrow.actors.durable_errors import StateNotStorable, WaitTimedOut
 from regrow.actors.durable_turn import Turn
 from regrow.actors.durable_wait import NO_ARGUMENTS, Parking, TurnParks, wait_name
+from regrow.actors.recorded_steps import RecordedSteps
 from regrow.actors.reminder import TICK_BYTES, Reminder, Tick, planned
 from regrow.actors.schedule import FURTHEST, first_and_schedule
-from regrow.actors.step_retries import ATTEMPT_MARK, Records, Retries, tried
+from regrow.actors.step_retries import ATTEMPT_MARK, Retries, tried
 from regrow.actors.threads import in_thread
 from regrow.runtime.durability import Durability
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.errors import CodeNotImportable, Misuse, Refused
-from regrow.runtime.journal_answers import StepAnswer, StepVerdict
-from regrow.runtime.journal_entries import CancelTimer, SetTimer, StepKey, StepState, Writes, check_id
+from regrow.runtime.journal_entries import CancelTimer, SetTimer, StepState, Writes, check_id
 from regrow.runtime.message import Message, Request
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, DEFAULT_SEND_TIMEOUT_S, ActorRef
 from regrow.runtime.signals import Failure, failure_of
@@ -113,7 +113,7 @@ class DurableContext(Context):
         step may also have `retries` for when it fails.
 
         Raises what the function raises, which is not recorded; with retries StepFailed, of which every attempt is;
-        TurnDiverged; InvalidMessage for arguments or a result that can not be stored.
+        TurnDiverged; InvalidMessage for arguments or a result that can not be stored; ResultTooLarge.
         """
         turn = self._turn()
         if ATTEMPT_MARK in name or (retries is not None and not idempotent):
@@ -128,15 +128,16 @@ class DurableContext(Context):
                 key,
                 call,
                 retries,
-                self._records(turn),
+                self._steps(turn),
                 budget=self._durable.retry_budget,
                 time_left_s=lambda: self.deadline,
             )
+        steps = self._steps(turn)
         if record is not None:
-            return unpacked(self._durable.codec, record.result) if record.result else None
-        await self._start_step(turn, key)
+            return await steps.value(record)
+        await steps.begin(key)
         result = await call()
-        await self._finish_step(turn, key, packed(self._durable.codec, result))
+        await steps.end(key, result)
         return result
 
     @staticmethod
@@ -153,10 +154,10 @@ class DurableContext(Context):
         turn = self._turn()
         key, record = turn.next_step("now", NO_ARGUMENTS, idempotent=True)
         if record is not None:
-            ms = unpacked(self._durable.codec, record.result)
+            ms = await self._steps(turn).value(record)
         else:
             ms = self._durable.now_ms()
-            await self._record(turn, key, packed(self._durable.codec, ms))
+            await self._steps(turn).made(key, ms)
         assert isinstance(ms, int)
         return datetime.fromtimestamp(ms / 1000, UTC)
 
@@ -209,16 +210,16 @@ class DurableContext(Context):
         name = f"ask:{ref.address.actor}"
         command = command_id or turn.derived(name)
         key, record = turn.next_step(name, self._digest((request,), {}), idempotent=True)
+        steps = self._steps(turn)
         if record is not None:
-            return self._answered(ref, request, unpacked(self._durable.codec, record.result))
-        await self._start_step(turn, key)
-        answer: object
+            return self._answered(ref, request, await steps.value(record))
+        await steps.begin(key)
         try:
-            answer = reply = await super().ask(ref, request, timeout_s=timeout_s, command_id=command)
+            reply = await super().ask(ref, request, timeout_s=timeout_s, command_id=command)
         except Refused as refusal:
-            await self._finish_step(turn, key, packed(self._durable.codec, failure_of(refusal)))
+            await steps.end(key, failure_of(refusal))
             raise
-        await self._finish_step(turn, key, packed(self._durable.codec, answer))
+        await steps.end(key, reply)
         return reply
 
     def _answered(self, ref: ActorRef, request: Request[R], value: object) -> R:
@@ -257,7 +258,7 @@ class DurableContext(Context):
         turn.passes_wait(self.life.take_current_state())
         if record.state is StepState.TIMED_OUT:
             raise WaitTimedOut(f"nobody has sent {self.id} the {answer.__name__} that it waited for")
-        found = unpacked(self._durable.codec, record.result)
+        found = await self._steps(turn).value(record)
         if not isinstance(found, answer):
             raise CodeNotImportable(f"the {answer.__name__} that {self.id} waited for is no such thing any more")
         return found
@@ -332,58 +333,8 @@ class DurableContext(Context):
         codec = self._durable.codec
         return digest(packed(codec, list(args)) + packed(codec, sorted(kwargs.items())))
 
-    def _records(self, turn: Turn) -> Records:
-        codec = self._durable.codec
-
-        def recorded(key: StepKey) -> tuple[object] | None:
-            result = turn.result_of(key)
-            value = unpacked(codec, result) if result else None
-            if isinstance(value, Failure):
-                turn.failed(key)
-            return None if result is None else (value,)
-
-        async def end(key: StepKey, value: object) -> None:
-            await self._finish_step(turn, key, packed(codec, value))
-            if isinstance(value, Failure):
-                turn.failed(key)
-
-        return Records(
-            recorded=recorded,
-            begin=lambda key: self._start_step(turn, key),
-            end=end,
-        )
-
-    async def _record(self, turn: Turn, key: StepKey, result: bytes) -> None:
-        await self._start_step(turn, key)
-        await self._finish_step(turn, key, result)
-
-    async def _start_step(self, turn: Turn, key: StepKey) -> None:
-        await turn.wait_stored()
-        hand = turn.hand(self._durable.operation())
-        answer = await self._durable.surely(lambda: self._durable.journal.start_step(hand, key))
-        self._check(turn, key, answer)
-
-    async def _finish_step(self, turn: Turn, key: StepKey, result: bytes) -> None:
-        hand = turn.hand(self._durable.operation())
-        answer = await self._durable.surely(lambda: self._durable.journal.finish_step(hand, key, result))
-        self._check(turn, key, answer)
-
-    def _check(self, turn: Turn, key: StepKey, answer: StepAnswer) -> None:
-        match answer.verdict:
-            case StepVerdict.RECORDED | StepVerdict.KNOWN:
-                turn.recorded(answer.record)
-            case StepVerdict.DIVERGED | StepVerdict.NOT_STARTED:
-                raise turn.broke(
-                    TurnDiverged(f"step {key.name!r} of {self.id} has another record than this turn knows")
-                )
-            case StepVerdict.STALE_EPOCH | StepVerdict.NOT_PENDING:
-                raise FencedOut(f"another life of {self.id} has taken over while {key.name!r} ran")
-            case StepVerdict.TOO_LARGE | StepVerdict.FULL:
-                limits = self._durable.journal.limits
-                raise StateNotStorable(
-                    f"the record of step {key.name!r} of {self.id} passes a limit: {limits.step_bytes} bytes for one, "
-                    f"{limits.steps} records for a message; give back less, or split the work into messages"
-                )
+    def _steps(self, turn: Turn) -> RecordedSteps:
+        return RecordedSteps(self._durable, turn)
 
 
 def _with_step(function: Callable[..., Any], step: Step) -> dict[str, Step]:

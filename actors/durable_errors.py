@@ -6,6 +6,8 @@ RegrowError (runtime)
 ├── StateOutdated       the agent's code: it has changed the state that was current before its wait
 ├── StepFailed          whoever a step calls: it has failed as often as it may
 ├── TurnDiverged        the agent's code: it took another way through its steps than before
+├── ResultTooLarge      the agent's code: a step gave more than is kept of it
+├── ResultLost          what a step gave is no longer in the store, or damaged
 ├── UnknownOutcome      nobody knows whether a step was done, and it must not be done twice
 ├── AgentHeld           another process has the agent, and may still live
 ├── FencedOut           another life has taken the agent over; this one ends
@@ -38,6 +40,14 @@ class StepFailed(WorldBroke):
 
 class TurnDiverged(Misuse):
     """A turn that was run again took another way through its recorded steps. Its message goes into quarantine."""
+
+
+class ResultTooLarge(Misuse):
+    """A step was done and gave more than the journal keeps. Its message goes into quarantine, and is not run again."""
+
+
+class ResultLost(WorldBroke):
+    """The large result of a step is gone from the store, or damaged. Its message goes into quarantine."""
 
 
 class UnknownOutcome(WorldBroke):

@@ -10,9 +10,9 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from regrow.actors.durable_errors import StateOutdated, TurnDiverged, UnknownOutcome
+from regrow.actors.durable_errors import ResultLost, ResultTooLarge, StateOutdated, TurnDiverged, UnknownOutcome
 from regrow.actors.durable_wait import WAIT_MARK, Parking
 from regrow.actors.turn_history import Occasion, PastStep, packed_about, past_steps
 from regrow.runtime.address import ActorId
@@ -35,6 +35,9 @@ from regrow.runtime.journal_entries import (
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+Broken: TypeAlias = TurnDiverged | UnknownOutcome | ResultTooLarge | ResultLost
+"""What makes that a turn can not be finished; its message goes into quarantine."""
+
 
 class Turn:
     """One run of a handler for one message. `records` are those of earlier runs."""
@@ -54,7 +57,7 @@ class Turn:
         self.epoch = epoch
         self.version = version
         self._occasion = occasion
-        self.broken: TurnDiverged | UnknownOutcome | None = None
+        self.broken: Broken | None = None
         """Why this message goes into quarantine, whatever the handler makes of it."""
         self.outgoing: list[Outgoing] = []
         self.timers: dict[str, SetTimer | CancelTimer] = {}
@@ -161,15 +164,15 @@ class Turn:
                 )
             )
 
-    def result_of(self, key: StepKey) -> bytes | None:
+    def ended_record(self, key: StepKey) -> StepRecord | None:
         """What an earlier run has recorded at this place, where it came to an end."""
         record = self._records.get((key.name, key.occurrence))
         if record is None:
             return None
         self.recorded(record)
-        return None if record.state is StepState.STARTED else record.result
+        return None if record.state is StepState.STARTED else record
 
-    def broke(self, error: TurnDiverged | UnknownOutcome) -> TurnDiverged | UnknownOutcome:
+    def broke(self, error: Broken) -> Broken:
         """This turn can not be finished; the first reason stays."""
         if self.broken is None:
             self.broken = error

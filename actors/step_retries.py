@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from regrow.actors.durable_errors import StepFailed
 from regrow.runtime.contain import text_of
@@ -16,6 +16,9 @@ from regrow.runtime.errors import Misuse, RegrowError
 from regrow.runtime.journal_entries import StepKey
 from regrow.runtime.retry_budget import RetryBudget
 from regrow.runtime.signals import Failure
+
+if TYPE_CHECKING:
+    from regrow.actors.recorded_steps import RecordedSteps
 
 MAX_ATTEMPTS = 100
 """Each is a record, and a message may have so many of them."""
@@ -51,27 +54,18 @@ class Retries:
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Records:
-    """The records of one turn: what an earlier run has recorded, in a tuple, or None; and how one is made."""
-
-    recorded: Callable[[StepKey], tuple[object] | None]
-    begin: Callable[[StepKey], Awaitable[None]]
-    end: Callable[[StepKey, object], Awaitable[None]]
-
-
 async def tried(
     first: StepKey,
     call: Callable[[], Awaitable[Any]],
     retries: Retries,
-    records: Records,
+    records: RecordedSteps,
     *,
     budget: RetryBudget,
     time_left_s: Callable[[], float | None],
 ) -> Any:
     """The result of a step, of this run of its turn or of an earlier one. Raises StepFailed, and what `on` has not."""
     made, last = 0, Failure(error="", text="")
-    while made < retries.attempts and (found := records.recorded(attempt_key(first, made))) is not None:
+    while made < retries.attempts and (found := await records.recorded(attempt_key(first, made))) is not None:
         (result,) = found
         if not isinstance(result, Failure):
             return result

@@ -16,6 +16,7 @@ from pydantic_core import PydanticSerializationError, to_json, to_jsonable_pytho
 
 from regrow.actors.durable_wait import WAIT_MARK, answer_name
 from regrow.actors.step_retries import ATTEMPT_MARK
+from regrow.runtime.blobs import BlobRef
 from regrow.runtime.codec import Undecodable
 from regrow.runtime.immutable import wire_name
 from regrow.runtime.journal_entries import ABOUT_LIMIT_BYTES, StepRecord
@@ -55,6 +56,8 @@ class PastStep:
     attempts: int
     state: str
     """A StepState, or `failed` where its last attempt was recorded as one that failed."""
+    blob: BlobRef | None = None
+    """What stood for a large result; the result itself goes with the outcome of its message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +91,7 @@ def packed_about(occasion: Occasion, steps: Iterable[PastStep]) -> bytes:
         type_name, fields, cut = message.type_name, None, False
     else:
         type_name, (fields, cut) = wire_name(type(message)), _short_fields(message)
-    taken = [(step.name[:NAME_LIMIT_CHARS], step.number, step.attempts, step.state) for step in steps]
+    taken = [_packed_step(step) for step in steps]
     told: dict[str, Any] = {
         "life": occasion.incarnation,
         "from": occasion.sender,
@@ -122,11 +125,18 @@ def read_about(content: bytes) -> About:
         is_cut=told["cut"],
         sender=told["from"],
         incarnation=told["life"],
-        steps=tuple(
-            PastStep(name=name, number=number, attempts=attempts, state=state)
-            for name, number, attempts, state in told["steps"]
-        ),
+        steps=tuple(_read_step(*fields) for fields in told["steps"]),
     )
+
+
+def _packed_step(step: PastStep) -> tuple[object, ...]:
+    blob = () if step.blob is None else (step.blob.size_bytes, step.blob.digest)
+    return (step.name[:NAME_LIMIT_CHARS], step.number, step.attempts, step.state, *blob)
+
+
+def _read_step(name: str, number: int, attempts: int, state: str, size_bytes: int = 0, digest: str = "") -> PastStep:
+    blob = BlobRef(digest=digest, size_bytes=size_bytes) if digest else None
+    return PastStep(name=name, number=number, attempts=attempts, state=state, blob=blob)
 
 
 def past_steps(records: Mapping[tuple[str, int], StepRecord], failed: Iterable[tuple[str, int]]) -> list[PastStep]:
@@ -146,6 +156,7 @@ def past_steps(records: Mapping[tuple[str, int], StepRecord], failed: Iterable[t
             number=occurrence + 1,
             attempts=sum(record.attempts for record in made),
             state=states.get((made[-1].key.name, occurrence), made[-1].state.value),
+            blob=made[-1].blob,
         )
         for (name, occurrence), made in attempts.items()
     ]

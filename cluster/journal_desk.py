@@ -72,14 +72,22 @@ class FailedAttempt(Message):
     text: str
 
 
+class KeptApart(Message):
+    """What stands for a large result."""
+
+    digest: str
+    size_bytes: int
+
+
 class TakenStep(Message):
-    """A recorded call of a turn; `result` is as the journal has it."""
+    """A recorded call of a turn; `result` is as the journal has it, and of a large one digest and size are told."""
 
     name: str
     number: int
     state: str
     epoch: int
     result: bytes
+    kept_apart: KeptApart | None = None
 
 
 class SetAsideMessage(Message):
@@ -324,6 +332,9 @@ class JournalDesk:
                 state=record.state.value,
                 epoch=record.epoch,
                 result=record.result,
+                kept_apart=None
+                if record.blob is None
+                else KeptApart(digest=record.blob.digest, size_bytes=record.blob.size_bytes),
             )
             for record in found.steps
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from regrow.actors.durable import DurableAgent
 from regrow.actors.turn_history import read_about
 from regrow.cluster.journal_desk import LIST_LIMIT, EndedTurn, ListTurns
-from regrow.cluster.set_aside import asked_at_desk, time_told
+from regrow.cluster.set_aside import asked_at_desk, kept_apart_told, time_told
 from regrow.runtime import ActorId, Misuse
 from regrow.runtime.journal_answers import Ending
 
@@ -56,6 +56,13 @@ def _told(agent: str, turn: EndedTurn) -> dict[str, Any]:
         "fields": about.fields,
         "shortened": about.is_cut,
         "steps": [
-            {"name": step.name, "number": step.number, "attempts": step.attempts, "state": step.state} for step in steps
+            {
+                "name": step.name,
+                "number": step.number,
+                "attempts": step.attempts,
+                "state": step.state,
+                **kept_apart_told(step.blob),
+            }
+            for step in steps
         ],
     }

@@ -15,6 +15,7 @@ from regrow.cluster.cli_ask import plain_value
 from regrow.cluster.journal_desk import (
     DESK,
     Drop,
+    KeptApart,
     ListSetAside,
     Requeue,
     SetAsideMessage,
@@ -32,6 +33,7 @@ from regrow.runtime.lifecycle import NoProc
 
 if TYPE_CHECKING:
     from regrow.cluster.app import Running
+    from regrow.runtime.blobs import BlobRef
 
 R = TypeVar("R")
 
@@ -127,6 +129,7 @@ def _shown(running: Running, found: SetAsideMessage) -> dict[str, Any]:
             "state": step.state,
             "epoch": step.epoch,
             "result": _result(codec, step.result),
+            **kept_apart_told(step.kept_apart),
         }
         for step in found.steps
     ]
@@ -160,6 +163,11 @@ def _result(codec: FrameCodec, result: bytes) -> Any:
         return plain_value(unpacked(codec, result))
     except CodeNotImportable as error:
         return f"({error})"
+
+
+def kept_apart_told(kept: KeptApart | BlobRef | None) -> dict[str, Any]:
+    """What is told in place of a result that is too large to be shown; nothing of any other."""
+    return {} if kept is None else {"kept_apart": {"size_bytes": kept.size_bytes, "digest": kept.digest}}
 
 
 def time_told(ms: int) -> str:

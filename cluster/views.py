@@ -178,6 +178,7 @@ def show_one_set_aside(told: Mapping[str, Any], *, to: IO[str]) -> None:
     ]
     for step in told["steps"]:
         result = f" → {json.dumps(step['result'], ensure_ascii=False)}" if step["state"] == "done" else ""
+        result = _kept_apart(step) or result
         rows.append(("step", f"{step['name']} (number {step['number']}) {step['state']}{result}"))
     console.print(Text(told["id"], style="bold"), soft_wrap=True)
     for name, text in rows:
@@ -225,7 +226,14 @@ def _turn_lines(turn: Mapping[str, Any]) -> Iterator[Text]:
     yield Text(f"    {turn['id']}", style="dim")
     for step in turn["steps"]:
         again = f", {step['attempts']} attempts" if step["attempts"] > 1 else ""
-        yield Text.assemble(("    step  ", "dim"), f"{step['name']} (number {step['number']}) {step['state']}{again}")
+        line = f"{step['name']} (number {step['number']}) {step['state']}{again}{_kept_apart(step)}"
+        yield Text.assemble(("    step  ", "dim"), line)
+
+
+def _kept_apart(step: Mapping[str, Any]) -> str:
+    """Size and digest of a result that is too large to be shown."""
+    kept = step.get("kept_apart")
+    return f" → {kept['size_bytes']:,} bytes, {kept['digest']}" if kept else ""
 
 
 def deed_text(done: Mapping[str, Any]) -> str:

@@ -162,7 +162,7 @@ class Journal(Protocol):
         ...
 
     async def blob(self, agent: ActorId, command: CommandId, digest: str) -> bytes | None:
-        """A large result of a message as it is kept, which its reader compares with the digest; None where it is not."""
+        """A large result of a message, which its reader compares with the digest; None where it is not there."""
         ...
 
     # Quarantine

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from pydantic import BaseModel
 
 from regrow import App, DurableAgent, DurableContext, Message, Request, Running, Supervisor, agent, child, on
 from regrow.actors.durable_errors import InQuarantine
+from regrow.cluster.past_turns import turns_of
 from regrow.cluster.set_aside import Decision, decided, listed
+from regrow.cluster.views import show_one_set_aside, show_turns
 from regrow.runtime.command_ids import new_command_id
 from regrow.runtime.errors import Misuse
 from regrow.runtime.journal_answers import Assume
@@ -40,6 +43,12 @@ class Seen(Request[tuple[str, ...]]):
     """What has been done."""
 
 
+class Report(Request[int]):
+    """Makes a large report, and then takes another way when it is run again."""
+
+    size: int
+
+
 class World:
     """What is outside of the agents."""
 
@@ -65,12 +74,27 @@ async def send_mail(text: str) -> int:
     return len(world.mails)
 
 
+async def written(size: int) -> str:
+    return "r" * size
+
+
+async def filed(number: int) -> int:
+    return number
+
+
 class Clerk(DurableAgent[Tally]):
     @on
     async def send(self, request: Send, ctx: DurableContext) -> int:
         number = await ctx.step("mail", send_mail, request.text)
         self.state.done.append(request.text)
         return number or 0
+
+    @on
+    async def report(self, request: Report, ctx: DurableContext) -> int:
+        large = await ctx.step("write", written, request.size)
+        await ctx.step("file", filed, len(world.mails))
+        world.mails.append("filed")
+        raise ValueError(f"no room for {len(large)} signs")
 
     @on
     async def spoilt(self, message: Spoilt) -> None:
@@ -130,6 +154,28 @@ async def test_messages_in_quarantine_are_listed_for_one_agent_or_the_whole_app(
 
         assert [row["id"] for row in await set_aside(running)] == [first, second]
         assert [row["agent"] for row in await set_aside(running, "desk/other")] == ["desk/other"]
+
+
+@virtual
+async def test_a_large_result_of_a_step_is_shown_and_told_in_history_by_its_size_and_digest() -> None:
+    async with desk().start(engine="inline") as running:
+        command = new_command_id()
+        with pytest.raises(InQuarantine):
+            await running.ref("clerk").ask(Report(size=100_000), command_id=command)
+
+        shown = await decided(running, f"desk/clerk@{command}", Decision.SHOW, None)
+        past = await turns_of(running, "desk/clerk", 1)
+
+    file, write = shown["steps"]
+    assert (write["result"], file["result"]) == (None, 0)
+    kept = write["kept_apart"]
+    assert kept["size_bytes"] > 100_000 and len(kept["digest"]) == 64
+    assert "kept_apart" not in file
+    assert past["turns"][0]["steps"][0]["kept_apart"] == kept
+    page, line = io.StringIO(), f"done → {kept['size_bytes']:,} bytes, {kept['digest']}"
+    show_one_set_aside(shown, to=page)
+    show_turns(past, to=page)
+    assert page.getvalue().count(line) == 2
 
 
 @virtual

@@ -21,7 +21,9 @@ def limits() -> JournalLimits:
     return JournalLimits(step_bytes=50, blob_bytes=80, blobs_bytes=150, steps=2)
 
 
-async def finished(stand: Stand, holder: Holder, command: CommandId, result: bytes, step: StepKey = FETCH) -> StepAnswer:
+async def finished(
+    stand: Stand, holder: Holder, command: CommandId, result: bytes, step: StepKey = FETCH
+) -> StepAnswer:
     """A step of that result, begun and finished."""
     await stand.journal.start_step(holder.hand(command), step)
     return await stand.journal.finish_step(holder.hand(command), step, result)
@@ -147,7 +149,9 @@ async def test_a_large_result_goes_when_a_person_drops_its_message(stand: Stand)
 
 
 @pytest.mark.redis
-async def test_after_the_commit_no_key_of_records_or_large_results_is_left(embedded: str, limits: JournalLimits) -> None:
+async def test_after_the_commit_no_key_of_records_or_large_results_is_left(
+    embedded: str, limits: JournalLimits
+) -> None:
     journal = RedisJournal.from_url(embedded, app="leaves-nothing", limits=limits)
     stand = Stand(journal, elapse=_nothing_passes)
     holder = await stand.hold()

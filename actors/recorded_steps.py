@@ -1,0 +1,108 @@
+"""Begins and ends the recorded calls of one turn in the journal, and reads what an earlier run has left of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from regrow.actors.durable_body import packed, unpacked
+from regrow.actors.durable_errors import FencedOut, ResultLost, ResultTooLarge, StateNotStorable, TurnDiverged
+from regrow.runtime.journal_answers import StepAnswer, StepVerdict
+from regrow.runtime.signals import Failure
+
+if TYPE_CHECKING:
+    from regrow.actors.durable_turn import Turn
+    from regrow.runtime.durability import Durability
+    from regrow.runtime.journal_entries import StepKey, StepRecord
+
+
+class RecordedSteps:
+    """The steps of one turn. What breaks the turn for good is remembered by it, whatever its handler catches."""
+
+    def __init__(self, durability: Durability, turn: Turn) -> None:
+        self._durability = durability
+        self._journal = durability.journal
+        self._turn = turn
+
+    async def begin(self, key: StepKey) -> None:
+        """Records that a call begins. Raises TurnDiverged, FencedOut, StateNotStorable."""
+        await self._turn.wait_stored()
+        hand = self._turn.hand(self._durability.operation())
+        answer = await self._durability.surely(lambda: self._journal.start_step(hand, key))
+        self._check(key, answer, b"")
+
+    async def end(self, key: StepKey, value: object) -> None:
+        """Records what a call has given. Raises InvalidMessage, ResultTooLarge, TurnDiverged, FencedOut."""
+        content = packed(self._durability.codec, value)
+        hand = self._turn.hand(self._durability.operation())
+        answer = await self._durability.surely(lambda: self._journal.finish_step(hand, key, content))
+        self._check(key, answer, content)
+        if isinstance(value, Failure):
+            self._turn.failed(key)
+
+    async def made(self, key: StepKey, value: object) -> None:
+        """Records a call that has been made already, with what it gave."""
+        await self.begin(key)
+        await self.end(key, value)
+
+    async def value(self, record: StepRecord) -> object:
+        """What a record holds; None where a person has said that it was done. Raises ResultLost, CodeNotImportable."""
+        content = record.result if record.blob is None else await self._blob(record)
+        return unpacked(self._durability.codec, content) if content else None
+
+    async def recorded(self, key: StepKey) -> tuple[object] | None:
+        """What an earlier run has recorded at this place, in a tuple; None where it did not come to an end."""
+        record = self._turn.ended_record(key)
+        if record is None:
+            return None
+        value = await self.value(record)
+        if isinstance(value, Failure):
+            self._turn.failed(key)
+        return (value,)
+
+    async def _blob(self, record: StepRecord) -> bytes:
+        turn, blob = self._turn, record.blob
+        assert blob is not None
+        content = await self._durability.surely(lambda: self._journal.blob(turn.agent, turn.command, blob.digest))
+        if content is not None and blob.fits(content):
+            return content
+        found = "is gone" if content is None else f"has {len(content):,} bytes that do not match its digest"
+        raise turn.broke(
+            ResultLost(
+                f"the result of step {record.key.name!r} (number {record.key.occurrence + 1}) of {turn.agent}, of "
+                f"{blob.size_bytes:,} bytes under {blob.digest}, {found}; the step is not run again by itself. Bring "
+                "the store's data back and requeue the message, or drop it and send a new one"
+            )
+        )
+
+    def _check(self, key: StepKey, answer: StepAnswer, content: bytes) -> None:
+        turn, limits = self._turn, self._journal.limits
+        named = f"step {key.name!r} (number {key.occurrence + 1}) of {turn.agent}"
+        match answer.verdict:
+            case StepVerdict.RECORDED | StepVerdict.KNOWN:
+                turn.recorded(answer.record)
+            case StepVerdict.DIVERGED | StepVerdict.NOT_STARTED:
+                raise turn.broke(TurnDiverged(f"{named} has another record than this turn knows"))
+            case StepVerdict.STALE_EPOCH | StepVerdict.NOT_PENDING:
+                raise FencedOut(f"another life of {turn.agent} has taken over while {key.name!r} ran")
+            case StepVerdict.FULL:
+                raise StateNotStorable(
+                    f"{named} would be one record more than the {limits.steps:,} of a message; split the work into "
+                    "messages"
+                )
+            case StepVerdict.TOO_LARGE:
+                raise turn.broke(
+                    ResultTooLarge(
+                        f"{named} gave {len(content):,} bytes, and the limit for one result is {limits.blob_bytes:,} "
+                        "(blob_bytes); keep it elsewhere and give back where it is. The step was done: requeue its "
+                        "message with --assume done, or undone once it gives less"
+                    )
+                )
+            case StepVerdict.BLOBS_FULL:
+                raise turn.broke(
+                    ResultTooLarge(
+                        f"{named} gave {len(content):,} bytes, which with the large results before it pass the limit "
+                        f"of {limits.blobs_bytes:,} for one message (blobs_bytes); keep them elsewhere and give back "
+                        "where they are, or split the work into messages. The step was done: requeue its message with "
+                        "--assume done, or undone once it gives less"
+                    )
+                )
