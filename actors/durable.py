@@ -6,6 +6,7 @@ handler returns is committed together with the reply and the messages that it se
 
 from __future__ import annotations
 
+import json
 from typing import Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -14,7 +15,9 @@ from regrow.actors.agent import Agent
 from regrow.actors.durable_context import DurableContext
 from regrow.actors.durable_errors import StateNotReadable, StateNotStorable
 from regrow.actors.errors import InvalidAgent
+from regrow.runtime.address import ActorId
 from regrow.runtime.behavior import Behavior
+from regrow.runtime.contain import text_of
 
 State = TypeVar("State", bound=BaseModel)
 
@@ -80,30 +83,76 @@ def written(state: BaseModel) -> bytes:
         raise StateNotStorable(f"{type(state).__name__} can not be stored: {error}") from error
 
 
-def read(agent: type[DurableAgent[Any]], packed: bytes, schema: int) -> BaseModel:
+def read(agent: type[DurableAgent[Any]], packed: bytes, schema: int, *, id: ActorId) -> BaseModel:
     """The state that `written` gave, upgraded where it is older. Raises StateNotReadable."""
-    name = agent.__name__
+    whose = f"the state of {id}, of schema {schema},"
+    kept = "it is kept as it is"
     if schema > agent.schema:
         raise StateNotReadable(
-            f"the state of this {name} has schema {schema}, and the code here knows {agent.schema}; "
-            "run the newer code, which wrote it"
+            f"{whose} is newer than {agent.__name__} of schema {agent.schema} here; {kept}: run the newer code, which "
+            "wrote it"
         )
     try:
         if schema == agent.schema:
             return agent.state_type.model_validate_json(packed)
-        import json
-
-        return agent.state_type.model_validate(agent.upgraded(json.loads(packed), schema))
+        return agent.state_type.model_validate(_upgraded(agent, packed, schema, whose=whose))
     except ValidationError as error:
+        first = error.errors()[0]
+        at = ".".join(map(str, first["loc"])) or "its top"
         what_next = (
-            "change `upgraded`"
+            f"have {agent.__name__}.upgraded give what the class wants"
             if schema < agent.schema
-            else "raise `schema` with each change of the state's shape, and write `upgraded`"
+            else f"raise {agent.__name__}.schema with each change of the state's shape, and write `upgraded`"
         )
         raise StateNotReadable(
-            f"the state of this {name}, of schema {schema}, is no {agent.state_type.__name__} of schema "
-            f"{agent.schema} ({error.errors()[0]['msg']} at {error.errors()[0]['loc']}); {what_next}"
+            f"{whose} is no {agent.state_type.__name__} of schema {agent.schema} ({first['msg']} at {at}); {kept}: "
+            f"{what_next}"
         ) from error
+
+
+def check_nothing_lost(agent: type[DurableAgent[Any]], packed: bytes, state: BaseModel, *, id: ActorId) -> None:
+    """Raises StateNotReadable where a state of the present schema holds what the class here does not know.
+
+    The first commit would lose it: a field that was renamed, or taken away, without a new schema. A new field that
+    has a default loses nothing.
+    """
+    again = written(state)
+    if again != packed and (lost := _lost(json.loads(packed), json.loads(again))):
+        raise StateNotReadable(
+            f"the state of {id} holds {lost!r}, and {agent.state_type.__name__} has no such field, so the next commit "
+            f"would lose it; it is kept as it is: raise {agent.__name__}.schema (now {agent.schema}), and say in "
+            "`upgraded` what becomes of it"
+        )
+
+
+def _upgraded(agent: type[DurableAgent[Any]], packed: bytes, schema: int, *, whose: str) -> object:
+    try:
+        stored = json.loads(packed)
+    except ValueError as error:
+        raise StateNotReadable(f"{whose} is damaged: it is no JSON ({error}); bring the store's data back") from error
+    try:
+        return agent.upgraded(stored, schema)
+    except Exception as error:  # code of the agent's author, whose error alone would name neither agent nor mend
+        raise StateNotReadable(
+            f"{whose} could not be upgraded to {agent.schema}: {agent.__name__}.upgraded raised "
+            f"{type(error).__name__}: {text_of(error):.300}; it is kept as it is: mend `upgraded`"
+        ) from error
+
+
+def _lost(stored: object, again: object, at: str = "") -> str:
+    """Where the first thing stands that is in one and not in the other; nothing where all is there."""
+    if isinstance(stored, dict) and isinstance(again, dict):
+        for name, value in stored.items():
+            place = f"{at}.{name}" if at else name
+            if name not in again:
+                return place
+            if found := _lost(value, again[name], place):
+                return found
+    elif isinstance(stored, list) and isinstance(again, list) and len(stored) == len(again):
+        for number, (value, its) in enumerate(zip(stored, again, strict=True)):
+            if found := _lost(value, its, f"{at}.{number}"):
+                return found
+    return ""
 
 
 def _state_type(cls: type) -> type[BaseModel]:

@@ -23,7 +23,7 @@ from regrow.actors.step_retries import ATTEMPT_MARK, Retries, tried
 from regrow.actors.threads import in_thread
 from regrow.runtime.durability import Durability
 from regrow.runtime.envelope import Envelope, Kind
-from regrow.runtime.errors import CodeNotImportable, Misuse, Refused
+from regrow.runtime.errors import CodeNotImportable, MessageTooLarge, Misuse, Refused
 from regrow.runtime.journal_entries import CancelTimer, SetTimer, StepState, Writes, check_id
 from regrow.runtime.message import Message, Request
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, DEFAULT_SEND_TIMEOUT_S, ActorRef
@@ -182,7 +182,16 @@ class DurableContext(Context):
         self._durable.codec.check(message)
         envelope = Envelope(Kind.TELL, ref.address.actor, message, self.origin())
         self.runtime.delivery.check(envelope)
-        body = body_of(self._durable.codec, envelope)
+        body, limits = body_of(self._durable.codec, envelope), self._durable.journal.limits
+        if len(body) > limits.message_bytes:
+            raise MessageTooLarge(
+                ref.address.actor, type(message).__name__, size_bytes=len(body), limit_bytes=limits.message_bytes
+            )
+        if len(turn.outgoing) >= limits.outbox:
+            raise StateNotStorable(
+                f"{self.id} sends more than {limits.outbox:,} messages in one turn (outbox); send one that holds many, "
+                "or send the rest in a later turn"
+            )
         turn.tell(ref.address.actor, turn.derived(f"tell:{ref.address.actor}"), body)
 
     async def ask(
@@ -303,6 +312,11 @@ class DurableContext(Context):
         limit = self._durable.journal.limits.message_bytes
         if len(plan) + TICK_BYTES > limit:
             raise StateNotStorable(f"the message of reminder {name!r} takes {len(plan)} of {limit} bytes; send less")
+        if name not in turn.timers and len(turn.timers) >= self._durable.journal.limits.timers:
+            raise StateNotStorable(
+                f"{self.id} changes more than {len(turn.timers):,} reminders in one turn (timers); split the work "
+                "among agents"
+            )
         turn.timers[name] = SetTimer(timer=name, due_ms=due_ms, schedule=plan)
 
     def forget_reminder(self, name: str) -> None:

@@ -12,6 +12,7 @@ RegrowError (runtime)
 ├── AgentHeld           another process has the agent, and may still live
 ├── FencedOut           another life has taken the agent over; this one ends
 └── Refused
+    ├── NotStored       the store took no message until the deadline; nothing was done
     ├── NotRunAgain     the id of the message is too old, or of no clock here: whether it ran is not known
     ├── InQuarantine    the message was set aside for a person to decide
     └── WaitTimedOut    nobody has answered what was waited for
@@ -60,6 +61,10 @@ class AgentHeld(WorldBroke):
 
 class FencedOut(WorldBroke):
     """The journal says that another life holds the agent now. This one ends as Fenced."""
+
+
+class NotStored(Refused):
+    """The journal could not take the message before its deadline (it is full, or takes no writes): it was not run."""
 
 
 class NotRunAgain(Refused):

@@ -14,18 +14,24 @@ from typing import TYPE_CHECKING
 import structlog
 
 from regrow.actors.durable_body import body_of, with_beside
+from regrow.actors.durable_errors import NotStored
 from regrow.actors.reminder import Tick
 from regrow.runtime.durability import AGAIN_FIRST_S, Durability
 from regrow.runtime.envelope import Envelope, Kind, mark_handled
 from regrow.runtime.journal_answers import Enqueued, EnqueueVerdict
 from regrow.runtime.journal_entries import CommandId, Epoch, Incoming, Pending
-from regrow.runtime.journal_errors import JournalRefused
+from regrow.runtime.journal_errors import JournalRefused, JournalUnknown
 from regrow.runtime.journal_fit import message_fits
 from regrow.runtime.lifecycle import Fenced
 from regrow.runtime.outcome import Outcome
+from regrow.runtime.signals import failure_of
 
 if TYPE_CHECKING:
     from regrow.runtime.cell import Cell
+    from regrow.runtime.errors import WorldBroke
+
+NAMED_BEFORE_S = 0.25
+"""So long before its deadline an ask that could not be stored is answered with the reason, so that this arrives."""
 
 log = structlog.get_logger("regrow.durable")
 
@@ -33,7 +39,7 @@ log = structlog.get_logger("regrow.durable")
 class Entry:
     """One message in the hands of this process. `begun` says that a turn of it may have run before."""
 
-    __slots__ = ("begun", "command", "envelope", "is_new", "sent", "stored", "tick")
+    __slots__ = ("begun", "body", "command", "envelope", "is_new", "sent", "stored", "tick")
 
     def __init__(
         self, envelope: Envelope, command: CommandId, stored: asyncio.Future[Enqueued], *, is_new: bool = False
@@ -46,12 +52,23 @@ class Entry:
         """Its id was made here, so nobody can have handled it before."""
         self.sent = False
         """It is on its way to the journal, and what this process sends there now comes behind it."""
+        self.body = b""
+        """As it is stored, until it is."""
         self.tick: Tick | None = None
 
     @property
     def may_run_ahead(self) -> bool:
         """Whether its turn need not wait until it is stored: the commit comes behind it, and does nothing without."""
         return self.is_new and self.sent and not self.begun and not self.stored.done()
+
+
+class _NothingLeft(Exception):
+    """Of a batch that could not be stored all have been let go."""
+
+
+def _is_due(entry: Entry, until: float) -> bool:
+    deadline = entry.envelope.deadline
+    return deadline is not None and deadline - NAMED_BEFORE_S <= until
 
 
 class DurableIntake:
@@ -61,7 +78,10 @@ class DurableIntake:
         self._cell = cell
         self._durability = durability
         self._entries: dict[Envelope, Entry] = {}
+        self._measured: tuple[Envelope, bytes] | None = None
+        """The last message that was found to fit."""
         self._batch: list[Entry] = []
+        self._arrived = asyncio.Event()
         self._parked: dict[CommandId, list[Envelope]] = {}
         """Who asked what waits in the journal, as long as their processes wait for it."""
         self._storing: asyncio.Task[None] | None = None
@@ -75,6 +95,12 @@ class DurableIntake:
 
     # ---- Intake --------------------------------------------------------------------------------
 
+    def fits(self, envelope: Envelope) -> bool:
+        """See Intake."""
+        body = body_of(self._durability.codec, envelope)
+        self._measured = envelope, body
+        return len(body) <= self._durability.journal.limits.message_bytes
+
     def entered(self, envelope: Envelope) -> bool:
         """See Intake."""
         if envelope not in self._entries:
@@ -82,6 +108,9 @@ class DurableIntake:
             command = self._durability.command() if is_new else CommandId(str(envelope.command_id))
             envelope.command_id = command
             entry = Entry(envelope, command, self._cell.runtime.loop.create_future(), is_new=is_new)
+            if self._measured is not None and self._measured[0] is envelope:
+                entry.body = self._measured[1]
+            self._measured = None
             self._entries[envelope] = entry
             self._store(entry)
         return True
@@ -233,6 +262,7 @@ class DurableIntake:
 
     def _store(self, entry: Entry) -> None:
         self._batch.append(entry)
+        self._arrived.set()
         self._keep_storing()
 
     def _keep_storing(self) -> None:
@@ -249,7 +279,11 @@ class DurableIntake:
 
     async def _store_batch(self, batch: list[Entry], epoch: Epoch) -> None:
         try:
-            enqueued = await self._durability.surely(lambda: self._enqueue(batch, epoch))
+            enqueued = await self._durability.surely(
+                lambda: self._enqueue(batch, epoch), pause=partial(self._pause, batch, epoch)
+            )
+        except _NothingLeft:
+            return
         except JournalRefused as refusal:
             for entry in batch:
                 self._not_stored(entry, refusal)
@@ -267,6 +301,45 @@ class DurableIntake:
         elif again:
             await asyncio.sleep(AGAIN_FIRST_S)
 
+    async def _pause(self, batch: list[Entry], epoch: Epoch, error: WorldBroke, pause_s: float) -> None:
+        """Between two tries to store messages: what arrives joins them, and who asks hears why before the deadline."""
+        loop = self._cell.runtime.loop
+        until = loop.time() + pause_s
+        if not isinstance(error, JournalRefused):
+            await asyncio.sleep(pause_s)
+            return
+        while True:
+            self._arrived.clear()
+            batch += self._batch
+            self._batch = []
+            for entry in [each for each in batch if _is_due(each, until)]:
+                if await self._let_go(entry, epoch):
+                    batch.remove(entry)
+            if not batch:
+                raise _NothingLeft
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._arrived.wait()
+            except TimeoutError:
+                return
+
+    async def _let_go(self, entry: Entry, epoch: Epoch) -> bool:
+        """Whether nothing more is to be tried for a message: it is stored, or certainly not and its asker knows.
+
+        It is asked for alone: a refusal of a batch does not say which of its messages it is about.
+        """
+        try:
+            (answer,) = await self._enqueue([entry], epoch)
+        except JournalRefused as refusal:
+            self._not_stored(entry, refusal)
+            return True
+        except JournalUnknown:
+            return False
+        if answer.verdict in (EnqueueVerdict.FULL, EnqueueVerdict.STALE_EPOCH):
+            return False
+        self._stored(entry, answer)
+        return True
+
     def _fenced(self, epoch: Epoch) -> None:
         """Another has claimed the agent: what was not stored waits for a next life here, or for the end of the host."""
         if self.epoch == epoch:
@@ -279,7 +352,7 @@ class DurableIntake:
             Incoming(
                 agent=self._cell.actor,
                 command=entry.command,
-                body=body_of(codec, entry.envelope),
+                body=entry.body or body_of(codec, entry.envelope),
                 epoch=epoch,
             )
             for entry in batch
@@ -289,14 +362,22 @@ class DurableIntake:
         return await self._durability.journal.enqueue(messages)
 
     def _stored(self, entry: Entry, answer: Enqueued) -> None:
+        entry.body = b""
         if not entry.stored.done():
             entry.stored.set_result(answer)
         mark_handled(entry.envelope)  # the journal has it: whoever sent it need not keep it
         self._cell.runtime.delivery.settle(entry.envelope, Outcome.TAKEN)
 
-    def _not_stored(self, entry: Entry, refusal: JournalRefused) -> None:
+    def _not_stored(self, entry: Entry, refusal: WorldBroke) -> None:
+        """The store has said no, so the message was not taken, and who asks is told why."""
+        runtime, envelope = self._cell.runtime, entry.envelope
+        told = NotStored(f"{self._cell.actor} has not taken {type(envelope.message).__name__}: {refusal}")
         log.error("a message was not accepted", agent=self._cell.actor, reason=str(refusal))
-        if not entry.stored.done():
-            entry.stored.set_exception(refusal)
-            entry.stored.exception()  # looked at, whether or not its turn comes
-        self._cell.runtime.delivery.settle(entry.envelope, Outcome.REJECTED)
+        self._entries.pop(envelope, None)
+        if not self._cell.mailbox.discard(envelope):
+            entry.stored.set_exception(told)  # its turn waits for it
+        elif envelope.kind == Kind.ASK:
+            mark_handled(envelope)
+            runtime.fail(envelope, failure_of(told))
+        else:
+            runtime.delivery.settle(envelope, Outcome.REJECTED)

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from regrow.actors.durable import DurableAgent, read, written
+from regrow.actors.durable import DurableAgent, check_nothing_lost, read, written
 from regrow.actors.durable_body import packed
 from regrow.actors.durable_context import DurableContext
 from regrow.actors.durable_errors import AgentHeld, FencedOut, InQuarantine, NotRunAgain, StateNotStorable
 from regrow.actors.durable_intake import DurableIntake, Entry
 from regrow.actors.durable_outbox import DurableOutbox
-from regrow.actors.durable_outcome import stored_reply, too_large
+from regrow.actors.durable_outcome import stored_reply, too_large, too_many
 from regrow.actors.durable_timers import DurableTimers
 from regrow.actors.durable_turn import Turn
 from regrow.actors.durable_wait import Parking, TurnParks, answer_oldest, begun_with, state_and_schema
@@ -155,16 +155,21 @@ class DurableLife:
             agent.state = agent.initial()
             self._written, self._is_new = written(agent.state), True
         else:
-            agent.state = read(type(agent), row.state, row.schema)
+            agent.state = self._read(row.state, row.schema)
+            if row.schema == agent.schema:
+                check_nothing_lost(type(agent), row.state, agent.state, id=self._cell.actor)
             self._written, self._is_new = written(agent.state), row.schema != agent.schema
         self._version = row.version
+
+    def _read(self, state: bytes, schema: int) -> BaseModel:
+        return read(type(self._agent), state, schema, id=self._cell.actor)
 
     # ---- waits ---------------------------------------------------------------------------------
 
     def take_current_state(self) -> BaseModel:
         """See TurnLife."""
         before: BaseModel = self._agent.state
-        self._agent.state = read(type(self._agent), self._written, self._agent.schema)
+        self._agent.state = self._read(self._written, self._agent.schema)
         return before
 
     async def _begun(self, entry: Entry) -> bytes:
@@ -173,7 +178,7 @@ class DurableLife:
         begun = next((each.begun for each in pending or () if each.command == entry.command), None)
         if begun is None:
             self._fenced()
-        self._agent.state = read(type(self._agent), *state_and_schema(begun))
+        self._agent.state = self._read(*state_and_schema(begun))
         return begun
 
     async def _answers_wait(self, entry: Entry, message: Message) -> bool:
@@ -355,17 +360,17 @@ class DurableLife:
         if writes.state is not None:
             self._written, self._is_new = writes.state, False
         elif outcome is not Outcome.COMMITTED:
-            self._agent.state = read(type(self._agent), self._written, self._agent.schema)
+            self._agent.state = self._read(self._written, self._agent.schema)
         self._leaves(writes)
 
     async def _check_ended(self, entry: Entry, turn: Turn, ended: TurnEnded, writes: Writes, result: bytes) -> None:
         match ended.verdict:
             case TurnVerdict.DONE:
                 self._version = ended.version
-            case TurnVerdict.TOO_LARGE | TurnVerdict.OUTBOX_FULL | TurnVerdict.TIMERS_FULL | TurnVerdict.WAITS_FULL:
-                error = StateNotStorable(
-                    too_large(self._cell.actor, self._durable.journal.limits, ended.verdict, writes, result)
-                )
+            case TurnVerdict.TOO_LARGE:  # the same each time, so its message is set aside at once, and others go on
+                await self._quarantine(entry, turn, too_large(self._durable.journal.limits, writes, result))
+            case TurnVerdict.OUTBOX_FULL | TurnVerdict.TIMERS_FULL | TurnVerdict.WAITS_FULL:
+                error = StateNotStorable(too_many(self._cell.actor, self._durable.journal.limits, ended.verdict))
                 await self._failed(entry, turn, error)
                 raise error
             case _:
@@ -390,7 +395,7 @@ class DurableLife:
 
     async def _quarantine(self, entry: Entry, turn: Turn, reason: str) -> NoReturn:
         await self._set_aside(entry, turn, reason)
-        self._agent.state = read(type(self._agent), self._written, self._agent.schema)
+        self._agent.state = self._read(self._written, self._agent.schema)
         raise InQuarantine(f"{type(entry.envelope.message).__name__} was set aside by {self._cell.actor}: {reason}")
 
     async def _set_aside(self, entry: Entry, turn: Turn, reason: str) -> None:

@@ -38,15 +38,37 @@ def stored_reply(codec: FrameCodec, actor: ActorId, message: Message, stored: St
             raise InQuarantine(f"{type(message).__name__} was set aside by {actor} for a person to decide")
 
 
-def too_large(actor: ActorId, limits: JournalLimits, verdict: TurnVerdict, writes: Writes, result: bytes) -> str:
-    """What a turn has left that the journal does not take, and what it would."""
-    if verdict is not TurnVerdict.TOO_LARGE:
+def too_many(actor: ActorId, limits: JournalLimits, verdict: TurnVerdict) -> str:
+    """What a turn would leave more of than the journal holds for one agent, and what to do."""
+    match verdict:
+        case TurnVerdict.OUTBOX_FULL:
+            what, limit, next_step = "messages that wait to be relayed", limits.outbox, "outbox"
+            mend = "its receivers do not take them; see whether they run, or send less in one turn"
+        case TurnVerdict.TIMERS_FULL:
+            what, limit, next_step = "reminders", limits.timers, "timers"
+            mend = "forget some with ctx.forget_reminder, or split the work among agents"
+        case _:
+            what, limit, next_step = "messages that wait for an answer", limits.waits, "waits"
+            mend = "answer some (`regrow waits`), or split the work among agents"
+    return f"{actor} would have more than {limit:,} {what} ({next_step}); {mend}"
+
+
+def too_large(limits: JournalLimits, writes: Writes, result: bytes) -> str:
+    """Which part of what a turn has left passes its limit, with its size, and what to do."""
+    largest = max(writes.outgoing, key=lambda sent: len(sent.body), default=None)
+    if len(writes.state or b"") > limits.state_bytes:
         return (
-            f"{actor}: {verdict.value} ({limits.outbox} messages may wait to be relayed, {limits.timers} reminders be "
-            f"set and {limits.waits} turns wait); let some of them be over first, or split the work among agents"
+            f"its turn left a state of {len(writes.state or b''):,} bytes, and the limit is {limits.state_bytes:,} "
+            "(state_bytes), so the one of before stays; keep less in the state, or split it among keyed agents"
         )
-    return (
-        f"{actor} left a state of {len(writes.state or b'')} bytes, a reply of {len(result)} and "
-        f"messages of up to {max((len(each.body) for each in writes.outgoing), default=0)}; the journal takes "
-        f"{limits.state_bytes}, {limits.result_bytes} and {limits.message_bytes}"
-    )
+    if len(result) > limits.result_bytes:
+        return (
+            f"its reply takes {len(result):,} bytes, and the limit is {limits.result_bytes:,} (result_bytes); reply "
+            "with less, or keep the rest elsewhere and reply where it is"
+        )
+    if largest is not None and len(largest.body) > limits.message_bytes:
+        return (
+            f"its message to {largest.target} takes {len(largest.body):,} bytes, and the limit is "
+            f"{limits.message_bytes:,} (message_bytes); send less"
+        )
+    return f"its reminder takes more than the {limits.message_bytes:,} bytes of a message (message_bytes); send less"

@@ -24,6 +24,7 @@ from regrow.runtime.lifecycle import Killed, NoProc
 from regrow.runtime.message import Request, registered, wrong_reply
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.signals import Failure, TakenBack, failure_of
+from regrow.runtime.stored_size import too_large_for
 from regrow.runtime.wire_forms import check as check_travels
 
 if TYPE_CHECKING:
@@ -123,6 +124,8 @@ class Asking:
                 return
             case Outcome.REJECTED | Outcome.FULL:
                 self._asks.fail(ask.ask_id, MailboxFull(ask.actor, self._runtime.capacity(ask.actor), 0.0))
+            case Outcome.TOO_LARGE:
+                self._asks.fail(ask.ask_id, too_large_for(self._runtime, ask.actor, ask.request))
             case Outcome.LOST | Outcome.TOO_LATE:
                 text = f"the host of {ask.actor} was lost while it held {type(ask.request).__name__}; it may have run"
                 self._asks.fail(ask.ask_id, AskFailed(ask.actor, Killed(detail="host lost"), text))

@@ -135,6 +135,8 @@ class Cell:
                 return Outcome.TAKEN
             if self._in_serial_turn and self._may_run_beside and runs_beside(self, envelope):
                 return Outcome.TAKEN
+            if self.intake is not None and not self.intake.fits(envelope):
+                return Outcome.TOO_LARGE
             outcome = self.mailbox.offer(envelope)
             if outcome is not Outcome.TAKEN:
                 return outcome

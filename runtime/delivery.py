@@ -375,6 +375,7 @@ _DEAD_LETTER_REASONS = {
     Outcome.FULL: "mailbox_full",
     Outcome.REJECTED: "mailbox_full",
     Outcome.NOT_HERE: "no_such_agent",
+    Outcome.TOO_LARGE: "too_large",
     Outcome.LOST: "host_lost",
     Outcome.TOO_LATE: "expired",
 }

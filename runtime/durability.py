@@ -9,23 +9,22 @@ import asyncio
 import math
 import random
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
-
-import structlog
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from regrow.runtime.codec import FrameCodec
 from regrow.runtime.command_ids import uuid7
 from regrow.runtime.journal_entries import CommandId, HostEpoch, OperationId, Partition
-from regrow.runtime.journal_errors import JournalAway, JournalUnknown
+from regrow.runtime.outage import HEALS, Outage
 from regrow.runtime.retry_budget import RetryBudget
 
 if TYPE_CHECKING:
+    from regrow.runtime.errors import WorldBroke
     from regrow.runtime.journal import Journal
     from regrow.runtime.runtime import Runtime
 
 T = TypeVar("T")
-
-log = structlog.get_logger("regrow.durable")
+Pause: TypeAlias = "Callable[[WorldBroke, float], Awaitable[None]]"
+"""Waits between two tries: of the error of the last one, for so many seconds."""
 
 LEASE_TTL_MS = 10_000
 """How long a host that says nothing may still hold its agents."""
@@ -64,6 +63,7 @@ class Durability:
         self.host = host
         self.codec = FrameCodec(runtime.ref_to, runtime.loop.time)
         self.retry_budget = RetryBudget()
+        self._outage = Outage(runtime.loop.time)
 
     def now_ms(self) -> int:
         """The store's time, as near as this process knows it."""
@@ -99,16 +99,38 @@ class Durability:
         while self.is_parked:
             await asyncio.shield(self._renewal)
 
-    async def surely(self, operation: Callable[[], Awaitable[T]]) -> T:
-        """Does an operation until its answer has come; it has one id, so the store does it once."""
+    async def surely(self, operation: Callable[[], Awaitable[T]], *, pause: Pause | None = None) -> T:
+        """Does an operation until its answer has come; it has one id, so the store does it once.
+
+        While the store is away, full, takes no writes or refuses us, it is tried again: nobody ends of that, and it
+        heals. `pause` waits between two tries, where that is to be done otherwise.
+        Raises what does not heal: JournalOutdated, JournalRestored.
+        """
+        try:
+            answer = await operation()
+        except HEALS as error:
+            answer = await self._tried_again(operation, error, pause or _sleep)
+        self._outage.served()
+        return answer
+
+    async def _tried_again(self, operation: Callable[[], Awaitable[T]], error: WorldBroke, pause: Pause) -> T:
         pause_s = AGAIN_FIRST_S
-        while True:
-            try:
-                return await operation()
-            except (JournalUnknown, JournalAway) as error:
-                log.warning("the journal did not answer; it is asked again", reason=str(error), again_s=pause_s)
-                await asyncio.sleep(pause_s)
+        self._outage.begins()
+        try:
+            while True:
+                self._outage.failed(error)
+                await pause(error, pause_s)
                 pause_s = min(2 * pause_s, AGAIN_MAX_S)
+                try:
+                    return await operation()
+                except HEALS as again:
+                    error = again
+        finally:
+            self._outage.ends()
+
+
+async def _sleep(_error: WorldBroke, pause_s: float) -> None:
+    await asyncio.sleep(pause_s)
 
 
 async def open_durability(runtime: Runtime, journal: Journal, *, rng: random.Random | None = None) -> Durability:

@@ -3,6 +3,7 @@
 RegrowError
 ├── Misuse              the caller's mistake: mend the call
 │   ├── InvalidMessage      a message class or value that cannot travel
+│   │   └── MessageTooLarge     it passes the limit of what its receiver stores
 │   ├── InvalidDefinition   an agent, a spec or an app that is defined wrongly
 │   ├── CodeNotImportable   a host could not import this code
 │   ├── CallingSelf         an agent asked itself
@@ -45,6 +46,19 @@ class Misuse(RegrowError):
 
 class InvalidMessage(Misuse):
     """A message class or value that cannot travel between agents."""
+
+
+class MessageTooLarge(InvalidMessage):
+    """A message passes the limit of what its receiver stores; it was not taken. Sizes are in bytes."""
+
+    def __init__(self, actor: str, message_type: str, *, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"{message_type} takes {size_bytes:,} bytes, and {actor} stores messages of up to {limit_bytes:,} "
+            "(message_bytes); send less, or keep the rest elsewhere and send where it is"
+        )
+        self.actor = actor
+        self.size_bytes = size_bytes
+        self.limit_bytes = limit_bytes
 
 
 class InvalidDefinition(Misuse):

@@ -10,6 +10,10 @@ from regrow.runtime.envelope import Envelope
 class Intake(Protocol):
     """Keeps what enters the mailbox of one cell. It stays with the cell from one life to the next."""
 
+    def fits(self, envelope: Envelope) -> bool:
+        """Whether an envelope is within the limit of what can be stored; asked before it takes its place."""
+        ...
+
     def entered(self, envelope: Envelope) -> bool:
         """An envelope has taken its place in the mailbox; True when it is being stored, and its sender is told then."""
         ...

@@ -47,7 +47,14 @@ class LinkError(WorldBroke):
     """
 
 
-_OUTCOMES = (Outcome.TAKEN, Outcome.FULL, Outcome.REJECTED, Outcome.NOT_HERE, Outcome.HELD)
+_OUTCOMES = (
+    Outcome.TAKEN,
+    Outcome.FULL,
+    Outcome.REJECTED,
+    Outcome.NOT_HERE,
+    Outcome.HELD,
+    Outcome.TOO_LARGE,
+)
 """What a host can say of a row that arrived, by number; the other outcomes are verdicts of the sender's side."""
 
 Exceptions: TypeAlias = tuple[tuple[int, Outcome], ...]

@@ -295,6 +295,14 @@ class Mailbox:
             self.serve_waiters()
         return envelope
 
+    def discard(self, envelope: Envelope) -> bool:
+        """Takes out a message that has not begun, whatever it is; False where it is not here."""
+        if envelope not in self.user and envelope not in self.stashed:
+            return False
+        self._remove(envelope)
+        self.serve_waiters()
+        return True
+
     def _find(self, host: HostId, ask_id: int) -> Envelope | None:
         return next((each for each in itertools.chain(self.user, self.stashed) if each.is_ask_of(host, ask_id)), None)
 

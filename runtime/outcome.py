@@ -6,7 +6,7 @@ import enum
 
 
 class Outcome(enum.IntEnum):
-    """The verdict on one offered envelope. The numbers of the first five are part of the wire format."""
+    """The verdict on one offered envelope. The numbers of the first six are part of the wire format."""
 
     TAKEN = 0
     """It is in the mailbox, or was dropped by the mailbox's own policy and counted."""
@@ -18,7 +18,9 @@ class Outcome(enum.IntEnum):
     """No such actor in this host, or another life of it than was asked for."""
     HELD = 4
     """It is in the mailbox and being stored; its sender is told when it is, and does not count on it before."""
-    LOST = 5
+    TOO_LARGE = 5
+    """It passes the limit of what its receiver stores."""
+    LOST = 6
     """The receiver's host died; it may or may not have run."""
-    TOO_LATE = 6
+    TOO_LATE = 7
     """It waited for room until its time was over."""

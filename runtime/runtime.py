@@ -40,6 +40,7 @@ from regrow.runtime.ref import ActorRef
 from regrow.runtime.signals import Failure, Stop, Tie, exit_of, failure_of
 from regrow.runtime.start import made_behavior, start_life, stopped_while_starting
 from regrow.runtime.starter import StartRequest
+from regrow.runtime.stored_size import too_large_for
 from regrow.runtime.tells import Settling
 
 if TYPE_CHECKING:
@@ -154,6 +155,8 @@ class Runtime:
         outcome = await settling.taken(send_timeout_s, capacity=capacity, is_lost=self.delivery.is_lost)
         if outcome is Outcome.REJECTED:
             raise MailboxFull(target.actor, self.capacity(target.actor), 0.0)
+        if outcome is Outcome.TOO_LARGE:
+            raise too_large_for(self, target.actor, message)
         if outcome is not Outcome.TAKEN:
             self.delivery.dead(envelope, outcome)
 
@@ -168,6 +171,8 @@ class Runtime:
         outcome = self.delivery.arrive(cell, envelope)
         if outcome in (Outcome.FULL, Outcome.REJECTED):
             raise MailboxFull(target.actor, cell.mailbox.capacity, 0.0)
+        if outcome is Outcome.TOO_LARGE:
+            raise too_large_for(self, target.actor, message)
         if outcome is not Outcome.HELD:
             self.delivery.settle(envelope, outcome)
 
