@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from regrow.router.settings import RouterSettings
 
@@ -45,12 +45,21 @@ class RedisSettings(_Section):
     `appendfsync` is what the embedded one does, and what durable agents ask of the one at `url`: "always" loses nothing
     that was acknowledged when the power fails, "everysec" up to a second of it. With `replicas` nothing of them is
     acknowledged before so many replicas have it too. The embedded one listens at `port`, or else at any that is free.
+    With `cluster` the one at `url` is a node of a Redis Cluster and tells the others; better a name that stands for
+    several of them, so that the loss of one keeps nobody from starting.
     """
 
     url: SecretStr | None = None
+    cluster: bool = False
     port: int | None = Field(default=None, ge=1, le=65_535)
     appendfsync: Literal["always", "everysec"] = "always"
     replicas: int = Field(default=0, ge=0, le=MAX_REPLICAS)
+
+    @model_validator(mode="after")
+    def _names_its_cluster(self) -> Self:
+        if self.cluster and self.url is None:
+            raise ValueError("cluster = true needs the url of one of its nodes; the embedded Redis is no cluster")
+        return self
 
 
 class HistorySettings(_Section):

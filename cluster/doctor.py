@@ -22,9 +22,9 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from regrow.cluster import ray_folder
-from regrow.cluster.config import FILE_NAME, Settings
+from regrow.cluster.config import FILE_NAME, RedisSettings, Settings
 from regrow.cluster.control_client import make_runtime_dir
-from regrow.cluster.errors import ConfigError
+from regrow.cluster.errors import ConfigError, RedisUnavailable
 from regrow.cluster.ray_address import RayAddress, ray_address
 from regrow.cluster.ray_address import trouble as address_trouble
 from regrow.cluster.redis_check import check_redis
@@ -87,7 +87,9 @@ def examine(config: Path | None = None) -> Iterator[Finding]:
     yield jobs_found()
     settings, finding = settings_found(config)
     yield finding
-    yield redis_found(settings)
+    yield (found := redis_found(settings))
+    if settings.redis.url is not None and found.verdict is not Verdict.BAD:
+        yield kept_found(settings.redis)
     yield data_dir_found(settings)
     yield control_found()
     yield shared_memory_found()
@@ -179,7 +181,8 @@ def redis_found(settings: Settings) -> Finding:
     """Whether the Redis of the config answers, or else one can be started."""
     try:
         if settings.redis.url is not None:
-            facts = asyncio.run(check_redis(settings.redis.url.get_secret_value()))
+            url = settings.redis.url.get_secret_value()
+            facts = asyncio.run(check_redis(url, cluster=settings.redis.cluster))
             text, number = f"{facts.server} {told(facts.version)} at {facts.shown_url}", facts.version
         else:
             program = find_redis()
@@ -193,6 +196,19 @@ def redis_found(settings: Settings) -> Finding:
         advice = f"upgrade it to {told(VERSION_ADVISED)} or newer; older ones are out of support"
         return Finding("Redis", Verdict.DOUBTFUL, text, advice)
     return Finding("Redis", Verdict.GOOD, text)
+
+
+def kept_found(redis: RedisSettings) -> Finding:
+    """Whether the Redis of the config keeps what it acknowledges, as durable agents need it; others do not."""
+    from regrow.cluster.journal_check import check_keeps  # here, as most apps have no durable agents
+
+    assert redis.url is not None
+    try:
+        asyncio.run(check_keeps(redis.url.get_secret_value(), redis))
+    except RedisUnavailable as error:
+        text, _, advice = str(error).partition("; ")
+        return Finding("kept by Redis", Verdict.DOUBTFUL, f"durable agents would not start: {text}", advice)
+    return Finding("kept by Redis", Verdict.GOOD, "what durable agents need")
 
 
 def data_dir_found(settings: Settings) -> Finding:

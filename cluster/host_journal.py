@@ -63,7 +63,12 @@ class HostJournal:
         """A journal for one event loop; what one of them has seen of the store, the others know."""
         order = self._order
         return RedisJournal.from_url(
-            order.url, app=self._app, limits=order.history.limits(), replicas=order.replicas, water=self._water
+            order.url,
+            app=self._app,
+            cluster=order.cluster,
+            limits=order.history.limits(),
+            replicas=order.replicas,
+            water=self._water,
         )
 
     def _keep(self) -> None:

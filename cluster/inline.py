@@ -100,7 +100,12 @@ class InlineEngine:
         return await self._operations.carry_out(deed, actor, timeout_s=timeout_s)
 
     async def _service_config(self) -> ServiceConfig:
-        return ServiceConfig(app=self._app.name, redis_url=await self._redis.url(), models=self._settings.models)
+        return ServiceConfig(
+            app=self._app.name,
+            redis_url=await self._redis.url(),
+            redis_cluster=self._settings.redis.cluster,
+            models=self._settings.models,
+        )
 
     async def _stats(self, actor: ActorId, _host: HostId) -> tuple[str, int, str]:
         cell = self.runtime.cells.get(actor)

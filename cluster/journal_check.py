@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 from redis.asyncio import Redis
@@ -13,6 +13,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from regrow.cluster.errors import ConfigError, RedisUnavailable
 from regrow.cluster.redis_check import CHECK_TIMEOUT_S, shown_url
+from regrow.cluster.redis_cluster_check import cluster_at, masters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +44,21 @@ async def check_keeps(url: str, redis: RedisSettings, *, timeout_s: float = CHEC
     What its maker does not let us see, as managed ones do not, is warned of.
     """
     shown = shown_url(url)
+    try:
+        async with asyncio.timeout(timeout_s):
+            each = await (_of_masters if redis.cluster else _of_one)(url, shown, timeout_s)
+    except (RedisError, OSError, TimeoutError) as error:
+        raise RedisUnavailable(
+            f"Redis at {shown} did not say how it keeps its data ({error}); durable agents need a Redis that does"
+        ) from error
+    for server, told in each.items():
+        if trouble := unkept(told, fsync=redis.appendfsync, replicas=redis.replicas):
+            raise RedisUnavailable(f"Redis at {server} {trouble}")
+        if not told["appendfsync"] and not redis.replicas:
+            log.warning("a Redis does not say whether it syncs to its disk before it answers", url=server)
+
+
+async def _of_one(url: str, shown: str, timeout_s: float) -> dict[str, Mapping[str, object]]:
     client = Redis.from_url(
         url,
         socket_connect_timeout=timeout_s,
@@ -51,18 +67,20 @@ async def check_keeps(url: str, redis: RedisSettings, *, timeout_s: float = CHEC
         protocol=2,
         decode_responses=True,
     )
-    try:
-        async with asyncio.timeout(timeout_s), client:
-            told = {**await client.info("persistence"), **await client.info("memory")}
-            told["appendfsync"] = await _appendfsync(client)
-    except (RedisError, OSError, TimeoutError) as error:
-        raise RedisUnavailable(
-            f"Redis at {shown} did not say how it keeps its data ({error}); durable agents need a Redis that does"
-        ) from error
-    if trouble := unkept(told, fsync=redis.appendfsync, replicas=redis.replicas):
-        raise RedisUnavailable(f"Redis at {shown} {trouble}")
-    if not told["appendfsync"] and not redis.replicas:
-        log.warning("a Redis does not say whether it syncs to its disk before it answers", url=shown)
+    async with client:
+        told = {**await client.info("persistence"), **await client.info("memory")}
+        return {shown: {**told, "appendfsync": await _appendfsync(client)}}
+
+
+async def _of_masters(url: str, shown: str, timeout_s: float) -> dict[str, Mapping[str, object]]:
+    async with cluster_at(url, timeout_s=timeout_s) as client:
+        kept, memory = await masters(client, "persistence"), await masters(client, "memory")
+        told: dict[str, Mapping[str, object]] = {}
+        for one, other in zip(kept, memory, strict=True):
+            node = client.get_node(node_name=one.address)
+            fsync = await _appendfsync(client, target_nodes=node)
+            told[f"{shown}, master {one.address},"] = {**one.told, **other.told, "appendfsync": fsync}
+        return told
 
 
 def unkept(told: Mapping[str, object], *, fsync: Literal["always", "everysec"], replicas: int) -> str:
@@ -90,10 +108,10 @@ def unkept(told: Mapping[str, object], *, fsync: Literal["always", "everysec"], 
     return ""
 
 
-async def _appendfsync(client: Redis) -> str:
+async def _appendfsync(client: Any, **where: Any) -> str:
     """Its appendfsync; empty where it does not tell."""
     try:
-        told = await client.config_get("appendfsync")
+        told = await client.config_get("appendfsync", **where)
     except ResponseError:  # renamed away, or not for this user
         return ""
-    return told.get("appendfsync") or ""
+    return str(told.get("appendfsync") or "")

@@ -99,7 +99,12 @@ class JournalOwner:
                 "make it writable, or set another data_dir"
             ) from error
         journal = self._journal = RedisJournal.from_url(
-            url, app=self._app, limits=self._history.limits(), replicas=self._redis.replicas, water=water
+            url,
+            app=self._app,
+            cluster=self._redis.cluster,
+            limits=self._history.limits(),
+            replicas=self._redis.replicas,
+            water=water,
         )
         own = self._own = await journal.new_host_epoch()
         await journal.renew(own, ttl_ms=LEASE_TTL_MS)  # at each start, so that each leaves a higher mark
@@ -134,7 +139,10 @@ class JournalOwner:
             await asyncio.shield(self._restocking)
         epoch = self._stock.popleft()
         self._restock()
-        return JournalOrder(url=self._url, epoch=epoch, replicas=self._redis.replicas, history=self._history)
+        redis = self._redis
+        return JournalOrder(
+            url=self._url, cluster=redis.cluster, epoch=epoch, replicas=redis.replicas, history=self._history
+        )
 
     def holds_any(self, actors: Iterable[ActorId]) -> bool:
         """Whether one of these agents is durable."""

@@ -40,6 +40,7 @@ class JournalOrder(Message):
     """Where a host finds the journal of durable agents, the number that its life has there, and what is kept."""
 
     url: str
+    cluster: bool = False
     epoch: int
     replicas: int
     history: HistorySettings = HistorySettings()

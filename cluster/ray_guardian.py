@@ -343,7 +343,12 @@ class Guardian:
 
     async def _service_config(self) -> ServiceConfig:
         settings = Settings(**json.loads(self._order.settings))
-        return ServiceConfig(app=self._order.app, redis_url=await self._redis.url(), models=settings.models)
+        return ServiceConfig(
+            app=self._order.app,
+            redis_url=await self._redis.url(),
+            redis_cluster=settings.redis.cluster,
+            models=settings.models,
+        )
 
     async def _stats_of(self, handle: Any) -> HostStats:
         try:

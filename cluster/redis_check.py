@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -15,7 +16,11 @@ from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
     BusyLoadingError,
+    ClusterError,
     NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisClusterException,
     RedisError,
     ResponseError,
 )
@@ -23,6 +28,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from regrow.cluster.errors import ConfigError, RedisUnavailable
+from regrow.cluster.redis_cluster_check import check_state, check_writable, cluster_at, masters
 from regrow.cluster.redis_process import VERSION_ADVISED, VERSION_FLOOR, Version, parse_version, told
 
 CHECK_TIMEOUT_S = 5.0
@@ -57,11 +63,12 @@ async def _check_writable(client: Redis) -> None:
     await client.delete(key)
 
 
-async def check_redis(url: str, *, timeout_s: float = CHECK_TIMEOUT_S) -> RedisFacts:
+async def check_redis(url: str, *, cluster: bool = False, timeout_s: float = CHECK_TIMEOUT_S) -> RedisFacts:
     """Connects, signs in, reads the version and writes a key; logs a warning for a dated one.
 
-    Raises ConfigError for text that is no Redis URL, and RedisUnavailable when it can not be reached,
-    refuses the password or a write, is no Redis, or is older than 6.2. No text contains the password.
+    Of a `cluster` each master is asked, and whether all slots are served. Raises ConfigError for text that is no Redis
+    URL, and RedisUnavailable when it can not be reached, refuses the password or a write, is no Redis, is a cluster
+    where none is expected or the other way round, or is older than 6.2. No text contains the password.
     """
     shown = shown_url(url)
     try:
@@ -74,19 +81,42 @@ async def check_redis(url: str, *, timeout_s: float = CHECK_TIMEOUT_S) -> RedisF
     try:
         async with asyncio.timeout(timeout_s), client:
             told_by_server = await client.info("server")
-            await _check_writable(client)
+            facts = _checked(_facts(shown, told_by_server))
+            mode = str(told_by_server.get("redis_mode", ""))
+            if cluster:
+                await check_state(client, shown, mode=mode)
+                facts = await _check_masters(url, shown, timeout_s=timeout_s)
+            elif mode == "cluster":
+                raise RedisUnavailable(
+                    f"Redis at {shown} is a node of a Redis Cluster; set redis.cluster = true, or correct redis.url"
+                )
+            else:
+                await _check_writable(client)
     except (RedisError, OSError, TimeoutError, ValueError) as error:
         cause = error.__cause__  # over a unix socket redis-py says of a refusal that the connection failed
         told_of = cause if isinstance(cause, AuthenticationError | ResponseError) else error
         raise RedisUnavailable(_reason(shown, told_of, timeout_s)) from error
-    facts = _facts(shown, told_by_server)
-    if facts.version < VERSION_FLOOR:
-        raise RedisUnavailable(
-            f"{shown} runs {facts.server} {told(facts.version)}, and Regrow needs {told(VERSION_FLOOR)} or newer; "
-            "upgrade it, or leave redis.url out to use the embedded one"
-        )
     if facts.dated:
         _log.warning("redis_dated", url=shown, version=told(facts.version), advised=told(VERSION_ADVISED))
+    return facts
+
+
+async def _check_masters(url: str, shown: str, *, timeout_s: float) -> RedisFacts:
+    """What is to be said of a whole cluster: its oldest version counts."""
+    async with cluster_at(url, timeout_s=timeout_s) as client:
+        found = await masters(client, "server")
+        each = [_checked(_facts(f"{shown}, master {master.address},", master.told)) for master in found]
+        await check_writable(client, kept_ms=KEPT_MS)
+    oldest = min(each, key=lambda facts: facts.version)
+    return RedisFacts(f"{shown} (a cluster of {len(each)} masters)", oldest.server, oldest.version)
+
+
+def _checked(facts: RedisFacts) -> RedisFacts:
+    if facts.version < VERSION_FLOOR:
+        raise RedisUnavailable(
+            f"{facts.shown_url} runs {facts.server} {told(facts.version)}, and Regrow needs {told(VERSION_FLOOR)} or "
+            "newer; upgrade it, or leave redis.url out to use the embedded one"
+        )
     return facts
 
 
@@ -112,7 +142,7 @@ def _no_url(shown: str) -> ConfigError:
     )
 
 
-def _facts(shown: str, told_by_server: dict[str, object]) -> RedisFacts:
+def _facts(shown: str, told_by_server: Mapping[str, object]) -> RedisFacts:
     # Valkey keeps telling the Redis version that it is compatible with; that is the one our scripts need.
     version = parse_version(str(told_by_server.get("redis_version", "")))
     if version is None:
@@ -132,6 +162,12 @@ def _reason(shown: str, error: Exception, timeout_s: float) -> str:
             )
         case BusyLoadingError():
             return f"Redis at {shown} is still loading its data; try again when it has finished"
+        case OutOfMemoryError():
+            return f"Redis at {shown} is full ({error}); raise its maxmemory, or remove data"
+        case ReadOnlyError():
+            return f"Redis at {shown} takes no writes ({error}): it is a replica; name its primary in redis.url"
+        case RedisClusterException() | ClusterError():
+            return f"the Redis Cluster at {shown} does not serve ({error}); see: redis-cli --cluster check"
         case TimeoutError() | RedisTimeoutError():
             return f"Redis at {shown} did not answer within {timeout_s:g} s; check the address and the network"
         case RedisConnectionError() | OSError():

@@ -66,7 +66,7 @@ class RedisOwner:
         external = self._settings.redis.url
         if external is not None:
             url = external.get_secret_value()
-            await check_redis(url)
+            await check_redis(url, cluster=self._settings.redis.cluster)
             return url
         redis = self._settings.redis
         folder = self._settings.data_dir_of(self._app)

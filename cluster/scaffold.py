@@ -61,6 +61,7 @@ CONFIG = """\
 
 [redis]
 # url = "redis://:password@host:6379/0"   # without it a server is started when it is needed
+# cluster = true             # where that one belongs to a Redis Cluster
 # appendfsync = "always"     # or "everysec", which is faster and may lose a second of work
 # replicas = 1               # how many of its replicas must have what durable agents acknowledge
 

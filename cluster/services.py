@@ -25,6 +25,7 @@ class ServiceConfig(Message):
 
     app: str
     redis_url: str = ""
+    redis_cluster: bool = False
     models: RouterSettings = RouterSettings()
 
 
@@ -72,11 +73,13 @@ def known_service(app: str, actor: ActorId) -> str | None:
 
 def _memory(config: ServiceConfig) -> Behavior:
     # Here, since only the host of the memory needs FAISS and numpy.
-    from regrow.memory import HashingEmbedder, MemoryService, MemoryStore, Scope, Shard
+    from regrow.memory import HashingEmbedder, MemoryService, MemoryStore, Scope, Shard, Store
     from regrow.memory.faiss_index import FaissIndex
     from regrow.memory.redis_store import RedisStore
 
-    store = RedisStore.from_url(config.redis_url, app=config.app) if config.redis_url else MemoryStore()
+    store: Store = MemoryStore()
+    if config.redis_url:
+        store = RedisStore.from_url(config.redis_url, app=config.app, cluster=config.redis_cluster)
     return MemoryService(Shard(store, HashingEmbedder(), make_index=FaissIndex, scope=Scope.of(config.app)))
 
 
@@ -86,7 +89,12 @@ def _models(config: ServiceConfig) -> Behavior:
 
     ledger = None
     if config.redis_url:
-        ledger = RedisLedger.from_url(config.redis_url, app=config.app, budget_usd=config.models.budget_usd)
+        ledger = RedisLedger.from_url(
+            config.redis_url,
+            app=config.app,
+            cluster=config.redis_cluster,
+            budget_usd=config.models.budget_usd,
+        )
     return RouterService(config.models, ledger=ledger)
 
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar, cast
 
 import msgpack
@@ -49,24 +49,35 @@ class RedisStore:
     It owns the client and closes it. One shard writes to a scope; any number may read.
     """
 
-    def __init__(self, client: redis.asyncio.Redis, *, app: str, address: str = "Redis") -> None:
+    def __init__(
+        self, client: redis.asyncio.Redis | redis.asyncio.RedisCluster, *, app: str, address: str = "Redis"
+    ) -> None:
         """`client` must not decode responses and must not retry; `from_url` makes one."""
-        self._redis = client
+        self._is_cluster = isinstance(client, redis.asyncio.RedisCluster)
+        self._places = asyncio.Semaphore(LIMIT_CONNECTIONS)
+        self._first = asyncio.Lock()
+        self._redis: Any = client  # of the two, each command is declared with a type of its own
         self._prefix = f"regrow:{Scope.of(app).path}:memory"
         self._address = address
 
     @classmethod
-    def from_url(cls, url: str, *, app: str) -> RedisStore:
-        """A store on the server of that URL (redis://, rediss:// or unix://); connects on first use."""
+    def from_url(cls, url: str, *, app: str, cluster: bool = False) -> RedisStore:
+        """A store on the server of that URL (redis://, rediss:// or unix://) or its cluster; connects on first use."""
+        shared: dict[str, Any] = {
+            "retry": Retry(NoBackoff(), 0),
+            "socket_connect_timeout": CONNECT_TIMEOUT_S,
+            "socket_timeout": ANSWER_TIMEOUT_S,
+        }
+        if cluster:
+            whole = redis.asyncio.RedisCluster.from_url(url, max_connections=LIMIT_CONNECTIONS, **shared)
+            return cls(whole, app=app, address=_without_password(url))
         # The plain pool raises when all connections are in use; this one waits for one.
         pool = redis.asyncio.BlockingConnectionPool.from_url(
             url,
             max_connections=LIMIT_CONNECTIONS,
             timeout=ANSWER_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
             retry_on_error=[],
-            socket_connect_timeout=CONNECT_TIMEOUT_S,
-            socket_timeout=ANSWER_TIMEOUT_S,
+            **shared,
         )
         client = redis.asyncio.Redis.from_pool(pool)
         return cls(client, app=app, address=_without_password(url))
@@ -75,7 +86,7 @@ class RedisStore:
         """Keeps the records; returns which ids were new. Within a batch the first one of an id wins."""
         new: set[RecordId] = set()
         for batch in _bounded((record, _value(record)) for record in records):
-            with self._store_errors():
+            async with self._reached():
                 # The scopes come first: a crash in between leaves an empty scope listed, which is
                 # harmless; the other way round it would leave records that no scan could find.
                 paths = sorted({record.scope.path for record, _ in batch})
@@ -93,7 +104,7 @@ class RedisStore:
         found: dict[RecordId, MemoryRecord] = {}
         for batch in _batches(ids):
             asked = _by_scope(batch)
-            with self._store_errors():
+            async with self._reached():
                 pipeline = self._redis.pipeline(transaction=False)
                 for path, digests in asked.items():
                     _ = pipeline.hmget(self._key(path), digests)
@@ -112,7 +123,7 @@ class RedisStore:
         """
         gone: set[RecordId] = set()
         for batch in _batches(sorted(set(ids))):
-            with self._store_errors():
+            async with self._reached():
                 pipeline = self._redis.pipeline(transaction=False)
                 for id in batch:
                     scope, digest = parsed_id(id)
@@ -126,7 +137,7 @@ class RedisStore:
         for path in await self._paths(scope):
             cursor = 0
             while True:
-                with self._store_errors():
+                async with self._reached():
                     cursor, values = await _sent(self._redis.hscan(self._key(path), cursor, count=BATCH_RECORDS))
                 if values:
                     yield tuple(self._record(path, digest.decode(), value) for digest, value in values.items())
@@ -137,7 +148,7 @@ class RedisStore:
         """How many records there are at or below `scope`: one HLEN for each scope."""
         total = 0
         for batch in _batches(await self._paths(scope)):
-            with self._store_errors():
+            async with self._reached():
                 pipeline = self._redis.pipeline(transaction=False)
                 for path in batch:
                     _ = pipeline.hlen(self._key(path))
@@ -157,7 +168,7 @@ class RedisStore:
 
     async def _paths(self, scope: Scope) -> list[str]:
         """The listed scopes at or below `scope`; filtered here, since a glob would match `acme-corp` for `acme`."""
-        with self._store_errors():
+        async with self._reached():
             listed = [path.decode() async for path in self._redis.sscan_iter(self._scopes_key, count=1_000)]
         return sorted({path for path in listed if scope.covers(Scope.model_construct(path=path))})
 
@@ -184,11 +195,18 @@ class RedisStore:
             raise RecordUnreadable(key=key, cause="its content does not have this digest")
         return record
 
-    @contextmanager
-    def _store_errors(self) -> Generator[None]:
+    @asynccontextmanager
+    async def _reached(self) -> AsyncGenerator[None]:
         """Turns what redis-py and the socket raise into errors that say what to do."""
         try:
-            yield
+            if self._is_cluster:
+                # Its client refuses when all connections of a node are in use, and is not to be initialised twice.
+                async with self._places:
+                    async with self._first:
+                        await self._redis.initialize()
+                    yield
+            else:
+                yield
         except (RedisConnectionError, RedisTimeoutError, OSError, asyncio.IncompleteReadError) as away:
             raise StoreUnreachable(address=self._address, cause=str(away) or type(away).__name__) from away
         except RedisError as refusal:

@@ -9,11 +9,12 @@ Keys, all under one hash tag so that they live in one slot of a Redis Cluster: `
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, cast
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, cast
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
@@ -33,9 +34,6 @@ from regrow.router.usage import (
     totals_of,
 )
 from regrow.runtime.errors import Bug
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 CONNECT_TIMEOUT_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 5.0
@@ -116,10 +114,18 @@ class RedisLedger:
     """
 
     def __init__(
-        self, redis: Redis, *, app: str, budget_usd: float | None = None, history_limit: int = HISTORY_LIMIT
+        self,
+        redis: Redis | RedisCluster,
+        *,
+        app: str,
+        budget_usd: float | None = None,
+        history_limit: int = HISTORY_LIMIT,
     ) -> None:
         """`redis` should not retry: only one layer does, and it is not this one. `from_url` makes such a client."""
-        self._redis = redis
+        self._is_cluster = isinstance(redis, RedisCluster)
+        self._places = asyncio.Semaphore(LIMIT_CONNECTIONS)
+        self._first = asyncio.Lock()
+        self._redis: Any = redis  # of the two, each command is declared with a type of its own
         self.budget_usd = budget_usd
         self._budget = None if budget_usd is None else nano_usd(budget_usd)
         self._history_limit = history_limit
@@ -132,26 +138,36 @@ class RedisLedger:
 
     @classmethod
     def from_url(
-        cls, url: str, *, app: str, budget_usd: float | None = None, history_limit: int = HISTORY_LIMIT
+        cls,
+        url: str,
+        *,
+        app: str,
+        cluster: bool = False,
+        budget_usd: float | None = None,
+        history_limit: int = HISTORY_LIMIT,
     ) -> RedisLedger:
-        """A ledger on the server of that URL (redis://, rediss:// or unix://); connects on first use."""
-        pool = BlockingConnectionPool.from_url(
-            url,
-            retry=Retry(NoBackoff(), 0),
-            retry_on_error=[],
-            socket_connect_timeout=CONNECT_TIMEOUT_S,
-            socket_timeout=ANSWER_TIMEOUT_S,
-            max_connections=LIMIT_CONNECTIONS,
-            timeout=ANSWER_TIMEOUT_S,
-        )
-        return cls(Redis.from_pool(pool), app=app, budget_usd=budget_usd, history_limit=history_limit)
+        """A ledger on the server of that URL (redis://, rediss:// or unix://) or its cluster; connects on first use."""
+        shared: dict[str, Any] = {
+            "retry": Retry(NoBackoff(), 0),
+            "socket_connect_timeout": CONNECT_TIMEOUT_S,
+            "socket_timeout": ANSWER_TIMEOUT_S,
+        }
+        client: Redis | RedisCluster
+        if cluster:
+            client = RedisCluster.from_url(url, max_connections=LIMIT_CONNECTIONS, **shared)
+        else:
+            pool = BlockingConnectionPool.from_url(
+                url, retry_on_error=[], max_connections=LIMIT_CONNECTIONS, timeout=ANSWER_TIMEOUT_S, **shared
+            )
+            client = Redis.from_pool(pool)
+        return cls(client, app=app, budget_usd=budget_usd, history_limit=history_limit)
 
     async def reserve(self, call: Call, most_nusd: NanoUsd | None) -> None:
         """As the port says."""
         most = _UNPRICED if most_nusd is None else str(most_nusd)
         budget = "" if self._budget is None else str(self._budget)
         keys = _KEY_MARK.join(_PART_MARK.join(key) for key in sum_keys(call))
-        with _reached():
+        async with self._reached():
             refusal = await self._reserve_script(
                 keys=(self._calls, self._open, self._sums),
                 args=(call.id, most, budget, call.model_dump_json(), keys),
@@ -175,7 +191,7 @@ class RedisLedger:
 
     async def totals(self, history: int = 0) -> UsageTotals:
         """As the port says."""
-        with _reached():
+        async with self._reached():
             async with self._redis.pipeline(transaction=True) as pipe:
                 _ = pipe.hgetall(self._sums)
                 _ = pipe.scard(self._open)
@@ -198,7 +214,7 @@ class RedisLedger:
 
     async def settle_abandoned(self) -> int:
         """As the port says."""
-        with _reached():
+        async with self._reached():
             left = [_text(id) for id in await cast("Awaitable[set[Any]]", self._redis.smembers(self._open))]
         for id in left:
             await self.settle_at_reserve(CallId(id), None, failure=ABANDONED)
@@ -211,7 +227,7 @@ class RedisLedger:
     async def _close(self, id: CallId, cost: str, usage: Usage | None, failure: str) -> CallRecord:
         counts = (usage.input_tokens, usage.output_tokens, usage.cached_tokens) if usage is not None else (0, 0, 0)
         told = usage.model_dump_json() if usage is not None else ""
-        with _reached():
+        async with self._reached():
             raw = await self._close_script(
                 keys=(self._calls, self._open, self._sums, self._history),
                 args=(id, cost, told, failure, self._history_limit, *counts),
@@ -221,10 +237,33 @@ class RedisLedger:
             raise Bug(f"call {id!r} is to be closed, but it was never reserved")
         return record
 
+    @asynccontextmanager
+    async def _reached(self) -> AsyncGenerator[None]:
+        """Turn a Redis failure into the ledger's own, so that callers need not know the store."""
+        try:
+            if self._is_cluster:
+                # Its client refuses when all connections of a node are in use, and is not to be initialised twice.
+                async with self._places:
+                    async with self._first:
+                        await self._redis.initialize()
+                    yield
+            else:
+                yield
+        except ResponseError as error:
+            raise LedgerUnreachable(
+                f"the ledger's Redis refuses to write ({error}); no model is called until it does not: look at its "
+                "memory limit and at the rights of its user"
+            ) from error
+        except RedisError as error:
+            raise LedgerUnreachable(
+                f"the ledger's Redis does not answer ({type(error).__name__}: {error}); no model is called "
+                "until it does: check that it runs and that its URL is right"
+            ) from error
+
     async def _records(self, ids: Sequence[str]) -> tuple[CallRecord, ...]:
         if not ids:
             return ()
-        with _reached():
+        async with self._reached():
             raw = await cast(
                 "Awaitable[list[Any]]",
                 self._redis.hmget(self._calls, [f"{id}/{field}" for id in ids for field in _FIELDS]),
@@ -232,23 +271,6 @@ class RedisLedger:
         rows = [raw[at : at + len(_FIELDS)] for at in range(0, len(raw), len(_FIELDS))]
         # A call that left the history between the two reads is missing, and is simply no longer recent.
         return tuple(record for row in rows if (record := _record(row)) is not None)
-
-
-@contextmanager
-def _reached() -> Iterator[None]:
-    """Turn a Redis failure into the ledger's own, so that callers need not know the store."""
-    try:
-        yield
-    except ResponseError as error:
-        raise LedgerUnreachable(
-            f"the ledger's Redis refuses to write ({error}); no model is called until it does not: look at its "
-            "memory limit and at the rights of its user"
-        ) from error
-    except RedisError as error:
-        raise LedgerUnreachable(
-            f"the ledger's Redis does not answer ({type(error).__name__}: {error}); no model is called "
-            "until it does: check that it runs and that its URL is right"
-        ) from error
 
 
 def _record(raw: Sequence[Any]) -> CallRecord | None:

@@ -169,7 +169,7 @@ def test_no_redis_at_all_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_redis_url_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def check(url: str) -> RedisFacts:
+    async def check(url: str, *, cluster: bool) -> RedisFacts:
         return RedisFacts("redis://db:6379", "valkey", (7, 2, 4))
 
     monkeypatch.setattr(doctor, "check_redis", check)

@@ -86,12 +86,19 @@ class ClusterNode:
     start: Callable[[], AbstractContextManager[subprocess.Popen[str]]]
     """Starts it anew, with what it knew of the cluster and without its data."""
 
+    def wait_served(self) -> None:
+        """Until it says that all slots are served."""
+        _wait_until("the cluster serves", lambda: _told(self.client)["cluster_state"] == "ok")
+
 
 @contextmanager
 def started_cluster(
-    program: Path, folder: Path, *, replicas: int = 0, node_timeout_ms: int = 5_000
+    program: Path, folder: Path, *settings: str, replicas: int = 0, node_timeout_ms: int = 5_000
 ) -> Iterator[list[ClusterNode]]:
-    """Three masters that have formed a cluster, and after them their replicas, so many for each and in that order."""
+    """Three masters that have formed a cluster, and after them their replicas, so many for each and in that order.
+
+    They keep nothing on disk unless told otherwise.
+    """
     ports = free_ports(MASTERS * (1 + replicas), bus=BUS)
     with ExitStack() as stack:
         nodes: list[ClusterNode] = []
@@ -105,6 +112,7 @@ def started_cluster(
                 "cluster-enabled yes",
                 f"cluster-node-timeout {node_timeout_ms}",
                 "repl-diskless-sync-delay 0",
+                *settings,
             )
             process = stack.enter_context(start())
             client = stack.enter_context(Redis(port=port))

@@ -18,6 +18,7 @@ from regrow.router.redis_ledger import RedisLedger
 from regrow.router.request import Tier, Usage, Work
 from regrow.router.usage import Call, CallId, CallRecord, Totals
 from regrow.runtime.errors import Bug, Refused
+from tests.conformance.conftest import CLUSTER
 from tests.memory.redis_server import RunningRedis, running_redis
 
 USAGE = Usage(input_tokens=100, output_tokens=10, cached_tokens=40)
@@ -32,7 +33,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[RunningR
         yield redis
 
 
-@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis), CLUSTER])
 async def make(request: pytest.FixtureRequest) -> AsyncIterator[MakeLedger]:
     made: list[Ledger] = []
 
@@ -41,9 +42,12 @@ async def make(request: pytest.FixtureRequest) -> AsyncIterator[MakeLedger]:
         return made[-1]
 
     def redis(budget_usd: float | None) -> Ledger:
-        server: RunningRedis = request.getfixturevalue("redis_server")
+        is_cluster = request.param == "cluster"
+        url = request.getfixturevalue("cluster") if is_cluster else request.getfixturevalue("redis_server").url
         app = f"app-{uuid.uuid4().hex}"
-        made.append(RedisLedger.from_url(server.url, app=app, budget_usd=budget_usd, history_limit=HISTORY))
+        made.append(
+            RedisLedger.from_url(url, app=app, cluster=is_cluster, budget_usd=budget_usd, history_limit=HISTORY)
+        )
         return made[-1]
 
     yield memory if request.param == "memory" else redis

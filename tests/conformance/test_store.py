@@ -12,6 +12,7 @@ from regrow.memory.errors import InvalidMemory
 from regrow.memory.record import MemoryRecord, RecordId, Scope
 from regrow.memory.redis_store import RedisStore
 from regrow.memory.store import BATCH_RECORDS, MemoryStore, Store
+from tests.conformance.conftest import CLUSTER
 from tests.memory.redis_server import RunningRedis, running_redis
 
 
@@ -21,10 +22,12 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[RunningR
         yield redis
 
 
-@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis), CLUSTER])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     if request.param == "memory":
         made: Store = MemoryStore()
+    elif request.param == "cluster":
+        made = RedisStore.from_url(request.getfixturevalue("cluster"), app=f"app-{uuid.uuid4().hex}", cluster=True)
     else:
         server: RunningRedis = request.getfixturevalue("redis_server")
         made = RedisStore.from_url(server.url, app=f"app-{uuid.uuid4().hex}")
