@@ -26,7 +26,8 @@ from regrow.cluster.redis_journal import RedisJournal
 from regrow.runtime.durability import AGAIN_FIRST_S, AGAIN_MAX_S, LEASE_TTL_MS
 from regrow.runtime.journal_answers import Revocation
 from regrow.runtime.journal_entries import HostEpoch
-from regrow.runtime.journal_errors import JournalAway, JournalRefused, JournalUnknown
+from regrow.runtime.journal_errors import JournalRefused, JournalUnknown
+from regrow.runtime.outage import HEALS
 
 if TYPE_CHECKING:
     from regrow.cluster.config import HistorySettings, RedisSettings
@@ -196,7 +197,7 @@ class JournalOwner:
         while len(self._stock) < STOCK:
             try:
                 self._stock.append(await self._journal.new_host_epoch())
-            except (JournalUnknown, JournalAway):
+            except HEALS:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, AGAIN_MAX_S)
             except JournalRefused as refusal:

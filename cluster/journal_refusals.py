@@ -39,6 +39,8 @@ from regrow.runtime.journal_errors import (
 # How a refusal looks when a script of Redis 6.2 passes it on: the error's own name stands within the text.
 _WITHIN: Final = re.compile(r"\b(OOM|READONLY|MISCONF|LOADING|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|BUSY|NOPERM|NOAUTH)\b")
 
+_OF_THE_SCRIPT: Final = re.compile(r"\.? (?:script: [0-9a-f]{40}|@user_script)")
+
 
 def named(error: BaseException, address: str) -> RegrowError:
     """The error of the journal that says the same, with `error` as its cause."""
@@ -69,23 +71,31 @@ def check_version(version: str, *, address: str) -> None:
         )
 
 
+def _told(text: str, within: re.Match[str] | None) -> str:
+    """What the server says, without what it adds of the script that it was running: no person can do anything about it."""
+    return _OF_THE_SCRIPT.split(text[within.start() :] if within is not None else text, maxsplit=1)[0].rstrip(" .")
+
+
 def _named(error: BaseException, address: str) -> RegrowError:
     within = _WITHIN.search(str(error)) if isinstance(error, ResponseError) else None
+    told = _told(str(error), within)
     match error, within and within[1]:
         # redis-py derives some of these from its ConnectionError, so they come first.
         case (AuthenticationError() | AuthorizationError() | NoPermissionError(), _) | (_, "NOPERM" | "NOAUTH"):
-            return JournalDenied(f"{address} refuses ({error}); correct the password or the rights in redis.url")
+            return JournalDenied(f"{address} refuses ({told}); correct the password or the rights in redis.url")
         case (OutOfMemoryError(), _) | (_, "OOM"):
-            return JournalFull(f"{address} is full ({error}); raise its maxmemory, or remove data. Nothing was written")
-        case (ReadOnlyError(), _) | (_, "READONLY" | "MISCONF"):
+            return JournalFull(f"{address} is full ({told}); raise its maxmemory, or remove data. Nothing was written")
+        case (ReadOnlyError(), _) | (_, "READONLY"):
             return JournalReadOnly(
-                f"{address} takes no writes ({error}); name its primary in redis.url, or mend its disk"
+                f"{address} takes no writes ({told}): it is a replica; name its primary in redis.url"
             )
+        case (_, "MISCONF"):
+            return JournalReadOnly(f"{address} takes no writes ({told}): its disk fails; mend it")
         # ClusterError: redis-py was sent from node to node until it gave up; each of them did nothing.
         case (BusyLoadingError() | ClusterDownError() | MasterDownError() | TryAgainError() | ClusterError(), _):
-            return JournalAway(f"{address} can not serve now ({error}); it is asked again")
+            return JournalAway(f"{address} can not serve now ({told}); it is asked again")
         case (_, "LOADING" | "CLUSTERDOWN" | "MASTERDOWN" | "TRYAGAIN" | "BUSY"):
-            return JournalAway(f"{address} can not serve now ({error}); it is asked again")
+            return JournalAway(f"{address} can not serve now ({told}); it is asked again")
         case (RedisConnectionError() | RedisTimeoutError() | RedisClusterException() | OSError() | TimeoutError(), _):
             return cut(error, address)
         case _:
