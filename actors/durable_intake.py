@@ -374,9 +374,10 @@ class DurableIntake:
         told = NotStored(f"{self._cell.actor} has not taken {type(envelope.message).__name__}: {refusal}")
         log.error("a message was not accepted", agent=self._cell.actor, reason=str(refusal))
         self._entries.pop(envelope, None)
-        if not self._cell.mailbox.discard(envelope):
-            entry.stored.set_exception(told)  # its turn waits for it
-        elif envelope.kind == Kind.ASK:
+        if not self._cell.mailbox.discard(envelope):  # its turn has begun, and learns it where it waits for the store
+            entry.stored.set_exception(told)
+            entry.stored.exception()  # looked at, whether or not it comes to that
+        if envelope.kind == Kind.ASK:
             mark_handled(envelope)
             runtime.fail(envelope, failure_of(told))
         else:

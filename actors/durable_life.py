@@ -6,16 +6,15 @@ message stays, and the next life handles it again.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from regrow.actors.durable import DurableAgent, check_nothing_lost, read, written
 from regrow.actors.durable_body import packed
+from regrow.actors.durable_claim import claimed
 from regrow.actors.durable_context import DurableContext
-from regrow.actors.durable_errors import AgentHeld, FencedOut, InQuarantine, NotRunAgain, StateNotStorable
+from regrow.actors.durable_errors import FencedOut, InQuarantine, NotRunAgain, NotStored, StateNotStorable
 from regrow.actors.durable_intake import DurableIntake, Entry
 from regrow.actors.durable_outbox import DurableOutbox
 from regrow.actors.durable_outcome import stored_reply, too_large, too_many
@@ -28,7 +27,7 @@ from regrow.runtime.contain import contained, text_of, travelling
 from regrow.runtime.context import Parked
 from regrow.runtime.durability import Durability
 from regrow.runtime.errors import Bug, Misuse, Refused
-from regrow.runtime.journal_answers import ClaimVerdict, Enqueued, EnqueueVerdict, TurnEnded, TurnVerdict
+from regrow.runtime.journal_answers import Enqueued, EnqueueVerdict, TurnEnded, TurnVerdict
 from regrow.runtime.journal_entries import (
     NOTHING,
     Commit,
@@ -39,7 +38,6 @@ from regrow.runtime.journal_entries import (
     StoredResult,
     Writes,
 )
-from regrow.runtime.journal_fit import check_schema
 from regrow.runtime.lifecycle import ExitReason, Fenced, crashed
 from regrow.runtime.message import Message, Request, wrong_reply
 from regrow.runtime.signals import failure_of
@@ -49,12 +47,6 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from regrow.runtime.cell import Cell
-
-CLAIM_WITHIN_S = 30.0
-"""How long a start waits until the process that held the agent is found dead."""
-CLAIM_AGAIN_FIRST_S = 0.005
-CLAIM_AGAIN_MAX_S = 0.5
-"""Between two tries: a process that was killed is revoked within milliseconds, one that is away when its lease ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +90,14 @@ class DurableLife:
         self._durable = _durability_of(cell)
         assert isinstance(cell.intake, DurableIntake)
         self._intake = cell.intake
-        row = await self._claimed()
-        self._epoch = row.epoch
-        self._take_state(row)
+        claim = await claimed(cell, self._durable, schema=self._agent.schema)
+        self._epoch = claim.row.epoch
+        self._take_state(claim.row)
         self._outbox = DurableOutbox(cell.runtime, self._durable, ctx.id)
-        self._timers = DurableTimers(cell, self._durable, self._intake, row.epoch)
-        self._intake.serves(row.epoch)
+        self._timers = DurableTimers(cell, self._durable, self._intake, self._epoch)
+        self._intake.serves(self._epoch)
         if not self._intake.is_loaded:
-            pending = await self._intake.pending(row.epoch)
+            pending = await self._intake.pending(self._epoch)
             if pending is None:
                 self._fenced()
             self._intake.load(pending)
@@ -119,35 +111,6 @@ class DurableLife:
     async def stopping(self, reason: ExitReason, ctx: DurableContext) -> None:
         """See Behavior."""
         await self._agent.stopping(reason, ctx)
-
-    async def _claimed(self) -> Row:
-        durable, agent = self._durable, self._cell.actor
-        operation = durable.operation()
-        deadline = self._cell.runtime.loop.time() + CLAIM_WITHIN_S
-        row = await durable.surely(lambda: durable.journal.read(agent))
-        check_schema(agent, row, known=self._agent.schema)
-        pause_s = CLAIM_AGAIN_FIRST_S
-        while True:
-            await durable.wait_leased()
-            claim = await durable.surely(
-                partial(durable.journal.claim, agent, durable.host, previous=row.owner, operation=operation)
-            )
-            row = claim.row
-            if claim.verdict is ClaimVerdict.CLAIMED:
-                break
-            if claim.verdict is ClaimVerdict.NOT_REVOKED and row.owner is not None:
-                # Its supervisor wants it here, so that where the former host's lease is over it may be revoked.
-                await durable.surely(partial(durable.journal.revoke, row.owner.host))
-            if self._cell.runtime.loop.time() > deadline:
-                raise AgentHeld(
-                    f"{agent} is held by host {row.host} of the journal, which has not been found dead within "
-                    f"{CLAIM_WITHIN_S:g} s; is another app of this name running on the same Redis?"
-                )
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, CLAIM_AGAIN_MAX_S)
-        if row.deleted:
-            raise AgentHeld(f"{agent} was deleted, and its id is never used again; give the child another id")
-        return row
 
     def _take_state(self, row: Row) -> None:
         agent = self._agent
@@ -262,13 +225,16 @@ class DurableLife:
             await self._end_turn(entry, turn, end.outcome, end.result, end.writes)
         except _NotStored as error:  # its turn ran ahead of what the journal said then
             return self._as_before(entry, message, error.answer)
+        except NotStored:  # it was let go before the store had room for it
+            self._agent.state = self._read(self._written, self._agent.schema)
+            raise
         if end.refusal is not None:
             raise end.refusal
         return end.reply
 
     def _as_before(self, entry: Entry, message: Any, answer: Enqueued) -> object:
         """The reply to a message that is not run here, or not any more. Raises what keeps it from being run."""
-        self._agent.state = read(type(self._agent), self._written, self._agent.schema)
+        self._agent.state = self._read(self._written, self._agent.schema)
         stored = self._known(entry, answer)
         assert stored is not None
         self._intake.ended(entry.envelope)
@@ -399,6 +365,7 @@ class DurableLife:
         raise InQuarantine(f"{type(entry.envelope.message).__name__} was set aside by {self._cell.actor}: {reason}")
 
     async def _set_aside(self, entry: Entry, turn: Turn, reason: str) -> None:
+        await turn.wait_stored()
         hand = turn.ending(self._durable.operation())
         ended = await self._durable.surely(lambda: self._durable.journal.quarantine(hand, travelling(reason).encode()))
         if ended.verdict is not TurnVerdict.DONE:

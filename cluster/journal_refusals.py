@@ -72,7 +72,7 @@ def check_version(version: str, *, address: str) -> None:
 
 
 def _told(text: str, within: re.Match[str] | None) -> str:
-    """What the server says, without what it adds of the script that it was running: no person can do anything about it."""
+    """What the server says, without what it adds of the script that it was running."""
     return _OF_THE_SCRIPT.split(text[within.start() :] if within is not None else text, maxsplit=1)[0].rstrip(" .")
 
 

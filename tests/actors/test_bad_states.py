@@ -17,7 +17,7 @@ from regrow.runtime.journal_entries import JournalLimits, partition_of
 from regrow.runtime.lifecycle import Crashed
 from regrow.runtime.memory_journal import MemoryJournal
 from regrow.runtime.testing import pass_time
-from tests.actors.durable_stand import Host, memory_journal, on_virtual_time
+from tests.actors.durable_stand import Host, Unreliable, memory_journal, on_virtual_time
 
 CLERK = ActorId("desk/clerk")
 LIMITS = JournalLimits(message_bytes=2_000, state_bytes=500, result_bytes=700, outbox=3, timers=2)
@@ -82,7 +82,7 @@ class Clerk(DurableAgent[Lines]):
         return "e" * request.size
 
 
-async def desk(journal: MemoryJournal | None = None) -> Host:
+async def desk(journal: Any = None) -> Host:
     host = await Host.on(journal if journal is not None else memory_journal(LIMITS))
     assert await host.start(Clerk, CLERK) is None
     assert await host.start(Clerk, "desk/other") is None
@@ -244,6 +244,19 @@ def test_a_state_or_reply_over_its_limit_sets_its_message_aside_with_size_and_li
         assert host.ends == []
 
     test()
+
+
+@on_virtual_time
+async def test_a_state_over_its_limit_of_a_turn_that_ran_ahead_of_its_message_waits_until_that_is_stored() -> None:
+    journal = Unreliable(memory_journal(LIMITS))
+    host = await desk(journal)
+    journal.cuts["enqueue", 1] = "before"
+
+    with pytest.raises(InQuarantine, match="state_bytes"):
+        await host.ref(CLERK).ask(Add(text="x" * 600))
+
+    assert len(await host.quarantined(CLERK)) == 1
+    assert host.ends == []
 
 
 @on_virtual_time
