@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import socketserver
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.conformance.redis_servers import embedded_program, redis_7_program, started
 from tests.integration.drivers import driver
 from tests.integration.shells import REGROW
 from tests.memory.redis_server import RunningRedis, running_redis
@@ -73,6 +76,26 @@ def listener() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
+@pytest.fixture
+def old_redis() -> Iterator[int]:
+    """The port of a server that says that it is Redis 5."""
+
+    class Old(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while (count := self.rfile.readline()).startswith(b"*"):
+                words = [(self.rfile.readline(), self.rfile.readline())[1].strip() for _ in range(int(count[1:]))]
+                info = b"redis_version:5.0.7\r\nredis_mode:standalone"
+                is_info = words[0].upper() == b"INFO"
+                self.wfile.write(b"$%d\r\n%s\r\n" % (len(info), info) if is_info else b"+OK\r\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Old) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
 def told(*arguments: str, files: dict[str, str] | None = None, **variables: str) -> str:
     """The one sentence of a `regrow run` that does not come to run; it has ended with 2 and left nothing."""
     with driver({"hello.py": HELLO} | (files or {}), "-c", REGROW, "run", *arguments, **variables) as program:
@@ -116,6 +139,40 @@ def test_a_redis_that_refuses_the_password_or_the_database_is_told_as_that(tmp_p
 
     assert "refuses the password" in refused and "wrong@" not in refused
     assert "refuses (DB index is out of range)" in no_database
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("maxmemory 1", "is full (command not allowed"),
+        ("replicaof 127.0.0.1 9", "it is a replica; name its primary in redis.url"),
+    ],
+    ids=["full", "replica"],
+)
+def test_a_redis_that_takes_no_writes_is_told_before_anything_runs(tmp_path: Path, setting: str, said: str) -> None:
+    with started(embedded_program(), tmp_path, "port 0", setting):
+        found = told("hello:app", REGROW_REDIS__URL=f"unix://{tmp_path}/redis.sock")
+
+    assert said in found and "script" not in found
+
+
+@pytest.mark.redis
+def test_a_redis_cluster_that_the_config_does_not_know_of_is_told_with_the_setting(tmp_path: Path) -> None:
+    with started(redis_7_program(), tmp_path, "port 0", "cluster-enabled yes"):
+        url = f"unix://{tmp_path}/redis.sock"
+        unknown = told("hello:app", REGROW_REDIS__URL=url)
+        alone = told("hello:app", REGROW_REDIS__URL=url, REGROW_REDIS__CLUSTER="true")
+
+    assert "is a node of a Redis Cluster; set redis.cluster = true" in unknown
+    assert "does not serve (cluster_state fail, 0 of 16384 slots)" in alone
+    assert "needs the url of one of its nodes" in told("hello:app", REGROW_REDIS__CLUSTER="true")
+
+
+def test_a_redis_below_the_floor_is_told_with_its_version(old_redis: int) -> None:
+    found = told("hello:app", REGROW_REDIS__URL=f"redis://127.0.0.1:{old_redis}/0")
+
+    assert "runs redis 5.0.7, and Regrow needs 6.2.0 or newer; upgrade it" in found
 
 
 def test_a_port_for_redis_that_is_taken_is_named(listener: int) -> None:
