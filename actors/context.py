@@ -24,7 +24,7 @@ SERVICE_TIMEOUT_S = 120.0
 """How long one call of memory or models may take, its start on first use included."""
 
 
-class _Service:
+class Service:
     """Sends requests to one service of the app on behalf of one turn."""
 
     __slots__ = ("_ctx", "_service")
@@ -104,8 +104,11 @@ class Context(CellContext):
     def _supervisor(self, named: ActorRef | str | None) -> ActorRef:
         return to_supervisor.parent_of(self.self_ref)[0] if named is None else self.ref(named)
 
-    def _service(self, name: str) -> _Service:
+    def _service(self, name: str) -> Service:
         service = self.runtime.services.get(name)
         if service is None:
             raise Misuse(f"this process runs no app with a {name} service; start the agent through an App")
-        return _Service(self, service)
+        return self._service_at(name, service)
+
+    def _service_at(self, name: str, service: ActorId) -> Service:
+        return Service(self, service)

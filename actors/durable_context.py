@@ -11,16 +11,18 @@ from typing import Any, Protocol, TypeVar, overload
 
 from pydantic import BaseModel
 
-from regrow.actors.context import Context
+from regrow.actors.context import Context, Service
 from regrow.actors.durable_body import body_of, digest, packed
 from regrow.actors.durable_errors import StateNotStorable, WaitTimedOut
 from regrow.actors.durable_turn import Turn
 from regrow.actors.durable_wait import NO_ARGUMENTS, Parking, TurnParks, wait_name
+from regrow.actors.recorded_service import RecordedService
 from regrow.actors.recorded_steps import RecordedSteps
 from regrow.actors.reminder import TICK_BYTES, Reminder, Tick, planned
 from regrow.actors.schedule import FURTHEST, first_and_schedule
 from regrow.actors.step_retries import ATTEMPT_MARK, Retries, tried
 from regrow.actors.threads import in_thread
+from regrow.runtime.address import ActorId
 from regrow.runtime.durability import Durability
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.errors import CodeNotImportable, MessageTooLarge, Misuse, Refused
@@ -216,29 +218,47 @@ class DurableContext(Context):
                 f"{self.id} asks {ref.id} behind a tell to it that leaves only when this turn is committed, so the "
                 "two would arrive in the wrong order; ask first, or tell in a later turn"
             )
-        name = f"ask:{ref.address.actor}"
+        name, ask = f"ask:{ref.address.actor}", super().ask
         command = command_id or turn.derived(name)
-        key, record = turn.next_step(name, self._digest((request,), {}), idempotent=True)
+        return await self.asked_once(
+            name,
+            ref.address.actor,
+            request,
+            request,
+            lambda: ask(ref, request, timeout_s=timeout_s, command_id=command),
+        )
+
+    async def asked_once(
+        self, name: str, actor: ActorId, request: Request[R], known_by: Request[R], ask: Callable[[], Awaitable[R]]
+    ) -> R:
+        """An ask as a step of this turn: its reply or refusal is recorded, under the digest of `known_by`."""
+        if self.turn is None:
+            return await ask()
+        turn = self._turn()
         steps = self._steps(turn)
+        key, record = turn.next_step(name, self._digest((known_by,), {}), idempotent=True)
         if record is not None:
-            return self._answered(ref, request, await steps.value(record))
+            return self._answered(actor, request, await steps.value(record))
         await steps.begin(key)
         try:
-            reply = await super().ask(ref, request, timeout_s=timeout_s, command_id=command)
+            reply = await ask()
         except Refused as refusal:
             await steps.end(key, failure_of(refusal))
             raise
         await steps.end(key, reply)
         return reply
 
-    def _answered(self, ref: ActorRef, request: Request[R], value: object) -> R:
+    def _service_at(self, name: str, service: ActorId) -> Service:
+        return RecordedService(self, name, service)
+
+    def _answered(self, actor: ActorId, request: Request[R], value: object) -> R:
         if isinstance(value, Failure):
-            raise value.exception(ref.address.actor)
+            raise value.exception(actor)
         try:
             return request.reply().read(value)  # type: ignore[return-value] # what it declares
         except ValueError as error:
             raise CodeNotImportable(
-                f"the recorded reply of {ref.id} is no {request.reply()} any more ({error})"
+                f"the recorded reply of {actor} is no {request.reply()} any more ({error})"
             ) from error
 
     # ---- waiting -------------------------------------------------------------------------------
