@@ -85,7 +85,7 @@ class Clerk(DurableAgent[Tally]):
 
 async def desk() -> tuple[Host, Refusing]:
     world.gate = None
-    journal = Refusing(memory_journal())
+    journal: Any = Refusing(memory_journal())
     host = await Host.on(journal)
     assert await host.start(Clerk, CLERK) is None
     return host, journal
@@ -204,7 +204,7 @@ async def test_a_second_outage_is_told_again() -> None:
 
 @on_virtual_time
 async def test_an_agent_starts_when_the_store_takes_writes_again() -> None:
-    journal = Refusing(memory_journal())
+    journal: Any = Refusing(memory_journal())
     host = await Host.on(journal)
     journal.refusal = FULL
     starting = asyncio.create_task(host.start(Clerk, CLERK))
