@@ -16,7 +16,7 @@ from regrow import Running
 from regrow.actors.durable_errors import NotStored
 from regrow.cluster.config import RedisSettings, Settings
 from regrow.cluster.control_client import EXIT_REFUSED, exit_code_of
-from regrow.runtime.command_ids import fresh_command
+from regrow.runtime.command_ids import new_command_id
 from regrow.runtime.errors import MessageTooLarge
 from tests.conformance.redis_servers import embedded_program, redis_7_program, started, started_cluster, url_of
 from tests.integration.apps import ledger
@@ -47,7 +47,7 @@ async def test_a_durable_agent_on_a_redis_cluster_outlives_the_kill_of_its_host(
     with started_cluster(redis_7_program(), tmp_path / "three", *KEEPS) as nodes:
         redis = RedisSettings(url=SecretStr(url_of(nodes[0])), cluster=True)
         async with started_on(root, redis) as running:
-            book, command = running.ref("book"), fresh_command()
+            book, command = running.ref("book"), new_command_id()
             assert await book.ask(Add(number=2)) == 2
             pid = await book.ask(Where())
             slow = AddSlowly(number=5, begun=str(tmp_path / "begun"), go=str(tmp_path / "go"))
