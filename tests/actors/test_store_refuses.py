@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import BaseModel
@@ -85,8 +85,8 @@ class Clerk(DurableAgent[Tally]):
 
 async def desk() -> tuple[Host, Refusing]:
     world.gate = None
-    journal: Any = Refusing(memory_journal())
-    host = await Host.on(journal)
+    journal = Refusing(memory_journal())
+    host = await Host.on(cast("Any", journal))
     assert await host.start(Clerk, CLERK) is None
     return host, journal
 
@@ -204,8 +204,8 @@ async def test_a_second_outage_is_told_again() -> None:
 
 @on_virtual_time
 async def test_an_agent_starts_when_the_store_takes_writes_again() -> None:
-    journal: Any = Refusing(memory_journal())
-    host = await Host.on(journal)
+    journal = Refusing(memory_journal())
+    host = await Host.on(cast("Any", journal))
     journal.refusal = FULL
     starting = asyncio.create_task(host.start(Clerk, CLERK))
     await pass_time(60)
