@@ -155,7 +155,7 @@ class Beside(RuleBasedStateMachine):
             found = await asyncio.gather(*(journal.read(agent) for agent in AGENTS))
             reads: list[Awaitable[Any]] = []
             for agent, row in zip(AGENTS, found, strict=True):
-                reads += [journal.history(agent)]
+                reads += [journal.history(agent), journal.depth(agent)]
                 reads += [journal.take(agent, row.epoch), *(journal.steps(agent, id) for id in self.commands[-5:])]
             for partition in PARTITIONS_OF_AGENTS:
                 reads += [journal.mailboxes(partition), journal.waiting(partition), journal.due(partition)]
