@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar, cast, get_type_hints, overload
 
 from regrow.actors.context import Context
 from regrow.actors.errors import InvalidAgent, InvalidConfig, Unhandled
-from regrow.actors.handlers import Handler, read_handler, scope_of_caller
+from regrow.actors.handlers import Handler, Mark, read_handler, scope_of_caller
 from regrow.actors.threads import in_thread
 from regrow.runtime.immutable import shown
 from regrow.runtime.lifecycle import ExitReason, Reachable, Unreachable
@@ -29,19 +29,23 @@ def on(function: F) -> F: ...
 
 
 @overload
-def on(*, concurrent: bool = False) -> Callable[[F], F]: ...
+def on(*, concurrent: bool = False, read_only: bool = False) -> Callable[[F], F]: ...
 
 
-def on(function: F | None = None, *, concurrent: bool = False) -> F | Callable[[F], F]:
+def on(function: F | None = None, *, concurrent: bool = False, read_only: bool = False) -> F | Callable[[F], F]:
     """Marks a method as the handler of the message that its first parameter is annotated with.
 
     With `concurrent=True` its turns may run while others of the same agent do, so that it must not
     rely on the agent's attributes standing still across an await. At most MAX_CONCURRENT_TURNS run at once;
     when each of so many waits for a call back to this agent, the youngest of their asks fails with AskCycle.
+
+    With `read_only=True`, for durable agents, it answers at once from the state that was committed last: beside the
+    turn that runs, ahead of what waits, and while the journal is away. It changes nothing, so that nothing of it is
+    stored: the ask is handled at most once, and it takes no steps, sends nothing and does not wait.
     """
 
     def mark(marked: F) -> F:
-        setattr(marked, _MARK, concurrent)
+        setattr(marked, _MARK, Mark(concurrent=concurrent, read_only=read_only))
         return marked
 
     return mark if function is None else mark(function)
@@ -58,6 +62,9 @@ class Agent:
     handlers: ClassVar[dict[type, Handler]] = {}
     has_concurrent: ClassVar[bool] = False
     """See BehaviorTraits."""
+    has_read_only: ClassVar[bool] = False
+    takes_read_only: ClassVar[bool] = False
+    """Whether there is a committed state to read."""
     _own: ClassVar[dict[type, Handler]] = {}
     _found: ClassVar[dict[type, Handler]] = {}  # `handlers`, and what `_inherited` has found for other messages
 
@@ -70,8 +77,8 @@ class Agent:
         for name, value in vars(cls).items():
             inside: Any = value.__func__ if isinstance(value, classmethod | staticmethod) else value
             if hasattr(value, _MARK) or hasattr(inside, _MARK):
-                concurrent = getattr(value, _MARK, False)
-                handler = read_handler(cls.__name__, cast("Any", value), concurrent=concurrent, namespace=namespace)
+                mark = getattr(value, _MARK, Mark())
+                handler = read_handler(cls.__name__, cast("Any", value), mark, namespace=namespace)
                 for message in handler.messages:
                     if message in own:
                         raise InvalidAgent(
@@ -87,7 +94,13 @@ class Agent:
         cls._found = dict(cls.handlers)
         asked = cls.runs_concurrently is not Agent.runs_concurrently
         cls.has_concurrent = asked or any(handler.concurrent for handler in cls.handlers.values())
+        cls.has_read_only = any(handler.read_only for handler in cls.handlers.values())
         for handler in cls.handlers.values():
+            if handler.read_only and not cls.takes_read_only:
+                raise InvalidAgent(
+                    f"{cls.__name__}.{handler.name} is @on(read_only=True), which is for a DurableAgent: an Agent has "
+                    "no state that is committed; take read_only=True away, or write concurrent=True"
+                )
             if not hasattr(getattr(cls, handler.name, handler.function), _MARK):
                 raise InvalidAgent(
                     f"{cls.__name__}.{handler.name} overrides a handler of a base class and would never be called; "
@@ -125,6 +138,12 @@ class Agent:
         """Whether one of its handlers is for this message."""
         return (self._found.get(type(message)) or self._inherited(type(message))) is not None
 
+    @classmethod
+    def reads_only(cls, message: object) -> bool:
+        """Whether its handler for this message is an `@on(read_only=True)` one."""
+        handler = cls._found.get(type(message)) or cls._inherited(type(message))
+        return handler is not None and handler.read_only
+
     def handle(self, message: Any, ctx: Context) -> Awaitable[object]:
         """Calls the handler of this message; a `def` handler runs in a thread.
 
@@ -140,12 +159,13 @@ class Agent:
             return handler.function(*arguments)  # type: ignore[no-any-return]
         return in_thread(handler.function, arguments)
 
-    def _inherited(self, message: type) -> Handler | None:
+    @classmethod
+    def _inherited(cls, message: type) -> Handler | None:
         """The handler of a message's nearest ancestor, remembered for the next one."""
         for ancestor in message.__mro__[1:]:
-            handler = self.handlers.get(ancestor)
+            handler = cls.handlers.get(ancestor)
             if handler is not None:
-                self._found[message] = handler
+                cls._found[message] = handler
                 return handler
         return None
 

@@ -13,8 +13,9 @@ from pydantic import BaseModel, ValidationError
 
 from regrow.actors.agent import Agent
 from regrow.actors.durable_context import DurableContext
-from regrow.actors.durable_errors import StateNotReadable, StateNotStorable
+from regrow.actors.durable_errors import StateNotReadable, StateNotStorable, StateReadOnly
 from regrow.actors.errors import InvalidAgent
+from regrow.actors.read_only import state_read
 from regrow.runtime.address import ActorId
 from regrow.runtime.behavior import Behavior
 from regrow.runtime.contain import text_of
@@ -23,19 +24,32 @@ State = TypeVar("State", bound=BaseModel)
 
 
 class DurableAgent(Agent, Generic[State]):
-    """The root of durable agents: `class Clerk(DurableAgent[Tally])`.
-
-    `state` begins as `Tally()`, or as what `initial` gives. All other attributes last as long as one life.
-    """
+    """The root of durable agents: `class Clerk(DurableAgent[Tally])`. All attributes but `state` last for one life."""
 
     context_class = DurableContext
+    takes_read_only = True
     state_type: ClassVar[type[BaseModel]]
     schema: ClassVar[int] = 1
     """The version of the state's shape: raise it with each change, and have `upgraded` read the older ones."""
     poison_after: ClassVar[int] = 3
     """A message on which the agent has crashed so often is set aside, into quarantine."""
 
-    state: State
+    _state: State
+
+    @property
+    def state(self) -> State:
+        """What is kept. It begins as `Tally()` or what `initial` gives; read_only handlers see what is committed."""
+        seen = state_read(self)
+        return self._state if seen is None else cast("State", seen)
+
+    @state.setter
+    def state(self, state: State) -> None:
+        if state_read(self) is not None:
+            raise StateReadOnly(
+                f"a handler of {type(self).__name__} that is @on(read_only=True) sets `self.state`; "
+                "take read_only=True away, or only read the state in it"
+            )
+        self._state = state
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -16,6 +16,7 @@ from regrow.actors.durable_body import body_of, digest, packed
 from regrow.actors.durable_errors import StateNotStorable, WaitTimedOut
 from regrow.actors.durable_turn import Turn
 from regrow.actors.durable_wait import NO_ARGUMENTS, Parking, TurnParks, wait_name
+from regrow.actors.read_only import no_turn
 from regrow.actors.recorded_service import RecordedService
 from regrow.actors.recorded_steps import RecordedSteps
 from regrow.actors.reminder import TICK_BYTES, Reminder, Tick, planned
@@ -63,7 +64,7 @@ class Step:
 class DurableContext(Context):
     """What a handler of a durable agent gets beside its message."""
 
-    __slots__ = ("life", "tick", "turn")
+    __slots__ = ("life", "reads", "tick", "turn")
 
     turn: Turn | None
     life: TurnLife | None
@@ -73,6 +74,7 @@ class DurableContext(Context):
         super().__init__(cell, envelope)
         self.turn = None
         """Set while a message is handled; outside of that nothing is recorded."""
+        self.reads = False  # true for a handler that is read_only
         self.life = None
         self.tick = None
 
@@ -180,7 +182,7 @@ class DurableContext(Context):
         self._on_own_thread()
         turn, ref = self.turn, self.ref(target)
         if turn is None:
-            raise Misuse(f"{self.id} may send when it handles a message, and not while it starts or stops")
+            raise no_turn(self.id, read_only=self.reads, what="sends")
         self._durable.codec.check(message)
         envelope = Envelope(Kind.TELL, ref.address.actor, message, self.origin())
         self.runtime.delivery.check(envelope)
@@ -209,7 +211,7 @@ class DurableContext(Context):
         A durable callee is asked under an id of its own, so that it too answers once. An ask whose outcome is not
         known is asked again under that id.
         """
-        turn, ref = self.turn, self.ref(target)
+        turn, ref = self.turn if not self.reads else self._turn(), self.ref(target)
         if turn is None:
             return await super().ask(ref, request, timeout_s=timeout_s, command_id=command_id)
         waiting = [outgoing for outgoing in turn.outgoing if outgoing.target == ref.address.actor]
@@ -358,7 +360,7 @@ class DurableContext(Context):
     def _turn(self) -> Turn:
         self.live()
         if self.turn is None:
-            raise Misuse(f"{self.id} takes steps when it handles a message, and not while it starts or stops")
+            raise no_turn(self.id, read_only=self.reads, what="takes steps")
         if self.turn.parking is not None:
             raise TurnParks  # it was caught, and this turn is over all the same
         return self.turn

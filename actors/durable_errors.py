@@ -4,6 +4,7 @@ RegrowError (runtime)
 ├── StateNotStorable    the agent's code: its state has no JSON form, or passes the limit
 ├── StateNotReadable    the agent's code: what is stored is of another shape, or of a newer one
 ├── StateOutdated       the agent's code: it has changed the state that was current before its wait
+├── StateReadOnly       the agent's code: a handler that is read_only has changed the state
 ├── StepFailed          whoever a step calls: it has failed as often as it may
 ├── TurnDiverged        the agent's code: it took another way through its steps than before
 ├── ResultTooLarge      the agent's code: a step gave more than is kept of it
@@ -33,6 +34,10 @@ class StateNotReadable(Misuse):
 
 class StateOutdated(Misuse):
     """A turn has read `self.state` before its wait and written to it behind it; others have changed it meanwhile."""
+
+
+class StateReadOnly(Misuse):
+    """A handler that is `@on(read_only=True)` has changed `self.state`. What it changed was a copy, and is dropped."""
 
 
 class StepFailed(WorldBroke):

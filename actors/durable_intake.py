@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
+from regrow.actors.durable_attempts import Blame
 from regrow.actors.durable_body import body_of, with_beside
 from regrow.actors.durable_errors import NotStored
 from regrow.actors.reminder import Tick
@@ -39,7 +41,7 @@ log = structlog.get_logger("regrow.durable")
 class Entry:
     """One message in the hands of this process. `begun` says that a turn of it may have run before."""
 
-    __slots__ = ("begun", "body", "command", "envelope", "is_new", "sent", "stored", "tick")
+    __slots__ = ("attempts", "begun", "body", "command", "envelope", "is_new", "sent", "stored", "tick")
 
     def __init__(
         self, envelope: Envelope, command: CommandId, stored: asyncio.Future[Enqueued], *, is_new: bool = False
@@ -54,6 +56,8 @@ class Entry:
         """It is on its way to the journal, and what this process sends there now comes behind it."""
         self.body = b""
         """As it is stored, until it is."""
+        self.attempts = 0
+        """How many have failed, as far as this process knows."""
         self.tick: Tick | None = None
 
     @property
@@ -74,8 +78,10 @@ def _is_due(entry: Entry, until: float) -> bool:
 class DurableIntake:
     """The Intake of a durable agent's cell."""
 
-    def __init__(self, cell: Cell, durability: Durability) -> None:
+    def __init__(self, cell: Cell, durability: Durability, *, reads_only: Callable[[object], bool]) -> None:
         self._cell = cell
+        self._reads_only = reads_only
+        """Says of which messages nothing is stored."""
         self._durability = durability
         self._entries: dict[Envelope, Entry] = {}
         self._measured: tuple[Envelope, bytes] | None = None
@@ -85,6 +91,7 @@ class DurableIntake:
         self._parked: dict[CommandId, list[Envelope]] = {}
         """Who asked what waits in the journal, as long as their processes wait for it."""
         self._storing: asyncio.Task[None] | None = None
+        self.blame = Blame()
         self.epoch: Epoch | None = None
         """The claim under which this process may store; None until there is one."""
         self._served: Epoch | None = None
@@ -103,6 +110,8 @@ class DurableIntake:
 
     def entered(self, envelope: Envelope) -> bool:
         """See Intake."""
+        if not self.keeps(envelope):
+            return False
         if envelope not in self._entries:
             is_new = not envelope.command_id
             command = self._durability.command() if is_new else CommandId(str(envelope.command_id))
@@ -114,6 +123,10 @@ class DurableIntake:
             self._entries[envelope] = entry
             self._store(entry)
         return True
+
+    def keeps(self, envelope: Envelope) -> bool:
+        """See Intake."""
+        return not self._reads_only(envelope.message)
 
     def holds(self, envelope: Envelope) -> bool:
         """See Intake."""
@@ -255,6 +268,7 @@ class DurableIntake:
         envelope.command_id = message.command
         entry = self._entries[envelope] = Entry(envelope, message.command, self._cell.runtime.loop.create_future())
         entry.begun = True
+        entry.attempts = message.attempts
         entry.tick = beside if isinstance(beside, Tick) else None
         return entry
 

@@ -6,24 +6,26 @@ message stays, and the next life handles it again.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from regrow.actors.durable import DurableAgent, check_nothing_lost, read, written
+from regrow.actors.durable_attempts import Attempts
 from regrow.actors.durable_body import packed
 from regrow.actors.durable_claim import claimed
 from regrow.actors.durable_context import DurableContext
 from regrow.actors.durable_errors import FencedOut, InQuarantine, NotRunAgain, NotStored, StateNotStorable
 from regrow.actors.durable_intake import DurableIntake, Entry
 from regrow.actors.durable_outbox import DurableOutbox
-from regrow.actors.durable_outcome import stored_reply, too_large, too_many
+from regrow.actors.durable_outcome import OutcomeKnown, TurnEnd, stored_reply, too_large, too_many
+from regrow.actors.durable_reading import CommittedState
 from regrow.actors.durable_timers import DurableTimers
 from regrow.actors.durable_turn import Turn
 from regrow.actors.durable_wait import Parking, TurnParks, answer_oldest, begun_with, state_and_schema
 from regrow.actors.turn_history import occasion_of
 from regrow.runtime.codec import Undecodable
-from regrow.runtime.contain import contained, text_of, travelling
+from regrow.runtime.contain import contained
 from regrow.runtime.context import Parked
 from regrow.runtime.durability import Durability
 from regrow.runtime.errors import Bug, Misuse, Refused
@@ -38,7 +40,7 @@ from regrow.runtime.journal_entries import (
     StoredResult,
     Writes,
 )
-from regrow.runtime.lifecycle import ExitReason, Fenced, crashed
+from regrow.runtime.lifecycle import ExitReason, Fenced
 from regrow.runtime.message import Message, Request, wrong_reply
 from regrow.runtime.signals import failure_of
 from regrow.runtime.start import check_start_result
@@ -49,37 +51,22 @@ if TYPE_CHECKING:
     from regrow.runtime.cell import Cell
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
-    """How a turn ends, and what its asker gets."""
-
-    outcome: Outcome
-    result: bytes
-    writes: Writes
-    reply: object = None
-    refusal: Refused | None = None
-
-
-class _NotStored(Exception):
-    """A turn ran ahead of its message, and the journal has another outcome of it."""
-
-    def __init__(self, answer: Enqueued) -> None:
-        super().__init__(answer.verdict)
-        self.answer = answer
-
-
 class DurableLife:
     """The behavior of a cell that runs a durable agent."""
 
-    has_concurrent = False
-
     def __init__(self, agent: DurableAgent[Any]) -> None:
         self._agent = agent
+        self.has_concurrent = type(agent).has_read_only
+        self._committed = CommittedState(agent)
         self.context_class = type(agent).context_class
 
     def enters(self, cell: Cell) -> DurableIntake:
         """The first life in this process: from now on the cell's messages are stored. Raises Misuse."""
-        return DurableIntake(cell, _durability_of(cell))
+        return DurableIntake(cell, _durability_of(cell), reads_only=self.runs_concurrently)
+
+    def runs_concurrently(self, message: object) -> bool:
+        """See BehaviorTraits: what only reads."""
+        return self.has_concurrent and type(self._agent).reads_only(message)
 
     # ---- the life ------------------------------------------------------------------------------
 
@@ -87,26 +74,36 @@ class DurableLife:
         """See Behavior. Raises AgentHeld, StateNotReadable, and what the agent's own start raises."""
         cell = ctx.runtime.cells[ctx.id]
         self._cell = cell
+        self._held = cell.runtime.loop.create_future() if cell.request.held else None
         self._durable = _durability_of(cell)
         assert isinstance(cell.intake, DurableIntake)
         self._intake = cell.intake
         claim = await claimed(cell, self._durable, schema=self._agent.schema)
         self._epoch = claim.row.epoch
         self._take_state(claim.row)
+        self._attempts = Attempts(
+            cell, self._durable, self._intake, epoch=self._epoch, poison_after=self._agent.poison_after
+        )
         self._outbox = DurableOutbox(cell.runtime, self._durable, ctx.id)
         self._timers = DurableTimers(cell, self._durable, self._intake, self._epoch)
         self._intake.serves(self._epoch)
         if not self._intake.is_loaded:
             pending = await self._intake.pending(self._epoch)
-            if pending is None:
+            left = None if pending is None else await self._attempts.looked_through(pending, claim)
+            if left is None:
                 self._fenced()
-            self._intake.load(pending)
+            self._intake.load(left)
         result: object = await self._agent.started(ctx)  # type: ignore[func-returns-value] # whatever its author wrote
         check_start_result(ctx.id, result)
         if written(self._agent.state) != self._written:
             raise Misuse(f"{ctx.id} changed its state in `started`, where nothing is committed; do it in a handler")
         self._outbox.relay()
         self._timers.look()
+
+    def begin(self) -> None:
+        """See BehaviorTraits."""
+        if self._held is not None and not self._held.done():
+            self._held.set_result(None)
 
     async def stopping(self, reason: ExitReason, ctx: DurableContext) -> None:
         """See Behavior."""
@@ -166,6 +163,7 @@ class DurableLife:
         )
         ended = await self._durable.surely(lambda: self._durable.journal.park(park))
         await self._check_ended(entry, turn, ended, parking.writes, b"")
+        self._attempts.ended(entry.command, committed=True)
         if parking.writes.state is not None:
             self._written, self._is_new = parking.writes.state, False
         self.take_current_state()
@@ -181,10 +179,15 @@ class DurableLife:
 
     def handle(self, message: Any, ctx: DurableContext) -> Awaitable[object]:
         """See Behavior."""
+        if self.runs_concurrently(message):
+            return self._committed.turn(message, ctx, committed=self._written)
         return self._turn(message, ctx)
 
     async def _turn(self, message: Any, ctx: DurableContext) -> object:
         assert ctx.envelope is not None
+        if self._held is not None:
+            await asyncio.shield(self._held)
+            self._held = None
         if self._durable.is_parked:
             await self._durable.wait_leased()
         entry = self._intake.entry(ctx.envelope)
@@ -223,7 +226,7 @@ class DurableLife:
             await self._quarantine(entry, turn, str(turn.broken))
         try:
             await self._end_turn(entry, turn, end.outcome, end.result, end.writes)
-        except _NotStored as error:  # its turn ran ahead of what the journal said then
+        except OutcomeKnown as error:  # its turn ran ahead of what the journal said then
             return self._as_before(entry, message, error.answer)
         except NotStored:  # it was let go before the store had room for it
             self._agent.state = self._read(self._written, self._agent.schema)
@@ -238,9 +241,10 @@ class DurableLife:
         stored = self._known(entry, answer)
         assert stored is not None
         self._intake.ended(entry.envelope)
+        self._attempts.ended(entry.command)
         return stored_reply(self._durable.codec, self._cell.actor, message, stored)
 
-    async def _handled(self, message: Any, ctx: DurableContext, entry: Entry, turn: Turn) -> _End | None:
+    async def _handled(self, message: Any, ctx: DurableContext, entry: Entry, turn: Turn) -> TurnEnd | None:
         """What the agent's code leaves to be committed; None where its turn can not be finished."""
         codec = self._durable.codec
         try:
@@ -250,13 +254,13 @@ class DurableLife:
             turn.check_waits()
             if isinstance(message, Request) and not message.reply().accepts(reply):
                 raise wrong_reply(type(message), reply)
-            return _End(Outcome.COMMITTED, packed(codec, reply), self.writes_of(turn), reply=reply)
+            return TurnEnd(Outcome.COMMITTED, packed(codec, reply), self.writes_of(turn), reply=reply)
         except (TurnParks, BaseExceptionGroup):
             if turn.parking is None:
                 raise
             return None
         except Refused as refusal:
-            return _End(Outcome.REFUSED, packed(codec, failure_of(refusal)), NOTHING, refusal=refusal)
+            return TurnEnd(Outcome.REFUSED, packed(codec, failure_of(refusal)), NOTHING, refusal=refusal)
         except Exception as error:  # counted, and raised again: a turn that is broken has its own reason
             if turn.broken is not None or turn.parking is not None:
                 return None
@@ -319,10 +323,11 @@ class DurableLife:
         if ended.verdict is TurnVerdict.NOT_PENDING and turn.stored is not None:
             answer = await self._stands(entry)  # its mailbox was full, or the connection was cut before it was stored
             if answer.verdict not in (EnqueueVerdict.ACCEPTED, EnqueueVerdict.PENDING):
-                raise _NotStored(answer)
+                raise OutcomeKnown(answer)
             ended = await self._durable.surely(lambda: self._durable.journal.commit(commit))
         await self._check_ended(entry, turn, ended, writes, result)
         self._intake.ended(entry.envelope)
+        self._attempts.ended(entry.command, committed=outcome is Outcome.COMMITTED)
         if writes.state is not None:
             self._written, self._is_new = writes.state, False
         elif outcome is not Outcome.COMMITTED:
@@ -352,12 +357,9 @@ class DurableLife:
 
     async def _failed(self, entry: Entry, turn: Turn, error: BaseException) -> None:
         """Counts an attempt; the last one sets the message aside."""
-        note = travelling(str(crashed(error))).encode()
-        attempts = await self._durable.surely(
-            lambda: self._durable.journal.count_attempt(self._cell.actor, entry.command, epoch=self._epoch, note=note)
-        )
-        if attempts is not None and attempts >= self._agent.poison_after:
-            await self._set_aside(entry, turn, f"{attempts} attempts failed, the last with {text_of(error):.500}")
+        reason = await self._attempts.failed(entry, error)
+        if reason is not None:
+            await self._set_aside(entry, turn, reason)
 
     async def _quarantine(self, entry: Entry, turn: Turn, reason: str) -> NoReturn:
         await self._set_aside(entry, turn, reason)
@@ -366,12 +368,8 @@ class DurableLife:
 
     async def _set_aside(self, entry: Entry, turn: Turn, reason: str) -> None:
         await turn.wait_stored()
-        hand = turn.ending(self._durable.operation())
-        ended = await self._durable.surely(lambda: self._durable.journal.quarantine(hand, travelling(reason).encode()))
-        if ended.verdict is not TurnVerdict.DONE:
+        if not await self._attempts.set_aside(entry, turn, reason):
             self._fenced()
-        self._version = ended.version
-        self._intake.ended(entry.envelope)
 
     def _fenced(self) -> NoReturn:
         self._cell.end(Fenced())

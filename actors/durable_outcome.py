@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regrow.actors.durable_body import unpacked
 from regrow.actors.durable_errors import InQuarantine, NotRunAgain
-from regrow.runtime.errors import CodeNotImportable
-from regrow.runtime.journal_answers import TurnVerdict
+from regrow.runtime.errors import CodeNotImportable, Refused
+from regrow.runtime.journal_answers import Enqueued, TurnVerdict
 from regrow.runtime.journal_entries import JournalLimits, Outcome, StoredResult, Writes
 from regrow.runtime.message import Message, Request
 from regrow.runtime.signals import Failure
@@ -15,6 +16,25 @@ from regrow.runtime.signals import Failure
 if TYPE_CHECKING:
     from regrow.runtime.address import ActorId
     from regrow.runtime.codec import FrameCodec
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnd:
+    """How a turn ends, and what its asker gets."""
+
+    outcome: Outcome
+    result: bytes
+    writes: Writes
+    reply: object = None
+    refusal: Refused | None = None
+
+
+class OutcomeKnown(Exception):
+    """A turn ran ahead of its message, and the journal has another outcome of it."""
+
+    def __init__(self, answer: Enqueued) -> None:
+        super().__init__(answer.verdict)
+        self.answer = answer
 
 
 def stored_reply(codec: FrameCodec, actor: ActorId, message: Message, stored: StoredResult) -> object:

@@ -30,12 +30,19 @@ class Handler:
     messages: tuple[type[Message], ...]
     takes_context: bool
     concurrent: bool
+    read_only: bool
     is_async: bool
 
 
-def read_handler(
-    owner: str, function: Callable[..., Any], *, concurrent: bool, namespace: Mapping[str, Any]
-) -> Handler:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """What `@on` says of a method."""
+
+    concurrent: bool = False
+    read_only: bool = False
+
+
+def read_handler(owner: str, function: Callable[..., Any], mark: Mark, *, namespace: Mapping[str, Any]) -> Handler:
     """The handler that a method marked with `@on` is. Raises InvalidAgent with the mend in its text."""
     where = f"{owner}.{function.__name__}"
     if isinstance(function, classmethod | staticmethod):
@@ -54,14 +61,31 @@ def read_handler(
     messages = _messages(where, parameters[0].name, hints)
     for message in messages:
         _check_return(where, message, hints)
+    _check_mark(where, mark, messages)
     return Handler(
         name=function.__name__,
         function=function,
         messages=messages,
         takes_context=takes_context,
-        concurrent=concurrent,
+        concurrent=mark.concurrent,
+        read_only=mark.read_only,
         is_async=inspect.iscoroutinefunction(function),
     )
+
+
+def _check_mark(where: str, mark: Mark, messages: tuple[type[Message], ...]) -> None:
+    if not mark.read_only:
+        return
+    if mark.concurrent:
+        raise InvalidAgent(
+            f"{where} is @on(read_only=True), so its turns run beside others anyway; take concurrent=True away"
+        )
+    for message in messages:
+        if not issubclass(message, Request):
+            raise InvalidAgent(
+                f"{where} is @on(read_only=True), and {message.__name__} expects no reply, so that nothing would come "
+                f"of it; derive {message.__name__} from Request, or take read_only=True away"
+            )
 
 
 def check_returns(where: str, function: Callable[..., Any]) -> None:

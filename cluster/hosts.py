@@ -32,6 +32,10 @@ class HostRecord:
     """Why it was killed, where it was not the world that ended it."""
     epoch: int = 0
     """The number of this life in the journal of durable agents; 0 where the app has none."""
+    by_order: bool = False
+    """Whether we have killed it."""
+    for_suspect: bool = False
+    """Whether it was made for one agent alone, because of a suspect; it joins that agent's pool afterwards."""
     first_incarnation: int = 0
     """What is spawned there is numbered from here on."""
     actors: set[ActorId] = field(default_factory=set)

@@ -16,6 +16,9 @@ q, n = tonumber(q or 0), tonumber(n or 0)
 if n >= a.capacity then return answer('full', false, false) end
 return answer('accepted', push(a.body, a.expires, nil, q, n), false)
 
+--- depth: row
+return answer(count('n'))
+
 --- take: row mail notes
 if not holds(a.epoch) then return answer(now_ms(), false) end
 return answer(now_ms(), following())

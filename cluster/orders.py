@@ -27,6 +27,7 @@ from regrow.runtime import (
     StartRequest,
 )
 from regrow.runtime.packing import Opaque, pack, unpack
+from regrow.runtime.starter import Suspicion
 from regrow.supervisors import AnySupervisorSpec, ChildSpec, DynamicSupervisorSpec, SupervisorSpec
 from regrow.supervisors.intensity import Backoff
 from regrow.supervisors.requests import packed_config
@@ -108,6 +109,8 @@ class StartOrder(Message):
     capacity: int
     overflow: str
     survives_exit: bool
+    suspicion: str = ""
+    held: bool = False
 
 
 class CellStarted(Message):
@@ -251,6 +254,8 @@ def start_order(request: StartRequest) -> StartOrder:
         capacity=request.mailbox.capacity,
         overflow=request.mailbox.overflow.value,
         survives_exit=request.survives_exit,
+        suspicion=request.suspicion.value,
+        held=request.held,
     )
 
 
@@ -264,6 +269,8 @@ def start_request(order: StartOrder) -> StartRequest:
         config=unpack(order.config),
         mailbox=MailboxSettings(capacity=order.capacity, overflow=Overflow(order.overflow)),
         survives_exit=order.survives_exit,
+        suspicion=Suspicion(order.suspicion),
+        held=order.held,
     )
 
 

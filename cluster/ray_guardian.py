@@ -127,7 +127,7 @@ class Guardian:
         host = order.host.model_copy(update={"first_incarnation": first, "guardian_actor": me})
         self._keeper = Keeper(host, self._life, self, self._journal)
         self._keeper.last_look = self._last_look
-        self._starter = RayStarter(runtime, self._keeper, directory)
+        self._starter = RayStarter(runtime, self._keeper, directory, self._journal)
         roots.attach(runtime, self._starter)
         try:
             await end_others(me, self._life)

@@ -187,6 +187,13 @@ class RayHost:
             self._runtime.loop.call_soon_threadsafe(self._stop, actor, incarnation, reason, grace_s)
 
     @ray.method(concurrency_group="control")
+    async def begin_cell(self, actor: str, incarnation: int) -> bool:
+        """Lets a life that was held begin with its messages."""
+        if self._runtime is not None:
+            self._runtime.loop.call_soon_threadsafe(self._begin, actor, incarnation)
+        return True
+
+    @ray.method(concurrency_group="control")
     async def kill_cell(self, actor: str, incarnation: int, detail: str) -> bool:
         """Kills one life; False when its code does not let go of the loop, so that only the process can be killed."""
         runtime = self._runtime
@@ -261,6 +268,12 @@ class RayHost:
         cell = self._runtime.life(ActorId(actor), Incarnation(incarnation)) if self._runtime is not None else None
         if cell is not None:
             cell.stop(unpack(reason), grace_s)  # type: ignore[arg-type]
+
+    def _begin(self, actor: str, incarnation: int) -> None:
+        cell = self._runtime.life(ActorId(actor), Incarnation(incarnation)) if self._runtime is not None else None
+        begin = getattr(cell.behavior, "begin", None) if cell is not None else None
+        if begin is not None:
+            begin()
 
     async def _kill(self, actor: str, incarnation: int, detail: str) -> None:
         if self._runtime is not None:

@@ -103,6 +103,10 @@ class Keeper:
         firsts = (record.first_incarnation for record in self.hosts.values() if record.first_incarnation)
         return any(first <= incarnation < first + BLOCK_OF_HOST for first in firsts)
 
+    def has_node_of(self, record: HostRecord) -> bool:
+        """Whether the machine on which a host ran is still there."""
+        return record.node_id == self._node or record.node_id in living_nodes()
+
     async def host_for(self, actor: ActorId, placement: Placement) -> HostId:
         """A host for an actor, ready for cells. Raises CodeNotImportable, RayUnavailable."""
         host = self._reserve(actor, placement)
@@ -125,7 +129,8 @@ class Keeper:
         if record is None:
             return
         record.actors.discard(actor)
-        if not record.actors and record.pool is None and host not in self._spares:
+        is_own = record.pool is None or record.for_suspect
+        if not record.actors and is_own and host not in self._spares:
             self._spawn(self.end(host))
 
     async def kill(self, host: HostId, detail: str = "") -> bool:
@@ -136,7 +141,7 @@ class Keeper:
         record = self.hosts.get(host)
         if record is None or record.pid == 0:
             return record is None
-        record.kill_detail = detail
+        record.kill_detail, record.by_order = detail, True
         was_alive, record.alive = record.alive, False  # nothing new is started in it, however long its death takes
         if record.node_id != self._node:
             return await self._reapers.end(record.node_id, host, record.pid)

@@ -193,6 +193,12 @@ class RedisJournal(RedisDecisions):
         answers = iter(await gather(*(answer for answer in sent if answer is not None)))
         return tuple([too_large if answer is None else enqueued(next(answers)) for answer in sent])
 
+    async def depth(self, agent: ActorId) -> int:
+        """See Journal."""
+        check_id("agent id", agent)
+        (waiting,) = await self._run("depth", agent, {})
+        return int(waiting)
+
     async def take(self, agent: ActorId, epoch: Epoch, *, after: int = 0, limit: int | None = None) -> Taken:
         """See Journal."""
         payload = {"epoch": epoch, **self._following(after, bounded(limit, self.limits.take_messages))}

@@ -111,7 +111,8 @@ async def tour(running: Running) -> None:
     async def step(title: str, asked: Awaitable[str]) -> None:
         print(f"\n{title}")
         print(f"  the asker: {await outcome(asked)}")
-        print(f"  the books: {await clerk.ask(Look())}")
+        books: str = await clerk.ask(Look())
+        print(f"  the books: {books}")
 
     await step("All is well.", clerk.ask(Order(cups=4)))
     await step("The clerk crashes when the parcel has left.", clerk.ask(Order(cups=12), command_id=ID))

@@ -70,5 +70,11 @@ class BehaviorTraits:
         """Told at once of a child's exit, ahead of the turn that runs; True when that settles it."""
         return False
 
+    def on_word_of_child(self, word: object) -> None:
+        """Told at once when a child says that what its messages did to it is over: Refund or Cleared."""
+
+    def begin(self) -> None:
+        """Told when a life that was started as `held` is known to run; its turns wait for that."""
+
     # A behavior may also have `async def ended(self, reason)`: called once at every end, also a crash or
     # kill and a start that failed, and awaited before anybody hears of it; it takes down what is left.

@@ -133,7 +133,7 @@ class Cell:
                 return Outcome.NOT_HERE
             if envelope.origin.chain and envelope.kind == Kind.ASK and would_deadlock(self, envelope):
                 return Outcome.TAKEN
-            if self._in_serial_turn and self._may_run_beside and runs_beside(self, envelope):
+            if self._may_run_beside and (self._in_serial_turn or self.intake) and runs_beside(self, envelope):
                 return Outcome.TAKEN
             if self.intake is not None and not self.intake.fits(envelope):
                 return Outcome.TOO_LARGE
@@ -313,7 +313,7 @@ class Cell:
         if self.mailbox:
             refuse_what_was_for(self, self.incarnation, reason)
         for envelope in self.open_slots.take_all():
-            self.debts.owe(envelope, self.incarnation, reason, kept=self.intake is not None)
+            self.debts.owe(envelope, self.incarnation, reason, intake=self.intake)
         self._end_tasks()
         if self.children or self.holds_names or hasattr(self.behavior, "ended") or self._parent_comes_first():
             self._exiting = self.runtime.spawn_task(self._exit_in_steps(reason, quiet))

@@ -15,6 +15,7 @@ from regrow.runtime.lifecycle import ExitReason
 from regrow.runtime.signals import Failure, end_text
 
 if TYPE_CHECKING:
+    from regrow.runtime.intake import Intake
     from regrow.runtime.runtime import Runtime
 
 HOLD_S = 0.1
@@ -33,8 +34,11 @@ class Debts:
         self._since = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    def owe(self, envelope: Envelope, incarnation: Incarnation, reason: ExitReason, *, kept: bool) -> None:
-        """An ask was being handled when its agent ended; `kept` where a journal knows what became of it."""
+    def owe(
+        self, envelope: Envelope, incarnation: Incarnation, reason: ExitReason, *, intake: Intake | None = None
+    ) -> None:
+        """An ask was being handled when its agent ended; its `intake` may keep what became of it."""
+        kept = intake is not None and intake.keeps(envelope)
         if not self._owed:
             self._since = self._runtime.loop.time()
             self._timer = self._runtime.loop.call_later(HOLD_S, self.pay, "its supervisor starts it again")

@@ -18,6 +18,10 @@ class Intake(Protocol):
         """An envelope has taken its place in the mailbox; True when it is being stored, and its sender is told then."""
         ...
 
+    def keeps(self, envelope: Envelope) -> bool:
+        """Whether an envelope like this one is stored at all, so that its outcome can be asked for."""
+        ...
+
     def holds(self, envelope: Envelope) -> bool:
         """Whether the envelope is, or is being, stored: the end of a life does not answer it."""
         ...

@@ -105,6 +105,10 @@ class Journal(Protocol):
         """
         ...
 
+    async def depth(self, agent: ActorId) -> int:
+        """How many messages its mailbox has; whoever asks need not hold the agent."""
+        ...
+
     async def take(self, agent: ActorId, epoch: Epoch, *, after: int = 0, limit: int | None = None) -> Taken:
         """Messages with a place beyond `after`, in order; they stay in the mailbox until their outcome is recorded."""
         ...

@@ -20,7 +20,7 @@ def leave_turns(cell: Cell, reason: ExitReason) -> None:
         if cell.intake is not None and cell.intake.holds(envelope):
             cell.mailbox.put_back(envelope)
         elif envelope.kind == Kind.ASK:
-            cell.debts.owe(envelope, cell.incarnation, reason, kept=cell.intake is not None)
+            cell.debts.owe(envelope, cell.incarnation, reason, intake=cell.intake)
         elif envelope.kind == Kind.TELL:
             cell.runtime.dead_letters.add(envelope, "crashed", cell.incarnation)
     cell.in_turn.clear()

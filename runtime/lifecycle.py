@@ -154,6 +154,23 @@ class FreeExited(Exited):
     """One that costs no restart budget: the host had to die because another agent in it would not end."""
 
 
+class Refund(Message):
+    """To the parent supervisor: a message of the child is in quarantine, and a later one has been committed.
+
+    The newest `restarts` for ends of the child's lives up to `until` were the doing of that message alone.
+    """
+
+    actor: str
+    restarts: int
+    until: int
+
+
+class Cleared(Message):
+    """To the parent supervisor: the message of the child that may have killed its process has its outcome."""
+
+    actor: str
+
+
 class Down(Message):
     """To a monitor: this life of the watched actor is over, and nothing of it comes after."""
 

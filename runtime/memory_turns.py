@@ -56,6 +56,10 @@ class MemoryTurns(MemoryRows):
         """See Journal."""
         return tuple([self._enqueue(message, bounded(capacity, self.limits.mailbox)) for message in messages])
 
+    async def depth(self, agent: ActorId) -> int:
+        """See Journal."""
+        return len(self._agent(agent).mail)
+
     async def take(self, agent: ActorId, epoch: Epoch, *, after: int = 0, limit: int | None = None) -> Taken:
         """See Journal."""
         row = self._agent(agent)

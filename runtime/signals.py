@@ -14,7 +14,7 @@ from regrow.runtime.contain import text_of, travelling
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.errors import AskFailed, Bug, RegrowError
 from regrow.runtime.immutable import wire_name
-from regrow.runtime.lifecycle import Crashed, Exited, ExitReason
+from regrow.runtime.lifecycle import Cleared, Crashed, Exited, ExitReason, Refund
 from regrow.runtime.message import Message
 
 if TYPE_CHECKING:
@@ -201,6 +201,10 @@ def act_on(cell: Cell, signal: object) -> None:
             settles = getattr(cell.behavior, "on_exit_of_child", None)
             if settles is not None and not settles(signal):
                 cell.accept_ahead(_notice(cell, signal))
+        case Refund() | Cleared():
+            hears = getattr(cell.behavior, "on_word_of_child", None)
+            if hears is not None:
+                hears(signal)
         case _:
             raise Bug(f"{signal!r} is no signal")
 

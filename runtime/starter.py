@@ -19,6 +19,16 @@ KILLED_BY_SUPERVISOR = "killed by its supervisor"
 """What is told of a kill where nothing else is said."""
 
 
+class Suspicion(enum.Enum):
+    """Whether the message that an actor handled may have killed the process of its last life."""
+
+    NONE = ""
+    ALONE = "alone"
+    """Nobody else was in that process, so it has."""
+    SHARED = "shared"
+    """Others were there, so nobody knows; this life has a process of its own until the message has its outcome."""
+
+
 @dataclass(frozen=True, slots=True)
 class StartRequest:
     """All that a host must know to start one life of one actor.
@@ -36,6 +46,11 @@ class StartRequest:
     placement: Placement = field(default_factory=Dedicated)
     survives_exit: bool = True
     """True when the mailbox waits for the next life; False for a child that is never restarted."""
+    suspicion: Suspicion = Suspicion.NONE
+    """Of the message at the head of its mailbox, where that is kept elsewhere."""
+    held: bool = False
+    """True when its first turn waits for the word that its starter knows that it runs: a message that kills the
+    process at once would look like a start that failed, again and again. See BehaviorTraits.begin."""
 
 
 @dataclass(frozen=True, slots=True)

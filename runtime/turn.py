@@ -67,13 +67,14 @@ def is_full(cell: Cell) -> bool:
 def runs_beside(cell: Cell, envelope: Envelope) -> bool:
     """Starts the turn of a message that may run beside the one that runs, unless others are ahead of it.
 
-    A call back from where that turn waits overtakes them, since they wait for that turn themselves.
+    A call back from where that turn waits overtakes them, since they wait for that turn themselves. So does what only
+    reads, which is all that may run beside where messages are stored: those ahead of it may wait for the store.
     """
-    if cell.is_over or cell.stop_reason is not None or is_full(cell):
+    if cell.is_between_turns or cell.is_over or cell.stop_reason is not None or is_full(cell):
         return False
     if not cell.may_run_beside(envelope.message):
         return False
-    if cell.mailbox.user and cell.actor not in envelope.origin.chain:
+    if cell.mailbox.user and cell.intake is None and cell.actor not in envelope.origin.chain:
         return False
     cell.mailbox.taken += 1
     start_turn_beside(cell, envelope)
@@ -190,7 +191,7 @@ def _cancelled(cell: Cell, envelope: Envelope, error: asyncio.CancelledError) ->
     if task is not None:
         task.uncancel()  # the stop has been heard; `stopping` may use timeouts and task groups
     if envelope.kind == Kind.ASK:
-        cell.debts.owe(envelope, cell.incarnation, cell.stop_reason, kept=cell.intake is not None)
+        cell.debts.owe(envelope, cell.incarnation, cell.stop_reason, intake=cell.intake)
     elif envelope.kind == Kind.TELL:
         cell.runtime.dead_letters.add(envelope, "stopped", cell.incarnation)
 

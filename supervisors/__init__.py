@@ -23,7 +23,7 @@ from regrow.supervisors.errors import (
     UnfitChild,
 )
 from regrow.supervisors.intensity import Backoff, Intensity, Verdict
-from regrow.supervisors.lives import PreparingStarter
+from regrow.supervisors.lives import IsolatingStarter, PreparingStarter
 from regrow.supervisors.report import ReportKind, SupervisorReport
 from regrow.supervisors.requests import (
     ChildDeleted,
@@ -89,6 +89,7 @@ __all__ = [
     "FailedToStartChild",
     "GetChildSpec",
     "Intensity",
+    "IsolatingStarter",
     "Kind",
     "MaxChildren",
     "NoSuchChild",

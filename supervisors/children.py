@@ -197,6 +197,10 @@ class ChildList:
             raise NoSuchChild(self.supervisor, id, known=self._by_id)
         return child
 
+    def of_actor(self, actor: str) -> Child | None:
+        """The child of that full id."""
+        return self._by_actor.get(actor)
+
     def of_life(self, actor: str, incarnation: int) -> Child | None:
         """The child whose present or last life this is; None for earlier lives and strangers."""
         child = self._by_actor.get(actor)

@@ -16,7 +16,9 @@ import heapq
 import itertools
 import math
 from collections import OrderedDict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from regrow.supervisors.errors import SpecError
 
@@ -29,6 +31,9 @@ DOUBLINGS_LIMIT = 1_000
 
 EVERY_CHILD = ""
 """Whose the clock is by which all attempts age without back-off; no child has this id."""
+
+NO_LIVES: Mapping[str, int] = MappingProxyType({})
+"""Of a restart of which nobody will ask whose end it was for."""
 
 STALE_LIMIT = 16
 """So many clocks that are gone may be left in the heap beside as many as are there."""
@@ -107,6 +112,8 @@ class Intensity:
         self.backoff = backoff
         self._clocks: dict[str, _Clock] = {}
         self._order: OrderedDict[int, _Clock] = OrderedDict()
+        self._lives: dict[int, Mapping[str, int]] = {}
+        """By attempt, the lives whose ends it was for."""
         self._numbers = itertools.count()
         self._watched: list[tuple[float, int, _Clock]] = []
         """A heap of running clocks by when their oldest attempt leaves the window, or earlier."""
@@ -121,11 +128,14 @@ class Intensity:
         """The children that have a clock here: with back-off those that have attempts."""
         return frozenset(self._clocks)
 
-    def record(self, child_id: str, *, now_s: float, jitter: float = 0.0) -> Verdict:
+    def record(
+        self, child_id: str, *, now_s: float, jitter: float = 0.0, lives: Mapping[str, int] = NO_LIVES
+    ) -> Verdict:
         """Counts one restart, or one retry of a failed start, and says whether it may happen.
 
         One event is recorded once, under the child that caused it, however many siblings follow. The
-        child counts as not running from here until `started`. `now_s` never goes back.
+        child counts as not running from here until `started`. `now_s` never goes back. `lives` are those whose ends
+        this is for, by child.
         """
         self.stopped(child_id, now_s=now_s)
         self._let_go(now_s)
@@ -134,6 +144,7 @@ class Intensity:
         number = next(self._numbers)
         clock.attempts.append((number, clock.at(now_s)))
         self._order[number] = clock
+        self._lives[number] = lives
         if clock.since_s is not None:
             self._watch(clock)
         if len(self._order) > self.max_restarts + 1:
@@ -165,6 +176,20 @@ class Intensity:
         while clock is not None and clock.attempts:
             self._drop_oldest(clock)
 
+    def refund(self, child_id: str, *, restarts: int, until: int) -> int:
+        """Forgets the newest `restarts` attempts that were for ends of this child up to its life `until`; how many.
+
+        Its next delay is reckoned without them. What has left the window is forgotten already, and not made up for.
+        """
+        caused = [number for number in reversed(self._order) if self._lives[number].get(child_id, until + 1) <= until]
+        forgotten = caused[:restarts]
+        for number in forgotten:
+            clock = self._order[number]
+            # Where it was the oldest, the clock is looked at too early once, and then for the next one.
+            clock.attempts = deque(attempt for attempt in clock.attempts if attempt[0] != number)
+            self._forget(number, clock)
+        return len(forgotten)
+
     def _clock_of(self, child_id: str) -> _Clock:
         """The clock of the child; without back-off there is one for all, which always runs."""
         if self.backoff is None:
@@ -191,7 +216,10 @@ class Intensity:
 
     def _drop_oldest(self, clock: _Clock) -> None:
         number, _ = clock.attempts.popleft()
-        del self._order[number]
+        self._forget(number, clock)
+
+    def _forget(self, number: int, clock: _Clock) -> None:
+        del self._order[number], self._lives[number]
         if not clock.attempts:
             del self._clocks[clock.child_id]
             if clock.is_watched and len(self._watched) > 2 * len(self._clocks) + STALE_LIMIT:

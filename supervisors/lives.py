@@ -37,6 +37,15 @@ class PreparingStarter(Protocol):
         ...
 
 
+@runtime_checkable
+class IsolatingStarter(Protocol):
+    """A Starter that gives a child a process of its own while a message of it may have killed the one before."""
+
+    def cleared(self, actor: ActorId) -> None:
+        """That message has its outcome: others may be in the child's process again."""
+        ...
+
+
 class Lives:
     """The lives of one supervisor's children."""
 
@@ -188,6 +197,11 @@ class Lives:
         await _each(tuple(self._children), self.kill)
         for child in self._children:
             await child.wait_dead()
+
+    def cleared(self, child: Child) -> None:
+        """The message that may have killed the child's process has its outcome."""
+        if isinstance(self._starter, IsolatingStarter):
+            self._starter.cleared(child.actor)
 
     def forget(self, child: Child) -> None:
         """No further life of it is meant to come: what is queued at it becomes dead letters."""

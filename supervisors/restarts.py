@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from regrow.runtime.address import Incarnation
 from regrow.runtime.context import CellContext
-from regrow.runtime.lifecycle import Escalated, Exited, FreeExited, Shutdown
+from regrow.runtime.lifecycle import Cleared, Escalated, Exited, FreeExited, Refund, Shutdown
 from regrow.runtime.message import Message
 from regrow.runtime.starter import Starter
 from regrow.supervisors.bookkeeping import Bookkeeping
@@ -65,6 +65,16 @@ class Restarts(Bookkeeping):
         assert child is not None, "of others nothing is undecided"
         child.exited_behind = self._last_number
         return False
+
+    def on_word_of_child(self, word: Refund | Cleared) -> None:
+        """See BehaviorTraits. Of who is no child any more there is nothing to refund."""
+        child = self._children.of_actor(word.actor)
+        if child is None:
+            return
+        if isinstance(word, Refund):
+            self._intensity.refund(child.id, restarts=word.restarts, until=word.until)
+        else:
+            self._lives.cleared(child)
 
     async def _child_exited(self, message: Exited, ctx: CellContext) -> None:
         child = self._children.of_life(message.actor, message.incarnation)
@@ -138,7 +148,8 @@ class Restarts(Bookkeeping):
         delay_s = 0.0
         if decision.counts and not counted:
             cause = self._children.named(decision.caused_by[0])
-            verdict = self._intensity.record(cause.id, now_s=self._time(), jitter=self._jitter())
+            lives = {id: self._children.named(id).incarnation for id in decision.caused_by}
+            verdict = self._intensity.record(cause.id, now_s=self._time(), jitter=self._jitter(), lives=lives)
             delay_s = verdict.delay_s
             kind = ReportKind.ESCALATED if verdict.escalates else ReportKind.RESTARTING
             self._tell(kind, cause, delay_s=delay_s)

@@ -68,27 +68,26 @@ class Host:
         self.runtime = runtime
         self.ends: list[tuple[str, ExitReason]] = []
         self.restarts = 100
-        self._classes: dict[ActorId, type[DurableAgent[Any]]] = {}
+        self.classes: dict[ActorId, type[DurableAgent[Any]]] = {}
         self._lives = itertools.count(1)
         runtime.on_root_exit = self._ended
+        _open.append(self)
 
     @classmethod
     async def on(cls, journal: Journal, name: str = "here") -> Host:
         """A new process on this journal."""
         runtime = Runtime(HostId(name), make_behavior=_made, directory=Nowhere())
         runtime.durability = await open_durability(runtime, journal, rng=random.Random(name))
-        host = cls(runtime)
-        _open.append(host)
-        return host
+        return cls(runtime)
 
     async def start(self, cls: type[DurableAgent[Any]], id: str) -> Crashed | None:
         """Starts an agent; why it could not, or None."""
-        self._classes[ActorId(id)] = cls
+        self.classes[ActorId(id)] = cls
         return await self._start(ActorId(id))
 
     async def _start(self, actor: ActorId) -> Crashed | None:
         life = Incarnation(next(self._lives))
-        return await self.runtime.start(StartRequest(actor=actor, incarnation=life, target=self._classes[actor]))
+        return await self.runtime.start(StartRequest(actor=actor, incarnation=life, target=self.classes[actor]))
 
     def ref(self, id: str) -> ActorRef:
         """A ref to an agent here."""

@@ -46,6 +46,18 @@ async def test_messages_come_in_the_order_in_which_they_were_enqueued(stand: Sta
     assert [message.seq for message in taken] == [1, 2, 3, 4]
 
 
+async def test_anybody_is_told_how_many_messages_a_mailbox_has(stand: Stand) -> None:
+    assert await stand.journal.depth(CLERK) == 0
+    holder = await stand.hold()
+    commands = [await stand.command() for _ in range(3)]
+    await stand.journal.enqueue([Incoming(agent=CLERK, command=command, body=b"x") for command in commands])
+    assert await stand.journal.depth(CLERK) == 3
+
+    await holder.commit(commands[0])
+
+    assert await stand.journal.depth(CLERK) == 2
+
+
 async def test_a_message_comes_as_it_was_sent(stand: Stand) -> None:
     holder = await stand.hold()
     command = await stand.command()

@@ -159,7 +159,7 @@ class Beside(RuleBasedStateMachine):
             found = await asyncio.gather(*(journal.read(agent) for agent in AGENTS))
             reads: list[Awaitable[Any]] = []
             for agent, row in zip(AGENTS, found, strict=True):
-                reads += [journal.history(agent)]
+                reads += [journal.history(agent), journal.depth(agent)]
                 reads += [journal.take(agent, row.epoch), *(journal.steps(agent, id) for id in self.commands[-5:])]
             contents = (b"x" * 21, b"y" * 22, b"z" * 30)
             for id in self.commands[-5:]:

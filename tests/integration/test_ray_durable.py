@@ -27,13 +27,13 @@ from regrow.cluster.redis_journal import RedisJournal
 from regrow.cluster.set_aside import Decision, decided, listed
 from regrow.runtime import ActorId, ContactLost
 from regrow.runtime.command_ids import new_command_id
-from regrow.runtime.durability import LEASE_TTL_MS
+from regrow.runtime.durability import LEASE_TTL_MS, PARK_AFTER_S
 from regrow.runtime.journal_answers import Assume, ClaimVerdict, Revocation
 from regrow.runtime.journal_entries import OperationId
 from regrow.runtime.journal_errors import JournalRestored
 from tests.conformance.redis_servers import embedded_program, started
 from tests.integration.apps import ledger
-from tests.integration.apps.ledger import Add, AddLater, AddSlowly, Entry, Mail, Pass, Remind, Seen, Where
+from tests.integration.apps.ledger import Add, AddLater, AddSlowly, Entry, Mail, Pass, Remind, Seen, Total, Where
 from tests.integration.belongings import alive, app_processes, send
 from tests.integration.conftest import Start, nothing_left
 from tests.integration.killing import kill
@@ -285,6 +285,28 @@ async def test_a_redis_that_is_killed_ends_nobody_and_nothing_is_lost(running: R
     assert await book.ask(Add(number=1), timeout_s=PATIENCE_S) == before + 1
 
     assert await packed.ask(Seen(), timeout_s=PATIENCE_S) == (*entries, *range(10_000, 10_050))
+    assert await lives(running) == alive_before
+
+
+async def test_what_only_reads_is_answered_while_redis_is_stopped_and_others_wait(running: Running, root: Path) -> None:
+    book = running.ref("book")
+    before = await book.ask(Add(number=0), timeout_s=PATIENCE_S)
+    alive_before = await lives(running)
+    [redis] = [process for process in app_processes(root) if "redis-server" in process.title]
+
+    send(redis.pid, signal.SIGSTOP)
+    try:
+        adding = asyncio.create_task(book.ask(Add(number=1), timeout_s=2 * PATIENCE_S))
+        done, _ = await asyncio.wait([adding], timeout=PARK_AFTER_S + 1)
+        totals = [await book.ask(Total(), timeout_s=5) for _ in range(10)]
+        assert not done
+        assert not adding.done()
+    finally:
+        send(redis.pid, signal.SIGCONT)
+
+    assert totals == 10 * [before]
+    assert await adding == before + 1
+    assert await book.ask(Total()) == before + 1
     assert await lives(running) == alive_before
 
 

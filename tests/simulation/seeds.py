@@ -36,6 +36,7 @@ KEPT: Mapping[str, tuple[int, ...]] = {
         3,
     ),
     "link": (),
+    "poison": (),
     "pool": (),
     "runtimes": (),
     "tree": (),

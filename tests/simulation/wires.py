@@ -157,14 +157,18 @@ class World:
         self._targets[ActorId(actor)] = target, MailboxSettings()
 
     async def _start(self, node: Node, actor: ActorId) -> None:
-        target, mailbox = self._targets[actor]
-        request = StartRequest(actor, Incarnation(next(self._lives)), target, mailbox=mailbox)
+        request = self._request(actor)
         self.truth.starts(actor)
         self._begun[actor] = request.incarnation, node.host
         failed = await node.runtime.start(request)
         if not node.is_dead:
             assert failed is None, failed.traceback
             self.truth.place(actor, node.host)
+
+    def _request(self, actor: ActorId) -> StartRequest:
+        """What the next life of an actor is started with."""
+        target, mailbox = self._targets[actor]
+        return StartRequest(actor, Incarnation(next(self._lives)), target, mailbox=mailbox)
 
     async def life_is_over(self, actor: ActorId, incarnation: Incarnation) -> bool:
         """What a process is told when it asks the guardian about one life."""

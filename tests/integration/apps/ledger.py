@@ -36,6 +36,10 @@ class Where(Request[int]):
     """The process it runs in."""
 
 
+class Total(Request[int]):
+    """The sum that was committed last, at once."""
+
+
 class AddSlowly(Request[int]):
     """Adds, but leaves a word in `begun` before and waits until there is a file `go`."""
 
@@ -96,6 +100,10 @@ class Book(DurableAgent[Sums]):
     @on
     async def where(self, request: Where) -> int:
         return os.getpid()
+
+    @on(read_only=True)
+    async def total(self, request: Total) -> int:
+        return self.state.total
 
     @on
     async def add_slowly(self, request: AddSlowly) -> int:

@@ -1,0 +1,139 @@
+"""What messages do to the lives of their durable agent: failed attempts, quarantine, and what follows for supervisors.
+
+A message that its agent crashed on has failed once more. So has one whose process died, where nobody else was in that
+process. Where others were, it is a suspect: its agent runs alone until that message has its outcome.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from regrow.actors.durable_body import envelope_of
+from regrow.actors.durable_turn import Turn
+from regrow.actors.turn_history import occasion_of
+from regrow.runtime.contain import text_of, travelling
+from regrow.runtime.envelope import Envelope, Kind
+from regrow.runtime.journal_answers import TurnVerdict
+from regrow.runtime.lifecycle import Cleared, Refund, crashed
+from regrow.runtime.starter import Suspicion
+
+if TYPE_CHECKING:
+    from regrow.actors.durable_claim import Claimed
+    from regrow.actors.durable_intake import DurableIntake, Entry
+    from regrow.runtime.cell import Cell
+    from regrow.runtime.durability import Durability
+    from regrow.runtime.journal_entries import CommandId, Epoch, Pending
+    from regrow.runtime.message import Message
+
+PROCESS_DIED = "its process died, and nobody else was in it"
+"""The note of an attempt that left no other word: a crash of native code, an exit of the process, out of memory."""
+
+
+@dataclass(slots=True)
+class Blame:
+    """What one process remembers of it from one life of the agent to the next."""
+
+    restarts: int = 0
+    """How many the messages in quarantine have caused since the last commit."""
+    until: int = 0
+    """The last life that ended for one of them."""
+    suspect: CommandId | None = None
+    """The message that may have killed the process of the life before."""
+
+
+class Attempts:
+    """The failed attempts of one life, and of the one whose dead process it follows."""
+
+    def __init__(
+        self, cell: Cell, durability: Durability, intake: DurableIntake, *, epoch: Epoch, poison_after: int
+    ) -> None:
+        self._cell = cell
+        self._durability = durability
+        self._intake = intake
+        self._blame = intake.blame
+        self._epoch = epoch
+        self._poison_after = poison_after
+
+    async def looked_through(self, pending: list[Pending], claimed: Claimed) -> list[Pending] | None:
+        """What is left of a mailbox that a dead process has left; None where another life holds the agent.
+
+        A supervisor's Suspicion concerns the message at its head, since an agent that lives is always at that one.
+        """
+        suspicion = self._cell.request.suspicion
+        if suspicion is Suspicion.NONE:
+            return pending
+        if claimed.dead is None or not pending:
+            self._say(Cleared(actor=self._cell.actor))
+            return pending
+        head, *others = pending
+        self._blame.suspect = head.command
+        if suspicion is Suspicion.SHARED:
+            return pending
+        # Under the number of the life that died: had it counted a crash on this message before, that was this attempt.
+        attempts = await self._count(head.command, PROCESS_DIED, epoch=claimed.dead.epoch)
+        if attempts is None or attempts < self._poison_after:
+            return [replace(head, attempts=attempts or head.attempts), *others]
+        turn = await self._turn_of(head, claimed)
+        is_done = await self._set_aside(
+            turn, f"{attempts} attempts failed; in the last one {PROCESS_DIED}", attempts, until=self._before
+        )
+        return others if is_done else None
+
+    async def failed(self, entry: Entry, error: BaseException) -> str | None:
+        """Counts a crash; why the message is to be set aside, where that was the last attempt."""
+        attempts = await self._count(entry.command, str(crashed(error)), epoch=self._epoch)
+        if attempts is None:
+            return None
+        entry.attempts = attempts
+        if attempts < self._poison_after:
+            return None
+        return f"{attempts} attempts failed, the last with {text_of(error):.500}"
+
+    async def set_aside(self, entry: Entry, turn: Turn, reason: str) -> bool:
+        """Ends a turn by setting its message aside; False where another life holds the agent."""
+        is_done = await self._set_aside(turn, reason, entry.attempts, until=self._cell.incarnation)
+        if is_done:
+            self._intake.ended(entry.envelope)
+        return is_done
+
+    def ended(self, command: CommandId, *, committed: bool = False) -> None:
+        """A turn has ended, and its process lives."""
+        if self._blame.suspect == command:
+            self._blame.suspect = None
+            self._say(Cleared(actor=self._cell.actor))
+        if committed and self._blame.restarts:
+            self._say(Refund(actor=self._cell.actor, restarts=self._blame.restarts, until=self._blame.until))
+            self._blame.restarts = 0
+
+    @property
+    def _before(self) -> int:
+        return self._cell.incarnation - 1
+
+    async def _count(self, command: CommandId, note: str, *, epoch: Epoch) -> int | None:
+        journal, agent, text = self._durability.journal, self._cell.actor, travelling(note).encode()
+        return await self._durability.surely(lambda: journal.count_attempt(agent, command, epoch=epoch, note=text))
+
+    async def _turn_of(self, message: Pending, claimed: Claimed) -> Turn:
+        durable, agent = self._durability, self._cell.actor
+        occasion = occasion_of(
+            envelope_of(durable.codec, message.body), self._cell.incarnation, begun_ms=durable.now_ms()
+        )
+        records = await durable.surely(lambda: durable.journal.steps(agent, message.command))
+        return Turn(agent, message.command, self._epoch, claimed.row.version, records, occasion=occasion)
+
+    async def _set_aside(self, turn: Turn, reason: str, attempts: int, *, until: int) -> bool:
+        journal, hand = self._durability.journal, turn.ending(self._durability.operation())
+        ended = await self._durability.surely(lambda: journal.quarantine(hand, travelling(reason).encode()))
+        if ended.verdict is not TurnVerdict.DONE:
+            return False
+        if attempts:
+            self._blame.restarts += attempts
+            self._blame.until = until
+        self.ended(turn.command)
+        return True
+
+    def _say(self, word: Message) -> None:
+        cell = self._cell
+        if cell.parent is not None and cell.request.survives_exit:  # else nobody has started it again for this
+            cell.runtime.delivery.send(Envelope(Kind.SIGNAL, cell.parent, word, cell.runtime.origin))
