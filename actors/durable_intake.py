@@ -90,9 +90,10 @@ class DurableIntake:
         """See Intake."""
         return envelope in self._entries
 
-    def dropped(self, envelope: Envelope) -> None:
+    def dropped(self, envelope: Envelope) -> bool:
         """See Intake."""
-        self._entries.pop(envelope, None)
+        entry = self._entries.pop(envelope, None)
+        return entry is not None and entry.stored.done()
 
     def look(self) -> None:
         """See Intake. What is found there takes its place behind all that is here."""
@@ -101,12 +102,29 @@ class DurableIntake:
 
     def left(self) -> None:
         """See Intake. Where the whole process ends, whoever ends it makes its agents free."""
-        parked, self._parked = self._parked, {}
-        for envelope in itertools.chain(*parked.values()) if not self._cell.runtime.closed else ():
+        waiting, self._parked = self._waiting(), {}
+        for envelope in waiting if not self._cell.runtime.closed else ():
             self._cell.runtime.delivery.send_again(envelope)  # whoever has the agent now answers
+        if self.epoch is not None and not self._cell.runtime.closed:
+            self._releasing = self._cell.runtime.spawn_task(self.give_back())
+
+    async def give_back(self) -> None:
+        """Makes the agent free for any process; from here on nothing is stored by this one."""
         epoch, self.epoch = self.epoch, None
-        if epoch is not None and not self._cell.runtime.closed:
-            self._releasing = self._cell.runtime.spawn_task(self._release(epoch))
+        if epoch is not None:
+            await self._release(epoch)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a message is here that has no outcome, or the journal may have one, or somebody waits for a reply."""
+        under_way = self._storing is not None or self._looking is not None
+        return bool(self._entries) or bool(self._batch) or under_way or self._has_more or bool(self._waiting())
+
+    def _waiting(self) -> list[Envelope]:
+        """Who asked what waits in the journal, and is still there."""
+        now = self._cell.runtime.loop.time()
+        asks = itertools.chain(*self._parked.values())
+        return [ask for ask in asks if ask.deadline is None or ask.deadline > now]
 
     async def _release(self, epoch: Epoch) -> None:
         journal, agent = self._durability.journal, self._cell.actor

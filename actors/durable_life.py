@@ -6,16 +6,17 @@ message stays, and the next life handles it again.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from regrow.actors.durable import DurableAgent, read, written
 from regrow.actors.durable_body import packed
+from regrow.actors.durable_claim import claimed
 from regrow.actors.durable_context import DurableContext
-from regrow.actors.durable_errors import AgentHeld, FencedOut, InQuarantine, NotRunAgain, StateNotStorable
+from regrow.actors.durable_errors import FencedOut, InQuarantine, NotRunAgain, StateNotStorable
+from regrow.actors.durable_home import durability_of
+from regrow.actors.durable_idleness import Idleness
 from regrow.actors.durable_intake import DurableIntake, Entry
 from regrow.actors.durable_outbox import DurableOutbox
 from regrow.actors.durable_outcome import stored_reply, too_large
@@ -26,9 +27,8 @@ from regrow.actors.turn_history import occasion_of
 from regrow.runtime.codec import Undecodable
 from regrow.runtime.contain import contained, text_of, travelling
 from regrow.runtime.context import Parked
-from regrow.runtime.durability import Durability
 from regrow.runtime.errors import Bug, Misuse, Refused
-from regrow.runtime.journal_answers import ClaimVerdict, Enqueued, EnqueueVerdict, TurnEnded, TurnVerdict
+from regrow.runtime.journal_answers import Enqueued, EnqueueVerdict, TurnEnded, TurnVerdict
 from regrow.runtime.journal_entries import (
     NOTHING,
     Commit,
@@ -39,7 +39,6 @@ from regrow.runtime.journal_entries import (
     StoredResult,
     Writes,
 )
-from regrow.runtime.journal_fit import check_schema
 from regrow.runtime.lifecycle import ExitReason, Fenced, crashed
 from regrow.runtime.message import Message, Request, wrong_reply
 from regrow.runtime.signals import failure_of
@@ -49,12 +48,6 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from regrow.runtime.cell import Cell
-
-CLAIM_WITHIN_S = 30.0
-"""How long a start waits until the process that held the agent is found dead."""
-CLAIM_AGAIN_FIRST_S = 0.005
-CLAIM_AGAIN_MAX_S = 0.5
-"""Between two tries: a process that was killed is revoked within milliseconds, one that is away when its lease ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +80,7 @@ class DurableLife:
 
     def enters(self, cell: Cell) -> DurableIntake:
         """The first life in this process: from now on the cell's messages are stored. Raises Misuse."""
-        return DurableIntake(cell, _durability_of(cell))
+        return DurableIntake(cell, durability_of(cell))
 
     # ---- the life ------------------------------------------------------------------------------
 
@@ -95,17 +88,17 @@ class DurableLife:
         """See Behavior. Raises AgentHeld, StateNotReadable, and what the agent's own start raises."""
         cell = ctx.runtime.cells[ctx.id]
         self._cell = cell
-        self._durable = _durability_of(cell)
+        self._durable = durability_of(cell)
         assert isinstance(cell.intake, DurableIntake)
         self._intake = cell.intake
-        row = await self._claimed()
-        self._epoch = row.epoch
-        self._take_state(row)
+        claim = await claimed(cell, self._durable, schema=self._agent.schema)
+        self._epoch = claim.row.epoch
+        self._take_state(claim.row)
         self._outbox = DurableOutbox(cell.runtime, self._durable, ctx.id)
-        self._timers = DurableTimers(cell, self._durable, self._intake, row.epoch)
-        self._intake.serves(row.epoch)
+        self._timers = DurableTimers(cell, self._durable, self._intake, self._epoch)
+        self._intake.serves(self._epoch)
         if not self._intake.is_loaded:
-            pending = await self._intake.pending(row.epoch)
+            pending = await self._intake.pending(self._epoch)
             if pending is None:
                 self._fenced()
             self._intake.load(pending)
@@ -115,39 +108,17 @@ class DurableLife:
             raise Misuse(f"{ctx.id} changed its state in `started`, where nothing is committed; do it in a handler")
         self._outbox.relay()
         self._timers.look()
+        self._idleness = Idleness(cell, self._intake, self._outbox, self._timers)
+
+    def is_idle(self, *, early: bool) -> bool:
+        """Whether this life has nothing to do, so that an agent that starts on demand may end; see passivation."""
+        return self._idleness.may_end(early=early)
 
     async def stopping(self, reason: ExitReason, ctx: DurableContext) -> None:
         """See Behavior."""
         await self._agent.stopping(reason, ctx)
-
-    async def _claimed(self) -> Row:
-        durable, agent = self._durable, self._cell.actor
-        operation = durable.operation()
-        deadline = self._cell.runtime.loop.time() + CLAIM_WITHIN_S
-        row = await durable.surely(lambda: durable.journal.read(agent))
-        check_schema(agent, row, known=self._agent.schema)
-        pause_s = CLAIM_AGAIN_FIRST_S
-        while True:
-            await durable.wait_leased()
-            claim = await durable.surely(
-                partial(durable.journal.claim, agent, durable.host, previous=row.owner, operation=operation)
-            )
-            row = claim.row
-            if claim.verdict is ClaimVerdict.CLAIMED:
-                break
-            if claim.verdict is ClaimVerdict.NOT_REVOKED and row.owner is not None:
-                # Its supervisor wants it here, so that where the former host's lease is over it may be revoked.
-                await durable.surely(partial(durable.journal.revoke, row.owner.host))
-            if self._cell.runtime.loop.time() > deadline:
-                raise AgentHeld(
-                    f"{agent} is held by host {row.host} of the journal, which has not been found dead within "
-                    f"{CLAIM_WITHIN_S:g} s; is another app of this name running on the same Redis?"
-                )
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, CLAIM_AGAIN_MAX_S)
-        if row.deleted:
-            raise AgentHeld(f"{agent} was deleted, and its id is never used again; give the child another id")
-        return row
+        if self._cell.is_closed:
+            await self._intake.give_back()  # before its end is told, so that the next life finds the agent free
 
     def _take_state(self, row: Row) -> None:
         agent = self._agent
@@ -410,14 +381,3 @@ def is_over(ctx: DurableContext) -> bool:
     """Whether nobody waits for the reply any more."""
     deadline = ctx.deadline
     return deadline is not None and deadline <= 0
-
-
-def _durability_of(cell: Cell) -> Durability:
-    durability = cell.runtime.durability
-    if durability is None:
-        raise Misuse(
-            f"{cell.actor} is a durable agent, and this app keeps no journal; make it a child of the app's tree and "
-            'run it on Ray, or on the inline engine with App(…, journal="memory"), which forgets everything at the '
-            "end of the process"
-        )
-    return durability

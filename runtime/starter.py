@@ -19,6 +19,10 @@ KILLED_BY_SUPERVISOR = "killed by its supervisor"
 """What is told of a kill where nothing else is said."""
 
 
+HOST_DIED = "HostDied"
+"""The type name of a failed start's cause where its host died meanwhile: it says nothing of the actor."""
+
+
 @dataclass(frozen=True, slots=True)
 class StartRequest:
     """All that a host must know to start one life of one actor.
@@ -36,6 +40,8 @@ class StartRequest:
     placement: Placement = field(default_factory=Dedicated)
     survives_exit: bool = True
     """True when the mailbox waits for the next life; False for a child that is never restarted."""
+    idle_s: float | None = None
+    """After how long without anything to do it may end, since it is started on demand; None for all others."""
 
 
 @dataclass(frozen=True, slots=True)

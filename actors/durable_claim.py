@@ -1,0 +1,62 @@
+"""How a life of a durable agent gets hold of it in the journal: nobody else may hold it from then on."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from regrow.actors.durable_errors import AgentHeld
+from regrow.runtime.journal_answers import ClaimVerdict
+from regrow.runtime.journal_fit import check_schema
+
+if TYPE_CHECKING:
+    from regrow.runtime.cell import Cell
+    from regrow.runtime.durability import Durability
+    from regrow.runtime.journal_entries import Owner, Row
+
+CLAIM_WITHIN_S = 30.0
+"""How long a start waits until the process that held the agent is found dead."""
+CLAIM_AGAIN_FIRST_S = 0.005
+CLAIM_AGAIN_MAX_S = 0.5
+"""Between two tries: a process that was killed is revoked within milliseconds, one that is away when its lease ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """The agent's row, and who held it until now in a process that is dead; None where it was released."""
+
+    row: Row
+    dead: Owner | None
+
+
+async def claimed(cell: Cell, durable: Durability, *, schema: int) -> Claimed:
+    """Claims the agent for this process. Raises AgentHeld, and SchemaNewer for a state above `schema`."""
+    agent, operation = cell.actor, durable.operation()
+    deadline = cell.runtime.loop.time() + CLAIM_WITHIN_S
+    row = await durable.surely(lambda: durable.journal.read(agent))
+    check_schema(agent, row, known=schema)
+    pause_s = CLAIM_AGAIN_FIRST_S
+    while True:
+        await durable.wait_leased()
+        previous = row.owner
+        claim = await durable.surely(
+            partial(durable.journal.claim, agent, durable.host, previous=previous, operation=operation)
+        )
+        row = claim.row
+        if claim.verdict is ClaimVerdict.CLAIMED:
+            break
+        if claim.verdict is ClaimVerdict.NOT_REVOKED and row.owner is not None:
+            # Its supervisor wants it here, so that where the former host's lease is over it may be revoked.
+            await durable.surely(partial(durable.journal.revoke, row.owner.host))
+        if cell.runtime.loop.time() > deadline:
+            raise AgentHeld(
+                f"{agent} is held by host {row.host} of the journal, which has not been found dead within "
+                f"{CLAIM_WITHIN_S:g} s; is another app of this name running on the same Redis?"
+            )
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, CLAIM_AGAIN_MAX_S)
+    if row.deleted:
+        raise AgentHeld(f"{agent} was deleted, and its id is never used again; give the child another id")
+    return Claimed(row=row, dead=previous if previous is not None and previous.host != durable.host else None)
