@@ -135,7 +135,7 @@ class Waker:
     def _asleep(self, agents: set[ActorId]) -> Iterator[ActorId]:
         for agent in sorted(agents):
             pool = self._roots.pool_of(agent)
-            if pool is not None and not pool.is_active(agent.rpartition("/")[2]):
+            if pool is not None and not pool.runs(agent.rpartition("/")[2]):
                 yield agent
             elif not self._is_durable(agent):
                 self._tell_unknown(agent)

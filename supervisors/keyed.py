@@ -127,9 +127,10 @@ class KeyedSupervisorBehavior(Bookkeeping):
             else:
                 await child.wait_dead()  # one that was killed, and may still run
 
-    def is_active(self, key: str) -> bool:
-        """Whether the agent of that key runs, or is about to."""
-        return self._children.get(key) is not None
+    def runs(self, key: str) -> bool:
+        """Whether the agent of that key runs; not while it starts, for that may fail."""
+        child = self._children.get(key)
+        return child is not None and child.life is Life.UP
 
     async def stop_child(self, id: str, incarnation: int = ANY_LIFE) -> None:
         """Stops the agent of a key and returns when it is dead; the next message to it starts it again."""
@@ -241,7 +242,11 @@ class KeyedSupervisorBehavior(Bookkeeping):
     async def _started_again(self, child: Child, delay_s: float) -> None:
         if delay_s > 0:
             await asyncio.sleep(delay_s)
-        await self._begin_life(child)
+        try:
+            await self._begin_life(child)
+        except FailedToStartChild:
+            self.released(child.actor)  # what it had accepted is there still
+            raise
         child.restarts += 1
 
     async def _begin_life(self, child: Child) -> None:

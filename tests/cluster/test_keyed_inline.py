@@ -80,6 +80,10 @@ class Crash(Request[bool]):
     pass
 
 
+class Break(Request[bool]):
+    """Crashes, after a second, so that its agent can not be started again; done again, it does nothing."""
+
+
 class TickLater(Request[bool]):
     after_s: float
 
@@ -125,6 +129,14 @@ class Clerk(DurableAgent[Tally]):
     @on
     async def hand_on(self, request: Pass, ctx: DurableContext) -> bool:
         await ctx.tell(ctx.ref(Clerk, key=request.key), Note(number=request.number))
+        return True
+
+    @on
+    async def break_down(self, request: Break, ctx: DurableContext) -> bool:
+        if starts[ctx.id] == 1:
+            await pass_time(1.0)
+            broken.add(ctx.id)
+            raise ValueError("on purpose")
         return True
 
     @on
@@ -322,6 +334,25 @@ async def test_a_crash_is_handled_again_and_then_set_aside_as_for_any_durable_ag
 
         assert await ref.ask(Add()) == 2
         assert starts["desk/clerk/ada"] == 4
+
+
+@virtual
+async def test_what_waits_behind_a_crash_is_kept_though_the_next_life_does_not_start() -> None:
+    async with desk(max_restarts=10) as running:
+        ref = running.ref(Clerk, key="ada")
+        asking = asyncio.gather(ref.ask(Break()), ref.ask(Add()), return_exceptions=True)
+        await pass_time(0.1)
+        await ref.tell(Note(number=1))
+
+        results = await asking
+        assert [result.message for result in results if isinstance(result, AskFailed)] == ["no paper"] * 2
+        assert await active(running) == set()
+        broken.clear()
+        await pass_time(LONG_S)
+
+        assert starts["desk/clerk/ada"] == 2, "its mail has started it"
+        assert await ref.ask(Seen()) == (1,)
+        assert await ref.ask(Add()) == 2
 
 
 @virtual

@@ -47,7 +47,7 @@ class Pools:
     def pool_of(self, actor: ActorId) -> Pools | None:
         return self if actor.startswith(f"{KIND}/") else None
 
-    def is_active(self, key: str) -> bool:
+    def runs(self, key: str) -> bool:
         return key in self.active
 
     async def start_on_demand(self, actor: ActorId) -> bool:
