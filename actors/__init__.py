@@ -1,6 +1,6 @@
 """What an actor can be: agents with typed handlers, and agent functions.
 
-Reading order: errors, context, handlers → agent → function.
+Reading order: errors, context, handlers → agent → function; durable → keyed.
 """
 
 if __name__ != "regrow.actors":
@@ -12,6 +12,7 @@ from regrow.actors.durable import DurableAgent
 from regrow.actors.durable_context import DurableContext, Step
 from regrow.actors.errors import InvalidAgent, InvalidConfig, Unhandled
 from regrow.actors.function import FunctionAgent, agent
+from regrow.actors.keyed import keyed
 from regrow.actors.reminder import Reminder
 from regrow.actors.step_retries import Retries
 
@@ -28,5 +29,6 @@ __all__ = [
     "Step",
     "Unhandled",
     "agent",
+    "keyed",
     "on",
 ]

@@ -20,7 +20,8 @@ from regrow.runtime.starter import Suspicion
 
 if TYPE_CHECKING:
     from regrow.actors.durable_claim import Claimed
-    from regrow.actors.durable_intake import DurableIntake, Entry
+    from regrow.actors.durable_entry import Entry
+    from regrow.actors.durable_intake import DurableIntake
     from regrow.runtime.cell import Cell
     from regrow.runtime.durability import Durability
     from regrow.runtime.journal_entries import CommandId, Epoch, Pending

@@ -16,6 +16,7 @@ import structlog
 
 from regrow.actors.durable_attempts import Blame
 from regrow.actors.durable_body import body_of, with_beside
+from regrow.actors.durable_entry import Entry
 from regrow.actors.durable_errors import NotStored
 from regrow.actors.reminder import Tick
 from regrow.runtime.durability import AGAIN_FIRST_S, Durability
@@ -32,47 +33,11 @@ if TYPE_CHECKING:
     from regrow.runtime.cell import Cell
     from regrow.runtime.errors import WorldBroke
 
-NAMED_BEFORE_S = 0.25
-"""So long before its deadline an ask that could not be stored is answered with the reason, so that this arrives."""
-
 log = structlog.get_logger("regrow.durable")
-
-
-class Entry:
-    """One message in the hands of this process. `begun` says that a turn of it may have run before."""
-
-    __slots__ = ("attempts", "begun", "body", "command", "envelope", "is_new", "sent", "stored", "tick")
-
-    def __init__(
-        self, envelope: Envelope, command: CommandId, stored: asyncio.Future[Enqueued], *, is_new: bool = False
-    ) -> None:
-        self.envelope = envelope
-        self.command = command
-        self.stored = stored
-        self.begun = False
-        self.is_new = is_new
-        """Its id was made here, so nobody can have handled it before."""
-        self.sent = False
-        """It is on its way to the journal, and what this process sends there now comes behind it."""
-        self.body = b""
-        """As it is stored, until it is."""
-        self.attempts = 0
-        """How many have failed, as far as this process knows."""
-        self.tick: Tick | None = None
-
-    @property
-    def may_run_ahead(self) -> bool:
-        """Whether its turn need not wait until it is stored: the commit comes behind it, and does nothing without."""
-        return self.is_new and self.sent and not self.begun and not self.stored.done()
 
 
 class _NothingLeft(Exception):
     """Of a batch that could not be stored all have been let go."""
-
-
-def _is_due(entry: Entry, until: float) -> bool:
-    deadline = entry.envelope.deadline
-    return deadline is not None and deadline - NAMED_BEFORE_S <= until
 
 
 class DurableIntake:
@@ -132,9 +97,10 @@ class DurableIntake:
         """See Intake."""
         return envelope in self._entries
 
-    def dropped(self, envelope: Envelope) -> None:
+    def dropped(self, envelope: Envelope) -> bool:
         """See Intake."""
-        self._entries.pop(envelope, None)
+        entry = self._entries.pop(envelope, None)
+        return entry is not None and entry.stored.done()
 
     def look(self) -> None:
         """See Intake. What is found there takes its place behind all that is here."""
@@ -143,12 +109,29 @@ class DurableIntake:
 
     def left(self) -> None:
         """See Intake. Where the whole process ends, whoever ends it makes its agents free."""
-        parked, self._parked = self._parked, {}
-        for envelope in itertools.chain(*parked.values()) if not self._cell.runtime.closed else ():
+        waiting, self._parked = self._waiting(), {}
+        for envelope in waiting if not self._cell.runtime.closed else ():
             self._cell.runtime.delivery.send_again(envelope)  # whoever has the agent now answers
+        if self.epoch is not None and not self._cell.runtime.closed:
+            self._releasing = self._cell.runtime.spawn_task(self.give_back())
+
+    async def give_back(self) -> None:
+        """Makes the agent free for any process; from here on nothing is stored by this one."""
         epoch, self.epoch = self.epoch, None
-        if epoch is not None and not self._cell.runtime.closed:
-            self._releasing = self._cell.runtime.spawn_task(self._release(epoch))
+        if epoch is not None:
+            await self._release(epoch)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a message is here that has no outcome, or the journal may have one, or somebody waits for a reply."""
+        under_way = self._storing is not None or self._looking is not None
+        return bool(self._entries) or bool(self._batch) or under_way or self._has_more or bool(self._waiting())
+
+    def _waiting(self) -> list[Envelope]:
+        """Who asked what waits in the journal, and is still there."""
+        now = self._cell.runtime.loop.time()
+        asks = itertools.chain(*self._parked.values())
+        return [ask for ask in asks if ask.deadline is None or ask.deadline > now]
 
     async def _release(self, epoch: Epoch) -> None:
         journal, agent = self._durability.journal, self._cell.actor
@@ -326,7 +309,7 @@ class DurableIntake:
             self._arrived.clear()
             batch += self._batch
             self._batch = []
-            for entry in [each for each in batch if _is_due(each, until)]:
+            for entry in [each for each in batch if each.is_due(until)]:
                 if await self._let_go(entry, epoch):
                     batch.remove(entry)
             if not batch:

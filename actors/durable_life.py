@@ -15,8 +15,11 @@ from regrow.actors.durable_attempts import Attempts
 from regrow.actors.durable_body import packed
 from regrow.actors.durable_claim import claimed
 from regrow.actors.durable_context import DurableContext
+from regrow.actors.durable_entry import Entry
 from regrow.actors.durable_errors import FencedOut, InQuarantine, NotRunAgain, NotStored, StateNotStorable
-from regrow.actors.durable_intake import DurableIntake, Entry
+from regrow.actors.durable_home import durability_of
+from regrow.actors.durable_idleness import Idleness
+from regrow.actors.durable_intake import DurableIntake
 from regrow.actors.durable_outbox import DurableOutbox
 from regrow.actors.durable_outcome import OutcomeKnown, TurnEnd, stored_reply, too_large, too_many
 from regrow.actors.durable_reading import CommittedState
@@ -27,7 +30,6 @@ from regrow.actors.turn_history import occasion_of
 from regrow.runtime.codec import Undecodable
 from regrow.runtime.contain import contained
 from regrow.runtime.context import Parked
-from regrow.runtime.durability import Durability
 from regrow.runtime.errors import Bug, Misuse, Refused
 from regrow.runtime.journal_answers import Enqueued, EnqueueVerdict, TurnEnded, TurnVerdict
 from regrow.runtime.journal_entries import (
@@ -62,7 +64,7 @@ class DurableLife:
 
     def enters(self, cell: Cell) -> DurableIntake:
         """The first life in this process: from now on the cell's messages are stored. Raises Misuse."""
-        return DurableIntake(cell, _durability_of(cell), reads_only=self.runs_concurrently)
+        return DurableIntake(cell, durability_of(cell), reads_only=self.runs_concurrently)
 
     def runs_concurrently(self, message: object) -> bool:
         """See BehaviorTraits: what only reads."""
@@ -75,7 +77,7 @@ class DurableLife:
         cell = ctx.runtime.cells[ctx.id]
         self._cell = cell
         self._held = cell.runtime.loop.create_future() if cell.request.held else None
-        self._durable = _durability_of(cell)
+        self._durable = durability_of(cell)
         assert isinstance(cell.intake, DurableIntake)
         self._intake = cell.intake
         claim = await claimed(cell, self._durable, schema=self._agent.schema)
@@ -99,6 +101,11 @@ class DurableLife:
             raise Misuse(f"{ctx.id} changed its state in `started`, where nothing is committed; do it in a handler")
         self._outbox.relay()
         self._timers.look()
+        self._idleness = Idleness(cell, self._intake, self._outbox, self._timers)
+
+    def is_idle(self, *, early: bool) -> bool:
+        """Whether this life has nothing to do, so that an agent that starts on demand may end; see passivation."""
+        return self._idleness.may_end(early=early)
 
     def begin(self) -> None:
         """See BehaviorTraits."""
@@ -108,6 +115,8 @@ class DurableLife:
     async def stopping(self, reason: ExitReason, ctx: DurableContext) -> None:
         """See Behavior."""
         await self._agent.stopping(reason, ctx)
+        if self._cell.is_closed:
+            await self._intake.give_back()  # before its end is told, so that the next life finds the agent free
 
     def _take_state(self, row: Row) -> None:
         agent = self._agent
@@ -380,14 +389,3 @@ def is_over(ctx: DurableContext) -> bool:
     """Whether nobody waits for the reply any more."""
     deadline = ctx.deadline
     return deadline is not None and deadline <= 0
-
-
-def _durability_of(cell: Cell) -> Durability:
-    durability = cell.runtime.durability
-    if durability is None:
-        raise Misuse(
-            f"{cell.actor} is a durable agent, and this app keeps no journal; make it a child of the app's tree and "
-            'run it on Ray, or on the inline engine with App(…, journal="memory"), which forgets everything at the '
-            "end of the process"
-        )
-    return durability

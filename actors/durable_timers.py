@@ -45,7 +45,8 @@ class DurableTimers:
         self._life = cell.incarnation
         self._again = False
         self._looking: asyncio.Task[None] | None = None
-        self._handle: asyncio.TimerHandle | None = None
+        self.handle: asyncio.TimerHandle | None = None
+        """The timer of the next look."""
 
     def look(self) -> None:
         """Something may be due."""
@@ -58,6 +59,11 @@ class DurableTimers:
         self._look_in((due_ms - self._durability.now_ms()) / 1000)
 
     @property
+    def is_busy(self) -> bool:
+        """Whether it looks for what is due, or brings it."""
+        return self._looking is not None
+
+    @property
     def _lives(self) -> bool:
         return not self._cell.is_over and self._cell.incarnation == self._life
 
@@ -66,18 +72,18 @@ class DurableTimers:
         if not self._lives:
             return
         loop, delay_s = self._cell.runtime.loop, max(0.0, min(delay_s, LOOK_AGAIN_S))
-        if self._handle is not None:
-            if self._handle.when() <= loop.time() + delay_s:
+        if self.handle is not None:
+            if self.handle.when() <= loop.time() + delay_s:
                 return
-            self._handle.cancel()
-            self._cell.timers.discard(self._handle)
-        self._handle = loop.call_later(delay_s, self._rung)
-        self._cell.timers.add(self._handle)
+            self.handle.cancel()
+            self._cell.timers.discard(self.handle)
+        self.handle = loop.call_later(delay_s, self._rung)
+        self._cell.timers.add(self.handle)
 
     def _rung(self) -> None:
-        if self._handle is not None:
-            self._cell.timers.discard(self._handle)
-            self._handle = None
+        if self.handle is not None:
+            self._cell.timers.discard(self.handle)
+            self.handle = None
         self.look()
 
     async def _look_all(self) -> None:

@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from regrow.actors import Agent, Context, DurableAgent, DurableContext, agent, on
+    from regrow.actors import Agent, Context, DurableAgent, DurableContext, agent, keyed, on
     from regrow.cluster import App, Running
     from regrow.router import Work
     from regrow.runtime import (
@@ -73,12 +73,13 @@ __all__ = [
     "__version__",
     "agent",
     "child",
+    "keyed",
     "new_command_id",
     "on",
 ]
 
 _ROOM_OF = {
-    **dict.fromkeys(("Agent", "Context", "DurableAgent", "DurableContext", "agent", "on"), "actors"),
+    **dict.fromkeys(("Agent", "Context", "DurableAgent", "DurableContext", "agent", "keyed", "on"), "actors"),
     **dict.fromkeys(("App", "Running"), "cluster"),
     **dict.fromkeys(("Work",), "router"),
     **dict.fromkeys(("DynamicSupervisor", "Supervisor", "child"), "supervisors"),

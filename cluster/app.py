@@ -21,6 +21,7 @@ from regrow.cluster.config import Settings
 from regrow.cluster.deeds import DEED_TIMEOUT_S, Deed, Replaced
 from regrow.cluster.durable_ids import ANY_CHILD, DurableIds, agents_of
 from regrow.cluster.engine import Engine
+from regrow.cluster.keyed_ids import KeyedIds, is_same_code
 from regrow.cluster.letters import Letters
 from regrow.cluster.tree import Counts, TreeNode
 from regrow.runtime import (
@@ -82,6 +83,7 @@ class App:
             if agent_class(target) is None:
                 raise SpecError("target", target, TARGETS_ALLOWED, where=actor)
         self.is_durable = DurableIds.of(name, self.root)
+        self.keyed = KeyedIds.of(name, self.root)
         self._children = {actor: target for actor, target in agents.items() if ANY_CHILD not in actor}
 
     def start(self, *, engine: EngineName | None = None, settings: Settings | None = None) -> Starting:
@@ -140,15 +142,22 @@ class App:
     def id_of(self, target: object) -> ActorId | None:
         """The id of the child made from a class or agent function; None when there is none.
 
-        Raises Misuse when several are.
+        Raises Misuse when several are, and for agents with keys, of which one has to be named.
         """
+        if target in self.keyed.kinds.values():
+            name = getattr(target, "__name__", target)
+            raise Misuse(f"there is one {name} for each key; say which one is meant: ref({name}, key=…)")
         found = [actor for actor, made_from in self._children.items() if made_from is target]
         if not found:
-            found = [a for a, made_from in self._children.items() if _same_code(made_from, target)]
+            found = [a for a, made_from in self._children.items() if is_same_code(made_from, target)]
         if len(found) > 1:
             name = getattr(target, "__name__", target)
             raise Misuse(f"{len(found)} children are made from {name}: {', '.join(found)}; give the id of one")
         return found[0] if found else None
+
+    def made_from(self, actor: ActorId) -> object | None:
+        """What an agent of the tree, or one with a key, is made from; None where there is no such agent."""
+        return self._children.get(actor) or self.keyed.made_from(actor)
 
     def __repr__(self) -> str:
         return f"<App {self.name}: {len(self._children)} agents>"
@@ -199,11 +208,14 @@ class Running:
         self.app = app
         self.engine = engine
 
-    def ref(self, target: Target) -> ActorRef:
-        """A ref to an agent by class, agent function, id (`desk/analyst`) or the id below the root (`analyst`)."""
+    def ref(self, target: Target, *, key: str | None = None) -> ActorRef:
+        """A ref to an agent by class, agent function, id (`desk/analyst`) or the id below the root (`analyst`).
+
+        Of agents with keys it is the one with this `key`, whether or not it runs; its id is `desk/clerk/KEY`.
+        """
         if isinstance(target, str) and not target.startswith(f"{self.app.name}/") and ":" not in target:
             target = f"{self.app.name}/{target}"
-        return self.engine.runtime.ref(target)
+        return self.engine.runtime.ref(target, key=key)
 
     async def whereis(self, name: str) -> ActorRef | None:
         """The life of an agent that has taken this name with `ctx.register`; None when none has."""
@@ -322,12 +334,6 @@ def _as_root(root: object, more: tuple[object, ...]) -> SupervisorSpec:
         raise InvalidDefinition("an app has one root: put the other children into the Supervisor as well")
     children = [item if isinstance(item, ChildSpec) else child(item) for item in (root, *more)]  # type: ignore[arg-type]
     return Supervisor(children=children)
-
-
-def _same_code(one: object, other: object) -> bool:
-    """True for two imports of one definition, as `__main__` and by its file's name."""
-    names = [(getattr(x, "__qualname__", None), getattr(x, "__module__", None)) for x in (one, other)]
-    return names[0][0] is not None and names[0] == names[1]
 
 
 def _engine(name: EngineName, app: App, settings: Settings) -> Engine:

@@ -322,10 +322,10 @@ class ControlSocket:
         }
 
     async def _ask(self, running: Running, order: _Ask) -> dict[str, object]:
-        agents = running.app.agents
-        target = agents.get(ActorId(order.agent))
+        target = running.app.made_from(ActorId(order.agent))
         if target is None:
-            raise Misuse(f"{self.app} has no agent {order.agent!r}; its agents are: {', '.join(agents)}")
+            known = ", ".join([*running.app.agents, *(f"{kind}/KEY" for kind in running.app.keyed.kinds)])
+            raise Misuse(f"{self.app} has no agent {order.agent!r}; its agents are: {known}")
         message = message_for(order.agent, request_class(order.agent, target, order.type), order.fields, order.words)
         reply = await running.ref(order.agent).ask(message, timeout_s=order.timeout_s)
         return {"agent": order.agent, "type": type(message).__name__, "reply": plain_value(reply)}

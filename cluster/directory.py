@@ -17,9 +17,10 @@ MAX_KNOWN = 100_000
 class GuardianDirectory:
     """The truth: which host holds which actor. Look-ups wait while an actor has no host."""
 
-    def __init__(self, me: HostId, ensure_service: Callable[[ActorId], Awaitable[bool]]) -> None:
+    def __init__(self, me: HostId, start_on_demand: Callable[[ActorId], Awaitable[bool]]) -> None:
+        """`start_on_demand` returns when an actor of that sort runs, and False for all others."""
         self._me = me
-        self._ensure_service = ensure_service
+        self._start_on_demand = start_on_demand
         self._placed: dict[ActorId, HostId] = {}
         self._homeless: dict[ActorId, asyncio.Event] = {}
         self.here: Callable[[ActorId], bool] = lambda actor: False
@@ -32,8 +33,10 @@ class GuardianDirectory:
         """See Directory."""
         if self.here(actor):
             return self._me
+        # Asked first: one that is placed may be about to end, since it has nothing to do.
+        starts_on_demand = await self._start_on_demand(actor)
         placed = next((one for one in _with_ancestors(actor) if one in self._placed or one in self._homeless), None)
-        if placed is None and await self._ensure_service(actor):
+        if placed is None and starts_on_demand:
             placed = actor
         if placed is None:
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import platform
 import time
+from collections.abc import Callable
 
 from regrow.cluster.app import App
 from regrow.cluster.config import Settings
@@ -16,7 +17,9 @@ from regrow.cluster.operations import Operations
 from regrow.cluster.redis_owner import RedisOwner
 from regrow.cluster.roots import Roots
 from regrow.cluster.services import ServiceConfig, service_id
+from regrow.cluster.spec_courier import SpecsHere
 from regrow.cluster.tree import Counts, Trees
+from regrow.cluster.waker import Waker
 from regrow.runtime import ActorId, ExitReason, HostId, Runtime, Shutdown
 from regrow.runtime.durability import open_durability
 from regrow.runtime.local_starter import LocalStarter
@@ -28,7 +31,9 @@ HOST = HostId("inline")
 class InlineEngine:
     """Runs an app in the process that asked for it."""
 
-    def __init__(self, app: App, settings: Settings) -> None:
+    def __init__(self, app: App, settings: Settings, *, now_ms: Callable[[], int] | None = None) -> None:
+        """`now_ms` is the clock of what durable agents keep: that of the wall unless another one is given."""
+        self._now_ms = now_ms if now_ms is not None else _wall_ms
         self._app = app
         self._settings = settings
         self._runtime: Runtime | None = None
@@ -54,14 +59,19 @@ class InlineEngine:
             principal=f"app:{self._app.name}",
             names=self._app.id_of,
         )
+        runtime.id_with_key = self._app.keyed.id_of
         runtime.services = {name: service_id(self._app.name, name) for name in ("memory", "models")}
+        runtime.courier = SpecsHere()
+        runtime.delivery.is_durable = self._app.is_durable
         roots.attach(runtime, LocalStarter(runtime))
         if self._app.journal == "memory":
-            journal = MemoryJournal(now_ms=_wall_ms, limits=self._settings.history.limits())
+            journal = MemoryJournal(now_ms=self._now_ms, limits=self._settings.history.limits())
             runtime.durability = await open_durability(runtime, journal)
             await keep_journal_desk(runtime, journal)
         await self._redis.check()
         await roots.start(self._app.root)
+        if runtime.durability is not None and self._app.keyed:
+            Waker(roots, runtime, runtime.durability.journal, is_durable=self._app.is_durable, first=())
 
     async def stop(self) -> None:
         """See Engine."""
@@ -128,7 +138,7 @@ class _InlineDirectory:
 
     async def locate(self, actor: ActorId) -> HostId | None:
         """See Directory."""
-        return HOST if await self._roots.ensure_service(actor) else None
+        return HOST if await self._roots.start_on_demand(actor) else None
 
     def forget(self, actor: ActorId) -> None:
         """See Directory."""

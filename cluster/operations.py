@@ -19,7 +19,7 @@ from regrow.runtime import ActorId, Incarnation, KillOutcome, Misuse, Refused, T
 from regrow.supervisors.children import ChildRow
 from regrow.supervisors.dynamic import DynamicSupervisorBehavior
 from regrow.supervisors.spec import Restart
-from regrow.supervisors.supervisor import SupervisorBehavior
+from regrow.supervisors.supervisor import SupervisorOfAnySort
 
 log = structlog.get_logger("regrow.operator")
 
@@ -94,7 +94,7 @@ class Operations:
                 f"look at process {row.pid or '(unknown)'} on its machine"
             )
 
-    async def _restart(self, supervisor: SupervisorBehavior | DynamicSupervisorBehavior, row: ChildRow) -> None:
+    async def _restart(self, supervisor: SupervisorOfAnySort, row: ChildRow) -> None:
         if isinstance(supervisor, DynamicSupervisorBehavior):
             raise Misuse(
                 f"{row.actor} is a child of a DynamicSupervisor: stopped, it is gone for good; kill it instead, "
@@ -130,7 +130,7 @@ class Operations:
 
     # ---- who is meant --------------------------------------------------------------------------
 
-    def _find(self, actor: ActorId) -> tuple[SupervisorBehavior | DynamicSupervisorBehavior, ChildRow]:
+    def _find(self, actor: ActorId) -> tuple[SupervisorOfAnySort, ChildRow]:
         row = self._roots.row(actor)
         supervisor = self._roots.supervisor(parent_id(actor))
         if row is not None and supervisor is not None:

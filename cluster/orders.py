@@ -28,7 +28,7 @@ from regrow.runtime import (
 )
 from regrow.runtime.packing import Opaque, pack, unpack
 from regrow.runtime.starter import Suspicion
-from regrow.supervisors import AnySupervisorSpec, ChildSpec, DynamicSupervisorSpec, SupervisorSpec
+from regrow.supervisors import AnySupervisorSpec, ChildSpec, DynamicSupervisorSpec, KeyedSpec, SupervisorSpec
 from regrow.supervisors.intensity import Backoff
 from regrow.supervisors.requests import packed_config
 from regrow.supervisors.spec import AutoShutdown, Restart, Strategy
@@ -109,6 +109,7 @@ class StartOrder(Message):
     capacity: int
     overflow: str
     survives_exit: bool
+    idle_s: float | None
     suspicion: str = ""
     held: bool = False
 
@@ -141,7 +142,7 @@ class ChildOrder(Message):
     id: str
     target: str
     durable: bool
-    nested: SupervisorOrder | DynamicOrder | None
+    nested: SupervisorOrder | DynamicOrder | KeyedOrder | None
     restart: str
     shutdown_s: float | None
     significant: bool
@@ -172,6 +173,12 @@ class DynamicOrder(Message):
     max_restarts: int
     within_s: float
     backoff: tuple[float, float] | None
+
+
+class KeyedOrder(DynamicOrder):
+    """The spec of a supervisor of agents with keys as it crosses to the guardian."""
+
+    idle_s: float
 
 
 class AppOrder(Message):
@@ -256,6 +263,7 @@ def start_order(request: StartRequest) -> StartOrder:
         survives_exit=request.survives_exit,
         suspicion=request.suspicion.value,
         held=request.held,
+        idle_s=request.idle_s,
     )
 
 
@@ -271,30 +279,42 @@ def start_request(order: StartOrder) -> StartRequest:
         survives_exit=order.survives_exit,
         suspicion=Suspicion(order.suspicion),
         held=order.held,
+        idle_s=order.idle_s,
     )
 
 
 def _nested_order(spec: AnySupervisorSpec) -> SupervisorOrder | DynamicOrder:
     if isinstance(spec, SupervisorSpec):
         return supervisor_order(spec)
-    return DynamicOrder(
+    rules = DynamicOrder(
         child=child_order(spec.child),
-        max_children=spec.max_children,
+        max_children=spec.max_active if isinstance(spec, KeyedSpec) else spec.max_children,
         max_restarts=spec.max_restarts,
         within_s=spec.within_s,
         backoff=_backoff_order(spec.backoff),
     )
+    return KeyedOrder(**dict(rules), idle_s=spec.idle_s) if isinstance(spec, KeyedSpec) else rules
 
 
 def _nested_spec(order: SupervisorOrder | DynamicOrder) -> AnySupervisorSpec:
     if isinstance(order, SupervisorOrder):
         return supervisor_spec(order)
+    child, backoff = child_spec(order.child), _backoff(order.backoff)
+    if isinstance(order, KeyedOrder):
+        return KeyedSpec(
+            child=child,
+            idle_s=order.idle_s,
+            max_active=order.max_children,
+            max_restarts=order.max_restarts,
+            within_s=order.within_s,
+            backoff=backoff,
+        )
     return DynamicSupervisorSpec(
-        child=child_spec(order.child),
+        child=child,
         max_children=order.max_children,
         max_restarts=order.max_restarts,
         within_s=order.within_s,
-        backoff=_backoff(order.backoff),
+        backoff=backoff,
     )
 
 

@@ -25,8 +25,7 @@ async def turns_of(running: Running, agent: str, limit: int) -> dict[str, Any]:
     """
     if not 1 <= limit <= LIST_LIMIT:
         raise Misuse(f"the limit is {limit}; ask for 1 to {LIST_LIMIT} turns")
-    agents = running.app.agents
-    target = agents.get(ActorId(agent))
+    agents, target = running.app.agents, running.app.made_from(ActorId(agent))
     if target is not None and not (isinstance(target, type) and issubclass(target, DurableAgent)):
         raise Misuse(f"{agent} is not a durable agent, so no history of it is kept")
     found = await asked_at_desk(running, ListTurns(agent=agent, limit=limit))

@@ -242,6 +242,7 @@ class RayEngine:
         self._transport = RayTransport(me)
         runtime.delivery.life_is_over = partial(life_is_over, self._guardian)
         runtime.delivery.is_durable = self._app.is_durable or None
+        runtime.id_with_key = self._app.keyed.id_of
         self._peers = Peers(runtime, FrameCodec(runtime.ref_to, runtime.loop.time), self._transport)
         self._meet_guardian()
 

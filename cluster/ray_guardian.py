@@ -28,6 +28,7 @@ from regrow.cluster.errors import RedisUnavailable
 from regrow.cluster.host_process import end_others, end_with_parent
 from regrow.cluster.hosts import HostRecord, greeters
 from regrow.cluster.journal_desk import keep_journal_desk
+from regrow.cluster.keyed_ids import KeyedIds
 from regrow.cluster.letters import LetterBook, Letters, told_by
 from regrow.cluster.making import BehaviorFactory
 from regrow.cluster.operations import Operations
@@ -50,11 +51,24 @@ from regrow.cluster.roots import Roots
 from regrow.cluster.services import ServiceConfig
 from regrow.cluster.spec_courier import SpecCourier
 from regrow.cluster.tree import Counts, Trees
-from regrow.runtime import ActorId, ExitReason, HostId, Incarnation, RegrowError, Runtime, Shutdown
+from regrow.cluster.waker import Waker
+from regrow.runtime import (
+    ActorId,
+    AskFailed,
+    ExitReason,
+    HostId,
+    Incarnation,
+    Misuse,
+    Refused,
+    RegrowError,
+    Runtime,
+    Shutdown,
+)
 from regrow.runtime.codec import FrameCodec
 from regrow.runtime.journal_errors import JournalAway, JournalUnknown
 from regrow.runtime.packing import pack
 from regrow.runtime.peers import Peers
+from regrow.runtime.signals import failure_of
 from regrow.runtime.transport import PeerDead
 from regrow.runtime.verdicts import HostDied, HostReachable, HostReady, HostUnreachable, Verdict
 
@@ -110,7 +124,7 @@ class Guardian:
         root = supervisor_spec(order.root)
         is_durable = DurableIds.of(order.app, root)
         self._journal = self._journal_owner(settings, is_durable) if is_durable else None
-        directory = self._directory = GuardianDirectory(self._life, roots.ensure_service)
+        directory = self._directory = GuardianDirectory(self._life, roots.start_on_demand)
         runtime = self._runtime = Runtime(
             self._life,
             make_behavior=BehaviorFactory(roots.make_supervisor),
@@ -135,6 +149,8 @@ class Guardian:
             if self._journal is not None:
                 await keep_journal_desk(runtime, self._journal.journal)
             await roots.start(root)
+            if self._journal is not None and KeyedIds.of(order.app, root):
+                Waker(roots, runtime, self._journal.journal, is_durable=is_durable)
         except RegrowError as error:
             await self._stop()
             return pack(Refusal(error=type(error).__name__, text=str(error), cause=getattr(error, "cause", None)))
@@ -206,12 +222,14 @@ class Guardian:
         """The host of an actor, empty when there is no such actor; waits while it restarts.
 
         `after_start`: waits for the app's start as well. Its hosts must not: that start may be waiting for them.
-        A Refusal comes back when the actor starts on demand and could not.
+        A Refusal comes back when the actor starts on demand and could not, or the Failure that its askers are to see.
         """
         if after_start or self._starting is None:
             await self.start()
         try:
             return pack(Located(host=await self._directory.locate(ActorId(actor)) or ""))
+        except (AskFailed, Refused, Misuse) as error:
+            return pack(failure_of(error))
         except RegrowError as error:
             return pack(Refusal(error=type(error).__name__, text=str(error)))
 
@@ -377,9 +395,4 @@ class Guardian:
 def remote_guardian() -> Any:
     """The Ray actor class of guardians: Ray restarts it for ever, and retries no call."""
     remote: Any = ray.remote  # its overloads do not know concurrency_groups
-    return remote(
-        max_restarts=-1,
-        max_task_retries=0,
-        num_cpus=0,
-        concurrency_groups={"control": 4},
-    )(Guardian)
+    return remote(max_restarts=-1, max_task_retries=0, num_cpus=0, concurrency_groups={"control": 4})(Guardian)

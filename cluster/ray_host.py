@@ -46,6 +46,7 @@ from regrow.runtime import ActorId, Crashed, HostId, Incarnation, RegrowError, R
 from regrow.runtime.codec import FrameCodec
 from regrow.runtime.packing import pack, unpack
 from regrow.runtime.peers import Peers
+from regrow.runtime.signals import Failure
 from regrow.runtime.transport import PeerDead
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ class RayHost:
             first_incarnation=order.first_incarnation,
         )
         runtime.courier = SpecCourier()
+        runtime.id_with_key = app.keyed.id_of
         runtime.services = {name: service_id(order.app, name) for name in ("memory", "models")}
         transport = RayTransport(self._host)
         arbiter = HostId(order.guardian_life)  # nobody else's word is a verdict
@@ -159,8 +161,11 @@ class RayHost:
         cause = await self._runtime.start(request)
         return pack(CellStarted() if cause is None else CellFailed(cause=cause))
 
-    async def forget(self, actor: str) -> None:
-        """No further life of this actor will come here."""
+    async def forget(self, actor: str, incarnation: int) -> None:
+        """No further life of this actor will come here after this one; a call that was overtaken means an earlier."""
+        begun, _ = self._starts.get(actor, (0, None))
+        if begun > incarnation:
+            return
         self._starts.pop(actor, None)
         if self._runtime is not None:
             self._runtime.forget(ActorId(actor))
@@ -294,7 +299,7 @@ def remote_host() -> Any:
 async def located(guardian: Any, actor: ActorId, *, after_start: bool) -> HostId | None:
     """Asks the guardian where an actor runs; None when there is no such actor, or no guardian.
 
-    Raises WorldBroke when the actor starts on demand and could not.
+    Of one that starts on demand and could not: raises AskFailed with the reason of its start, Refused, or WorldBroke.
     """
     try:
         answer = unpack(await got_through(guardian.locate, actor, after_start))
@@ -302,6 +307,8 @@ async def located(guardian: Any, actor: ActorId, *, after_start: bool) -> HostId
         return None
     if isinstance(answer, Refusal):
         raise WorldBroke(answer.text)
+    if isinstance(answer, Failure):
+        raise answer.exception(actor)
     assert isinstance(answer, Located)
     return HostId(answer.host) if answer.host else None
 

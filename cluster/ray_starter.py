@@ -38,7 +38,7 @@ from regrow.runtime.journal_errors import JournalRefused, JournalUnknown
 from regrow.runtime.lifecycle import Fenced, FreeExited
 from regrow.runtime.local_starter import LocalStarter
 from regrow.runtime.packing import pack, unpack
-from regrow.runtime.starter import KILLED_BY_SUPERVISOR, Suspicion
+from regrow.runtime.starter import HOST_DIED, KILLED_BY_SUPERVISOR, Suspicion
 from regrow.runtime.transport import PeerDead
 from regrow.supervisors import AnySupervisorSpec
 
@@ -97,7 +97,7 @@ class RayStarter:
             host = await self._keeper.host_for(actor, placement)
             record, handle = self._keeper.hosts.get(host), self._keeper.handles.get(host)
             if record is None or handle is None:
-                return _failed("HostDied", f"host {host} died before {actor} could start in it")
+                return _failed(HOST_DIED, f"host {host} died before {actor} could start in it")
             # Before the call: the host may die, or the agent may end, before its answer is here.
             self._lives[actor] = (request.incarnation, request.parent, host)
             if self._suspects.runs_alone(actor):
@@ -110,7 +110,7 @@ class RayStarter:
         except (PeerDead, RayError) as error:
             if host is not None:
                 await self._keeper.kill(host)  # the call may have run: no life may go on that nobody knows of
-            return _failed("HostDied", f"host {host} died while {actor} started in it ({str(error).splitlines()[0]})")
+            return _failed(HOST_DIED, f"host {host} died while {actor} started in it ({str(error).splitlines()[0]})")
         except RegrowError as error:
             await self.kill(actor, request.incarnation)  # an answer that can not be read may be of a life that runs
             return _failed(type(error).__name__, str(error))
@@ -163,7 +163,7 @@ class RayStarter:
             return
         record, handle = self._keeper.hosts.get(host), self._keeper.handles.get(host)
         if record is not None and record.pool is not None and handle is not None:
-            self._behind(_tried(handle.forget, actor))
+            self._behind(_tried(handle.forget, actor, life[0] if life is not None else 0))
         self._keeper.leaves(actor, host)
 
     def life_is_over(self, actor: ActorId, incarnation: Incarnation) -> bool:

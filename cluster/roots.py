@@ -19,7 +19,9 @@ from regrow.cluster.services import ServiceConfig, known_service, service_spec, 
 from regrow.cluster.tree import TreeNode
 from regrow.runtime import (
     ActorId,
+    AskFailed,
     Behavior,
+    Crashed,
     ExitReason,
     HostId,
     Incarnation,
@@ -29,14 +31,27 @@ from regrow.runtime import (
     StartRequest,
 )
 from regrow.runtime.cell import Cell, State
+from regrow.runtime.errors import Closed
+from regrow.runtime.lifecycle import crashed
 from regrow.runtime.names import keep_registry
 from regrow.runtime.registry import Registry
-from regrow.supervisors import AnySupervisorSpec, DynamicSupervisorBehavior, Supervisor, SupervisorSpec
+from regrow.supervisors import (
+    AnySupervisorSpec,
+    FailedToStartChild,
+    KeyedSupervisorBehavior,
+    Supervisor,
+    SupervisorSpec,
+)
 from regrow.supervisors.children import ChildRow
-from regrow.supervisors.spec import Kind, Strategy
-from regrow.supervisors.supervisor import SupervisorBehavior, supervisor_behavior
+from regrow.supervisors.spec import KeyedSpec, Kind, Strategy
+from regrow.supervisors.supervisor import SupervisorBehavior, SupervisorOfAnySort, supervisor_behavior
 
 log = structlog.get_logger("regrow.supervisor")
+
+POOL_WITHIN_S = 60.0
+"""How long who looks for an agent with a key waits for its supervisor, which may be restarting."""
+LOOK_S = 0.05
+"""Between two looks at that supervisor where nothing is reported of it."""
 
 Stats = Callable[[ActorId, HostId], Awaitable[tuple[str, int, str]]]
 """Gives an agent's state, its mailbox depth and its node, wherever it runs; empty where nobody knows."""
@@ -58,6 +73,8 @@ class Roots:
         self._starting: dict[str, asyncio.Task[None]] = {}
         self._starting_services = asyncio.Lock()
         self.reports = Reports()
+        self.released: Callable[[ActorId], None] = _nobody_minds
+        """Told of each agent with a key that does not run any more."""
 
     def attach(self, runtime: Runtime, starter: Starter) -> None:
         """Names the runtime whose cells the supervisors are, and what starts their children."""
@@ -72,7 +89,7 @@ class Roots:
     def make_supervisor(self, spec: AnySupervisorSpec) -> Behavior:
         """The behavior of one supervisor of the tree."""
         assert self._starter is not None and self._runtime is not None
-        return supervisor_behavior(
+        behavior = supervisor_behavior(
             spec,
             self._starter,
             incarnations=self.next_incarnation,
@@ -80,6 +97,9 @@ class Roots:
             jitter=random.random,
             report=self.reports,
         )
+        if isinstance(behavior, KeyedSupervisorBehavior):
+            behavior.released = self._released
+        return behavior
 
     async def start(self, spec: SupervisorSpec) -> None:
         """Starts the user's tree. Raises AppNotStarted with what failed and where."""
@@ -87,8 +107,38 @@ class Roots:
         self.registry = await keep_registry(self._runtime)
         await self._start_root(self.app, spec)
 
-    async def ensure_service(self, actor: ActorId) -> bool:
-        """Starts a service that is needed for the first time; False when the id is no service."""
+    async def start_on_demand(self, actor: ActorId) -> bool:
+        """Starts a service or an agent with a key that does not run; False where the id is neither.
+
+        Raises AskFailed with the reason of a start that failed, and the Refused of one that may not be.
+        """
+        return await self._activate(actor) or await self._ensure_service(actor)
+
+    def pool_of(self, actor: ActorId) -> KeyedSupervisorBehavior | None:
+        """The supervisor of an agent with a key, while it runs; None for all others."""
+        supervisor = self.supervisor(parent_id(actor))
+        return supervisor if isinstance(supervisor, KeyedSupervisorBehavior) else None
+
+    async def _activate(self, actor: ActorId) -> bool:
+        assert self._runtime is not None
+        pool, deadline = parent_id(actor), self._runtime.loop.time() + POOL_WITHIN_S
+        while self._runtime.loop.time() < deadline:
+            cell = self._runtime.cells.get(pool)
+            if cell is None or not isinstance(cell.request.target, KeyedSpec):
+                return False
+            try:
+                if isinstance(cell.behavior, KeyedSupervisorBehavior):
+                    await cell.behavior.activate(actor.rpartition("/")[2])
+                    return True
+            except Closed:
+                pass
+            except FailedToStartChild as error:
+                cause = error.cause if isinstance(error.cause, Crashed) else crashed(error)
+                raise AskFailed(actor, cause, f"{actor} could not be started ({cause})") from error
+            await self.reports.wait_next(LOOK_S)  # the supervisor starts, or its next life is to come
+        return False
+
+    async def _ensure_service(self, actor: ActorId) -> bool:
         name = known_service(self.app, actor)
         if name is None:
             return False
@@ -180,11 +230,11 @@ class Roots:
         assert self._runtime is not None
         return self.supervisor(actor) is not None and self._runtime.cells[actor].state is State.RUNNING
 
-    def supervisor(self, actor: ActorId) -> SupervisorBehavior | DynamicSupervisorBehavior | None:
-        """The supervisor of that id, of either sort, while it runs."""
+    def supervisor(self, actor: ActorId) -> SupervisorOfAnySort | None:
+        """The supervisor of that id, of any sort, while it runs."""
         cell = self._runtime.cells.get(actor) if self._runtime is not None else None
         behavior = cell.behavior if cell is not None else None
-        return behavior if isinstance(behavior, SupervisorBehavior | DynamicSupervisorBehavior) else None
+        return behavior if isinstance(behavior, SupervisorOfAnySort) else None
 
     def _rows_below(self, actor: ActorId) -> Iterator[ChildRow]:
         supervisor = self.supervisor(actor)
@@ -209,12 +259,19 @@ class Roots:
         assert isinstance(supervisor, SupervisorBehavior)
         await supervisor.start_child(service_spec(name, config))
 
+    def _released(self, actor: ActorId) -> None:
+        self.released(actor)
+
     def _root_ended(self, cell: Cell, reason: ExitReason) -> None:
         if cell.actor == self.app and not self.ended.done():
             self.ended.set_result(reason)
         if cell.actor == services_root(self.app) and reason.abnormal:
             log.error("the services of the app gave up; the next use starts them again", reason=str(reason))
             self._starting.clear()
+
+
+def _nobody_minds(actor: ActorId) -> None:
+    pass
 
 
 def parent_id(actor: ActorId) -> ActorId:

@@ -70,6 +70,7 @@ class Cell:
         "in_turn",
         "incarnation",
         "intake",
+        "is_closed",
         "is_over",
         "mailbox",
         "open_slots",
@@ -94,6 +95,7 @@ class Cell:
         self._on_ended: asyncio.Future[None] = runtime.loop.create_future()
         self.debts = Debts(runtime, request.actor)
         self.intake: Intake | None = None
+        self.is_closed = request.idle_s is not None  # until its first life runs: whoever looks for it waits till then
         self.begin(request)
 
     def begin(self, request: StartRequest) -> None:
@@ -129,7 +131,7 @@ class Cell:
     def offer(self, envelope: Envelope) -> Outcome:
         """Takes an envelope into the mailbox if there is room for it."""
         if envelope.kind <= Kind.ASK:
-            if self.state is State.ENDED:
+            if self.is_closed or self.state is State.ENDED:
                 return Outcome.NOT_HERE
             if envelope.origin.chain and envelope.kind == Kind.ASK and would_deadlock(self, envelope):
                 return Outcome.TAKEN
@@ -151,6 +153,8 @@ class Cell:
             self.mailbox.put_in_turn(envelope, self.accept)
         else:
             self.mailbox.put(envelope)
+        if self.intake is not None and envelope.kind == Kind.NOTICE:
+            self.intake.entered(envelope)
         if self.task is None and self.state is State.RUNNING:
             self.wake()
         return Outcome.TAKEN

@@ -159,9 +159,12 @@ class CellContext:
 
     # ---- messages ------------------------------------------------------------------------------
 
-    def ref(self, target: ActorRef | str | object) -> ActorRef:
-        """A ref to an agent, by id, by class or agent function (where the app has one of it), or the ref itself."""
-        return self._cell.runtime.ref(target, near=self._cell.actor)
+    def ref(self, target: ActorRef | str | object, *, key: str | None = None) -> ActorRef:
+        """A ref to an agent, by id, by class or agent function (where the app has one of it), or the ref itself.
+
+        Of agents with keys, named by class or id, it is the one with this `key`, whether or not it runs.
+        """
+        return self._cell.runtime.ref(target, near=self._cell.actor, key=key)
 
     async def tell(
         self, target: ActorRef | str | object, message: Message, *, send_timeout_s: float = DEFAULT_SEND_TIMEOUT_S

@@ -24,6 +24,7 @@ from regrow.runtime.mailbox import Waiting
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.registry import REGISTRY
 from regrow.runtime.signals import NewMail, Tie, Unwatch, Watch, act_on
+from regrow.runtime.tells import Settling
 from regrow.runtime.wire_forms import check as check_travels
 
 MAX_REROUTES = 3
@@ -266,7 +267,7 @@ class Delivery:
         if envelope.kind in (Kind.REPLY, Kind.FAILURE):
             return False  # it belongs to one ask in one process
         bounced = self._bounced.get(envelope.receiver)
-        if bounced is not None:
+        if bounced is not None and not (envelope.kind == Kind.SIGNAL and envelope.reroutes >= MAX_REROUTES):
             envelope.holder = self
             bounced[id(envelope)] = envelope
             return True
@@ -343,8 +344,10 @@ class Delivery:
         """Answers for an actor that starts on demand and could not."""
         if envelope.kind == Kind.ASK:
             self._refused(envelope, refusal)
-        else:
-            self.settle_final(envelope, Outcome.NOT_HERE)
+            return
+        if isinstance(envelope.on_settled, Settling):
+            envelope.on_settled.refusal = refusal
+        self.settle_final(envelope, Outcome.NOT_HERE)
 
     def _not_found(self, envelope: Envelope) -> None:
         """Answers for an actor that is not there: Down and linked exits say NoProc, messages are dead letters."""

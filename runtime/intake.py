@@ -26,8 +26,8 @@ class Intake(Protocol):
         """Whether the envelope is, or is being, stored: the end of a life does not answer it."""
         ...
 
-    def dropped(self, envelope: Envelope) -> None:
-        """No further life will come to the envelope in this process; the store keeps it."""
+    def dropped(self, envelope: Envelope) -> bool:
+        """No further life will come to the envelope in this process; True where the store keeps it."""
         ...
 
     def look(self) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
-from regrow.runtime.envelope import Kind, mark_handled
+from regrow.runtime.envelope import Envelope, Kind, mark_handled
 from regrow.runtime.lifecycle import ExitReason, NoProc
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.signals import Failure
@@ -45,6 +47,8 @@ def empty_mailbox(cell: Cell, reason: ExitReason) -> None:
     cell.debts.pay("it is not started again")
     text = f"{cell.actor} has ended for good ({reason}) before it came to this message"
     for envelope in (*cell.mailbox.drain(), *cell.mailbox.give_up_waiters()):
+        if _is_kept(cell, envelope):
+            continue
         if envelope.kind == Kind.ASK:
             cell.runtime.fail(envelope, Failure(error="AskFailed", text=text, reason=NoProc()))
         elif cell.intake is not None and cell.intake.holds(envelope):
@@ -54,3 +58,21 @@ def empty_mailbox(cell: Cell, reason: ExitReason) -> None:
         if cell.intake is not None:
             cell.intake.dropped(envelope)
         mark_handled(envelope)
+
+
+def _is_kept(cell: Cell, envelope: Envelope) -> bool:
+    """Of an actor that starts on demand nothing is lost: the store has it, or it goes to the next life under its id."""
+    if cell.request.idle_s is None or cell.runtime.closed or envelope.kind > Kind.ASK or cell.intake is None:
+        return False
+    is_stored, mark = cell.intake.dropped(envelope), envelope.mark
+    if envelope.kind == Kind.TELL and not is_stored and mark is not None:
+        envelope.on_settled = partial(_arrived, mark)  # only then does its sender, elsewhere, count on it
+    else:
+        mark_handled(envelope)
+    if envelope.kind == Kind.ASK or not is_stored:
+        cell.runtime.delivery.send_again(envelope)
+    return True
+
+
+def _arrived(mark: Callable[[], None], _outcome: Outcome) -> None:
+    mark()

@@ -60,6 +60,10 @@ BehaviorMaker = Callable[[StartRequest], Behavior]
 """Makes the behavior of one life; runs user code and may raise anything."""
 
 
+def _no_keys(whose: object, key: str) -> ActorId:
+    raise Misuse(f"this process runs no app, so it knows no {whose!r} with the key {key!r}")
+
+
 class Runtime:
     """The actors of one process and how they reach each other."""
 
@@ -87,6 +91,7 @@ class Runtime:
         self.asks.on_long_wait = self.ask_rings.look
         self.delivery = Delivery(host, self.cells, directory, self.dead_letters, self._refused)
         self.services: dict[str, ActorId] = {}
+        self.id_with_key: Callable[[object, str], ActorId] = _no_keys
         self.durability: Durability | None = None
         self.courier: Courier = CourierHere()
         self.on_root_exit: Callable[[Cell, ExitReason], None] | None = None
@@ -103,12 +108,15 @@ class Runtime:
 
     # ---- sending -------------------------------------------------------------------------------
 
-    def ref(self, target: ActorRef | str | object, *, near: ActorId | None = None) -> ActorRef:
-        """A ref to `target`: an id, a class or agent function of the app, or a ref.
+    def ref(self, target: ActorRef | str | object, *, near: ActorId | None = None, key: str | None = None) -> ActorRef:
+        """A ref to `target`: an id, a class or agent function of the app, or a ref; with a `key` to that one of them.
 
         A string without `/` is a sibling of `near` where there is one. Raises Misuse when a class
         is unknown here or stands for several children.
         """
+        if key is not None:
+            whose = self.ref(target, near=near).id if isinstance(target, str) else target
+            return ActorRef(Address(self.id_with_key(whose, key)), self)
         if isinstance(target, ActorRef):
             return target
         if isinstance(target, str):

@@ -16,6 +16,7 @@ from regrow.runtime.errors import AskFailed, Bug, RegrowError
 from regrow.runtime.immutable import wire_name
 from regrow.runtime.lifecycle import Cleared, Crashed, Exited, ExitReason, Refund
 from regrow.runtime.message import Message
+from regrow.runtime.passivation import Passivate, passivate
 
 if TYPE_CHECKING:
     from regrow.runtime.cell import Cell
@@ -188,6 +189,8 @@ def act_on(cell: Cell, signal: object) -> None:
                 cell.end(signal.reason)
         case Stop():
             cell.stop(signal.reason, signal.grace_s)
+        case Passivate():
+            passivate(cell, signal)
         case TakenBack():
             cell.runtime.asking.taken_back(cell, signal)
         case Chase():
@@ -249,6 +252,8 @@ def exit_of(cell: Cell, reason: ExitReason) -> Envelope:
 
 def failure_of(error: RegrowError) -> Failure:
     """A refusal or misuse as a value that travels."""
+    if isinstance(error, AskFailed):
+        return Failure(error="AskFailed", text=text_of(error), reason=error.reason)
     cls = type(error)
     name = cls.__name__ if cls.__module__ == errors.__name__ else wire_name(cls)
     details = [

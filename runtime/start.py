@@ -72,6 +72,7 @@ async def start_life(cell: Cell, request: StartRequest, behavior: Behavior) -> C
         await cell.wait_exited()
         return cause
     cell.state = State.RUNNING
+    cell.is_closed = False
     cell.debts.pay_restarted()
     if cell.mailbox.user or cell.mailbox.system:
         cell.wake()

@@ -19,6 +19,10 @@ KILLED_BY_SUPERVISOR = "killed by its supervisor"
 """What is told of a kill where nothing else is said."""
 
 
+HOST_DIED = "HostDied"
+"""The type name of a failed start's cause where its host died meanwhile: it says nothing of the actor."""
+
+
 class Suspicion(enum.Enum):
     """Whether the message that an actor handled may have killed the process of its last life."""
 
@@ -51,6 +55,8 @@ class StartRequest:
     held: bool = False
     """True when its first turn waits for the word that its starter knows that it runs: a message that kills the
     process at once would look like a start that failed, again and again. See BehaviorTraits.begin."""
+    idle_s: float | None = None
+    """After how long without anything to do it may end, since it is started on demand; None for all others."""
 
 
 @dataclass(frozen=True, slots=True)

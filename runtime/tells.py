@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from regrow.runtime.envelope import Envelope
-from regrow.runtime.errors import ContactLost, MailboxFull
+from regrow.runtime.errors import ContactLost, MailboxFull, RegrowError
 from regrow.runtime.outcome import Outcome
 
 LOOK_AGAIN_S = 0.01
@@ -19,9 +19,12 @@ class Settling:
     def __init__(self, loop: asyncio.AbstractEventLoop, envelope: Envelope) -> None:
         self._envelope = envelope
         self._settled: asyncio.Future[Outcome] = loop.create_future()
-        envelope.on_settled = self._settle
+        self.refusal: RegrowError | None = None
+        """Why the receiver could not be started, where that was the end of it."""
+        envelope.on_settled = self
 
-    def _settle(self, outcome: Outcome) -> None:
+    def __call__(self, outcome: Outcome) -> None:
+        """The envelope is settled."""
         if not self._settled.done():
             self._settled.set_result(outcome)
 
@@ -30,7 +33,8 @@ class Settling:
     ) -> Outcome:
         """What the receiver's side did with the envelope.
 
-        Raises MailboxFull when there is no room in time, ContactLost when its process does not answer.
+        Raises MailboxFull when there is no room in time, ContactLost when its process does not answer, and why a
+        receiver that starts on demand could not be started.
         """
         envelope = self._envelope
         outcome = await self.within(timeout_s)
@@ -45,6 +49,8 @@ class Settling:
                 raise ContactLost(envelope.receiver, sent)
             # It is under way and not ours to take back, until it is taken or turned away for want of room.
             outcome = await self.within(LOOK_AGAIN_S)
+        if self.refusal is not None:
+            raise self.refusal
         return outcome
 
     async def within(self, timeout_s: float) -> Outcome | None:

@@ -3,7 +3,7 @@
 Reading order: `errors` (what can go wrong), `spec` (the tree as data), `strategy` (who stops and who
 starts), `intensity` (how often, and after which wait); then what obeys them: `children` (what is known
 of each), `lives` (how they start and end), `requests` (what may be asked by message), `bookkeeping`,
-`restarts` (what follows an end), `administration` (what an operator may do), `supervisor`, `dynamic`.
+`restarts` (what follows an end), `administration` (what an operator may do), `supervisor`, `dynamic`, `keyed`.
 """
 
 if __name__ != "regrow.supervisors":
@@ -17,12 +17,14 @@ from regrow.supervisors.errors import (
     ChildRunning,
     DynamicChild,
     FailedToStartChild,
+    MaxActive,
     MaxChildren,
     NoSuchChild,
     SpecError,
     UnfitChild,
 )
 from regrow.supervisors.intensity import Backoff, Intensity, Verdict
+from regrow.supervisors.keyed import KeyedSupervisorBehavior
 from regrow.supervisors.lives import IsolatingStarter, PreparingStarter
 from regrow.supervisors.report import ReportKind, SupervisorReport
 from regrow.supervisors.requests import (
@@ -43,6 +45,7 @@ from regrow.supervisors.spec import (
     ChildSpec,
     DynamicSupervisor,
     DynamicSupervisorSpec,
+    KeyedSpec,
     Kind,
     Restart,
     Strategy,
@@ -61,7 +64,7 @@ from regrow.supervisors.strategy import (
     needs_restart,
     stop_order,
 )
-from regrow.supervisors.supervisor import SupervisorBehavior, supervisor_behavior
+from regrow.supervisors.supervisor import SupervisorBehavior, SupervisorOfAnySort, supervisor_behavior
 
 __all__ = [
     "NOTHING",
@@ -90,7 +93,10 @@ __all__ = [
     "GetChildSpec",
     "Intensity",
     "IsolatingStarter",
+    "KeyedSpec",
+    "KeyedSupervisorBehavior",
     "Kind",
+    "MaxActive",
     "MaxChildren",
     "NoSuchChild",
     "NotStarted",
@@ -106,6 +112,7 @@ __all__ = [
     "Strategy",
     "Supervisor",
     "SupervisorBehavior",
+    "SupervisorOfAnySort",
     "SupervisorReport",
     "SupervisorSpec",
     "UnfitChild",

@@ -10,6 +10,7 @@ Misuse (runtime)
 └── DynamicChild            a child of a DynamicSupervisor is gone once it is stopped: start another
 Refused (runtime)
 ├── MaxChildren             as many children as allowed: stop one, wait, or allow more
+│   └── MaxActive           as many agents with keys run as may, and all are busy: wait, or allow more
 └── UnfitChild              this supervisor can not have such a child: mend what its text names
 FailedToStartChild          the child's own start failed: mend the cause it names
 
@@ -129,6 +130,15 @@ class MaxChildren(Refused):
         )
         self.supervisor = supervisor
         self.limit = limit
+
+
+class MaxActive(MaxChildren):
+    """As many agents with keys of one kind run as may, and all of them are busy."""
+
+    def __init__(self, supervisor: str, limit: int) -> None:
+        super().__init__(supervisor, limit)
+        told = f"{limit} agents of {supervisor} run, all that may at once, and none has nothing to do"
+        self.args = (f"{told}; try again later, or give it a larger max_active",)
 
 
 class UnfitChild(Refused):

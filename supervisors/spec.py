@@ -15,6 +15,7 @@ from enum import Enum, StrEnum
 from typing import Literal, TypeAlias, TypeVar
 
 from regrow.runtime.behavior import Behavior, MakesBehavior, makes_behavior
+from regrow.runtime.errors import Misuse
 from regrow.runtime.mailbox import DEFAULT_CAPACITY, MailboxSettings, Overflow
 from regrow.runtime.placement import Dedicated, Packed, Placement
 from regrow.supervisors.errors import SpecError
@@ -74,7 +75,7 @@ StrategyName: TypeAlias = Literal["one_for_one", "rest_for_one", "one_for_all"]
 AutoShutdownName: TypeAlias = Literal["never", "any_significant", "all_significant"]
 OverflowName: TypeAlias = Literal["block", "reject", "drop_oldest", "drop_newest"]
 
-Target: TypeAlias = "type[Behavior] | MakesBehavior | SupervisorSpec | DynamicSupervisorSpec"
+Target: TypeAlias = "type[Behavior] | MakesBehavior | SupervisorSpec | DynamicSupervisorSpec | KeyedSpec"
 """What a child runs: an agent class, an agent function, or a nested supervisor of either sort."""
 
 _Choice = TypeVar("_Choice", bound=Enum)
@@ -178,8 +179,32 @@ class DynamicSupervisorSpec:
         _check_intensity(self.max_restarts, self.within_s, self.backoff, where)
 
 
-AnySupervisorSpec: TypeAlias = SupervisorSpec | DynamicSupervisorSpec
-"""The spec of a supervisor of either sort."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyedSpec:
+    """The rules of a supervisor whose children are started by the first message to their key; made by `keyed`.
+
+    A child that has had nothing to do for `idle_s` seconds is ended; at most `max_active` run at once.
+    """
+
+    child: ChildSpec
+    idle_s: float
+    max_active: int = DEFAULT_MAX_CHILDREN
+    max_restarts: int = 3
+    within_s: float = 5.0
+    backoff: Backoff | None = None
+
+    def __post_init__(self) -> None:
+        where = "keyed"
+        if self.child.significant or self.child.kind is Kind.SUPERVISOR:
+            raise SpecError("child", self.child, "an agent that is not significant", where=where)
+        if not _is_number(self.idle_s, at_least=0) or self.idle_s == 0:
+            raise SpecError("idle_s", self.idle_s, "seconds above 0", where=where)
+        _check_count("max_active", self.max_active, at_least=1, where=where)
+        _check_intensity(self.max_restarts, self.within_s, self.backoff, where)
+
+
+AnySupervisorSpec: TypeAlias = SupervisorSpec | DynamicSupervisorSpec | KeyedSpec
+"""The spec of a supervisor of any sort."""
 
 
 def child(
@@ -273,6 +298,15 @@ def DynamicSupervisor(  # noqa: N802 - as Supervisor above
     return DynamicSupervisorSpec(
         child=child, max_children=max_children, max_restarts=max_restarts, within_s=within_s, backoff=backoff
     )
+
+
+def check_key(key: object, whose: str) -> None:
+    """Raises Misuse for what can not be the key of an agent."""
+    try:
+        _check_id(key)
+    except SpecError as error:
+        what_next = "encode it, such as by urllib.parse.quote(key, safe='')"
+        raise Misuse(f"{key!r:.120} can not be a key of {whose}: a key is {error.allowed}; {what_next}") from error
 
 
 def _check_id(id: object) -> None:

@@ -7,6 +7,7 @@ interleave. Only deaths are noted between turns, since a turn may be waiting for
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 from regrow.runtime.address import Incarnation
 from regrow.runtime.context import CellContext
@@ -17,6 +18,7 @@ from regrow.runtime.starter import Starter
 from regrow.supervisors.administration import Administration
 from regrow.supervisors.children import spec_row
 from regrow.supervisors.dynamic import DynamicSupervisorBehavior
+from regrow.supervisors.keyed import KeyedSupervisorBehavior
 from regrow.supervisors.lives import leave_to_parent
 from regrow.supervisors.report import SupervisorReport
 from regrow.supervisors.requests import (
@@ -30,7 +32,7 @@ from regrow.supervisors.requests import (
     WhichChildren,
 )
 from regrow.supervisors.restarts import RetryStart
-from regrow.supervisors.spec import AnySupervisorSpec, SupervisorSpec
+from regrow.supervisors.spec import AnySupervisorSpec, KeyedSpec, SupervisorSpec
 from regrow.supervisors.turns import TakeTurn
 
 
@@ -109,6 +111,10 @@ class SupervisorBehavior(Administration):
         self._lives.leave()
 
 
+SupervisorOfAnySort: TypeAlias = SupervisorBehavior | DynamicSupervisorBehavior | KeyedSupervisorBehavior
+"""The behavior of a supervisor."""
+
+
 def supervisor_behavior(
     spec: AnySupervisorSpec,
     starter: Starter,
@@ -117,8 +123,12 @@ def supervisor_behavior(
     time: Callable[[], float],
     jitter: Callable[[], float],
     report: Callable[[SupervisorReport], None],
-) -> SupervisorBehavior | DynamicSupervisorBehavior:
-    """The behavior for a spec of either sort; see SupervisorBehavior for the arguments."""
+) -> SupervisorOfAnySort:
+    """The behavior for a spec of any sort; see SupervisorBehavior for the arguments."""
     if isinstance(spec, SupervisorSpec):
         return SupervisorBehavior(spec, starter, incarnations=incarnations, time=time, jitter=jitter, report=report)
+    if isinstance(spec, KeyedSpec):
+        return KeyedSupervisorBehavior(
+            spec, starter, incarnations=incarnations, time=time, jitter=jitter, report=report
+        )
     return DynamicSupervisorBehavior(spec, starter, incarnations=incarnations, time=time, jitter=jitter, report=report)

@@ -150,3 +150,28 @@ async def test_a_life_that_gets_its_agent_back_takes_what_another_process_had_ac
     await telling
 
     assert await host.ref(CLERK).ask(Numbers()) == (1, 2, 3)
+
+
+async def renewed(host: Host) -> None:
+    """Keeps the lease of a process."""
+    assert host.runtime.durability is not None
+    while True:
+        await host.runtime.durability.journal.renew(host.runtime.durability.host, ttl_ms=LEASE_TTL_MS)
+        await pass_time(LEASE_TTL_MS / 4_000)
+
+
+@on_virtual_time
+async def test_of_two_processes_that_start_an_agent_at_once_one_has_it_and_the_other_does_not_start() -> None:
+    journal = memory_journal()
+    one, other = await Host.on(journal, "one"), await Host.on(journal, "other")
+    leases = [asyncio.create_task(renewed(host)) for host in (one, other)]
+
+    failed = await asyncio.gather(one.start(Clerk, CLERK), other.start(Clerk, CLERK))
+
+    [lost] = [failure for failure in failed if failure is not None]
+    assert lost.type_name == "AgentHeld"
+    await (one if failed[0] is None else other).ref(CLERK).tell(Note(number=1))
+    row = await journal.read(CLERK)
+    assert (row.epoch, row.version) == (1, 1)
+    for lease in leases:
+        lease.cancel()

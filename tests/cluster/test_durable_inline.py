@@ -5,9 +5,23 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel
 
-from regrow import App, DurableAgent, DurableContext, Message, Request, Supervisor, child, on
+from regrow import (
+    Agent,
+    App,
+    AskFailed,
+    Context,
+    DurableAgent,
+    DurableContext,
+    DynamicSupervisor,
+    Message,
+    Request,
+    Supervisor,
+    child,
+    keyed,
+    on,
+)
 from regrow.cluster.errors import AppNotStarted
-from regrow.supervisors import FailedToStartChild
+from regrow.runtime import Misuse
 from tests.supervisors.stage import virtual
 
 
@@ -64,15 +78,34 @@ async def test_an_app_that_asked_for_no_journal_does_not_start_a_durable_agent()
         await desk(journal=False).start(engine="inline")
 
 
+class Manager(Agent):
+    @on
+    async def hire(self, request: Record, ctx: Context) -> Recorded:
+        await ctx.spawn(Clerk, "clerk")
+        return Recorded(asked=0)
+
+
 @virtual
-async def test_a_durable_child_that_is_added_where_no_journal_is_kept_does_not_start_and_its_supervisor_lives() -> None:
-    app = App("desk", Supervisor(children=[child(Supervisor(), id="room")]))
-    async with app.start(engine="inline") as running:
+async def test_a_durable_agent_that_is_not_in_the_tree_is_refused_however_it_is_started() -> None:
+    tree = Supervisor(children=[child(Supervisor(), id="room"), child(Manager, restart="temporary")])
+    async with App("desk", tree, journal="memory").start(engine="inline") as running:
         before = await running.which_children()
 
-        for supervisor in ("desk/room", None):
-            with pytest.raises(FailedToStartChild, match="this app keeps no journal"):
-                await running.start_child(supervisor, spec=child(Clerk))
-
+        for spec in (child(Clerk), keyed(Clerk), child(DynamicSupervisor(child(Clerk)), id="clerks")):
+            for supervisor in ("desk/room", None):
+                with pytest.raises(Misuse, match="in the app's tree from its start"):
+                    await running.start_child(supervisor, spec=spec)
         assert await running.which_children("desk/room") == ()
         assert await running.which_children() == before
+
+        with pytest.raises(AskFailed, match="in the app's tree from its start"):
+            await running.ref(Manager).ask(Record(text="hire"))
+
+
+@virtual
+async def test_a_durable_child_of_a_dynamic_supervisor_of_the_tree_is_started_as_it_is_asked_for() -> None:
+    tree = Supervisor(children=[child(DynamicSupervisor(child(Clerk)), id="clerks")])
+    async with App("desk", tree, journal="memory").start(engine="inline") as running:
+        clerk = await running.start_child("clerks")
+
+        assert (await clerk.ask(Record(text="dynamic"))).asked == 1

@@ -35,6 +35,8 @@ KEPT: Mapping[str, tuple[int, ...]] = {
         1,
         3,
     ),
+    "keyed": (),
+    "keyed storms": (),
     "link": (),
     "poison": (),
     "pool": (),

@@ -1,0 +1,46 @@
+"""One message of a durable agent, in the hands of its process."""
+
+from __future__ import annotations
+
+import asyncio
+
+from regrow.actors.reminder import Tick
+from regrow.runtime.envelope import Envelope
+from regrow.runtime.journal_answers import Enqueued
+from regrow.runtime.journal_entries import CommandId
+
+NAMED_BEFORE_S = 0.25
+"""So long before its deadline an ask that could not be stored is answered with the reason, so that this arrives."""
+
+
+class Entry:
+    """One message in the hands of this process. `begun` says that a turn of it may have run before."""
+
+    __slots__ = ("attempts", "begun", "body", "command", "envelope", "is_new", "sent", "stored", "tick")
+
+    def __init__(
+        self, envelope: Envelope, command: CommandId, stored: asyncio.Future[Enqueued], *, is_new: bool = False
+    ) -> None:
+        self.envelope = envelope
+        self.command = command
+        self.stored = stored
+        self.begun = False
+        self.is_new = is_new
+        """Its id was made here, so nobody can have handled it before."""
+        self.sent = False
+        """It is on its way to the journal, and what this process sends there now comes behind it."""
+        self.body = b""
+        """As it is stored, until it is."""
+        self.attempts = 0
+        """How many have failed, as far as this process knows."""
+        self.tick: Tick | None = None
+
+    @property
+    def may_run_ahead(self) -> bool:
+        """Whether its turn need not wait until it is stored: the commit comes behind it, and does nothing without."""
+        return self.is_new and self.sent and not self.begun and not self.stored.done()
+
+    def is_due(self, until: float) -> bool:
+        """Whether who asked must hear by that time of the loop, if it is to hear at all."""
+        deadline = self.envelope.deadline
+        return deadline is not None and deadline - NAMED_BEFORE_S <= until

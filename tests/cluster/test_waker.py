@@ -1,0 +1,162 @@
+"""Who is started because the journal has something for it: when the app starts, and whenever somebody has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from regrow.cluster.roots import Roots
+from regrow.cluster.waker import ALL_PARTITIONS, TRY_AGAIN_S, Waker
+from regrow.runtime import ActorId, HostId, Refused, Runtime
+from regrow.runtime.command_ids import uuid7
+from regrow.runtime.journal_entries import (
+    NOTHING,
+    Commit,
+    Hand,
+    Incoming,
+    OperationId,
+    Outcome,
+    Outgoing,
+    SetTimer,
+    Writes,
+    partition_of,
+)
+from regrow.runtime.testing import pass_time
+from tests.actors.durable_stand import BEGUN_MS, memory_journal
+from tests.runtime.scripted import Nowhere
+from tests.supervisors.stage import virtual
+
+if TYPE_CHECKING:
+    from regrow.runtime.memory_journal import MemoryJournal
+
+KIND = "desk/clerk"
+SOON_S = 0.01
+
+
+class Pools:
+    """In place of the roots of an app: one kind of agents with keys, of which it notes who is started."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.active: set[str] = set()
+        self.refuses = 0
+
+    def pool_of(self, actor: ActorId) -> Pools | None:
+        return self if actor.startswith(f"{KIND}/") else None
+
+    def runs(self, key: str) -> bool:
+        return key in self.active
+
+    async def start_on_demand(self, actor: ActorId) -> bool:
+        if self.refuses:
+            self.refuses -= 1
+            raise Refused("not now")
+        key = actor.removeprefix(f"{KIND}/")
+        self.started.append(key)
+        self.active.add(key)
+        return True
+
+
+def waker(pools: Pools, journal: MemoryJournal, *agents: str) -> Runtime:
+    """A process with a waker, which looks at first for these agents, or through everything."""
+
+    def made(request: object) -> object:
+        raise AssertionError("nobody is made here")
+
+    runtime = Runtime(HostId("here"), make_behavior=made, directory=Nowhere())  # type: ignore[arg-type]
+    first = [partition_of(ActorId(agent)) for agent in agents] or ALL_PARTITIONS
+    Waker(cast("Roots", pools), runtime, journal, is_durable=lambda actor: actor.startswith("desk/"), first=first)
+    return runtime
+
+
+_numbers = itertools.count(1)
+
+
+async def mail(journal: MemoryJournal, agent: str) -> Incoming:
+    """Puts a message into the mailbox of an agent."""
+    message = Incoming(agent=ActorId(agent), command=uuid7(BEGUN_MS, next(_numbers)), body=b"-")
+    await journal.enqueue([message])
+    return message
+
+
+async def turn(journal: MemoryJournal, agent: str, writes: Writes) -> None:
+    """Has an agent handle one message, and leave this."""
+    message = await mail(journal, agent)
+    host = await journal.new_host_epoch()
+    claim = await journal.claim(ActorId(agent), host, previous=None, operation=OperationId(f"claim {agent}"))
+    hand = Hand(
+        agent=ActorId(agent),
+        epoch=claim.row.epoch,
+        version=claim.row.version,
+        command=message.command,
+        operation=OperationId(f"commit {agent}"),
+    )
+    await journal.commit(Commit(hand=hand, outcome=Outcome.COMMITTED, result=b"", writes=writes))
+    await journal.release(ActorId(agent), claim.row.epoch)
+
+
+@pytest.mark.slow
+@virtual
+async def test_when_the_app_starts_all_who_have_mail_or_messages_to_relay_are_started() -> None:
+    journal, pools = memory_journal(), Pools()
+    for key in ("ada", "bob"):
+        await mail(journal, f"{KIND}/{key}")
+    outgoing = Outgoing(target=ActorId("desk/other"), command=uuid7(BEGUN_MS, next(_numbers)), body=b"-")
+    await turn(journal, f"{KIND}/eve", Writes(outgoing=(outgoing,)))
+    await turn(journal, f"{KIND}/idle", NOTHING)
+
+    runtime = waker(pools, journal)
+    await pass_time(SOON_S)
+
+    assert sorted(pools.started) == ["ada", "bob", "eve"]
+    await runtime.aclose()
+
+
+@virtual
+async def test_who_has_a_reminder_is_started_at_its_time_and_not_before() -> None:
+    journal, pools = memory_journal(), Pools()
+    begun_s = asyncio.get_running_loop().time()
+    for key, due_s in (("ada", 100), ("bob", 5_000)):
+        set_timer = SetTimer(timer="later", due_ms=BEGUN_MS + int(begun_s + due_s) * 1_000, schedule=b"-")
+        await turn(journal, f"{KIND}/{key}", Writes(timers=(set_timer,)))
+
+    runtime = waker(pools, journal, f"{KIND}/ada", f"{KIND}/bob")
+    started = []
+    for at_s in (99, 101, 4_999, 5_001):
+        await pass_time(begun_s + at_s - asyncio.get_running_loop().time())
+        started.append(list(pools.started))
+
+    assert started == [[], ["ada"], ["ada"], ["ada", "bob"]]
+    await runtime.aclose()
+
+
+@virtual
+async def test_who_could_not_be_started_is_tried_again_after_a_while() -> None:
+    journal, pools = memory_journal(), Pools()
+    await mail(journal, f"{KIND}/ada")
+    pools.refuses = 2
+
+    runtime = waker(pools, journal, f"{KIND}/ada")
+    await pass_time(2 * TRY_AGAIN_S)
+    assert pools.started == []
+    await pass_time(2 * TRY_AGAIN_S)
+
+    assert pools.started == ["ada"]
+    await runtime.aclose()
+
+
+@virtual
+async def test_mail_of_others_is_left_where_it_is() -> None:
+    journal, pools = memory_journal(), Pools()
+    others = ("desk/static", "desk/pool/17", "gone/clerk/ada")
+    for agent in others:
+        await mail(journal, agent)
+
+    runtime = waker(pools, journal, *others)
+    await pass_time(100.0)
+
+    assert pools.started == []
+    await runtime.aclose()
