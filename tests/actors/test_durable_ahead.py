@@ -17,7 +17,7 @@ from regrow.runtime.testing import pass_time
 from tests.actors.durable_stand import Host, memory_journal, on_virtual_time
 
 CLERK = "desk/clerk"
-LATE_S = 5.0
+A_WHILE_S = 5.0
 
 
 class Add(Request[int]):
@@ -46,12 +46,13 @@ class Clerk(DurableAgent[Tally]):
 
 
 class LateJournal:
-    """A journal whose answers to `enqueue` come late, and which may say before that it is full."""
+    """A journal whose answers to `enqueue` arrive when the test says so, and which may say before that it is full."""
 
     def __init__(self, journal: MemoryJournal) -> None:
         self._journal = journal
         self.full = 0
-        self.late_s = LATE_S
+        self.is_late = True
+        self.arrives = asyncio.Event()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._journal, name)
@@ -62,7 +63,8 @@ class LateJournal:
             answers = tuple(Enqueued(verdict=EnqueueVerdict.FULL) for _ in messages)
         else:
             answers = await self._journal.enqueue(messages, capacity=capacity)
-        await asyncio.sleep(self.late_s)
+        if self.is_late:
+            await self.arrives.wait()
         return answers
 
 
@@ -87,21 +89,22 @@ async def test_a_turn_begins_and_is_committed_while_its_message_is_being_stored(
     _, host = await desk()
     asked = asking(host, Add(n=2))
 
-    await pass_time(LATE_S / 2)
+    await pass_time(A_WHILE_S)
 
     assert asked.done() and asked.result() == 2
 
 
 @on_virtual_time
 async def test_no_step_is_taken_before_the_message_is_stored() -> None:
-    _, host = await desk()
+    journal, host = await desk()
     asked = asking(host, Add(n=2, with_step=True))
 
-    await pass_time(LATE_S / 2)
+    await pass_time(A_WHILE_S)
     assert (Clerk.begun, Clerk.stepped, asked.done()) == (1, 0, False)
-    await pass_time(LATE_S)
+    journal.arrives.set()
 
-    assert (Clerk.begun, Clerk.stepped, await asked) == (1, 1, 2)
+    assert await asked == 2
+    assert (Clerk.begun, Clerk.stepped) == (1, 1)
 
 
 @on_virtual_time
@@ -110,8 +113,9 @@ async def test_a_turn_whose_message_found_no_room_commits_when_it_is_stored_and_
     journal.full = 1
     asked = asking(host, Add(n=2))
 
-    await pass_time(LATE_S / 2)
+    await pass_time(A_WHILE_S)
     assert (Clerk.begun, asked.done()) == (1, False)
+    journal.arrives.set()
 
     assert await asked == 2
     assert await host.ref(CLERK).ask(Add(n=1)) == 3
@@ -122,9 +126,10 @@ async def test_a_life_that_is_killed_ahead_of_its_message_leaves_it_to_the_next(
     journal, host = await desk()
     journal.full = 1
     asked = asking(host, Add(n=2))
-    await pass_time(LATE_S / 2)
+    await pass_time(A_WHILE_S)
 
     host.runtime.cells[host.ref(CLERK).address.actor].kill()
+    journal.arrives.set()
 
     assert await asked == 2
     assert await host.ref(CLERK).ask(Add(n=1)) == 3
@@ -133,10 +138,11 @@ async def test_a_life_that_is_killed_ahead_of_its_message_leaves_it_to_the_next(
 @on_virtual_time
 async def test_who_names_the_command_is_never_run_ahead_of_what_the_journal_has_of_it() -> None:
     journal, host = await desk()
-    journal.late_s = 0.0
+    journal.is_late = False
     command = "019ab2d4-6c00-7000-8000-000000000001"
     assert await host.ref(CLERK).ask(Add(n=2), command_id=command) == 2
-    journal.late_s = LATE_S
+    journal.is_late = True
+    journal.arrives.set()
 
     assert await host.ref(CLERK).ask(Add(n=2), command_id=command) == 2
 
