@@ -234,7 +234,7 @@ class DurableContext(Context):
         self, name: str, actor: ActorId, request: Request[R], known_by: Request[R], ask: Callable[[], Awaitable[R]]
     ) -> R:
         """An ask as a step of this turn: its reply or refusal is recorded, under the digest of `known_by`."""
-        if self.turn is None:
+        if self.turn is None and not self.reads:
             return await ask()
         turn = self._turn()
         steps = self._steps(turn)

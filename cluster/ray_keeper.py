@@ -118,6 +118,12 @@ class Keeper:
         for actor, placement in wanted:
             self._reserve(actor, placement)
 
+    def withdraw(self, actor: ActorId) -> None:
+        """An actor that runs nowhere goes to none of the pools for which it was requested."""
+        for record in self.hosts.values():
+            if record.pool is not None:
+                record.actors.discard(actor)
+
     def keep_spare(self) -> None:
         """From soon on one warm host stands by."""
         self._spare_wanted = True

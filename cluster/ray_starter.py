@@ -220,6 +220,7 @@ class RayStarter:
         if not isinstance(placement, Packed) or suspicion is Suspicion.NONE:
             return placement
         if self._suspects.runs_alone(actor):
+            self._keeper.withdraw(actor)
             return Dedicated()
         if not await self._has_mail(actor):
             return placement
@@ -231,6 +232,7 @@ class RayStarter:
                 hosts=HOSTS_FOR_SUSPECTS,
             )
             return placement
+        self._keeper.withdraw(actor)
         return Dedicated()
 
     async def _has_mail(self, actor: ActorId) -> bool:

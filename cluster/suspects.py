@@ -6,6 +6,7 @@ long as nobody dies, and is gone with the guardian, whose death says nothing of 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Collection, Iterable
 
 from regrow.cluster.hosts import HostRecord
@@ -14,13 +15,15 @@ from regrow.runtime.starter import Suspicion
 
 HOSTS_FOR_SUSPECTS = 8
 """How many hosts there may be beside the own ones of pools; who finds no room stays with its neighbours."""
+MAX_DEATHS = 10_000
+"""Of how many agents it is remembered how their process died; of those beyond, the ones that died first are let off."""
 
 
 class Suspects:
     """The suspects of one app."""
 
     def __init__(self) -> None:
-        self._deaths: dict[ActorId, Suspicion] = {}
+        self._deaths: OrderedDict[ActorId, Suspicion] = OrderedDict()
         """How the processes of those died whose next life has not been told."""
         self._alone: dict[ActorId, Packed] = {}
         """Those who run alone, and where they would be otherwise."""
@@ -34,7 +37,11 @@ class Suspects:
         died of it before, and that death was counted.
         """
         suspicion = Suspicion.SHARED if shared else Suspicion.ALONE
-        self._deaths.update(dict.fromkeys(durable, suspicion))
+        for actor in durable:
+            self._deaths[actor] = suspicion
+            self._deaths.move_to_end(actor)
+        while len(self._deaths) > MAX_DEATHS:
+            self._deaths.popitem(last=False)
         if shared:
             return frozenset()
         free = self._counted.intersection(durable)
@@ -69,7 +76,10 @@ class Suspects:
         return self._alone.pop(actor, None)
 
     def forget(self, actor: ActorId) -> None:
-        """No further life of it will come."""
-        self._alone.pop(actor, None)
-        self._counted.discard(actor)
-        self._deaths.pop(actor, None)
+        """No further life of it will come by itself.
+
+        One that is reached by key may be started again for the very message that has killed it.
+        """
+        if actor not in self._deaths:
+            self._alone.pop(actor, None)
+            self._counted.discard(actor)

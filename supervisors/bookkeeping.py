@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from regrow.runtime.address import Incarnation
 from regrow.runtime.context import CellContext
-from regrow.runtime.lifecycle import Crashed
+from regrow.runtime.lifecycle import Cleared, Crashed, Refund
 from regrow.runtime.starter import Starter
 from regrow.supervisors.children import ROWS_LIMIT, Child, ChildCounts, ChildList, ChildRow, ChildRows
 from regrow.supervisors.errors import FailedToStartChild
@@ -79,6 +79,16 @@ class Bookkeeping:
             return self._counts()
 
         return await self._turn(count)
+
+    def on_word_of_child(self, word: Refund | Cleared) -> None:
+        """See BehaviorTraits. Of who is no child any more there is nothing to refund."""
+        child = self._children.of_actor(word.actor)
+        if child is None:
+            return
+        if isinstance(word, Refund):
+            self._intensity.refund(child.id, restarts=word.restarts, until=word.until)
+        else:
+            self._lives.cleared(child)
 
     # ---- for the sorts of supervisors ----------------------------------------------------------
 

@@ -112,7 +112,7 @@ class Intensity:
         self.backoff = backoff
         self._clocks: dict[str, _Clock] = {}
         self._order: OrderedDict[int, _Clock] = OrderedDict()
-        self._lives: dict[int, Mapping[str, int]] = {}
+        self._lives: dict[int, dict[str, int]] = {}
         """By attempt, the lives whose ends it was for."""
         self._numbers = itertools.count()
         self._watched: list[tuple[float, int, _Clock]] = []
@@ -144,12 +144,17 @@ class Intensity:
         number = next(self._numbers)
         clock.attempts.append((number, clock.at(now_s)))
         self._order[number] = clock
-        self._lives[number] = lives
+        self._lives[number] = dict(lives)
         if clock.since_s is not None:
             self._watch(clock)
         if len(self._order) > self.max_restarts + 1:
             self._drop_oldest(next(iter(self._order.values())))
         return Verdict(escalates=self.restarts > self.max_restarts, delay_s=delay_s)
+
+    def was_for(self, child_id: str, life: int) -> None:
+        """To be told when the last attempt was for the end of one more life, which came later of the same event."""
+        if self._order:
+            self._lives[next(reversed(self._order))][child_id] = life
 
     def started(self, child_id: str, *, now_s: float) -> None:
         """To be told whenever a child runs; its attempts age from here on."""

@@ -285,10 +285,13 @@ class KeyedSupervisorBehavior(Bookkeeping):
         self._delay_s = 0.0
         is_free = isinstance(exited, FreeExited) or isinstance(exited.reason, Fenced)
         is_counted = exited.event != "" and exited.event == self._last_event
+        if is_counted and not is_free:
+            self._intensity.was_for(child.id, exited.incarnation)
         if is_free or is_counted:
             return True
         self._last_event = exited.event
-        verdict = self._intensity.record(child.id, now_s=self._time(), jitter=self._jitter())
+        lives = {child.id: exited.incarnation}
+        verdict = self._intensity.record(child.id, now_s=self._time(), jitter=self._jitter(), lives=lives)
         self._delay_s = verdict.delay_s
         if verdict.escalates:
             self._tell(ReportKind.ESCALATED, child)

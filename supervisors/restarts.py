@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from regrow.runtime.address import Incarnation
 from regrow.runtime.context import CellContext
-from regrow.runtime.lifecycle import Cleared, Escalated, Exited, FreeExited, Refund, Shutdown
+from regrow.runtime.lifecycle import Escalated, Exited, FreeExited, Shutdown
 from regrow.runtime.message import Message
 from regrow.runtime.starter import Starter
 from regrow.supervisors.bookkeeping import Bookkeeping
@@ -66,16 +66,6 @@ class Restarts(Bookkeeping):
         child.exited_behind = self._last_number
         return False
 
-    def on_word_of_child(self, word: Refund | Cleared) -> None:
-        """See BehaviorTraits. Of who is no child any more there is nothing to refund."""
-        child = self._children.of_actor(word.actor)
-        if child is None:
-            return
-        if isinstance(word, Refund):
-            self._intensity.refund(child.id, restarts=word.restarts, until=word.until)
-        else:
-            self._lives.cleared(child)
-
     async def _child_exited(self, message: Exited, ctx: CellContext) -> None:
         child = self._children.of_life(message.actor, message.incarnation)
         if child is None or child.exited is None:
@@ -97,6 +87,9 @@ class Restarts(Bookkeeping):
         decision = decide(self._spec.strategy, states, exits, auto_shutdown=self._spec.auto_shutdown)
         # A host's children may be told of one after the other; they stay one event (SEMANTICS 2).
         counted = free or (event != "" and event == self._last_event)
+        if decision.counts and counted and not free:
+            for other in ended:
+                self._intensity.was_for(other.id, other.incarnation)
         if decision.counts:
             self._last_event = event
         await self._carry_out(decision, ctx, counted=counted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from regrow.cluster.hosts import HostRecord
-from regrow.cluster.suspects import HOSTS_FOR_SUSPECTS, Suspects
+from regrow.cluster.suspects import HOSTS_FOR_SUSPECTS, MAX_DEATHS, Suspects
 from regrow.runtime import ActorId, HostId, Packed
 from regrow.runtime.starter import Suspicion
 
@@ -78,12 +78,32 @@ def test_who_finds_no_room_stays_with_its_neighbours_until_another_is_cleared_an
     assert suspects.isolate(CLERK, POOL, [joined])
 
 
-def test_nothing_is_known_of_one_that_has_no_next_life() -> None:
+def test_one_that_ends_for_good_runs_alone_no_more() -> None:
     suspects = Suspects()
     suspects.host_died([CLERK, SCRIBE], shared=True)
     suspects.isolate(CLERK, POOL, ())
+    suspects.told(CLERK)
 
     suspects.forget(CLERK)
 
     assert not suspects.runs_alone(CLERK)
     assert suspects.suspicion(CLERK) is Suspicion.NONE
+
+
+def test_one_that_is_started_again_by_the_message_that_killed_it_is_suspected_all_the_same() -> None:
+    suspects = Suspects()
+    suspects.host_died([CLERK, SCRIBE], shared=True)
+
+    suspects.forget(CLERK)  # as one that is reached by key, and does not run
+
+    assert suspects.suspicion(CLERK) is Suspicion.SHARED
+
+
+def test_of_so_many_deaths_the_first_are_forgotten() -> None:
+    suspects = Suspects()
+
+    suspects.host_died([CLERK], shared=False)
+    suspects.host_died([ActorId(f"desk/{number}") for number in range(MAX_DEATHS)], shared=False)
+
+    assert suspects.suspicion(CLERK) is Suspicion.NONE
+    assert suspects.suspicion(ActorId("desk/0")) is Suspicion.ALONE

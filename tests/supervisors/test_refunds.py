@@ -52,6 +52,16 @@ def test_one_event_of_several_children_is_refunded_for_whichever_of_them_caused_
     assert intensity.refund("a", restarts=3, until=2) == 0
 
 
+def test_an_event_of_which_children_are_told_one_after_the_other_is_refunded_for_each() -> None:
+    intensity = Intensity(max_restarts=3, within_s=60)
+    intensity.was_for("b", 2)  # nothing is in the window
+    intensity.record("a", now_s=0, lives={"a": 1})
+    intensity.was_for("b", 2)
+
+    assert intensity.refund("b", restarts=3, until=2) == 1
+    assert intensity.restarts == 0
+
+
 def test_a_refunded_child_waits_no_longer_than_one_that_never_failed() -> None:
     intensity = window(("a", 1), ("a", 2), backoff=Backoff(first_s=10, max_s=60))
     intensity.started("a", now_s=2)
