@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from regrow.actors.durable_errors import AgentHeld
 from regrow.runtime.journal_answers import ClaimVerdict
-from regrow.runtime.journal_fit import check_schema
+from regrow.runtime.journal_fit import check_epoch_not_behind, check_schema
 
 if TYPE_CHECKING:
     from regrow.runtime.cell import Cell
     from regrow.runtime.durability import Durability
-    from regrow.runtime.journal_entries import Owner, Row
+    from regrow.runtime.journal_entries import Epoch, Owner, Row
 
 CLAIM_WITHIN_S = 30.0
 """How long a start waits until the process that held the agent is found dead."""
@@ -31,11 +31,15 @@ class Claimed:
     dead: Owner | None
 
 
-async def claimed(cell: Cell, durable: Durability, *, schema: int) -> Claimed:
-    """Claims the agent for this process. Raises AgentHeld, and SchemaNewer for a state above `schema`."""
+async def claimed(cell: Cell, durable: Durability, *, schema: int, seen: Epoch | None) -> Claimed:
+    """Claims the agent for this process, which has `seen` that epoch of it before.
+
+    Raises AgentHeld, SchemaNewer for a state above `schema`, and JournalRestored where the store has a lower epoch.
+    """
     agent, operation = cell.actor, durable.operation()
     deadline = cell.runtime.loop.time() + CLAIM_WITHIN_S
     row = await durable.surely(lambda: durable.journal.read(agent))
+    check_epoch_not_behind(agent, row, seen=seen)
     check_schema(agent, row, known=schema)
     pause_s = CLAIM_AGAIN_FIRST_S
     while True:

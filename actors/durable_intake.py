@@ -146,6 +146,11 @@ class DurableIntake:
         """What is known of a message in the mailbox."""
         return self._entries[envelope]
 
+    @property
+    def seen_epoch(self) -> Epoch | None:
+        """The last claim of the agent in this process; the store can have no lower one."""
+        return self._served
+
     def serves(self, epoch: Epoch) -> None:
         """A life has claimed the agent: what waits is stored, and what an earlier life had begun is looked at again."""
         if self._served is None or epoch != self._served + 1:

@@ -96,7 +96,7 @@ class JournalLimits:
     step_bytes: int = 65_536
     """In the record of a step; a larger result is kept beside it, as a blob."""
     blob_bytes: int = 16_777_216
-    """For one blob. While one is written or read, its server serves nobody else: some ten milliseconds."""
+    """For one blob. While one is written or read its server serves nobody else, for some ten milliseconds or more."""
     blobs_bytes: int = 67_108_864
     """For all blobs of one message; they stay until its outcome, for weeks where it waits for a person."""
     history_bytes: int = ABOUT_LIMIT_BYTES

@@ -10,6 +10,7 @@ from regrow.runtime.address import ActorId
 from regrow.runtime.blobs import BlobRef, blob_of
 from regrow.runtime.journal_entries import (
     Commit,
+    Epoch,
     Hand,
     Incoming,
     JournalLimits,
@@ -66,6 +67,16 @@ def check_schema(agent: ActorId, row: Row, *, known: int) -> None:
             "run the newer version of the app here, or stop this host",
             schema=row.schema,
             known=known,
+        )
+
+
+def check_epoch_not_behind(agent: ActorId, row: Row, *, seen: Epoch | None) -> None:
+    """Raises JournalRestored where the store's epoch of an agent is below one that was seen; they only grow."""
+    if seen is not None and row.epoch < seen:
+        raise JournalRestored(
+            f"the store has epoch {row.epoch} of {agent}, and epoch {seen} was seen in it before: it was wiped, "
+            "restored from an older copy, or failed over to a replica that had less. Bring the newer data back, or "
+            "start the app anew on what there is"
         )
 
 

@@ -13,6 +13,7 @@ from regrow import Message, Request
 from regrow.actors import DurableAgent, DurableContext, on
 from regrow.actors.durable_errors import NotStored
 from regrow.runtime.address import ActorId
+from regrow.runtime.journal_entries import partition_of
 from regrow.runtime.journal_errors import (
     JournalAway,
     JournalDenied,
@@ -22,6 +23,7 @@ from regrow.runtime.journal_errors import (
     JournalRestored,
     JournalUnknown,
 )
+from regrow.runtime.memory_journal import MemoryJournal
 from regrow.runtime.testing import pass_time
 from tests.actors.durable_stand import Host, Unreliable, memory_journal, on_virtual_time
 
@@ -46,6 +48,10 @@ class Refusing(Unreliable):
     """Refuses each call while `refusal` is set."""
 
     refusal: JournalRefused | None = None
+
+    def becomes(self, journal: MemoryJournal) -> None:
+        """From now on another store answers."""
+        self._journal = journal
 
     def _cut(self, name: str, method: Any) -> Any:
         inner = super()._cut(name, method)
@@ -226,6 +232,26 @@ async def test_a_store_that_has_gone_back_takes_nothing_and_who_asks_hears_it_at
 
     journal.refusal = None
     assert await host.ref(CLERK).ask(Add(n=1)) == 1
+
+
+@on_virtual_time
+async def test_an_agent_whose_store_was_wiped_while_it_ran_does_not_begin_anew() -> None:
+    host, journal = await desk()
+    assert await host.ref(CLERK).ask(Add(n=5)) == 5
+    wiped = memory_journal()
+    await wiped.new_host_epoch()
+    journal.becomes(wiped)
+
+    host.restarts = 0
+    asking = asyncio.create_task(host.ref(CLERK).ask(Add(n=1)))
+    while not host.ends:
+        await pass_time(0.1)
+    failed = await host.start(Clerk, CLERK)
+
+    assert failed is not None and "the store has epoch 0 of desk/clerk, and epoch 1 was seen" in failed.message
+    asking.cancel()
+    assert (await wiped.read(CLERK)).epoch == 0
+    assert await wiped.mailboxes(partition_of(CLERK)) == ()
 
 
 def test_a_cut_is_no_refusal() -> None:
