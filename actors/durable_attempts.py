@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from regrow.actors.durable_body import envelope_of
 from regrow.actors.durable_turn import Turn
 from regrow.actors.turn_history import occasion_of
-from regrow.runtime.contain import text_of, travelling
+from regrow.runtime.contain import travelling
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.journal_answers import TurnVerdict
 from regrow.runtime.lifecycle import Cleared, Refund, crashed
@@ -83,13 +83,14 @@ class Attempts:
 
     async def failed(self, entry: Entry, error: BaseException) -> str | None:
         """Counts a crash; why the message is to be set aside, where that was the last attempt."""
-        attempts = await self._count(entry.command, str(crashed(error)), epoch=self._epoch)
+        what = str(crashed(error))
+        attempts = await self._count(entry.command, what, epoch=self._epoch)
         if attempts is None:
             return None
         entry.attempts = attempts
         if attempts < self._poison_after:
             return None
-        return f"{attempts} attempts failed, the last with {text_of(error):.500}"
+        return f"{attempts} attempts failed, the last with {what:.500}"
 
     async def set_aside(self, entry: Entry, turn: Turn, reason: str) -> bool:
         """Ends a turn by setting its message aside; False where another life holds the agent."""

@@ -30,6 +30,7 @@ from regrow.actors.turn_history import occasion_of
 from regrow.runtime.codec import Undecodable
 from regrow.runtime.contain import contained
 from regrow.runtime.context import Parked
+from regrow.runtime.envelope import Kind
 from regrow.runtime.errors import Bug, Misuse, Refused
 from regrow.runtime.journal_answers import Enqueued, EnqueueVerdict, TurnEnded, TurnVerdict
 from regrow.runtime.journal_entries import (
@@ -369,11 +370,16 @@ class DurableLife:
         reason = await self._attempts.failed(entry, error)
         if reason is not None:
             await self._set_aside(entry, turn, reason)
+            if entry.envelope.kind == Kind.ASK:  # before this life ends, and says no more than that
+                self._cell.runtime.fail(entry.envelope, failure_of(self._in_quarantine(entry, reason)))
 
     async def _quarantine(self, entry: Entry, turn: Turn, reason: str) -> NoReturn:
         await self._set_aside(entry, turn, reason)
         self._agent.state = self._read(self._written, self._agent.schema)
-        raise InQuarantine(f"{type(entry.envelope.message).__name__} was set aside by {self._cell.actor}: {reason}")
+        raise self._in_quarantine(entry, reason)
+
+    def _in_quarantine(self, entry: Entry, reason: str) -> InQuarantine:
+        return InQuarantine(f"{type(entry.envelope.message).__name__} was set aside by {self._cell.actor}: {reason}")
 
     async def _set_aside(self, entry: Entry, turn: Turn, reason: str) -> None:
         await turn.wait_stored()

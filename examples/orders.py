@@ -77,7 +77,7 @@ class Clerk(DurableAgent[Books]):
     async def tidy(self, message: Tidy) -> None:
         self.state.evenings += 1
 
-    @on
+    @on(read_only=True)
     async def look(self, request: Look) -> str:
         return f"{self.state.sold} cups sold, {len(posted)} parcels posted, consent of {self.state.consents}"
 

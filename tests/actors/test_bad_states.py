@@ -12,7 +12,7 @@ from regrow import Message, Request
 from regrow.actors import DurableAgent, DurableContext, on
 from regrow.actors.durable_errors import InQuarantine
 from regrow.runtime.address import ActorId
-from regrow.runtime.errors import AskFailed, MessageTooLarge
+from regrow.runtime.errors import MessageTooLarge
 from regrow.runtime.journal_entries import JournalLimits, partition_of
 from regrow.runtime.lifecycle import Crashed
 from regrow.runtime.memory_journal import MemoryJournal
@@ -297,7 +297,7 @@ def test_a_turn_that_sends_or_sets_too_much_fails_at_that_line_and_leaves_nothin
         journal = memory_journal(LIMITS)
         host = await desk(journal)
 
-        with pytest.raises(AskFailed, match=f"{error}: .*{said}"):
+        with pytest.raises(InQuarantine, match=f"{error}: .*{said}"):
             await host.ref(CLERK).ask(request_)
 
         while not await host.quarantined(CLERK):
@@ -314,7 +314,7 @@ async def test_a_reminder_beyond_the_limit_of_an_agent_is_named_with_the_limit()
     host = await desk()
     await host.ref(CLERK).ask(Remind(names=("a", "b")))
 
-    with pytest.raises(AskFailed, match=r"more than 2 reminders \(timers\); forget some with ctx.forget_reminder"):
+    with pytest.raises(InQuarantine, match=r"more than 2 reminders \(timers\); forget some with ctx.forget_reminder"):
         await host.ref(CLERK).ask(Remind(names=("c",)))
 
     assert await host.ref(CLERK).ask(Remind(names=("a",))) == 1

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from regrow.actors import DurableAgent, DurableContext, InvalidAgent, Step, on
 from regrow.actors.durable_errors import InQuarantine
 from regrow.runtime.address import ActorId
-from regrow.runtime.errors import AskFailed, Misuse, Refused
+from regrow.runtime.errors import Misuse, Refused
 from regrow.runtime.lifecycle import Crashed, Fenced
 from regrow.runtime.message import Message, Request
 from regrow.runtime.testing import pass_time
@@ -182,7 +182,7 @@ async def test_a_message_that_always_fails_is_set_aside_and_the_others_go_on() -
     host = await desk()
     world.crashes = 3
 
-    with pytest.raises(AskFailed, match="its journal has it: ask under the same command id"):
+    with pytest.raises(InQuarantine, match="3 attempts failed, the last with ValueError: as the test wants it"):
         await host.ref(CLERK).ask(Add(n=2, text="poison"), command_id=COMMAND)
 
     assert [row.command for row in await host.quarantined(CLERK)] == [COMMAND]
@@ -213,7 +213,7 @@ def test_whatever_a_handler_raises_is_an_attempt_that_counts(error: BaseExceptio
         host = await Host.on(memory_journal())
         await host.start(Failing, "desk/failing")
 
-        with pytest.raises(AskFailed):
+        with pytest.raises(InQuarantine):
             await host.ref("desk/failing").ask(Add(n=1))
 
         assert world.runs == Failing.poison_after

@@ -8,7 +8,8 @@ import pytest
 from pydantic import BaseModel
 
 from regrow.actors import DurableAgent, DurableContext, Retries, Step, on
-from regrow.runtime.errors import AskFailed, Misuse
+from regrow.actors.durable_errors import InQuarantine
+from regrow.runtime.errors import Misuse
 from regrow.runtime.lifecycle import Crashed
 from regrow.runtime.message import Request
 from regrow.runtime.retry_budget import MAX_NAMES, PER_SUCCESS, TOKENS, RetryBudget
@@ -105,7 +106,7 @@ async def test_attempts_that_an_earlier_run_made_count_and_the_message_is_set_as
     host = await bank()
     world.failures = [OSError("busy")] * 100
 
-    with pytest.raises(AskFailed) as failed:
+    with pytest.raises(InQuarantine) as failed:
         await host.ref(PAYER).ask(Pay(amount=5), timeout_s=60)
 
     assert len(world.keys) == 3
@@ -130,7 +131,7 @@ async def test_a_result_that_can_not_be_stored_is_no_reason_to_run_its_step_agai
     host = await bank()
     world.gives = object()
 
-    with pytest.raises(AskFailed, match="InvalidMessage"):
+    with pytest.raises(InQuarantine, match="InvalidMessage"):
         await host.ref(PAYER).ask(Pay(amount=5, on_all=True), timeout_s=60)
 
     assert len(world.keys) == 3  # once in each run of its turn, until it is set aside
@@ -141,7 +142,7 @@ async def test_no_attempt_begins_after_the_deadline_of_the_ask() -> None:
     host = await bank()
     world.failures = [OSError("busy")] * 100
 
-    with pytest.raises(AskFailed, match="StepFailed"):
+    with pytest.raises(InQuarantine, match="StepFailed"):
         await host.ref(PAYER).ask(Pay(amount=5, attempts=9, wait_s=1.0), timeout_s=3.0)
 
     assert 1 < len(world.keys) < 9
@@ -151,11 +152,11 @@ async def test_no_attempt_begins_after_the_deadline_of_the_ask() -> None:
 async def test_when_too_many_steps_of_a_name_have_failed_none_of_it_is_tried_again() -> None:
     host = await bank()
     world.failures = [OSError("down")] * 100
-    with pytest.raises(AskFailed):
+    with pytest.raises(InQuarantine):
         await host.ref(PAYER).ask(Pay(amount=5, attempts=9), timeout_s=60)
     tries = len(world.keys)
 
-    with pytest.raises(AskFailed):
+    with pytest.raises(InQuarantine):
         await host.ref(PAYER).ask(Pay(amount=7, attempts=9), timeout_s=60)
 
     per_message = 3  # one for each run of its turn, until it is set aside
@@ -167,7 +168,7 @@ async def test_only_an_idempotent_step_may_have_retries_and_no_name_has_the_mark
     for wrong in (Pay(amount=5, idempotent=False), Pay(amount=5, name="char~ge")):
         host = await bank()
 
-        with pytest.raises(AskFailed, match="Misuse"):
+        with pytest.raises(InQuarantine, match="Misuse"):
             await host.ref(PAYER).ask(wrong)
 
     assert world.keys == []

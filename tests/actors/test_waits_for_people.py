@@ -318,7 +318,7 @@ async def test_a_change_of_the_state_of_before_the_wait_is_an_error_and_not_lost
     asking = await asked(host, Pay(text="rent", fault="keeps its state"))
     await host.ref(CLERK).tell(Approval())
 
-    with pytest.raises(AskFailed, match="changed a state that it had read before its wait"):
+    with pytest.raises(InQuarantine, match="changed a state that it had read before its wait"):
         await asking
     [row] = await host.quarantined(CLERK)
     assert row.command == command()

@@ -26,6 +26,7 @@ from regrow import (
     keyed,
     on,
 )
+from regrow.actors.durable_errors import InQuarantine
 from regrow.cluster.config import Settings
 from regrow.cluster.control import ControlSocket
 from regrow.cluster.control_client import call
@@ -329,7 +330,7 @@ async def test_a_crash_is_handled_again_and_then_set_aside_as_for_any_durable_ag
         ref = running.ref(Clerk, key="ada")
         await ref.ask(Add())
 
-        with pytest.raises(AskFailed, match="on purpose"):
+        with pytest.raises(InQuarantine, match="on purpose"):
             await ref.ask(Crash())
 
         assert await ref.ask(Add()) == 2
