@@ -13,7 +13,7 @@ from regrow import Running
 from regrow.cluster.app import EngineName
 from regrow.cluster.set_aside import Decision, decided, listed
 from tests.integration.apps import poison
-from tests.integration.apps.poison import Book, Deadly, Entry, Failing, Numbers, Slow, Where
+from tests.integration.apps.poison import Book, Deadly, Entry, Failing, Kept, Numbers, Slow, Where
 from tests.integration.conftest import Start, nothing_left
 from tests.integration.killing import kill
 from tests.integration.lives import lives, node_of, restarted
@@ -89,6 +89,24 @@ async def test_neighbours_in_a_pool_neither_pay_for_a_poison_message_nor_die_of_
     assert {id: after[id] for id in ("poison", "poison/a", "poison/b")} == {
         id: before[id] for id in ("poison", "poison/a", "poison/b")
     }
+
+
+async def test_among_agents_with_keys_a_message_that_kills_their_process_is_set_aside_and_no_other(
+    running: Running, tmp_path: Path
+) -> None:
+    bad, good = running.ref(Kept, key="bad"), running.ref(Kept, key="good")
+    assert await bad.ask(Where(), timeout_s=PATIENCE_S) == await good.ask(Where(), timeout_s=PATIENCE_S)
+    before = await lives(running)
+
+    await bad.tell(Deadly(file=str(tmp_path / "deaths")), send_timeout_s=PATIENCE_S)
+    for book in (bad, good):
+        await book.tell(Entry(number=1), send_timeout_s=PATIENCE_S)
+        assert await book.ask(Numbers(), timeout_s=2 * PATIENCE_S) == (1,)
+
+    assert len((tmp_path / "deaths").read_text().splitlines()) == 1 + Book.poison_after
+    assert len(await set_aside(running, "poison/kept/bad")) == 1
+    assert await set_aside(running, "poison/kept/good") == []
+    assert (await lives(running))["poison/kept"] == before["poison/kept"]
 
 
 @pytest.mark.parametrize("id", ["poison/alone", "poison/a/victim"], ids=["dedicated", "packed"])

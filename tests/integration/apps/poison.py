@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from regrow import App, DurableAgent, DurableContext, Message, Packed, Request, Supervisor, child, on
+from regrow import App, DurableAgent, DurableContext, Message, Packed, Request, Supervisor, child, keyed, on
 from regrow.runtime.placement import Dedicated
 from tests.integration.waiting import until
 
@@ -75,6 +75,10 @@ class Book(DurableAgent[Seen]):
         return os.getpid()
 
 
+class Kept(Book):
+    """The same, reached by key."""
+
+
 def _note(file: str) -> None:
     with Path(file).open("a", encoding="utf-8") as opened:
         opened.write("begun\n")
@@ -86,6 +90,7 @@ app = App(
         within_s=3600.0,  # none of the restarts would be forgotten by itself
         children=[
             child(Book, id="alone", placement=Dedicated()),
+            keyed(Kept, id="kept", within_s=3600.0),
             child(Supervisor(within_s=3600.0, children=[child(Book, id="victim", placement=Packed("books"))]), id="a"),
             child(
                 Supervisor(
