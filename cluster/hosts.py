@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -9,6 +10,9 @@ from regrow.runtime import ActorId, Dedicated, HostId, Packed, Placement
 
 DRIVER_PREFIX = "driver-"
 """Hosts that are drivers: no Ray actors, so nobody can call them and they listen instead."""
+
+ACTORS_TOLD = 20
+"""How many agents of a host are named where something is told of it."""
 
 GREETERS = 16
 """With more hosts than that only drivers greet a new one: each greeting is a lookup and a connection."""
@@ -39,6 +43,13 @@ class HostRecord:
     first_incarnation: int = 0
     """What is spawned there is numbered from here on."""
     actors: set[ActorId] = field(default_factory=set)
+
+    @property
+    def told_actors(self) -> list[str]:
+        """Who is there, for a line of the log: a pool may hold thousands."""
+        some = heapq.nsmallest(ACTORS_TOLD, self.actors)
+        more = len(self.actors) - len(some)
+        return [*some, f"and {more} more"] if more else [*some]
 
 
 @dataclass(frozen=True, slots=True)

@@ -294,7 +294,7 @@ class Guardian:
 
     def host_died(self, record: HostRecord, reason: ExitReason) -> None:
         """See HostNews. The supervisors of its agents are told last, when all that is theirs is free."""
-        log.warning("host died", host=record.host, pid=record.pid, reason=str(reason), agents=sorted(record.actors))
+        log.warning("host died", host=record.host, pid=record.pid, reason=str(reason), agents=record.told_actors)
         self._letters.close(self._keeper.handles, self._runtime.loop.time())
         self._seal(record.host, reason)
         self._starter.host_died(record, reason)
@@ -318,7 +318,7 @@ class Guardian:
         """See HostNews. Contact lost is not death: monitors and askers are told, supervisors wait (SEMANTICS 1)."""
         say = log.info if record.reachable else log.warning
         text = "a host answers again" if record.reachable else "a host does not answer; its agents may still run"
-        say(text, host=record.host, pid=record.pid, agents=sorted(record.actors))
+        say(text, host=record.host, pid=record.pid, agents=record.told_actors)
         if record.reachable:
             self._peers.regained_contact(record.host)
             self._give_verdict(HostReachable(host=record.host))

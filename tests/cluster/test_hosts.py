@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from regrow.cluster.hosts import DRIVER_PREFIX, GREETERS, Create, HostRecord, Use, choose, greeters, node_for
+from regrow.cluster.hosts import (
+    ACTORS_TOLD,
+    DRIVER_PREFIX,
+    GREETERS,
+    Create,
+    HostRecord,
+    Use,
+    choose,
+    greeters,
+    node_for,
+)
 from regrow.runtime import ActorId, Dedicated, HostId, Packed
 
 
@@ -60,3 +70,10 @@ def test_only_drivers_greet_a_new_host_of_a_large_app() -> None:
     peers = [HostId("h0"), HostId("h1"), HostId(f"{DRIVER_PREFIX}0")]
 
     assert greeters(HostId("h1"), peers, hosts=GREETERS + 1) == [HostId(f"{DRIVER_PREFIX}0")]
+
+
+def test_a_few_of_many_agents_of_a_host_are_named_and_the_others_counted() -> None:
+    record = HostRecord(HostId("h1"), actors={ActorId(f"desk/{number:04}") for number in range(ACTORS_TOLD + 5)})
+
+    assert record.told_actors == [f"desk/{number:04}" for number in range(ACTORS_TOLD)] + ["and 5 more"]
+    assert HostRecord(HostId("h2"), actors={ActorId("desk/b"), ActorId("desk/a")}).told_actors == ["desk/a", "desk/b"]

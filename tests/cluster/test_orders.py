@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from regrow.actors import agent
+from dataclasses import replace
+
+from pydantic import BaseModel
+
+from regrow.actors import DurableAgent, agent, keyed
 from regrow.cluster.code import CodeName
 from regrow.cluster.orders import SupervisorOrder, supervisor_order, supervisor_spec, unpack_as
 from regrow.runtime import Dedicated, Packed
 from regrow.runtime.packing import opened, pack
-from regrow.supervisors import Backoff, ChildSpec, DynamicSupervisor, DynamicSupervisorSpec, Supervisor, child
+from regrow.supervisors import (
+    Backoff,
+    ChildSpec,
+    DynamicSupervisor,
+    DynamicSupervisorSpec,
+    KeyedSpec,
+    Supervisor,
+    child,
+)
 
 
 @agent
@@ -49,3 +61,37 @@ def test_a_dynamic_supervisor_of_trees_crosses() -> None:
 
     assert isinstance(spec, DynamicSupervisorSpec)
     assert spec.child.behavior == supervisor_spec(supervisor_order(tree))
+
+
+class Nothing(BaseModel):
+    pass
+
+
+class Clerk(DurableAgent[Nothing]):
+    pass
+
+
+def test_a_kind_of_agents_with_keys_crosses() -> None:
+    kind = keyed(
+        Clerk,
+        idle_s=5.0,
+        max_active=7,
+        max_restarts=6,
+        within_s=8.0,
+        backoff=Backoff(first_s=0.5, max_s=8.0),
+        shutdown_s=2.0,
+        placement=Packed("clerks", 2),
+        mailbox=9,
+    )
+
+    there = crossed(kind)
+
+    spec = there.behavior
+    assert (there.id, there.kind, there.shutdown_s) == ("clerk", "supervisor", None)
+    assert isinstance(spec, KeyedSpec)
+    assert isinstance(kind.behavior, KeyedSpec)
+    assert replace(spec, child=kind.behavior.child) == kind.behavior
+    assert isinstance(spec.child.behavior, CodeName)
+    assert spec.child.behavior.durable
+    assert (spec.child.shutdown_s, spec.child.mailbox.capacity) == (2.0, 9)
+    assert spec.child.placement == Packed("clerks", 2)

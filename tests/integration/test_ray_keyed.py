@@ -11,9 +11,10 @@ import pytest
 import pytest_asyncio
 
 from regrow import AskFailed, Running
+from regrow.actors.durable_errors import InQuarantine
 from regrow.cluster.app import EngineName
 from tests.integration.apps import keys
-from tests.integration.apps.keys import BROKEN, IDLE_S, Account, Add, Entry, Pass, Remind, Seen, Where
+from tests.integration.apps.keys import BROKEN, IDLE_S, Account, Add, Die, Entry, Pass, Remind, Seen, Where
 from tests.integration.belongings import Process
 from tests.integration.conftest import Start, nothing_left
 from tests.integration.killing import kill
@@ -160,3 +161,16 @@ async def test_what_a_turn_tells_a_passive_key_arrives_though_both_processes_die
 
     await until(has_come, "all have come", within_s=PATIENCE_S)
     assert await taker.ask(Seen()) == tuple(range(20))
+
+
+async def test_a_message_that_kills_its_process_is_set_aside_though_nobody_holds_its_agent_between_the_tries(
+    running: Running,
+) -> None:
+    poisoned, healthy = running.ref(Account, key="poisoned"), running.ref(Account, key="healthy")
+    await asyncio.gather(*(ref.ask(Add(number=1), timeout_s=PATIENCE_S) for ref in (poisoned, healthy)))
+
+    with pytest.raises(InQuarantine):
+        await poisoned.ask(Die(), timeout_s=2 * PATIENCE_S)
+
+    assert await poisoned.ask(Add(number=1), timeout_s=PATIENCE_S) == 2
+    assert await healthy.ask(Add(number=1), timeout_s=PATIENCE_S) == 2

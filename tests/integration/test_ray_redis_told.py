@@ -90,7 +90,16 @@ def test_each_refusal_of_redis_is_one_sentence_at_the_command_line(shell: Shell,
         finally:
             app.kill()
         renamed = one_sentence(Run(shell, "renamed:app", "--engine", "ray").wait_end())
-        admin.flushall()
+        again = Run(shell, "desk:app", "--engine", "ray")
+        try:
+            again.err.wait(RUNS)
+            assert shell.json("ask", "desk/clerk", "number=1", "--type", "Add")["reply"] == 4
+            admin.flushall()
+            gone = one_sentence(shell.regrow("ask", "desk/clerk", "number=1", "--type", "Add", "--timeout", "20"))
+            shell.regrow("stop", "desk")
+            _, _, ended = again.wait_end()
+        finally:
+            again.kill()
         wiped = one_sentence(Run(shell, "desk:app", "--engine", "ray").wait_end())
 
     assert "desk/clerk has not taken Add: " in full and "is full (OOM command not allowed" in full
@@ -99,4 +108,7 @@ def test_each_refusal_of_redis_is_one_sentence_at_the_command_line(shell: Shell,
     assert "desk/clerk@" in listed.stdout
     assert after == 3
     assert "the state of desk/clerk holds 'total', and Sums has no such field" in renamed
+    # Whichever comes first: its host learns of it, or the supervisor of the agent gives up and the app ends.
+    assert "wiped" in gone or "the app stopped" in gone
+    assert "wiped" in ended and "Traceback" not in ended
     assert "wiped" in wiped

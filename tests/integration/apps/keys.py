@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
+import signal
 
 from pydantic import BaseModel
 
@@ -54,15 +54,14 @@ class Pass(Request[int]):
     number: int
 
 
-class Began(Request[float]):
-    """When its life began, by the clock of the machine."""
+class Die(Request[int]):
+    """Kills the process that handles it."""
 
 
 class Account(DurableAgent[Sums]):
     async def started(self, ctx: Context) -> None:
         if ctx.id.endswith(f"/{BROKEN}"):
             raise ValueError("no paper")
-        self.began_s = time.time()
 
     @on
     async def add(self, request: Add) -> int:
@@ -92,8 +91,9 @@ class Account(DurableAgent[Sums]):
         return request.number
 
     @on
-    async def began(self, request: Began) -> float:
-        return self.began_s
+    async def die(self, request: Die) -> int:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return 0
 
 
 app = App(
