@@ -43,7 +43,7 @@ from regrow.runtime.journal_entries import (
     StoredResult,
     Writes,
 )
-from regrow.runtime.lifecycle import ExitReason, Fenced
+from regrow.runtime.lifecycle import ExitReason, Fenced, crashed
 from regrow.runtime.message import Message, Request, wrong_reply
 from regrow.runtime.signals import failure_of
 from regrow.runtime.start import check_start_result
@@ -370,8 +370,10 @@ class DurableLife:
         reason = await self._attempts.failed(entry, error)
         if reason is not None:
             await self._set_aside(entry, turn, reason)
-            if entry.envelope.kind == Kind.ASK:  # before this life ends, and says no more than that
+            if entry.envelope.kind == Kind.ASK:  # it is told here, and not by the end of this life, which knows less
+                self._cell.in_turn.pop(entry.envelope, None)
                 self._cell.runtime.fail(entry.envelope, failure_of(self._in_quarantine(entry, reason)))
+                self._cell.end(crashed(error, on_message=type(entry.envelope.message).__name__))
 
     async def _quarantine(self, entry: Entry, turn: Turn, reason: str) -> NoReturn:
         await self._set_aside(entry, turn, reason)

@@ -48,7 +48,7 @@ class Tidy(Message):
 
 
 class Look(Request[str]):
-    """What is in the books, and what has left the house."""
+    """What is in the books."""
 
 
 class Books(BaseModel):
@@ -79,7 +79,7 @@ class Clerk(DurableAgent[Books]):
 
     @on(read_only=True)
     async def look(self, request: Look) -> str:
-        return f"{self.state.sold} cups sold, {len(posted)} parcels posted, consent of {self.state.consents}"
+        return f"{self.state.sold} cups sold, consent of {self.state.consents}"
 
 
 posted: dict[str, int] = {}
@@ -113,6 +113,7 @@ async def tour(running: Running) -> None:
         print(f"  the asker: {await outcome(asked)}")
         books: str = await clerk.ask(Look())
         print(f"  the books: {books}")
+        print(f"  the post:  {len(posted)} parcels")
 
     await step("All is well.", clerk.ask(Order(cups=4)))
     await step("The clerk crashes when the parcel has left.", clerk.ask(Order(cups=12), command_id=ID))
