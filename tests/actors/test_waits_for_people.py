@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from regrow.actors import DurableAgent, DurableContext, on
 from regrow.actors.durable_errors import InQuarantine, WaitTimedOut
 from regrow.runtime.command_ids import uuid7
-from regrow.runtime.errors import AskFailed, AskTimeout
+from regrow.runtime.errors import AskTimeout
 from regrow.runtime.journal_entries import CommandId
 from regrow.runtime.message import Message, Request
 from regrow.runtime.testing import START_S, pass_time
