@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test quick check check-lint check-walls check-types check-tidy oracle mutations bench clean
+.PHONY: help setup run test quick check check-lint check-walls check-types check-tidy oracle mutations bench chaos clean
 
 # The first that is there, runs and is new enough.
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
@@ -28,6 +28,7 @@ help:
 	@echo 'make oracle  compare our supervisors with OTP on 10,000 random traces; ARGS="--traces N --seed S --json"'
 	@echo 'make mutations  plant faults one at a time, see that the tests notice each, and write docs/MUTATIONS.md'
 	@echo 'make bench   measure, and write docs/BENCHMARKS.md'
+	@echo 'make chaos   harm durable agents on purpose, a hundred times, and judge what they did; ARGS="--seconds N --seed S --json"'
 	@echo 'make clean   remove .venv, caches and builds; .regrow, where apps keep their data, stays'
 
 setup: $(READY)
@@ -73,6 +74,10 @@ mutations: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python benchmarks/all.py $(ARGS)
+
+chaos: $(READY)
+	@mkdir -p build
+	@$(BIN)/python benchmarks/chaos.py --history build/chaos-history.jsonl --effects build/chaos-effects.jsonl --seconds 0 $(ARGS)
 
 clean:
 	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -41,6 +41,25 @@ typed handler has returned, with telemetry as installed, and the handler checks 
 with one message lost, doubled or out of turn fails.
 """
 
+CHAOS = """\
+## chaos
+
+`make chaos` is no measurement and a proof: [`benchmarks/chaos.py`](../benchmarks/chaos.py) harms durable agents on a
+real Ray and a real Redis, and fails unless nothing that was acknowledged is lost, doubled, out of order or done by a
+fenced life, nothing is left behind, and in quarantine is what was planted as poison. Clients write down what they
+send and what comes back, effects are lines in a file outside Redis, and
+[`benchmarks/history_checker.py`](../benchmarks/history_checker.py), which knows nothing of either, judges the two
+files. A proxy before Redis knows the journal's scripts and cuts, kills or stops at the very one: enqueued and not
+acknowledged, a step done and not recorded, a commit applied and its reply cut, committed and not relayed, revoked and
+not claimed, stopped in a commit; each at least five times in a run. Beside these it kills agents, the supervisor, the
+guardian (on one node the keeper is the same process) and Redis, stops hosts and Redis past the lease, fills Redis,
+and plants poison. Duplicate and late frames are those of the journal: a script that arrives twice, and one of a dead
+process that arrives when another one has its agent; frames between hosts that do so are in the simulations. A clock
+jumps in the process that it is of: what Python tells as its wall clock is moved by up to a day, and stays so in the
+hosts that start afterwards. A long run is `make chaos ARGS="--seconds 1800"`; the last line of each run has its
+figures as JSON.
+"""
+
 
 class BenchmarkFailed(Exception):
     """A script ended without its JSON line, or with figures missing in it."""
@@ -94,7 +113,7 @@ def page(results: Mapping[str, Mapping[str, Any]], *, load: float, quick: bool) 
         f"- date: {today()}\n- machine: {machine()}; load average before the run {load:.2f}\n- versions: {listed}"
     )
     sections = [section(script, SCRIPTS[script], result) for script, result in results.items()]
-    parts = ["# Benchmarks", intro, circumstances, *sections, RULES]
+    parts = ["# Benchmarks", intro, circumstances, *sections, CHAOS, RULES]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from regrow.runtime.command_ids import NOISE_BITS, uuid7
 from regrow.runtime.durability import open_durability
+from regrow.runtime.journal_errors import JournalFull
 from regrow.runtime.memory_journal import MemoryJournal
 from regrow.runtime.testing import CALM, FaultPlan
 from tests.simulation.wires import Node, World
@@ -36,6 +37,8 @@ class Mortal:
         self.lives: int | None = None
         self.before = False
         self.is_dead = False
+        self.full = 0
+        """So many of the next calls that store messages are refused, as by a store without room."""
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._journal, name)
@@ -46,6 +49,9 @@ class Mortal:
             if self.is_dead:
                 await asyncio.Event().wait()
             self.calls += 1
+            if method.__name__ == "enqueue" and self.full:
+                self.full -= 1
+                raise JournalFull("the store is full; raise its maxmemory")
             dies = self.lives is not None and self.calls == self.lives
             if dies and self.before:
                 self._die()

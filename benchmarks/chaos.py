@@ -1,0 +1,232 @@
+"""Chaos: durable agents on a real Ray and a real Redis, harmed on purpose; nothing acknowledged is lost or doubled.
+
+Clients write down what they ask and what comes back, and the agents' effects are lines in a file outside Redis; a
+checker that knows neither Ray nor Redis judges the two. A proxy before Redis hits exact windows: a script that is
+applied and its reply cut, a process killed between an effect and its record. Everything is this script's own, in
+folders that go at its end, except the two files that are named. At least one deck of about a hundred faults is played,
+and further ones until the time is over.
+
+    python benchmarks/chaos.py --history FILE --effects FILE --seconds N --seed S [--json]
+
+Exit code 0: nothing lost, doubled, out of order or left behind, in quarantine what was planted, at least twelve kinds
+of faults, and five in each window.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from chaos_clients import Clients
+from chaos_desk import FILE, FOLDER, app
+from chaos_effects import EFFECTS
+from chaos_faults import FaultLog, Faults
+from chaos_leftovers import keys_left, processes_in
+from chaos_plans import NEEDED_IN_WINDOW, NEEDED_KINDS, TAKES_AWAY
+from chaos_proxy import RedisProxy
+from chaos_redis import ChaosRedis
+from history import Event, EventType, Recorder, read_effects
+from history_checker import Verdict, judged
+from measure import finish, percentile, quiet, rounded, versions
+from pydantic import SecretStr
+
+from regrow import Running
+from regrow.cluster.config import LogSettings, RedisSettings, Settings
+from regrow.cluster.set_aside import listed
+
+SECONDS = 60.0
+LONGEST_S = 86_400.0
+FILED_LIMIT_S = 60.0
+"""For the last messages to reach the archive."""
+GONE_LIMIT_S = 20.0
+"""For killed processes to vanish."""
+LOOK_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What the command line said."""
+
+    history: Path
+    effects: Path
+    seconds: float
+    seed: int
+    json: bool
+
+
+def run_of(words: list[str] | None = None) -> Run:
+    """Reads the command line; what is wrong there is told in a sentence, with exit code 2."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--history", type=Path, required=True, help="the file for what clients do and see; made anew")
+    parser.add_argument("--effects", type=Path, required=True, help="the file for what is done outside; made anew")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="how long faults are done, after the first deck")
+    parser.add_argument("--seed", type=int, default=None, help="what the faults are drawn from; told at the end")
+    parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
+    given = parser.parse_args(words)
+    if not 0 <= given.seconds <= LONGEST_S:
+        parser.error(f"--seconds {given.seconds:g}: give a number from 0 to {LONGEST_S:g}")
+    if given.history.absolute() == given.effects.absolute():
+        parser.error("--history and --effects are one file; name two")
+    for option, file in (("--history", given.history), ("--effects", given.effects)):
+        try:
+            file.write_text("", encoding="utf-8")
+        except OSError as error:
+            parser.error(f"{option} {file}: it can not be written ({error.strerror}); name another file")
+    seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
+    return Run(
+        history=given.history.absolute(),
+        effects=given.effects.absolute(),
+        seconds=given.seconds,
+        seed=seed,
+        json=given.json,
+    )
+
+
+async def played(run: Run, folder: Path, recorder: Recorder, say: Callable[[str], None]) -> tuple[FaultLog, str]:
+    """Runs the app, its clients and the faults in a folder; gives the faults and the version of Redis."""
+    begun_s = monotonic()
+    redis = ChaosRedis(folder / "redis")
+    proxy = RedisProxy(folder / "proxy.sock", redis.socket)
+    url = SecretStr(f"unix://{folder / 'proxy.sock'}")
+    settings = Settings(data_dir=folder / "data", redis=RedisSettings(url=url), log=LogSettings(level="error"))
+    try:
+        await redis.start()
+        proxy.start()
+        async with app.start(engine="ray", settings=settings) as running:
+            end_in_order_on_sigterm()
+            say(f"the app runs after {monotonic() - begun_s:.1f} s")
+            clients = Clients(running, recorder, seed=run.seed, begun_s=begun_s)
+            faults = Faults(running, clients, proxy, redis, folder=folder, seed=run.seed)
+            clients.start()
+            try:
+                await faults.play(monotonic() + run.seconds, say=say)
+            finally:
+                if not await clients.finish():
+                    recorder.add(Event(type=EventType.ORPHAN, text="commands that are under way without end"))
+                await faults.aclose()
+            await clients.write_states()
+            await filed(run, recorder)
+            set_aside = await write_set_aside(running, recorder)
+        with redis.client() as client:
+            left = keys_left(client, app.name, set_aside=set_aside)
+    finally:
+        proxy.stop()
+        redis.close()
+    left += await still_there(folder)
+    for text in left:
+        recorder.add(Event(type=EventType.ORPHAN, text=text))
+    return faults.log, redis.version
+
+
+def end_in_order_on_sigterm() -> None:
+    """As Ctrl-C does. To be said behind the start of Ray, which has a handler of its own."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+
+async def filed(run: Run, recorder: Recorder) -> None:
+    """Waits until the archive has what clerks have committed for it; what does not come is found lost."""
+    acked = {event.command for event in recorder.events if event.type is EventType.OK}
+    wanted = {event.command for event in recorder.events if FILE in event.effects and event.command in acked}
+    deadline = monotonic() + FILED_LIMIT_S
+    while monotonic() < deadline:
+        effects = await asyncio.to_thread(read_effects, run.effects)
+        if wanted <= {effect.command for effect in effects if effect.effect == FILE}:
+            return
+        await asyncio.sleep(LOOK_S)
+
+
+async def write_set_aside(running: Running, recorder: Recorder) -> set[str]:
+    """Writes down which commands are in quarantine."""
+    rows = (await listed(running, ""))["messages"]
+    for row in rows:
+        recorder.add(Event(type=EventType.QUARANTINED, agent=row["agent"], id=row["command"]))
+    return {row["command"] for row in rows}
+
+
+async def still_there(folder: Path) -> list[str]:
+    """The processes of the run that do not end."""
+    deadline = monotonic() + GONE_LIMIT_S
+    while True:
+        found = await asyncio.to_thread(processes_in, folder)
+        if not found or monotonic() > deadline:
+            return found
+        await asyncio.sleep(LOOK_S)
+
+
+def result_of(verdict: Verdict, log: FaultLog) -> dict[str, object]:
+    """The figures of a run."""
+    took_ms = [fault.recover_ms for fault in log.faults if fault.recover_ms is not None and fault.kind in TAKES_AWAY]
+    return {
+        **verdict.told(),
+        "orphans": len(verdict.orphans),
+        "faults": len(log.faults),
+        "kinds": len(log.kinds()),
+        "recover_ms_p50": rounded(percentile(took_ms, 50)) if took_ms else None,
+        "recover_ms_p99": rounded(percentile(took_ms, 99)) if took_ms else None,
+        "by_kind": dict(sorted(log.kinds().items())),
+        "windows": {window.value: count for window, count in log.windows().items()},
+        "late_answers": dict(log.late_answers),
+        "unserved": log.unserved,
+    }
+
+
+def troubles(verdict: Verdict, log: FaultLog) -> list[str]:
+    """Why a run fails; nothing where all holds."""
+    found = [f"{kind}: {len(cases)}, the first: {cases[0]}" for kind, cases in verdict.faults.items() if cases]
+    found += [
+        f"window {window}: {count} faults, and {NEEDED_IN_WINDOW} are needed to show anything"
+        for window, count in log.windows().items()
+        if count < NEEDED_IN_WINDOW
+    ]
+    if len(log.kinds()) < NEEDED_KINDS:
+        found.append(f"{len(log.kinds())} kinds of faults, and {NEEDED_KINDS} are needed")
+    if verdict.quarantined != verdict.poisoned:
+        found.append(f"{verdict.quarantined} commands are in quarantine, and {verdict.poisoned} were planted")
+    if not verdict.acked:
+        found.append("nothing was acknowledged")
+    return found + [f"not served again in time: {each}" for each in log.unserved]
+
+
+def main() -> None:
+    """Plays, judges and tells."""
+    run = run_of()
+    quiet()
+    folder = Path(tempfile.mkdtemp(prefix="rc-", dir="/tmp"))  # short, for the sockets of a Ray
+    os.environ.update({"RAY_TMPDIR": str(folder), FOLDER: str(folder), EFFECTS: str(run.effects)})
+
+    def say(text: str) -> None:
+        if not run.json:
+            print(text, flush=True)
+
+    say(f"seed {run.seed}")
+    try:
+        with run.history.open("a", encoding="utf-8") as file:
+            recorder = Recorder(file)
+            log, redis_version = asyncio.run(played(run, folder, recorder, say))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        raise SystemExit("interrupted") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    verdict = judged(recorder.events, read_effects(run.effects))
+    result, failed = result_of(verdict, log), troubles(verdict, log)
+    for text in failed:
+        print(text, file=sys.stderr)
+    say(f"{result['acked']:,} acknowledged, {result['faults']} faults of {result['kinds']} kinds")
+    finish(result | {"versions": {**versions("regrow", "ray"), "redis": redis_version}, "seed": run.seed})
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""The proxy before Redis does what its traps say, at the script, the side and the agent that they say."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from chaos_proxy import Act, RedisProxy, Side, Trap
+
+from regrow.cluster.redis_journal import RedisJournal
+from regrow.runtime import ActorId
+from regrow.runtime.command_ids import new_command_id
+from regrow.runtime.journal_answers import EnqueueVerdict
+from regrow.runtime.journal_entries import Incoming
+from regrow.runtime.journal_errors import JournalUnknown
+from tests.conformance.redis_servers import embedded_program, started
+
+pytestmark = [pytest.mark.slow, pytest.mark.redis]
+
+CLERK, OTHER = ActorId("desk/clerk"), ActorId("desk/other")
+
+
+@contextmanager
+def proxied() -> Iterator[tuple[RedisProxy, str]]:
+    """A proxy before a Redis, and the URL of its socket."""
+    with tempfile.TemporaryDirectory(prefix="p-", dir="/tmp") as name:  # short, for the sockets
+        folder = Path(name)
+        proxy = RedisProxy(folder / "proxy.sock", folder / "redis" / "redis.sock")
+        with started(embedded_program(), folder / "redis", "port 0"):
+            proxy.start()
+            yield proxy, f"unix://{folder}/proxy.sock"
+            proxy.stop()
+
+
+def mail(agent: ActorId = CLERK) -> Incoming:
+    return Incoming(agent=agent, command=new_command_id(), body=b"body", epoch=None)
+
+
+@pytest.mark.parametrize(("side", "verdict"), [(Side.BEFORE, "accepted"), (Side.AFTER, "pending")])
+async def test_a_cut_lets_nobody_know_whether_a_script_was_applied(side: Side, verdict: str) -> None:
+    async with AsyncExitStack() as stack:
+        proxy, url = stack.enter_context(proxied())
+        journal = RedisJournal.from_url(url, app="desk")
+        message = mail()
+        sprung = proxy.arm(Trap(script="enqueue", side=side, act=Act.CUT, agent=CLERK))
+
+        await journal.enqueue([mail(OTHER)])
+        assert not sprung.done()
+        with pytest.raises(JournalUnknown):
+            await journal.enqueue([message])
+
+        call = sprung.result(0).call
+        assert (call.name, call.agent, call.command) == ("enqueue", CLERK, message.command)
+        [again] = await journal.enqueue([message])
+        assert again.verdict is EnqueueVerdict(verdict)
+        await journal.aclose()
+
+
+async def test_a_script_that_is_sent_twice_is_answered_once_by_what_the_second_found() -> None:
+    async with AsyncExitStack() as stack:
+        proxy, url = stack.enter_context(proxied())
+        journal = RedisJournal.from_url(url, app="desk")
+        await journal.enqueue([mail(OTHER)])  # so that the server knows the script
+        proxy.arm(Trap(script="enqueue", side=Side.BEFORE, act=Act.TWICE, agent=CLERK))
+
+        [first, second] = await journal.enqueue([mail(), mail()])
+
+        assert (first.verdict, first.seq) == (EnqueueVerdict.PENDING, 1)
+        assert (second.verdict, second.seq) == (EnqueueVerdict.ACCEPTED, 2)
+        await journal.aclose()
+
+
+async def test_a_trap_that_was_cancelled_does_nothing() -> None:
+    async with AsyncExitStack() as stack:
+        proxy, url = stack.enter_context(proxied())
+        journal = RedisJournal.from_url(url, app="desk")
+        assert proxy.arm(Trap(script="enqueue", side=Side.BEFORE, act=Act.CUT)).cancel()
+
+        [stored] = await journal.enqueue([mail()])
+
+        assert stored.verdict is EnqueueVerdict.ACCEPTED
+        await journal.aclose()
+
+
+async def test_a_script_that_comes_late_gets_its_answer_past_the_app() -> None:
+    async with AsyncExitStack() as stack:
+        proxy, url = stack.enter_context(proxied())
+        journal = RedisJournal.from_url(url, app="desk")
+        message = mail()
+        await journal.enqueue([mail(OTHER)])  # so that the server knows the script
+        sprung = proxy.arm(Trap(script="enqueue", side=Side.BEFORE, act=Act.CUT, agent=CLERK))
+        with pytest.raises(JournalUnknown):
+            await journal.enqueue([message])
+
+        assert b"accepted" in proxy.send_late(sprung.result(0).call.raw)
+
+        [again] = await journal.enqueue([message])
+        assert again.verdict is EnqueueVerdict.PENDING
+        await journal.aclose()
