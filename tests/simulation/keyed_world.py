@@ -22,6 +22,8 @@ from tests.simulation.durable_world import DurableWorld
 from tests.simulation.wires import round_trip
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from regrow.runtime.address import ActorId, HostId, Incarnation
     from regrow.runtime.lifecycle import ExitReason
     from regrow.runtime.runtime import Runtime
@@ -46,7 +48,8 @@ class KeyedWorld(DurableWorld):
         self.truth = GuardianDirectory(guardian.host, roots.start_on_demand)
         self.truth.here = guardian.runtime.cells.__contains__
         guardian.runtime.delivery.directory = self.truth
-        guardian.runtime._make_behavior = BehaviorFactory(roots.make_supervisor)  # a node of a world makes agents alone
+        maker = BehaviorFactory(roots.make_supervisor)  # a node of a world makes agents alone
+        guardian.runtime._make_behavior = maker  # pyright: ignore[reportPrivateUsage] # nobody else changes it
         self.starter = PoolStarter(self, guardian.runtime)
         roots.attach(guardian.runtime, self.starter)
         self.guardian = guardian
@@ -55,6 +58,10 @@ class KeyedWorld(DurableWorld):
         self.truth.place(REGISTRY, guardian.host)
         self.roots = roots
         self.waker = Waker(roots, guardian.runtime, self.journal, is_durable=self.is_durable, first=())
+
+    def behind(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Runs it beside everything else."""
+        self._spawn(coroutine)
 
     def is_durable(self, actor: ActorId) -> bool:
         """Whether an agent is durable, as every process knows."""
@@ -137,7 +144,7 @@ class PoolStarter:
         self._world.truth.remove(actor)
         life = self._lives.pop(actor, None)
         if life is not None:
-            self._world._spawn(self._forget(actor, life[0], life[2]))
+            self._world.behind(self._forget(actor, life[0], life[2]))
 
     async def _forget(self, actor: ActorId, incarnation: Incarnation, node: Node) -> None:
         await round_trip()
