@@ -37,7 +37,7 @@ class RedisLine(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._error: BaseException | None = None
         # The one place that knows this of redis-py; the conformance suite fails where it is no longer so.
-        writer = connection._writer
+        writer = connection._writer  # pyright: ignore[reportPrivateUsage]
         assert writer is not None, "the connection is open"
         self._transport = writer.transport
         self._streams = self._transport.get_protocol()
@@ -74,12 +74,12 @@ class RedisLine(asyncio.Protocol):
         self._end(RedisConnectionError("Connection closed by server."))
         return False
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
         if self._timer is not None:
             self._timer.cancel()
-        self._streams.connection_lost(error)  # redis-py waits for that when it lets go of the connection
-        self._end(error or RedisConnectionError("Connection closed by server."))
+        self._streams.connection_lost(exc)  # redis-py waits for that when it lets go of the connection
+        self._end(exc or RedisConnectionError("Connection closed by server."))
 
     def _look(self) -> None:
         self._timer = None

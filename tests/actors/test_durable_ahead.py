@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel
 
@@ -15,6 +15,9 @@ from regrow.runtime.memory_journal import MemoryJournal
 from regrow.runtime.message import Request
 from regrow.runtime.testing import pass_time
 from tests.actors.durable_stand import Host, memory_journal, on_virtual_time
+
+if TYPE_CHECKING:
+    from regrow.runtime.journal import Journal
 
 CLERK = "desk/clerk"
 A_WHILE_S = 5.0
@@ -71,7 +74,7 @@ class LateJournal:
 async def desk() -> tuple[LateJournal, Host]:
     Clerk.begun = Clerk.stepped = 0
     journal = LateJournal(memory_journal())
-    host = await Host.on(journal)
+    host = await Host.on(cast("Journal", journal))  # all else is the journal's
     assert await host.start(Clerk, CLERK) is None
     return journal, host
 
