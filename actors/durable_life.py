@@ -171,7 +171,7 @@ class DurableLife:
             deadline_ms=parking.deadline_ms,
             writes=parking.writes,
         )
-        ended = await self._durable.surely(lambda: self._durable.journal.park(park))
+        ended = await self._outbox.with_room(lambda: self._durable.journal.park(park))
         await self._check_ended(entry, turn, ended, parking.writes, b"")
         self._attempts.ended(entry.command, committed=True)
         if parking.writes.state is not None:
@@ -329,12 +329,12 @@ class DurableLife:
     async def _end_turn(self, entry: Entry, turn: Turn, outcome: Outcome, result: bytes, writes: Writes) -> None:
         """Commits. Raises StateNotStorable, FencedOut."""
         commit = Commit(hand=turn.ending(self._durable.operation()), outcome=outcome, result=result, writes=writes)
-        ended = await self._durable.surely(lambda: self._durable.journal.commit(commit))
+        ended = await self._outbox.with_room(lambda: self._durable.journal.commit(commit))
         if ended.verdict is TurnVerdict.NOT_PENDING and turn.stored is not None:
             answer = await self._stands(entry)  # its mailbox was full, or the connection was cut before it was stored
             if answer.verdict not in (EnqueueVerdict.ACCEPTED, EnqueueVerdict.PENDING):
                 raise OutcomeKnown(answer)
-            ended = await self._durable.surely(lambda: self._durable.journal.commit(commit))
+            ended = await self._outbox.with_room(lambda: self._durable.journal.commit(commit))
         await self._check_ended(entry, turn, ended, writes, result)
         self._intake.ended(entry.envelope)
         self._attempts.ended(entry.command, committed=outcome is Outcome.COMMITTED)
@@ -350,7 +350,7 @@ class DurableLife:
                 self._version = ended.version
             case TurnVerdict.TOO_LARGE:  # the same each time, so its message is set aside at once, and others go on
                 await self._quarantine(entry, turn, too_large(self._durable.journal.limits, writes, result))
-            case TurnVerdict.OUTBOX_FULL | TurnVerdict.TIMERS_FULL | TurnVerdict.WAITS_FULL:
+            case TurnVerdict.TIMERS_FULL | TurnVerdict.WAITS_FULL:
                 error = StateNotStorable(too_many(self._cell.actor, self._durable.journal.limits, ended.verdict))
                 await self._failed(entry, turn, error)
                 raise error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from regrow.actors.durable_body import envelope_of
+from regrow.runtime.journal_answers import TurnVerdict
 from regrow.runtime.journal_entries import OutboxId, partition_of
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.tells import Settling
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from regrow.runtime.address import ActorId
     from regrow.runtime.durability import Durability
     from regrow.runtime.envelope import Envelope
-    from regrow.runtime.journal_answers import OutboxRow
+    from regrow.runtime.journal_answers import OutboxRow, TurnEnded
     from regrow.runtime.runtime import Runtime
 
 log = structlog.get_logger("regrow.durable")
@@ -28,6 +30,10 @@ LOOK_S = 60.0
 AGAIN_FIRST_S = 1.0
 AGAIN_MAX_S = 60.0
 """Between two tries to reach a durable agent that is not there or can not be started: what is for it waits."""
+
+ROOM_FIRST_S = 0.01
+ROOM_MAX_S = 1.0
+"""Between two tries to end a turn for whose messages the outbox has no room."""
 
 
 class DurableOutbox:
@@ -55,6 +61,20 @@ class DurableOutbox:
         self._wanted.set()
         if self._relaying is None:
             self._relaying = self._runtime.spawn_task(self._relay_all())
+
+    async def with_room(self, end_turn: Callable[[], Awaitable[TurnEnded]]) -> TurnEnded:
+        """Ends a turn when there is room for what it sends, as a plain tell waits for room at its receiver."""
+        pause_s, is_told = ROOM_FIRST_S, False
+        while (ended := await self._durability.surely(end_turn)).verdict is TurnVerdict.OUTBOX_FULL:
+            if not is_told:
+                is_told = True
+                log.warning(
+                    "a turn waits for room in its agent's outbox, since receivers take nothing", agent=self._agent
+                )
+            self.relay()
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, ROOM_MAX_S)
+        return ended
 
     async def _relay_all(self) -> None:
         try:

@@ -61,9 +61,6 @@ def stored_reply(codec: FrameCodec, actor: ActorId, message: Message, stored: St
 def too_many(actor: ActorId, limits: JournalLimits, verdict: TurnVerdict) -> str:
     """What a turn would leave more of than the journal holds for one agent, and what to do."""
     match verdict:
-        case TurnVerdict.OUTBOX_FULL:
-            what, limit, next_step = "messages that wait to be relayed", limits.outbox, "outbox"
-            mend = "its receivers do not take them; see whether they run, or send less in one turn"
         case TurnVerdict.TIMERS_FULL:
             what, limit, next_step = "reminders", limits.timers, "timers"
             mend = "forget some with ctx.forget_reminder, or split the work among agents"
