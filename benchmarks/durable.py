@@ -19,7 +19,7 @@ from time import monotonic, perf_counter, time
 from typing import TYPE_CHECKING
 
 from bare_commit import BareCommits, told
-from durable_work import VICTIM, AskOften, Book, Die, Drain, Driver, Fill, Pid, Sum, app, clerks
+from durable_work import VICTIM, Account, AskOften, Book, Die, Drain, Driver, Fill, Pid, Sum, app, clerks
 from figures import DURABLE
 from measure import (
     Options,
@@ -61,6 +61,8 @@ KILLS_QUICK = 2
 OLD_TURNS = 10_000
 OLD_TURNS_QUICK = 200
 STARTS = 10
+ACTIVATIONS = 200
+ACTIVATIONS_QUICK = 20
 STORED_LIMIT_S = 60.0
 LOOK_S = 0.02
 ASK_LIMIT_S = 60.0
@@ -127,6 +129,16 @@ class Bench:
             await clerk.ask(Pid(), timeout_s=ASK_LIMIT_S)
         return took_ms
 
+    async def activations_ms(self, times: int) -> list[float]:
+        """How long so many agents with keys take to be started by an ask from outside, and to answer it."""
+        took_ms: list[float] = []
+        for number in range(times):
+            account = self._running.ref(Account, key=f"customer-{number}")
+            begun = perf_counter()
+            await account.ask(Pid(), timeout_s=ASK_LIMIT_S)
+            took_ms.append((perf_counter() - begun) * 1e3)
+        return took_ms
+
     async def idle_bytes(self) -> float:
         """What Redis holds for an agent that has had one turn: its state, the reply and the history of that turn."""
         *_, clerk = clerks(64)
@@ -165,6 +177,9 @@ async def measured(options: Options, screen: Screen) -> Result:
                 old = await bench.recoveries_ms(OLD_TURNS_QUICK if options.quick else OLD_TURNS)
                 screen.rates("An agent with many turns behind it is started anew", {"Regrow": old}, "ms")
                 result["recovery_ms"] = rounded(median(old))
+                cold = await bench.activations_ms(ACTIVATIONS_QUICK if options.quick else ACTIVATIONS)
+                screen.rates("The first ask of an agent with a key", {"Regrow": cold}, "ms")
+                result["activate_ms"] = rounded(median(cold))
                 takeovers = await _takeovers_ms(running, options, screen, until)
                 screen.rates("SIGKILL in the midst of a turn to its committed reply", {"Regrow": takeovers}, "ms")
                 result |= {

@@ -14,7 +14,7 @@ from time import perf_counter
 from payload import SOURCE, TEXT, TOPIC
 from pydantic import BaseModel
 
-from regrow import Agent, App, Context, DurableAgent, Message, Packed, Request, Supervisor, child, on
+from regrow import Agent, App, Context, DurableAgent, Message, Packed, Request, Supervisor, child, keyed, on
 
 LIMIT_CLERKS = 64
 VICTIM = "victim"
@@ -93,6 +93,10 @@ class Clerk(DurableAgent[Book]):
         return os.getpid()
 
 
+class Account(Clerk):
+    """One for each customer."""
+
+
 class Fill(Message):
     """Fill the mailboxes of so many clerks with so many entries each."""
 
@@ -158,10 +162,11 @@ def clerks(count: int) -> Iterable[str]:
 
 
 def ledger_app() -> App:
-    """All clerks and their driver in one process, and a clerk with one of its own, which is killed."""
+    """All clerks, accounts and their driver in one process, and a clerk with one of its own, which is killed."""
     pool = Packed("ledger")
     members = [child(Clerk, id=f"clerk-{number}", placement=pool) for number in range(LIMIT_CLERKS)]
-    children = [*members, child(Driver, id="driver", placement=pool), child(Clerk, id=VICTIM)]
+    driver = child(Driver, id="driver", placement=pool)
+    children = [*members, driver, child(Clerk, id=VICTIM), keyed(Account, id="account", placement=pool)]
     return App("ledger", Supervisor(max_restarts=1_000, within_s=1.0, children=children))
 
 

@@ -147,6 +147,12 @@ DURABLE = (
     Figure(key="ask_ms_p50_always", says="… its time, appendfsync always", unit="ms"),
     Figure(key="ask_ms_p50_everysec", says="… its time, appendfsync everysec", unit="ms"),
     Figure(key="recovery_ms", says="stop and start of an agent with 10,000 turns behind it", unit="ms", at_most=50),
+    Figure(
+        key="activate_ms",
+        says="first ask of an agent with a key, from another process, on a warm host",
+        unit="ms",
+        at_most=20,
+    ),
     Figure(key="takeover_ms_p50", says="SIGKILL in mid-turn to the committed reply, median", unit="ms", at_most=50),
     Figure(key="takeover_ms_p99", says="the same, 99th percentile", unit="ms", at_most=500),
     Figure(key="takeovers", says="kills"),

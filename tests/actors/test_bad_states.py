@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
@@ -318,3 +319,19 @@ async def test_a_reminder_beyond_the_limit_of_an_agent_is_named_with_the_limit()
         await host.ref(CLERK).ask(Remind(names=("c",)))
 
     assert await host.ref(CLERK).ask(Remind(names=("a",))) == 1
+
+
+@on_virtual_time
+async def test_a_turn_waits_for_room_in_the_outbox_while_its_receiver_takes_nothing() -> None:
+    host = await Host.on(memory_journal(LIMITS))
+    host.runtime.delivery.is_durable = lambda _: True  # so what is for one that does not run waits
+    assert await host.start(Clerk, CLERK) is None
+    assert await host.ref(CLERK).ask(Send(sizes=(1, 1, 1))) == 3
+    asking = asyncio.create_task(host.ref(CLERK).ask(Send(sizes=(1, 1))))
+    await pass_time(5.0)
+    assert not asking.done() and not await host.quarantined(CLERK) and host.ends == []
+
+    assert await host.start(Clerk, "desk/other") is None
+
+    assert await asking == 2
+    assert await host.ref("desk/other").ask(Add(n=0)) == 5
