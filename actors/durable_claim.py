@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from regrow.actors.durable_errors import AgentHeld
-from regrow.runtime.journal_answers import ClaimVerdict
+from regrow.runtime.journal_answers import ClaimVerdict, Revocation
 from regrow.runtime.journal_fit import check_epoch_not_behind, check_schema
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ async def claimed(cell: Cell, durable: Durability, *, schema: int, seen: Epoch |
             break
         if claim.verdict is ClaimVerdict.NOT_REVOKED and row.owner is not None:
             # Its supervisor wants it here, so that where the former host's lease is over it may be revoked.
-            await durable.surely(partial(durable.journal.revoke, row.owner.host))
+            if await durable.surely(partial(durable.journal.revoke, row.owner.host)) is Revocation.REVOKED:
+                continue  # whatever the time: the journal may have been away for most of it
         if cell.runtime.loop.time() > deadline:
             raise AgentHeld(
                 f"{agent} is held by host {row.host} of the journal, which has not been found dead within "

@@ -24,10 +24,11 @@ from regrow.actors.schedule import FURTHEST, first_and_schedule
 from regrow.actors.step_retries import ATTEMPT_MARK, Retries, tried
 from regrow.actors.threads import in_thread
 from regrow.runtime.address import ActorId
+from regrow.runtime.command_ids import reborn
 from regrow.runtime.durability import Durability
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.errors import CodeNotImportable, MessageTooLarge, Misuse, Refused
-from regrow.runtime.journal_entries import CancelTimer, SetTimer, StepState, Writes, check_id
+from regrow.runtime.journal_entries import CancelTimer, SetTimer, StepKey, StepState, Writes, check_id
 from regrow.runtime.message import Message, Request
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, DEFAULT_SEND_TIMEOUT_S, ActorRef
 from regrow.runtime.signals import Failure, failure_of
@@ -196,7 +197,8 @@ class DurableContext(Context):
                 f"{self.id} sends more than {limits.outbox:,} messages in one turn (outbox); send one that holds many, "
                 "or send the rest in a later turn"
             )
-        turn.tell(ref.address.actor, turn.derived(f"tell:{ref.address.actor}"), body)
+        # A new id each time, for only one run of a turn is committed; and one of today, for its message may be old.
+        turn.tell(ref.address.actor, self._durable.command(), body)
 
     async def ask(
         self,
@@ -221,21 +223,23 @@ class DurableContext(Context):
                 "two would arrive in the wrong order; ask first, or tell in a later turn"
             )
         name, ask = f"ask:{ref.address.actor}", super().ask
-        command = command_id or turn.derived(name)
-        return await self.asked_once(
-            name,
-            ref.address.actor,
-            request,
-            request,
-            lambda: ask(ref, request, timeout_s=timeout_s, command_id=command),
-        )
+        derived = turn.derived(name)
+
+        async def asked(key: StepKey) -> R:
+            command = command_id or reborn(derived, await self._steps(turn).birth_ms(derived, key))
+            return await ask(ref, request, timeout_s=timeout_s, command_id=command)
+
+        return await self.asked_once(name, ref.address.actor, request, request, asked)
 
     async def asked_once(
-        self, name: str, actor: ActorId, request: Request[R], known_by: Request[R], ask: Callable[[], Awaitable[R]]
+        self,
+        name: str,
+        actor: ActorId,
+        request: Request[R],
+        known_by: Request[R],
+        ask: Callable[[StepKey], Awaitable[R]],
     ) -> R:
         """An ask as a step of this turn: its reply or refusal is recorded, under the digest of `known_by`."""
-        if self.turn is None and not self.reads:
-            return await ask()
         turn = self._turn()
         steps = self._steps(turn)
         key, record = turn.next_step(name, self._digest((known_by,), {}), idempotent=True)
@@ -243,7 +247,7 @@ class DurableContext(Context):
             return self._answered(actor, request, await steps.value(record))
         await steps.begin(key)
         try:
-            reply = await ask()
+            reply = await ask(key)
         except Refused as refusal:
             await steps.end(key, failure_of(refusal))
             raise

@@ -16,7 +16,7 @@ NAMED_BEFORE_S = 0.25
 class Entry:
     """One message in the hands of this process. `begun` says that a turn of it may have run before."""
 
-    __slots__ = ("attempts", "begun", "body", "command", "envelope", "is_new", "sent", "stored", "tick")
+    __slots__ = ("attempts", "begun", "body", "command", "envelope", "is_new", "sent", "stored", "tick", "unsure")
 
     def __init__(
         self, envelope: Envelope, command: CommandId, stored: asyncio.Future[Enqueued], *, is_new: bool = False
@@ -29,6 +29,8 @@ class Entry:
         """Its id was made here, so nobody can have handled it before."""
         self.sent = False
         """It is on its way to the journal, and what this process sends there now comes behind it."""
+        self.unsure = False
+        """A try to store it was cut, so it may be stored whatever is said of the next one."""
         self.body = b""
         """As it is stored, until it is."""
         self.attempts = 0

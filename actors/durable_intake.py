@@ -21,6 +21,7 @@ from regrow.actors.durable_errors import NotStored
 from regrow.actors.reminder import Tick
 from regrow.runtime.durability import AGAIN_FIRST_S, Durability
 from regrow.runtime.envelope import Envelope, Kind, mark_handled
+from regrow.runtime.errors import Bug
 from regrow.runtime.journal_answers import Enqueued, EnqueueVerdict
 from regrow.runtime.journal_entries import CommandId, Epoch, Incoming, Pending
 from regrow.runtime.journal_errors import JournalRefused, JournalUnknown
@@ -158,7 +159,7 @@ class DurableIntake:
         self.epoch = self._served = epoch
         for entry in self._entries.values():
             if entry.begun and entry.stored.done():
-                entry.stored = self._cell.runtime.loop.create_future()
+                entry.stored, entry.unsure = self._cell.runtime.loop.create_future(), True
                 self._batch.append(entry)
         self._keep_storing()
         self._keep_looking()
@@ -286,7 +287,7 @@ class DurableIntake:
             )
         except _NothingLeft:
             return
-        except JournalRefused as refusal:
+        except (JournalRefused, Bug) as refusal:
             for entry in batch:
                 self._not_stored(entry, refusal)
             return
@@ -308,6 +309,8 @@ class DurableIntake:
         loop = self._cell.runtime.loop
         until = loop.time() + pause_s
         if not isinstance(error, JournalRefused):
+            for entry in batch:
+                entry.unsure = True
             await asyncio.sleep(pause_s)
             return
         while True:
@@ -330,12 +333,15 @@ class DurableIntake:
 
         It is asked for alone: a refusal of a batch does not say which of its messages it is about.
         """
+        if entry.unsure or (entry.begun and not entry.is_new):
+            return False
         try:
             (answer,) = await self._enqueue([entry], epoch)
         except JournalRefused as refusal:
             self._not_stored(entry, refusal)
             return True
         except JournalUnknown:
+            entry.unsure = True
             return False
         if answer.verdict in (EnqueueVerdict.FULL, EnqueueVerdict.STALE_EPOCH):
             return False
@@ -370,7 +376,7 @@ class DurableIntake:
         mark_handled(entry.envelope)  # the journal has it: whoever sent it need not keep it
         self._cell.runtime.delivery.settle(entry.envelope, Outcome.TAKEN)
 
-    def _not_stored(self, entry: Entry, refusal: WorldBroke) -> None:
+    def _not_stored(self, entry: Entry, refusal: WorldBroke | Bug) -> None:
         """The store has said no, so the message was not taken, and who asks is told why."""
         runtime, envelope = self._cell.runtime, entry.envelope
         told = NotStored(f"{self._cell.actor} has not taken {type(envelope.message).__name__}: {refusal}")

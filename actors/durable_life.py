@@ -25,7 +25,7 @@ from regrow.actors.durable_outcome import OutcomeKnown, TurnEnd, stored_reply, t
 from regrow.actors.durable_reading import CommittedState
 from regrow.actors.durable_timers import DurableTimers
 from regrow.actors.durable_turn import Turn
-from regrow.actors.durable_wait import Parking, TurnParks, answer_oldest, begun_with, state_and_schema
+from regrow.actors.durable_wait import Parking, answer_oldest, begun_with, state_and_schema
 from regrow.actors.turn_history import occasion_of
 from regrow.runtime.codec import Undecodable
 from regrow.runtime.contain import contained
@@ -195,12 +195,12 @@ class DurableLife:
 
     async def _turn(self, message: Any, ctx: DurableContext) -> object:
         assert ctx.envelope is not None
+        entry = self._intake.entry(ctx.envelope)  # before any wait: it may be let go meanwhile
         if self._held is not None:
             await asyncio.shield(self._held)
             self._held = None
         if self._durable.is_parked:
             await self._durable.wait_leased()
-        entry = self._intake.entry(ctx.envelope)
         runs_ahead = entry.may_run_ahead and self._agent.has_handler(message) and not is_over(ctx)
         if not runs_ahead:
             answer = await self._stands(entry)
@@ -265,10 +265,6 @@ class DurableLife:
             if isinstance(message, Request) and not message.reply().accepts(reply):
                 raise wrong_reply(type(message), reply)
             return TurnEnd(Outcome.COMMITTED, packed(codec, reply), self.writes_of(turn), reply=reply)
-        except (TurnParks, BaseExceptionGroup):
-            if turn.parking is None:
-                raise
-            return None
         except Refused as refusal:
             return TurnEnd(Outcome.REFUSED, packed(codec, failure_of(refusal)), NOTHING, refusal=refusal)
         except Exception as error:  # counted, and raised again: a turn that is broken has its own reason
@@ -350,7 +346,7 @@ class DurableLife:
                 self._version = ended.version
             case TurnVerdict.TOO_LARGE:  # the same each time, so its message is set aside at once, and others go on
                 await self._quarantine(entry, turn, too_large(self._durable.journal.limits, writes, result))
-            case TurnVerdict.TIMERS_FULL | TurnVerdict.WAITS_FULL:
+            case TurnVerdict.OUTBOX_FULL | TurnVerdict.TIMERS_FULL | TurnVerdict.WAITS_FULL:
                 error = StateNotStorable(too_many(self._cell.actor, self._durable.journal.limits, ended.verdict))
                 await self._failed(entry, turn, error)
                 raise error

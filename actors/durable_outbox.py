@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -33,7 +32,8 @@ AGAIN_MAX_S = 60.0
 
 ROOM_FIRST_S = 0.01
 ROOM_MAX_S = 1.0
-"""Between two tries to end a turn for whose messages the outbox has no room."""
+ROOM_WITHIN_S = 600.0
+"""Between two tries to end a turn for whose messages the outbox has no room, and how long it is tried."""
 
 
 class DurableOutbox:
@@ -46,9 +46,10 @@ class DurableOutbox:
         self._cell = runtime.cells[agent]
         self._life = self._cell.incarnation
         self._relaying: asyncio.Task[None] | None = None
-        self._again = False
+        self._ways: dict[ActorId, asyncio.Task[None]] = {}
+        """What is on its way, by receiver; one that does not take it waits there alone."""
+        self._pauses_s: dict[ActorId, float] = {}
         self._wanted = asyncio.Event()
-        self._pause_s = AGAIN_FIRST_S
 
     @property
     def is_busy(self) -> bool:
@@ -57,31 +58,37 @@ class DurableOutbox:
 
     def relay(self) -> None:
         """There may be something to send."""
-        self._again = True
         self._wanted.set()
         if self._relaying is None:
             self._relaying = self._runtime.spawn_task(self._relay_all())
 
     async def with_room(self, end_turn: Callable[[], Awaitable[TurnEnded]]) -> TurnEnded:
-        """Ends a turn when there is room for what it sends, as a plain tell waits for room at its receiver."""
-        pause_s, is_told = ROOM_FIRST_S, False
+        """Ends a turn when there is room for what it sends, as a plain tell waits for room at its receiver.
+
+        Not for ever: two agents may wait for each other. Then it ends as one for which there is no room.
+        """
+        until, pause_s, is_told = self._runtime.loop.time() + ROOM_WITHIN_S, ROOM_FIRST_S, False
         while (ended := await self._durability.surely(end_turn)).verdict is TurnVerdict.OUTBOX_FULL:
+            if self._runtime.loop.time() > until:
+                break
             if not is_told:
                 is_told = True
-                log.warning(
-                    "a turn waits for room in its agent's outbox, since receivers take nothing", agent=self._agent
-                )
+                log.warning("a turn waits for room in its outbox, since receivers take nothing", agent=self._agent)
             self.relay()
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, ROOM_MAX_S)
         return ended
 
     async def _relay_all(self) -> None:
+        """Each receiver has a way of its own, so that one which takes nothing holds up nobody else."""
         try:
-            while self._again:
-                self._again = False
-                while self._lives and (rows := await self._rows()):
-                    await self._relay(rows)
+            while self._lives:
+                self._wanted.clear()
+                for receiver, rows in (await self._rows()).items():
+                    self._ways[receiver] = self._runtime.spawn_task(self._relay(receiver, rows))
+                if not self._ways and not self._wanted.is_set():
+                    return
+                await self._wanted.wait()
         finally:
             self._relaying = None
 
@@ -89,19 +96,37 @@ class DurableOutbox:
     def _lives(self) -> bool:
         return not self._cell.is_over and self._cell.incarnation == self._life
 
-    async def _rows(self) -> list[OutboxRow]:
-        """The oldest rows of this agent; its partition may hold those of others too."""
-        journal = self._durability.journal
+    async def _rows(self) -> dict[ActorId, list[OutboxRow]]:
+        """The oldest rows of this agent for each receiver to which none is on its way, as many as one page holds."""
+        journal, partition = self._durability.journal, partition_of(self._agent)
+        found: dict[ActorId, list[OutboxRow]] = {}
         after: OutboxId | None = None
-        partition = partition_of(self._agent)
-        while True:
+        while not found:
             page = await self._durability.surely(partial(journal.outbox, partition, after=after))
-            own = [row for row in page if row.agent == self._agent]
-            if own or not page:
-                return own
+            if not page:
+                break
+            for row in page:  # its partition may hold those of others too
+                if row.agent == self._agent and row.target not in self._ways:
+                    found.setdefault(row.target, []).append(row)
             after = page[-1].id
+        return found
 
-    async def _relay(self, rows: list[OutboxRow]) -> None:
+    async def _relay(self, receiver: ActorId, rows: list[OutboxRow]) -> None:
+        try:
+            stays = await self._sent(rows)
+            if stays:
+                log.warning("messages to a durable agent wait in the outbox", agent=self._agent, reason=stays)
+                pause_s = self._pauses_s.get(receiver, AGAIN_FIRST_S)
+                self._pauses_s[receiver] = min(2 * pause_s, AGAIN_MAX_S)
+                await asyncio.sleep(pause_s)
+            else:
+                self._pauses_s.pop(receiver, None)
+        finally:
+            del self._ways[receiver]
+            self._wanted.set()
+
+    async def _sent(self, rows: list[OutboxRow]) -> str:
+        """Sends messages to one receiver, and takes those that have arrived out of the outbox; why others stay."""
         sent: list[tuple[OutboxId, Envelope, Settling]] = []
         for row in rows:
             envelope = envelope_of(self._durability.codec, row.body)
@@ -122,9 +147,4 @@ class DurableOutbox:
             done.append(id)
         if done:
             await self._durability.surely(lambda: self._durability.journal.relayed(self._agent, done))
-        if stays:
-            log.warning("messages to a durable agent wait in the outbox", agent=self._agent, reason=stays)
-            self._wanted.clear()
-            with suppress(TimeoutError):  # what comes for others meanwhile does not wait
-                await asyncio.wait_for(self._wanted.wait(), self._pause_s)
-        self._pause_s = min(2 * self._pause_s, AGAIN_MAX_S) if stays else AGAIN_FIRST_S
+        return stays

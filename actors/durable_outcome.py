@@ -61,6 +61,9 @@ def stored_reply(codec: FrameCodec, actor: ActorId, message: Message, stored: St
 def too_many(actor: ActorId, limits: JournalLimits, verdict: TurnVerdict) -> str:
     """What a turn would leave more of than the journal holds for one agent, and what to do."""
     match verdict:
+        case TurnVerdict.OUTBOX_FULL:
+            what, limit, next_step = "messages that wait to be relayed", limits.outbox, "outbox"
+            mend = "its receivers take nothing; see whether they run, or whether two agents wait for each other"
         case TurnVerdict.TIMERS_FULL:
             what, limit, next_step = "reminders", limits.timers, "timers"
             mend = "forget some with ctx.forget_reminder, or split the work among agents"

@@ -182,11 +182,18 @@ class Turn:
         """A message that leaves with the commit."""
         self.outgoing.append(Outgoing(target=target, command=command, body=body))
 
-    def derived(self, what: str) -> CommandId:
-        """The id of a command that this turn causes: the same each time that the turn is run."""
+    def derived(self, what: str, *, made_ms: int | None = None) -> CommandId:
+        """The id of a command that this turn causes: the same each time that the turn is run.
+
+        It says that it was made with this turn's message, or at `made_ms`.
+        """
         number = self._next(what)
         noise = hashlib.blake2b(f"{self.command}\0{what}\0{number}".encode(), digest_size=10).digest()
-        return uuid7(born_ms(self.command), int.from_bytes(noise))
+        return uuid7(born_ms(self.command) if made_ms is None else made_ms, int.from_bytes(noise))
+
+    def has_begun(self, name: str, occurrence: int = 0) -> bool:
+        """Whether an earlier run of this turn has begun that step."""
+        return (name, occurrence) in self._records
 
     def random(self) -> random.Random:
         """A source of chance that gives the same each time that the turn is run."""

@@ -27,8 +27,10 @@ class RecordedService(Service):
 
     async def __call__(self, request: Request[R], /) -> R:
         ask = super().__call__
+        if self._durable.turn is None and not self._durable.reads:
+            return await ask(request)
         name = f"{self._name}:{type(request).__name__}"
-        return await self._durable.asked_once(name, self._service, request, _timeless(request), lambda: ask(request))
+        return await self._durable.asked_once(name, self._service, request, _timeless(request), lambda _: ask(request))
 
 
 def _timeless(request: Request[Any]) -> Request[Any]:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from regrow.actors.durable_body import packed, unpacked
 from regrow.actors.durable_errors import FencedOut, ResultLost, ResultTooLarge, StateNotStorable, TurnDiverged
+from regrow.actors.durable_wait import NO_ARGUMENTS
 from regrow.runtime.journal_answers import StepAnswer, StepVerdict
+from regrow.runtime.journal_entries import CommandId, born_ms
 from regrow.runtime.signals import Failure
 
 if TYPE_CHECKING:
@@ -58,6 +60,25 @@ class RecordedSteps:
         if isinstance(value, Failure):
             self._turn.failed(key)
         return (value,)
+
+    async def birth_ms(self, command: CommandId, ask: StepKey) -> int:
+        """When the id of an ask is to say that it was made: with this turn's message, or today where that is old.
+
+        A turn that has waited, or was set aside, may be run days after its message was sent, and its asks would be
+        too old for those who are asked. The same in each run.
+        """
+        turn, name = self._turn, f"made:{command}"
+        born, now = born_ms(turn.command), self._durability.now_ms()
+        is_old = now - born > self._journal.limits.result_ttl_ms // 2
+        if not turn.has_begun(name) and (not is_old or turn.has_begun(ask.name, ask.occurrence)):
+            return born
+        key, record = turn.next_step(name, NO_ARGUMENTS, idempotent=True)
+        if record is None:
+            await self.made(key, now)
+            return now
+        made = await self.value(record)
+        assert isinstance(made, int)
+        return made
 
     async def _blob(self, record: StepRecord) -> bytes:
         turn, blob = self._turn, record.blob

@@ -37,7 +37,9 @@ from regrow.runtime.journal_errors import (
 )
 
 # How a refusal looks when a script of Redis 6.2 passes it on: the error's own name stands within the text.
-_WITHIN: Final = re.compile(r"\b(OOM|READONLY|MISCONF|LOADING|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|BUSY|NOPERM|NOAUTH)\b")
+_WITHIN: Final = re.compile(
+    r"\b(OOM|READONLY|MISCONF|NOREPLICAS|LOADING|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|BUSY|NOPERM|NOAUTH)\b"
+)
 
 _OF_THE_SCRIPT: Final = re.compile(r"\.? (?:script: [0-9a-f]{40}|@user_script)")
 
@@ -89,6 +91,8 @@ def _named(error: BaseException, address: str) -> RegrowError:
             return JournalReadOnly(
                 f"{address} takes no writes ({told}): it is a replica; name its primary in redis.url"
             )
+        case (_, "NOREPLICAS"):
+            return JournalReadOnly(f"{address} takes no writes ({told}): too few replicas follow it; see that they run")
         case (_, "MISCONF"):
             return JournalReadOnly(f"{address} takes no writes ({told}): its disk fails; mend it")
         # ClusterError: redis-py was sent from node to node until it gave up; each of them did nothing.

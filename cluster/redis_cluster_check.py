@@ -51,8 +51,8 @@ async def cluster_at(url: str, *, timeout_s: float) -> AsyncIterator[RedisCluste
 async def masters(client: RedisCluster, section: str) -> list[Master]:
     """What each master tells in a section of INFO."""
     whole: Any = client
-    told: dict[str, Any] = await whole.info(section, target_nodes=whole.get_primaries())
-    return [Master(address, of_one) for address, of_one in sorted(told.items())]
+    nodes = sorted(whole.get_primaries(), key=lambda node: str(node.name))
+    return [Master(node.name, await whole.info(section, target_nodes=node)) for node in nodes]
 
 
 async def check_state(node: Any, shown: str, *, mode: str) -> None:

@@ -83,6 +83,11 @@ class RedisLane:
         """How many calls wait here to be sent."""
         return len(self._queue)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether calls wait here, or were sent and are not answered."""
+        return bool(self._queue or self._underway)
+
     def forget_script(self, name: str) -> None:
         """The server has lost a script; the next call of it brings it along."""
         self._known.discard(name)

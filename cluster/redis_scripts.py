@@ -77,11 +77,11 @@ class RedisScripts:
     async def aclose(self) -> None:
         """Waits for what is under way, and closes the client."""
         self._closed = True
-        while self._queue or self._working is not None or any(lane.waiting for lane in self._lanes.values()):
+        while self._queue or self._working is not None or any(lane.is_busy for lane in self._lanes.values()):
             if self._working is not None:
                 await asyncio.wait([self._working])
             for lane in list(self._lanes.values()):
-                await lane.idle()
+                await lane.idle()  # a server that says nothing ends its line
             await asyncio.sleep(0)
         for lane in self._lanes.values():
             await lane.aclose()
@@ -231,8 +231,13 @@ class RedisScripts:
     async def _follow(self) -> None:
         while self._sent_on:
             call, error = self._sent_on.popleft()
-            call.asked = await self._servers.redirected(error)
-            self._queue.append(call)
+            try:
+                call.asked = await self._servers.redirected(error)
+            except (RedisError, OSError, TimeoutError) as failed:
+                _fail([call], named(failed, self._address))
+                self._away()
+            else:
+                self._queue.append(call)
         self._ready = self._ready and self._servers.known
 
 

@@ -43,7 +43,7 @@ class _Node:
 
     async def take(self) -> AbstractConnection:
         connection: AbstractConnection = self.node.acquire_connection()
-        await self.node.disconnect_if_needed(connection)
+        await connection.disconnect(nowait=True)  # one that was left here may be dead, and nothing tells that
         return connection
 
     async def give_back(self, connection: AbstractConnection) -> None:
@@ -71,8 +71,9 @@ class RedisServers:
             self._nodes.clear()
         await client.initialize()
         self.known = True
-        of_each = await client.info("server", target_nodes=client.get_primaries())
-        return [str(told.get("redis_version", "")) for told in of_each.values()]
+        # One by one: what comes back of several at once has another shape than what comes of one.
+        told = [await client.info("server", target_nodes=node) for node in client.get_primaries()]
+        return [str(of_one.get("redis_version", "")) for of_one in told]
 
     def server_of(self, key: bytes, asked: Address | None) -> Server:
         """The server that has the key; `asked` is where the former one sent us for this call alone.
@@ -82,7 +83,9 @@ class RedisServers:
         if self._only is not None:
             return self._only
         client: Any = self._client
-        node = client.get_node(*asked) if asked else client.nodes_manager.get_node_from_slot(key_slot(key))
+        node = client.get_node(*asked) if asked else None
+        if node is None:  # also where a cluster that was asked anew has it no more
+            node = client.nodes_manager.get_node_from_slot(key_slot(key))
         known = self._nodes.get(node.name)
         if known is None or known.node is not node:  # a cluster that was asked anew has nodes anew
             known = self._nodes[node.name] = _Node(node)

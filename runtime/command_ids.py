@@ -21,3 +21,9 @@ def uuid7(ms: int, noise: int) -> CommandId:
     # Written out here: uuid.UUID takes five times as long, and each message to a durable agent has one.
     digits = f"{ms << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low:032x}"
     return CommandId(f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}")
+
+
+def reborn(command: CommandId, ms: int) -> CommandId:
+    """The same id as one that was made at another time."""
+    digits = f"{ms:012x}"
+    return CommandId(f"{digits[:8]}-{digits[8:]}{command[13:]}")

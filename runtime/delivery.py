@@ -289,7 +289,8 @@ class Delivery:
         waiting = self.resolving.get(envelope.receiver)
         if waiting is not None:
             if len(waiting) >= MAX_RESOLVING and envelope.kind <= Kind.ASK:
-                self.settle_final(envelope, Outcome.REJECTED)
+                # What is kept at its sender is sent again; the rest is refused, as by a full mailbox.
+                self.settle_final(envelope, Outcome.NOT_HERE if self.keeps(envelope) else Outcome.REJECTED)
             else:
                 waiting[id(envelope)] = envelope
             return

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from regrow import Message, Request
 from regrow.actors import DurableAgent, DurableContext, on
 from regrow.actors.durable_errors import InQuarantine
+from regrow.actors.durable_outbox import ROOM_WITHIN_S
 from regrow.runtime.address import ActorId
 from regrow.runtime.errors import MessageTooLarge
 from regrow.runtime.journal_entries import JournalLimits, partition_of
@@ -47,6 +48,10 @@ class Send(Request[int]):
     sizes: tuple[int, ...]
 
 
+class SendTo(Request[int]):
+    id: str
+
+
 class Remind(Request[int]):
     names: tuple[str, ...]
 
@@ -71,6 +76,11 @@ class Clerk(DurableAgent[Lines]):
         for size in request.sizes:
             await ctx.tell("other", Note(text="n" * size))
         return len(request.sizes)
+
+    @on
+    async def send_to(self, request: SendTo, ctx: DurableContext) -> int:
+        await ctx.tell(request.id, Note())
+        return 1
 
     @on
     async def remind(self, request: Remind, ctx: DurableContext) -> int:
@@ -335,3 +345,28 @@ async def test_a_turn_waits_for_room_in_the_outbox_while_its_receiver_takes_noth
 
     assert await asking == 2
     assert await host.ref("desk/other").ask(Add(n=0)) == 5
+
+
+@on_virtual_time
+async def test_a_receiver_that_takes_nothing_holds_up_nobody_else() -> None:
+    host = await Host.on(memory_journal(LIMITS))
+    host.runtime.delivery.is_durable = lambda _: True
+    assert await host.start(Clerk, CLERK) is None
+    assert await host.start(Clerk, "desk/there") is None
+    assert await host.ref(CLERK).ask(Send(sizes=(1, 1))) == 2  # to one that is not there
+
+    assert await host.ref(CLERK).ask(SendTo(id="there")) == 1
+    await pass_time(0.1)
+
+    assert await host.ref("desk/there").ask(Add(n=0)) == 1
+
+
+@on_virtual_time
+async def test_two_that_wait_for_room_at_each_other_do_not_wait_for_ever() -> None:
+    host = await Host.on(memory_journal(LIMITS))
+    host.runtime.delivery.is_durable = lambda _: True
+    assert await host.start(Clerk, CLERK) is None
+    await host.ref(CLERK).ask(Send(sizes=(1, 1, 1)))
+
+    with pytest.raises(InQuarantine, match=r"wait to be relayed \(outbox\).*two agents wait for each other"):
+        await host.ref(CLERK).ask(Send(sizes=(1,)), timeout_s=4 * ROOM_WITHIN_S)

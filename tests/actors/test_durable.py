@@ -535,3 +535,25 @@ def test_what_could_not_work_is_refused_where_it_is_defined() -> None:
 @on(concurrent=True)
 async def _add(self: object, request: Add) -> int:
     return 0
+
+
+@on_virtual_time
+async def test_what_fails_in_a_group_of_tasks_is_an_attempt_as_well() -> None:
+    class Grouping(DurableAgent[Tally]):
+        @on
+        async def add(self, request: Add, ctx: DurableContext) -> int:
+            world.runs += 1
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._fail())
+            return 0
+
+        async def _fail(self) -> None:
+            raise ValueError("in a task")
+
+    host = await Host.on(memory_journal())
+    await host.start(Grouping, "desk/grouping")
+
+    with pytest.raises(InQuarantine, match="ExceptionGroup"):
+        await host.ref("desk/grouping").ask(Add(n=1))
+
+    assert world.runs == Grouping.poison_after

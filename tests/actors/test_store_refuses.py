@@ -13,6 +13,8 @@ from regrow import Message, Request
 from regrow.actors import DurableAgent, DurableContext, on
 from regrow.actors.durable_errors import NotStored
 from regrow.runtime.address import ActorId
+from regrow.runtime.durability import PARK_AFTER_S
+from regrow.runtime.errors import AskTimeout
 from regrow.runtime.journal_entries import partition_of
 from regrow.runtime.journal_errors import (
     JournalAway,
@@ -63,6 +65,10 @@ class Refusing(Unreliable):
             return await inner(*args, **kwargs)
 
         return call
+
+
+COMMAND = "019ab2d4-6c00-7000-8000-000000000001"
+"""An id of somebody's own, whose turn does not run ahead."""
 
 
 class World:
@@ -174,6 +180,39 @@ async def test_an_ask_whose_storing_was_cut_may_have_been_stored_and_is_not_told
     journal.cuts = {("enqueue", number): "after" for number in range(1, 12)}
 
     assert await host.ref(CLERK).ask(Add(n=5), timeout_s=60) == 5
+
+
+@on_virtual_time
+async def test_nor_is_it_where_the_store_refuses_after_the_cut() -> None:
+    host, journal = await desk()
+    journal.cuts = {("enqueue", 1): "after"}
+    asking = asyncio.create_task(host.ref(CLERK).ask(Add(n=5), timeout_s=20, command_id=COMMAND))
+    await pass_time(0.01)
+    journal.refusal = JournalAway("it loads")
+
+    with pytest.raises(AskTimeout):
+        await asking
+    journal.refusal = None
+
+    assert await host.ref(CLERK).ask(Add(n=1)) == 6, "it was stored, and is done"
+    assert host.ends == []
+
+
+@on_virtual_time
+async def test_an_ask_that_is_let_go_while_its_process_is_parked_ends_nobody() -> None:
+    host, journal = await desk()
+    durability = host.runtime.durability
+    assert durability is not None
+    durability.renewed(ago_s=PARK_AFTER_S)
+    journal.refusal = FULL
+    with pytest.raises(NotStored):
+        await host.ref(CLERK).ask(Add(n=5), timeout_s=10)
+    journal.refusal = None
+
+    durability.renewed(ago_s=0)
+
+    assert await host.ref(CLERK).ask(Add(n=1)) == 1
+    assert host.ends == []
 
 
 @on_virtual_time

@@ -151,6 +151,7 @@ async def test_a_turn_waits_and_others_are_served_and_a_message_answers_it() -> 
     assert await asking == "rent: True"
     assert (served, runs) == (("rent asked by mail 1", "meanwhile"), 1)
     assert await log_of(host) == ("rent asked by mail 1", "meanwhile", "rent by ada")
+    assert await log_of(host, "desk/other") == ("rent is asked", "rent is paid"), "three days old, and not too old"
 
 
 @on_virtual_time

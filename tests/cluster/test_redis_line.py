@@ -154,3 +154,14 @@ async def test_scripts_that_a_server_has_dropped_are_brought_again(server: Runni
 
     assert [row.version for row in rows] == [0] * 20
     await journal.aclose()
+
+
+async def test_who_closes_waits_for_what_is_under_way(server: RunningRedis) -> None:
+    journal = RedisJournal.from_url(server.url, app=f"app-{uuid.uuid4().hex}")
+    await journal.read(CLERK)
+
+    reading = asyncio.create_task(_read_again(journal))
+    await asyncio.sleep(0)
+    await journal.aclose()
+
+    assert (await reading).version == 0
