@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -46,10 +47,9 @@ class DurableOutbox:
         self._cell = runtime.cells[agent]
         self._life = self._cell.incarnation
         self._relaying: asyncio.Task[None] | None = None
-        self._ways: dict[ActorId, asyncio.Task[None]] = {}
-        """What is on its way, by receiver; one that does not take it waits there alone."""
-        self._pauses_s: dict[ActorId, float] = {}
+        self._again = False
         self._wanted = asyncio.Event()
+        self._pause_s = AGAIN_FIRST_S
 
     @property
     def is_busy(self) -> bool:
@@ -58,6 +58,7 @@ class DurableOutbox:
 
     def relay(self) -> None:
         """There may be something to send."""
+        self._again = True
         self._wanted.set()
         if self._relaying is None:
             self._relaying = self._runtime.spawn_task(self._relay_all())
@@ -73,22 +74,20 @@ class DurableOutbox:
                 break
             if not is_told:
                 is_told = True
-                log.warning("a turn waits for room in its outbox, since receivers take nothing", agent=self._agent)
+                log.warning(
+                    "a turn waits for room in its agent's outbox, since receivers take nothing", agent=self._agent
+                )
             self.relay()
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, ROOM_MAX_S)
         return ended
 
     async def _relay_all(self) -> None:
-        """Each receiver has a way of its own, so that one which takes nothing holds up nobody else."""
         try:
-            while self._lives:
-                self._wanted.clear()
-                for receiver, rows in (await self._rows()).items():
-                    self._ways[receiver] = self._runtime.spawn_task(self._relay(receiver, rows))
-                if not self._ways and not self._wanted.is_set():
-                    return
-                await self._wanted.wait()
+            while self._again:
+                self._again = False
+                while self._lives and (rows := await self._rows()):
+                    await self._relay(rows)
         finally:
             self._relaying = None
 
@@ -96,37 +95,19 @@ class DurableOutbox:
     def _lives(self) -> bool:
         return not self._cell.is_over and self._cell.incarnation == self._life
 
-    async def _rows(self) -> dict[ActorId, list[OutboxRow]]:
-        """The oldest rows of this agent for each receiver to which none is on its way, as many as one page holds."""
-        journal, partition = self._durability.journal, partition_of(self._agent)
-        found: dict[ActorId, list[OutboxRow]] = {}
+    async def _rows(self) -> list[OutboxRow]:
+        """The oldest rows of this agent; its partition may hold those of others too."""
+        journal = self._durability.journal
         after: OutboxId | None = None
-        while not found:
+        partition = partition_of(self._agent)
+        while True:
             page = await self._durability.surely(partial(journal.outbox, partition, after=after))
-            if not page:
-                break
-            for row in page:  # its partition may hold those of others too
-                if row.agent == self._agent and row.target not in self._ways:
-                    found.setdefault(row.target, []).append(row)
+            own = [row for row in page if row.agent == self._agent]
+            if own or not page:
+                return own
             after = page[-1].id
-        return found
 
-    async def _relay(self, receiver: ActorId, rows: list[OutboxRow]) -> None:
-        try:
-            stays = await self._sent(rows)
-            if stays:
-                log.warning("messages to a durable agent wait in the outbox", agent=self._agent, reason=stays)
-                pause_s = self._pauses_s.get(receiver, AGAIN_FIRST_S)
-                self._pauses_s[receiver] = min(2 * pause_s, AGAIN_MAX_S)
-                await asyncio.sleep(pause_s)
-            else:
-                self._pauses_s.pop(receiver, None)
-        finally:
-            del self._ways[receiver]
-            self._wanted.set()
-
-    async def _sent(self, rows: list[OutboxRow]) -> str:
-        """Sends messages to one receiver, and takes those that have arrived out of the outbox; why others stay."""
+    async def _relay(self, rows: list[OutboxRow]) -> None:
         sent: list[tuple[OutboxId, Envelope, Settling]] = []
         for row in rows:
             envelope = envelope_of(self._durability.codec, row.body)
@@ -147,4 +128,9 @@ class DurableOutbox:
             done.append(id)
         if done:
             await self._durability.surely(lambda: self._durability.journal.relayed(self._agent, done))
-        return stays
+        if stays:
+            log.warning("messages to a durable agent wait in the outbox", agent=self._agent, reason=stays)
+            self._wanted.clear()
+            with suppress(TimeoutError):  # what comes for others meanwhile does not wait
+                await asyncio.wait_for(self._wanted.wait(), self._pause_s)
+        self._pause_s = min(2 * self._pause_s, AGAIN_MAX_S) if stays else AGAIN_FIRST_S

@@ -348,20 +348,6 @@ async def test_a_turn_waits_for_room_in_the_outbox_while_its_receiver_takes_noth
 
 
 @on_virtual_time
-async def test_a_receiver_that_takes_nothing_holds_up_nobody_else() -> None:
-    host = await Host.on(memory_journal(LIMITS))
-    host.runtime.delivery.is_durable = lambda _: True
-    assert await host.start(Clerk, CLERK) is None
-    assert await host.start(Clerk, "desk/there") is None
-    assert await host.ref(CLERK).ask(Send(sizes=(1, 1))) == 2  # to one that is not there
-
-    assert await host.ref(CLERK).ask(SendTo(id="there")) == 1
-    await pass_time(0.1)
-
-    assert await host.ref("desk/there").ask(Add(n=0)) == 1
-
-
-@on_virtual_time
 async def test_two_that_wait_for_room_at_each_other_do_not_wait_for_ever() -> None:
     host = await Host.on(memory_journal(LIMITS))
     host.runtime.delivery.is_durable = lambda _: True
