@@ -134,9 +134,10 @@ class Waker:
 
     def _asleep(self, agents: set[ActorId]) -> Iterator[ActorId]:
         for agent in sorted(agents):
-            pool = self._roots.pool_of(agent)
-            if pool is not None and not pool.runs(agent.rpartition("/")[2]):
-                yield agent
+            if self._roots.is_keyed(agent):
+                pool = self._roots.pool_of(agent)
+                if pool is None or not pool.runs(agent.rpartition("/")[2]):
+                    yield agent  # where its supervisor is between two lives, the start waits for the next one
             elif not self._is_durable(agent):
                 self._tell_unknown(agent)
 
@@ -148,10 +149,13 @@ class Waker:
             nonlocal all_run
             for agent in agents:
                 try:
-                    await self._roots.start_on_demand(agent)
+                    runs = await self._roots.start_on_demand(agent)
+                    reason = "" if runs else "its supervisor does not run"
                 except RegrowError as error:
+                    runs, reason = False, str(error)
+                if not runs:
                     all_run = False
-                    log.warning("an agent that has something to do did not start", agent=agent, reason=str(error))
+                    log.warning("an agent that has something to do did not start", agent=agent, reason=reason)
 
         await asyncio.gather(*(work() for _ in range(STARTS_AT_ONCE)))
         return all_run

@@ -207,6 +207,8 @@ class KeyedSupervisorBehavior(Bookkeeping):
         await self._lives.kill_together()
         self._forget_ended()
         self._lives.leave()
+        for child in self._children:
+            self.released(child.actor)
 
     # ---- starts --------------------------------------------------------------------------------
 

@@ -43,9 +43,14 @@ class Pools:
         self.started: list[str] = []
         self.active: set[str] = set()
         self.refuses = 0
+        self.is_away = False
+        """Whether their supervisor does not run."""
+
+    def is_keyed(self, actor: ActorId) -> bool:
+        return actor.startswith(f"{KIND}/")
 
     def pool_of(self, actor: ActorId) -> Pools | None:
-        return self if actor.startswith(f"{KIND}/") else None
+        return self if self.is_keyed(actor) and not self.is_away else None
 
     def runs(self, key: str) -> bool:
         return key in self.active
@@ -54,6 +59,8 @@ class Pools:
         if self.refuses:
             self.refuses -= 1
             raise Refused("not now")
+        if self.is_away:
+            return False
         key = actor.removeprefix(f"{KIND}/")
         self.started.append(key)
         self.active.add(key)
@@ -142,6 +149,21 @@ async def test_who_could_not_be_started_is_tried_again_after_a_while() -> None:
     runtime = waker(pools, journal, f"{KIND}/ada")
     await pass_time(2 * TRY_AGAIN_S)
     assert pools.started == []
+    await pass_time(2 * TRY_AGAIN_S)
+
+    assert pools.started == ["ada"]
+    await runtime.aclose()
+
+
+@virtual
+async def test_who_has_mail_while_its_supervisor_does_not_run_is_started_when_it_does_again() -> None:
+    journal, pools = memory_journal(), Pools()
+    await mail(journal, f"{KIND}/ada")
+    pools.is_away = True
+
+    runtime = waker(pools, journal, f"{KIND}/ada")
+    await pass_time(SOON_S)
+    pools.is_away = False
     await pass_time(2 * TRY_AGAIN_S)
 
     assert pools.started == ["ada"]
