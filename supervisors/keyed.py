@@ -20,7 +20,17 @@ from typing import Any
 from regrow.runtime.address import ActorId, Incarnation
 from regrow.runtime.context import CellContext
 from regrow.runtime.errors import Closed, Refused
-from regrow.runtime.lifecycle import Crashed, Down, Escalated, Exited, ExitReason, ExitSignal, Fenced, FreeExited
+from regrow.runtime.lifecycle import (
+    Crashed,
+    Down,
+    Escalated,
+    Exited,
+    ExitReason,
+    ExitSignal,
+    Fenced,
+    FreeExited,
+    Killed,
+)
 from regrow.runtime.message import Message
 from regrow.runtime.passivation import Busy, Idle, Passivate, ask_to_passivate
 from regrow.runtime.placement import Packed
@@ -39,7 +49,7 @@ from regrow.supervisors.requests import (
     StopChild,
     WhichChildren,
 )
-from regrow.supervisors.spec import ChildSpec, KeyedSpec, SupervisorSpec, check_key
+from regrow.supervisors.spec import WORKER_SHUTDOWN_S, ChildSpec, KeyedSpec, SupervisorSpec, check_key
 from regrow.supervisors.turns import TakeTurn
 
 START_TRIES = 5
@@ -273,7 +283,9 @@ class KeyedSupervisorBehavior(Bookkeeping):
 
     def _ended(self, child: Child, exited: Exited) -> None:
         """A life is over: it comes back where it was if it broke, and else when there is something for it."""
-        broke = exited.reason.abnormal and not child.leaves
+        # Who is to end, and is killed because it takes too long, has ended by order.
+        by_order = child.id in self._ending and isinstance(exited.reason, Killed) and not exited.event
+        broke = exited.reason.abnormal and not child.leaves and not by_order
         if broke and not self._may_go_on(child, exited):
             return
         if broke and not exited.event:
@@ -320,7 +332,8 @@ class KeyedSupervisorBehavior(Bookkeeping):
             return
         assert self._begun is not None
         self._ending[child.id] = asyncio.get_running_loop().create_future()
-        order = Passivate(grace_s=child.spec.shutdown_s, early=early)
+        grace_s = WORKER_SHUTDOWN_S if child.spec.shutdown_s == 0 else child.spec.shutdown_s  # none would be a kill
+        order = Passivate(grace_s=grace_s, early=early)
         ask_to_passivate(self._begun.runtime, child.actor, child.incarnation, child.host, order)
 
     def _stays(self, busy: Busy) -> None:
