@@ -122,11 +122,16 @@ class KeyedSupervisorBehavior(Bookkeeping):
                 await asyncio.wait((starting,))
                 if not starting.cancelled():
                     starting.result()
+            child = self._children.get(key)
+            if child is not None:
+                self._want_room.pop(ticket, None)  # it has its place, so that others need not wait for its start
             elif (ending := self._ending.get(key)) is not None:
                 await asyncio.wait((ending,))
-            elif (child := self._children.get(key)) is None:
+            elif child is None:
                 if self._has_room(ticket):
-                    self._start(key, self._started_anew(key))
+                    # At once, and not when its task begins: of those that come together each is to be counted.
+                    self._by_age[key] = None
+                    self._start(key, self._begin_life(self._children.add(replace(self._template, id=key))))
                 elif self._time() < room_by:
                     self._want_room[ticket] = None
                     await self._wait_room()
@@ -144,7 +149,9 @@ class KeyedSupervisorBehavior(Bookkeeping):
 
     async def stop_child(self, id: str, incarnation: int = ANY_LIFE) -> None:
         """Stops the agent of a key and returns when it is dead; the next message to it starts it again."""
-        await self._turn(partial(self._stop_child, id, incarnation))
+        if self._begun is None:
+            raise Closed("this supervisor has not started; start it first")
+        await self._stop_child(id, incarnation)
 
     async def replace_child(self, id: str) -> None:
         """Stops the agent of a key in order and starts it anew. Raises what `activate` raises."""
@@ -181,6 +188,10 @@ class KeyedSupervisorBehavior(Bookkeeping):
         """Answers an agent that is idle, or an operator."""
         match message:
             case Idle():
+    def runs_concurrently(self, message: object) -> bool:
+        """See BehaviorTraits. A stop waits for the start or the end of its key, and that may need turns."""
+        return isinstance(message, StopChild)
+
                 self._passivate(message)
             case Busy():
                 self._stays(message)
@@ -247,10 +258,6 @@ class KeyedSupervisorBehavior(Bookkeeping):
                 self._ask_to_end(self._children.get(key), early=True)
         await asyncio.sleep(ROOM_LOOK_S)
 
-    async def _started_anew(self, key: str) -> None:
-        self._by_age[key] = None
-        await self._begin_life(self._children.add(replace(self._template, id=key)))
-
     async def _started_again(self, child: Child, delay_s: float) -> None:
         if delay_s > 0:
             await asyncio.sleep(delay_s)
@@ -269,14 +276,15 @@ class KeyedSupervisorBehavior(Bookkeeping):
             cause = await self._lives.start(child, request)
             if not isinstance(cause, Crashed) or cause.type_name != HOST_DIED:
                 break
+            self._ended_early.pop(child.id, None)  # of a life that did not start
         self._starting.pop(child.id, None)  # not when its task is over: it may end again before that
         if cause is not None:
             error = self._not_started(child, cause)
             self._by_age.pop(child.id, None)
             self._remove(child)
-            raise error
         exited = self._ended_early.pop(child.id, None)
-        if exited is not None:
+            raise error
+        if exited is not None and exited.incarnation == child.incarnation:
             self._ended(child, exited)
 
     # ---- ends ----------------------------------------------------------------------------------
@@ -347,11 +355,10 @@ class KeyedSupervisorBehavior(Bookkeeping):
             ending.set_result(None)
 
     async def _stop_child(self, id: str, incarnation: int) -> None:
-        for under_way in (self._starting.get(id), self._ending.get(id)):
-            if under_way is not None:
-                await asyncio.wait((under_way,))
+        while (under_way := self._starting.get(id) or self._ending.get(id)) is not None:
+            await asyncio.wait((under_way,))
         child = self._children.get(id)
-        if child is None or id in self._starting or incarnation not in (ANY_LIFE, child.last_up):
+        if child is None or incarnation not in (ANY_LIFE, child.last_up):
             return
         self._ending[id] = asyncio.get_running_loop().create_future()
         try:
