@@ -62,6 +62,10 @@ ROOM_ASKS = 64
 """How often some of those that run are asked whether they have nothing to do, and how many."""
 
 
+HOSTS = "/"
+"""Whose the clock is by which deaths of hosts age: nobody is started for them, so it runs always. No key is this."""
+
+
 class KeyedSupervisorBehavior(Bookkeeping):
     """Supervises the agents of one kind that run, each under its key. The arguments are those of SupervisorBehavior."""
 
@@ -118,13 +122,13 @@ class KeyedSupervisorBehavior(Bookkeeping):
         while True:
             if self._is_closing or self._begun is None:
                 raise Closed(f"{self._supervisor} ends, and starts nobody any more; ask again when it is back")
+            child = self._children.get(key)
+            if child is not None:
+                self._want_room.pop(ticket, None)  # it has its place, so that others need not wait for its start
             if (starting := self._starting.get(key)) is not None:
                 await asyncio.wait((starting,))
                 if not starting.cancelled():
                     starting.result()
-            child = self._children.get(key)
-            if child is not None:
-                self._want_room.pop(ticket, None)  # it has its place, so that others need not wait for its start
             elif (ending := self._ending.get(key)) is not None:
                 await asyncio.wait((ending,))
             elif child is None:
@@ -184,14 +188,14 @@ class KeyedSupervisorBehavior(Bookkeeping):
                 self._ended(child, exited)
         return True
 
-    async def handle(self, message: Message, ctx: CellContext) -> Message | None:
-        """Answers an agent that is idle, or an operator."""
-        match message:
-            case Idle():
     def runs_concurrently(self, message: object) -> bool:
         """See BehaviorTraits. A stop waits for the start or the end of its key, and that may need turns."""
         return isinstance(message, StopChild)
 
+    async def handle(self, message: Message, ctx: CellContext) -> Message | None:
+        """Answers an agent that is idle, or an operator."""
+        match message:
+            case Idle():
                 self._passivate(message)
             case Busy():
                 self._stays(message)
@@ -272,17 +276,18 @@ class KeyedSupervisorBehavior(Bookkeeping):
         """Starts a life; who does not start is forgotten, and what waits there goes on. Raises FailedToStartChild."""
         cause: Crashed | FailedToStartChild | None = None
         for _ in range(START_TRIES):
+            self._ended_early.pop(child.id, None)  # of a life that did not start
             request = replace(child.next_life(self._incarnations()), idle_s=self._idle_s)
             cause = await self._lives.start(child, request)
             if not isinstance(cause, Crashed) or cause.type_name != HOST_DIED:
                 break
-            self._ended_early.pop(child.id, None)  # of a life that did not start
         self._starting.pop(child.id, None)  # not when its task is over: it may end again before that
+        exited = self._ended_early.pop(child.id, None)
         if cause is not None:
             error = self._not_started(child, cause)
+            self._intensity.forgotten(child.id)
             self._by_age.pop(child.id, None)
             self._remove(child)
-        exited = self._ended_early.pop(child.id, None)
             raise error
         if exited is not None and exited.incarnation == child.incarnation:
             self._ended(child, exited)
@@ -312,8 +317,10 @@ class KeyedSupervisorBehavior(Bookkeeping):
         if is_free or is_counted:
             return True
         self._last_event = exited.event
-        lives = {child.id: exited.incarnation}
-        verdict = self._intensity.record(child.id, now_s=self._time(), jitter=self._jitter(), lives=lives)
+        lives, whose, now_s = {child.id: exited.incarnation}, HOSTS if exited.event else child.id, self._time()
+        verdict = self._intensity.record(whose, now_s=now_s, jitter=self._jitter(), lives=lives)
+        if exited.event:
+            self._intensity.started(whose, now_s=now_s)
         self._delay_s = verdict.delay_s
         if verdict.escalates:
             self._tell(ReportKind.ESCALATED, child)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from regrow.runtime.lifecycle import Crashed
+from regrow.runtime.lifecycle import Crashed, Escalated
 from regrow.runtime.starter import HOST_DIED, Started, StartFailed, StartRequest
 from regrow.supervisors import Backoff, KeyedSupervisorBehavior, MaxActive, child
 from regrow.supervisors.requests import StopChild
@@ -51,6 +51,11 @@ def supervisor(stage: Stage) -> KeyedSupervisorBehavior:
     behavior = stage.cell().behavior
     assert isinstance(behavior, KeyedSupervisorBehavior)
     return behavior
+
+
+async def host_dies(stage: Stage, key: str, event: str) -> None:
+    stage.far.host_dies(f"root/{key}", event=event)
+    await pass_time(SOON_S)
 
 
 @virtual
@@ -110,3 +115,44 @@ def test_a_stop_of_an_agent_that_is_asked_to_make_room_and_is_busy_stops_it(by_m
         await stage.stop()
 
     test()
+
+
+@virtual
+async def test_with_backoff_hosts_that_die_again_and_again_end_the_kind() -> None:
+    stage = await kind(max_restarts=1, backoff=Backoff())
+
+    for event in ("host-1", "host-2"):
+        await supervisor(stage).activate("a")
+        await host_dies(stage, "a", event)
+
+    assert isinstance(stage.exit_of("root"), Escalated)
+
+
+@virtual
+async def test_with_backoff_a_host_that_dies_now_and_then_does_not() -> None:
+    stage = await kind(max_restarts=1, backoff=Backoff())
+
+    for event in ("host-1", "host-2", "host-3"):
+        await supervisor(stage).activate("a")
+        await host_dies(stage, "a", event)
+        await pass_time(60.0)
+
+    await supervisor(stage).activate("a")
+    assert stage.alive() == {"a"}
+    await stage.stop()
+
+
+@virtual
+async def test_with_backoff_a_key_that_does_not_start_again_does_not_count_against_others_for_ever() -> None:
+    stage = await kind(max_restarts=1, backoff=Backoff())
+    for key in ("a", "b"):
+        await supervisor(stage).activate(key)
+    stage.fail_starts["a"] = 1
+    await stage.crash("a")
+    assert stage.alive() == {"b"}
+
+    await pass_time(60.0)
+    await stage.crash("b")
+
+    assert stage.alive() == {"b"}
+    await stage.stop()
