@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from regrow.actors.durable_home import durability_of
 from regrow.runtime.passivation import Idle, tell_supervisor
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Idleness:
         self._intake = intake
         self._outbox = outbox
         self._timers = timers
+        self._durability = durability_of(cell)
         self._idle_s = cell.request.idle_s
         self._taken = cell.mailbox.taken
         self._looks = 0
@@ -39,6 +41,8 @@ class Idleness:
     def may_end(self, *, early: bool) -> bool:
         """Whether nothing is under way, here or in the journal, and nothing waits for this life or is awaited by it.
 
+        Not while the journal does not serve: it could not be given back there within the time for its end.
+
         `early`: where its place is wanted, one whose messages are still to be relayed ends as well, or those for whom
         they are might never find room; one that has just begun does not.
         """
@@ -46,7 +50,7 @@ class Idleness:
         has_mail = len(cell.mailbox) or cell.mailbox.system or cell.in_turn or self._intake.is_busy
         # What ends with a life unseen, other than reminders: ticks of `ctx.after`, monitors, what it has spawned.
         awaits = cell.bonds.watching or cell.timers - {self._handle, self._timers.handle} or cell.children
-        if has_mail or awaits or len(cell.open_slots) or self._timers.is_busy:
+        if has_mail or awaits or len(cell.open_slots) or self._timers.is_busy or not self._durability.is_served:
             return False
         return cell.runtime.loop.time() >= self._began_s + YOUNG_S if early else not self._outbox.is_busy
 

@@ -114,13 +114,15 @@ class DurableIntake:
         for envelope in waiting if not self._cell.runtime.closed else ():
             self._cell.runtime.delivery.send_again(envelope)  # whoever has the agent now answers
         if self.epoch is not None and not self._cell.runtime.closed:
-            self._releasing = self._cell.runtime.spawn_task(self.give_back())
+            self._releasing = self._cell.runtime.spawn_task(self._release(self.epoch))
+            self.epoch = None
 
     async def give_back(self) -> None:
         """Makes the agent free for any process; from here on nothing is stored by this one."""
         epoch, self.epoch = self.epoch, None
         if epoch is not None:
-            await self._release(epoch)
+            self._releasing = self._cell.runtime.spawn_task(self._release(epoch))
+            await asyncio.shield(self._releasing)  # a kill ends this life's wait, and not what it waits for
 
     @property
     def is_busy(self) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import structlog
 
 from regrow.cluster.errors import AppNotStarted
+from regrow.cluster.keyed_ids import KeyedIds
 from regrow.cluster.reports import Reports
 from regrow.cluster.services import ServiceConfig, known_service, service_spec, services_root
 from regrow.cluster.tree import TreeNode
@@ -72,6 +73,7 @@ class Roots:
         self._runtime: Runtime | None = None
         self._starting: dict[str, asyncio.Task[None]] = {}
         self._starting_services = asyncio.Lock()
+        self._keyed = KeyedIds({})
         self.reports = Reports()
         self.released: Callable[[ActorId], None] = _nobody_minds
         """Told of each agent with a key that does not run any more."""
@@ -104,6 +106,7 @@ class Roots:
     async def start(self, spec: SupervisorSpec) -> None:
         """Starts the user's tree. Raises AppNotStarted with what failed and where."""
         assert self._runtime is not None
+        self._keyed = KeyedIds.of(self.app, spec)
         self.registry = await keep_registry(self._runtime)
         await self._start_root(self.app, spec)
 
@@ -113,6 +116,10 @@ class Roots:
         Raises AskFailed with the reason of a start that failed, and the Refused of one that may not be.
         """
         return await self._activate(actor) or await self._ensure_service(actor)
+
+    def is_keyed(self, actor: ActorId) -> bool:
+        """Whether an agent is one with a key, also while its supervisor does not run."""
+        return self._keyed.made_from(actor) is not None
 
     def pool_of(self, actor: ActorId) -> KeyedSupervisorBehavior | None:
         """The supervisor of an agent with a key, while it runs; None for all others."""
@@ -152,6 +159,7 @@ class Roots:
     async def stop(self) -> None:
         """Stops the user's tree, then the services, each in reverse start order."""
         assert self._runtime is not None
+        self.released = _nobody_minds  # all end now, and nobody is to start them again
         for root in (self.app, services_root(self.app)):
             cell = self._runtime.cells.get(root)
             if cell is not None:

@@ -64,6 +64,8 @@ class Waker:
         """How long was waited last where an agent could not be started."""
         self._to_look: set[Partition] = set(first)
         self._looking = 0
+        self._waking: set[ActorId] = set()
+        """Those whose starts are under way: another look at their partition leaves them out."""
         self._wanted = asyncio.Event()
         self._told: set[str] = set()
         roots.released = self._released
@@ -89,14 +91,26 @@ class Waker:
                     await asyncio.wait_for(self._wanted.wait(), None if next_at is None else max(0.0, next_at - now))
 
     async def _look_at(self, partition: Partition) -> None:
+        """Starts whoever of one partition has something to do and does not run."""
         try:
-            await self._look(partition)
-        finally:
-            self._looking -= 1
+            try:
+                agents = await self._look(partition)
+            finally:  # before the starts, which may take long: others are to be looked at meanwhile
+                self._looking -= 1
+                self._wanted.set()
+            all_run = await self._wake(self._asleep(agents))
+        except Exception as error:  # it would end the looks at all partitions, for as long as this process lives
+            log.error("a look for agents that have something to do failed", partition=partition, exc_info=error)
+            all_run = False
+        if all_run:
+            self._failed.pop(partition, None)
+        else:
+            self._failed[partition] = min(2 * self._failed.get(partition, TRY_AGAIN_S / 2), LOOK_AGAIN_S)
+            self._look_in(partition, self._failed[partition])
             self._wanted.set()
 
-    async def _look(self, partition: Partition) -> None:
-        """Starts whoever of one partition has something to do and does not run."""
+    async def _look(self, partition: Partition) -> set[ActorId]:
+        """Who of one partition has something to do."""
         self._due_at.pop(partition, None)
         due = await _surely(partial(self._journal.due, partition))
         agents = {timer.agent for timer in due.timers} | {wait.agent for wait in due.waits}
@@ -106,11 +120,7 @@ class Waker:
             self._look_in(partition, (due.next_ms - due.now_ms) / 1000)
         if max(len(due.timers), len(due.waits)) >= self._journal.limits.page:
             self._look_in(partition, TRY_AGAIN_S)  # there may be more than were told
-        if not await self._wake(self._asleep(agents)):
-            self._failed[partition] = min(2 * self._failed.get(partition, TRY_AGAIN_S / 2), LOOK_AGAIN_S)
-            self._look_in(partition, self._failed[partition])
-        else:
-            self._failed.pop(partition, None)
+        return agents
 
     def _look_in(self, partition: Partition, delay_s: float) -> None:
         at = self._loop.time() + max(0.0, min(delay_s, LOOK_AGAIN_S))
@@ -134,9 +144,12 @@ class Waker:
 
     def _asleep(self, agents: set[ActorId]) -> Iterator[ActorId]:
         for agent in sorted(agents):
-            pool = self._roots.pool_of(agent)
-            if pool is not None and not pool.runs(agent.rpartition("/")[2]):
-                yield agent
+            if agent in self._waking:
+                continue
+            if self._roots.is_keyed(agent):
+                pool = self._roots.pool_of(agent)
+                if pool is None or not pool.runs(agent.rpartition("/")[2]):
+                    yield agent  # where its supervisor is between two lives, the start waits for the next one
             elif not self._is_durable(agent):
                 self._tell_unknown(agent)
 
@@ -147,11 +160,19 @@ class Waker:
         async def work() -> None:
             nonlocal all_run
             for agent in agents:
+                self._waking.add(agent)
                 try:
-                    await self._roots.start_on_demand(agent)
+                    reason = "" if await self._roots.start_on_demand(agent) else "its supervisor does not run"
                 except RegrowError as error:
+                    reason = str(error)
+                except Exception as error:  # of one start; the others of its partition are to be tried all the same
+                    reason = repr(error)
+                    log.error("a start broke", agent=agent, exc_info=error)
+                finally:
+                    self._waking.discard(agent)
+                if reason:
                     all_run = False
-                    log.warning("an agent that has something to do did not start", agent=agent, reason=str(error))
+                    log.warning("an agent that has something to do did not start", agent=agent, reason=reason)
 
         await asyncio.gather(*(work() for _ in range(STARTS_AT_ONCE)))
         return all_run

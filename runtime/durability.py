@@ -87,6 +87,11 @@ class Durability:
         """True while it is not sure that this process still has its lease: no turn begins then, and no claim."""
         return self._loop.time() >= self._parks_at
 
+    @property
+    def is_served(self) -> bool:
+        """Whether the journal serves this process, as far as it knows."""
+        return not (self.is_parked or self._outage.is_on)
+
     def renewed(self, *, ago_s: float) -> None:
         """The lease was renewed by a call that left so long ago."""
         self._parks_at = self._loop.time() - ago_s + PARK_AFTER_S

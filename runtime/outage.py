@@ -27,6 +27,11 @@ class Outage:
         self._told: set[type[WorldBroke]] = set()
         self._trying = 0
 
+    @property
+    def is_on(self) -> bool:
+        """Whether an operation waits for the journal to serve again."""
+        return self._trying > 0
+
     def begins(self) -> None:
         """One more operation has failed, and will be tried again until `ends`."""
         self._trying += 1

@@ -20,7 +20,17 @@ from typing import Any
 from regrow.runtime.address import ActorId, Incarnation
 from regrow.runtime.context import CellContext
 from regrow.runtime.errors import Closed, Refused
-from regrow.runtime.lifecycle import Crashed, Down, Escalated, Exited, ExitReason, ExitSignal, Fenced, FreeExited
+from regrow.runtime.lifecycle import (
+    Crashed,
+    Down,
+    Escalated,
+    Exited,
+    ExitReason,
+    ExitSignal,
+    Fenced,
+    FreeExited,
+    Killed,
+)
 from regrow.runtime.message import Message
 from regrow.runtime.passivation import Busy, Idle, Passivate, ask_to_passivate
 from regrow.runtime.placement import Packed
@@ -39,7 +49,7 @@ from regrow.supervisors.requests import (
     StopChild,
     WhichChildren,
 )
-from regrow.supervisors.spec import ChildSpec, KeyedSpec, SupervisorSpec, check_key
+from regrow.supervisors.spec import WORKER_SHUTDOWN_S, ChildSpec, KeyedSpec, SupervisorSpec, check_key
 from regrow.supervisors.turns import TakeTurn
 
 START_TRIES = 5
@@ -50,6 +60,10 @@ ROOM_WITHIN_S = 10.0
 ROOM_LOOK_S = 0.05
 ROOM_ASKS = 64
 """How often some of those that run are asked whether they have nothing to do, and how many."""
+
+
+HOSTS = "/"
+"""Whose the clock is by which deaths of hosts age: nobody is started for them, so it runs always. No key is this."""
 
 
 class KeyedSupervisorBehavior(Bookkeeping):
@@ -108,15 +122,20 @@ class KeyedSupervisorBehavior(Bookkeeping):
         while True:
             if self._is_closing or self._begun is None:
                 raise Closed(f"{self._supervisor} ends, and starts nobody any more; ask again when it is back")
+            child = self._children.get(key)
+            if child is not None:
+                self._want_room.pop(ticket, None)  # it has its place, so that others need not wait for its start
             if (starting := self._starting.get(key)) is not None:
                 await asyncio.wait((starting,))
                 if not starting.cancelled():
                     starting.result()
             elif (ending := self._ending.get(key)) is not None:
                 await asyncio.wait((ending,))
-            elif (child := self._children.get(key)) is None:
+            elif child is None:
                 if self._has_room(ticket):
-                    self._start(key, self._started_anew(key))
+                    # At once, and not when its task begins: of those that come together each is to be counted.
+                    self._by_age[key] = None
+                    self._start(key, self._begin_life(self._children.add(replace(self._template, id=key))))
                 elif self._time() < room_by:
                     self._want_room[ticket] = None
                     await self._wait_room()
@@ -134,7 +153,9 @@ class KeyedSupervisorBehavior(Bookkeeping):
 
     async def stop_child(self, id: str, incarnation: int = ANY_LIFE) -> None:
         """Stops the agent of a key and returns when it is dead; the next message to it starts it again."""
-        await self._turn(partial(self._stop_child, id, incarnation))
+        if self._begun is None:
+            raise Closed("this supervisor has not started; start it first")
+        await self._stop_child(id, incarnation)
 
     async def replace_child(self, id: str) -> None:
         """Stops the agent of a key in order and starts it anew. Raises what `activate` raises."""
@@ -166,6 +187,10 @@ class KeyedSupervisorBehavior(Bookkeeping):
             else:
                 self._ended(child, exited)
         return True
+
+    def runs_concurrently(self, message: object) -> bool:
+        """See BehaviorTraits. A stop waits for the start or the end of its key, and that may need turns."""
+        return isinstance(message, StopChild)
 
     async def handle(self, message: Message, ctx: CellContext) -> Message | None:
         """Answers an agent that is idle, or an operator."""
@@ -207,6 +232,8 @@ class KeyedSupervisorBehavior(Bookkeeping):
         await self._lives.kill_together()
         self._forget_ended()
         self._lives.leave()
+        for child in self._children:
+            self.released(child.actor)
 
     # ---- starts --------------------------------------------------------------------------------
 
@@ -235,10 +262,6 @@ class KeyedSupervisorBehavior(Bookkeeping):
                 self._ask_to_end(self._children.get(key), early=True)
         await asyncio.sleep(ROOM_LOOK_S)
 
-    async def _started_anew(self, key: str) -> None:
-        self._by_age[key] = None
-        await self._begin_life(self._children.add(replace(self._template, id=key)))
-
     async def _started_again(self, child: Child, delay_s: float) -> None:
         if delay_s > 0:
             await asyncio.sleep(delay_s)
@@ -253,25 +276,29 @@ class KeyedSupervisorBehavior(Bookkeeping):
         """Starts a life; who does not start is forgotten, and what waits there goes on. Raises FailedToStartChild."""
         cause: Crashed | FailedToStartChild | None = None
         for _ in range(START_TRIES):
+            self._ended_early.pop(child.id, None)  # of a life that did not start
             request = replace(child.next_life(self._incarnations()), idle_s=self._idle_s)
             cause = await self._lives.start(child, request)
             if not isinstance(cause, Crashed) or cause.type_name != HOST_DIED:
                 break
         self._starting.pop(child.id, None)  # not when its task is over: it may end again before that
+        exited = self._ended_early.pop(child.id, None)
         if cause is not None:
             error = self._not_started(child, cause)
+            self._intensity.forgotten(child.id)
             self._by_age.pop(child.id, None)
             self._remove(child)
             raise error
-        exited = self._ended_early.pop(child.id, None)
-        if exited is not None:
+        if exited is not None and exited.incarnation == child.incarnation:
             self._ended(child, exited)
 
     # ---- ends ----------------------------------------------------------------------------------
 
     def _ended(self, child: Child, exited: Exited) -> None:
         """A life is over: it comes back where it was if it broke, and else when there is something for it."""
-        broke = exited.reason.abnormal and not child.leaves
+        # Who is to end, and is killed because it takes too long, has ended by order.
+        by_order = child.id in self._ending and isinstance(exited.reason, Killed) and not exited.event
+        broke = exited.reason.abnormal and not child.leaves and not by_order
         if broke and not self._may_go_on(child, exited):
             return
         if broke and not exited.event:
@@ -290,8 +317,10 @@ class KeyedSupervisorBehavior(Bookkeeping):
         if is_free or is_counted:
             return True
         self._last_event = exited.event
-        lives = {child.id: exited.incarnation}
-        verdict = self._intensity.record(child.id, now_s=self._time(), jitter=self._jitter(), lives=lives)
+        lives, whose, now_s = {child.id: exited.incarnation}, HOSTS if exited.event else child.id, self._time()
+        verdict = self._intensity.record(whose, now_s=now_s, jitter=self._jitter(), lives=lives)
+        if exited.event:
+            self._intensity.started(whose, now_s=now_s)
         self._delay_s = verdict.delay_s
         if verdict.escalates:
             self._tell(ReportKind.ESCALATED, child)
@@ -318,7 +347,8 @@ class KeyedSupervisorBehavior(Bookkeeping):
             return
         assert self._begun is not None
         self._ending[child.id] = asyncio.get_running_loop().create_future()
-        order = Passivate(grace_s=child.spec.shutdown_s, early=early)
+        grace_s = WORKER_SHUTDOWN_S if child.spec.shutdown_s == 0 else child.spec.shutdown_s  # none would be a kill
+        order = Passivate(grace_s=grace_s, early=early)
         ask_to_passivate(self._begun.runtime, child.actor, child.incarnation, child.host, order)
 
     def _stays(self, busy: Busy) -> None:
@@ -332,11 +362,10 @@ class KeyedSupervisorBehavior(Bookkeeping):
             ending.set_result(None)
 
     async def _stop_child(self, id: str, incarnation: int) -> None:
-        for under_way in (self._starting.get(id), self._ending.get(id)):
-            if under_way is not None:
-                await asyncio.wait((under_way,))
+        while (under_way := self._starting.get(id) or self._ending.get(id)) is not None:
+            await asyncio.wait((under_way,))
         child = self._children.get(id)
-        if child is None or id in self._starting or incarnation not in (ANY_LIFE, child.last_up):
+        if child is None or incarnation not in (ANY_LIFE, child.last_up):
             return
         self._ending[id] = asyncio.get_running_loop().create_future()
         try:

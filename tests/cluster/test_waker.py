@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import TYPE_CHECKING, cast
+from collections import Counter
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from regrow.cluster.roots import Roots
-from regrow.cluster.waker import ALL_PARTITIONS, TRY_AGAIN_S, Waker
+from regrow.cluster.waker import ALL_PARTITIONS, LOOKS_AT_ONCE, TRY_AGAIN_S, Waker
 from regrow.runtime import ActorId, HostId, Refused, Runtime
 from regrow.runtime.command_ids import uuid7
 from regrow.runtime.journal_entries import (
@@ -20,6 +22,7 @@ from regrow.runtime.journal_entries import (
     OperationId,
     Outcome,
     Outgoing,
+    Partition,
     SetTimer,
     Writes,
     partition_of,
@@ -40,24 +43,58 @@ class Pools:
     """In place of the roots of an app: one kind of agents with keys, of which it notes who is started."""
 
     def __init__(self) -> None:
+        self.asked: list[str] = []
         self.started: list[str] = []
         self.active: set[str] = set()
         self.refuses = 0
+        self.breaks = 0
+        self.slow: set[str] = set()
+        """Those whose starts do not come to an end."""
+        self.is_away = False
+        """Whether their supervisor does not run."""
+
+    def is_keyed(self, actor: ActorId) -> bool:
+        return actor.startswith(f"{KIND}/")
 
     def pool_of(self, actor: ActorId) -> Pools | None:
-        return self if actor.startswith(f"{KIND}/") else None
+        return self if self.is_keyed(actor) and not self.is_away else None
 
     def runs(self, key: str) -> bool:
         return key in self.active
 
     async def start_on_demand(self, actor: ActorId) -> bool:
+        self.asked.append(actor)
         if self.refuses:
             self.refuses -= 1
             raise Refused("not now")
+        if self.is_away:
+            return False
+        if self.breaks:
+            self.breaks -= 1
+            raise ValueError("a bug")
         key = actor.removeprefix(f"{KIND}/")
+        if key in self.slow:
+            await asyncio.get_running_loop().create_future()
         self.started.append(key)
         self.active.add(key)
         return True
+
+
+class Breaking:
+    """A journal whose first answer of what is due is none."""
+
+    def __init__(self, journal: MemoryJournal) -> None:
+        self._journal = journal
+        self._breaks = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+    async def due(self, partition: Partition) -> Any:
+        if self._breaks:
+            self._breaks = False
+            raise ValueError("a row that nobody wrote")
+        return await self._journal.due(partition)
 
 
 def waker(pools: Pools, journal: MemoryJournal, *agents: str) -> Runtime:
@@ -145,6 +182,75 @@ async def test_who_could_not_be_started_is_tried_again_after_a_while() -> None:
     await pass_time(2 * TRY_AGAIN_S)
 
     assert pools.started == ["ada"]
+    await runtime.aclose()
+
+
+@virtual
+async def test_who_has_mail_while_its_supervisor_does_not_run_is_started_when_it_does_again() -> None:
+    journal, pools = memory_journal(), Pools()
+    await mail(journal, f"{KIND}/ada")
+    pools.is_away = True
+
+    runtime = waker(pools, journal, f"{KIND}/ada")
+    await pass_time(SOON_S)
+    pools.is_away = False
+    await pass_time(2 * TRY_AGAIN_S)
+
+    assert pools.started == ["ada"]
+    await runtime.aclose()
+
+
+@virtual
+async def test_a_start_that_breaks_ends_nothing_else_and_is_tried_again() -> None:
+    journal, pools = memory_journal(), Pools()
+    await mail(journal, f"{KIND}/ada")
+    pools.breaks = 1
+
+    runtime = waker(pools, journal, f"{KIND}/ada", f"{KIND}/bob")
+    with capture_logs() as logs:
+        await pass_time(SOON_S)
+        await mail(journal, f"{KIND}/bob")
+        cast("Any", pools).released(ActorId(f"{KIND}/bob"))
+        await pass_time(SOON_S)
+
+    assert pools.started == ["bob"]
+    assert [entry["agent"] for entry in logs if entry["log_level"] == "error"] == [f"{KIND}/ada"]
+    await pass_time(TRY_AGAIN_S)
+    assert pools.started == ["bob", "ada"]
+    await runtime.aclose()
+
+
+@virtual
+async def test_a_look_that_breaks_is_told_and_tried_again() -> None:
+    journal, pools = Breaking(memory_journal()), Pools()
+    await mail(cast("MemoryJournal", journal), f"{KIND}/ada")
+
+    with capture_logs() as logs:
+        runtime = waker(pools, cast("MemoryJournal", journal), f"{KIND}/ada")
+        await pass_time(SOON_S)
+    assert [entry["log_level"] for entry in logs] == ["error"]
+    await pass_time(TRY_AGAIN_S)
+
+    assert pools.started == ["ada"]
+    await runtime.aclose()
+
+
+@virtual
+async def test_starts_that_take_long_hold_up_no_look_and_are_not_begun_twice() -> None:
+    journal, pools = memory_journal(), Pools()
+    slow = [f"slow{number}" for number in range(LOOKS_AT_ONCE + 64)]
+    pools.slow.update(slow)
+    for key in (*slow, "ada"):
+        await mail(journal, f"{KIND}/{key}")
+
+    runtime = waker(pools, journal, *(f"{KIND}/{key}" for key in slow))
+    await pass_time(SOON_S)
+    for key in (*slow, "ada"):
+        cast("Any", pools).released(ActorId(f"{KIND}/{key}"))
+    await pass_time(SOON_S)
+
+    assert pools.started == ["ada"]
+    assert max(Counter(pools.asked).values()) == 1
     await runtime.aclose()
 
 
