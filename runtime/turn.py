@@ -13,7 +13,7 @@ from regrow.runtime.contain import is_interrupt
 from regrow.runtime.context import Stashed, current
 from regrow.runtime.envelope import Envelope, Kind, mark_handled
 from regrow.runtime.errors import AskCycle, CallingSelf, InvalidMessage, Refused
-from regrow.runtime.lifecycle import NoProc, crashed
+from regrow.runtime.lifecycle import Killed, NoProc, crashed
 from regrow.runtime.message import Request, wrong_reply
 from regrow.runtime.signals import Failure, failure_of
 
@@ -129,11 +129,14 @@ async def run_turn(cell: Cell, envelope: Envelope) -> None:
 
 
 def _is_over(cell: Cell, envelope: Envelope) -> bool:
-    """True for what must not run any more: past its deadline, or meant for an earlier life."""
+    """True for what must not run any more: past its deadline, meant for an earlier life, or perhaps run by one."""
     if cell.intake is not None and cell.intake.holds(envelope):
         return False  # what has been accepted gets an outcome that is recorded, by its agent
     if envelope.deadline is not None and envelope.deadline <= cell.runtime.loop.time():
         cell.runtime.dead_letters.add(envelope, "expired", cell.incarnation)
+        return True
+    if envelope.may_have_run and cell.intake is not None and not cell.intake.keeps(envelope):
+        _refuse_second_run(cell, envelope)
         return True
     if envelope.incarnation is None or envelope.incarnation == cell.incarnation:
         return False
@@ -146,6 +149,21 @@ def _is_over(cell: Cell, envelope: Envelope) -> bool:
     else:
         mark_handled(envelope)  # ticks and Downs of an earlier life concern nobody
     return True
+
+
+def _refuse_second_run(cell: Cell, envelope: Envelope) -> None:
+    """Its process may have died of it, and nothing counts how often; so it is not given to one life after the other."""
+    if envelope.kind == Kind.ASK:
+        name = type(envelope.message).__name__
+        text = (
+            f"{cell.actor} may have run {name} in a process that died, perhaps of it; nothing is stored of what only "
+            f"reads, so it is not run again: ask again if {name} is harmless"
+        )
+        reason = Killed(detail="its process died")
+        cell.runtime.fail(envelope, Failure(error="AskFailed", text=text, reason=reason))
+    else:
+        cell.runtime.dead_letters.add(envelope, "host_lost", cell.incarnation)
+    mark_handled(envelope)
 
 
 def _answer(cell: Cell, envelope: Envelope, reply: object) -> None:
