@@ -81,6 +81,20 @@ def runs_beside(cell: Cell, envelope: Envelope) -> bool:
     return True
 
 
+def start_queued_beside(cell: Cell) -> None:
+    """Starts what only reads and came while no turn could run beside; those ahead of it may wait for the store."""
+    if cell.intake is None:
+        return  # elsewhere nothing overtakes: the loop of the cell starts it in its turn
+    while not is_full(cell) and not (cell.is_between_turns or cell.is_over or cell.stop_reason is not None):
+        queued = [envelope for envelope in cell.mailbox.user if cell.may_run_beside(envelope.message)]
+        if not queued:
+            return
+        for envelope in queued[: MAX_CONCURRENT_TURNS - len(cell.turns)]:
+            if cell.mailbox.discard(envelope):
+                cell.mailbox.taken += 1
+                start_turn_beside(cell, envelope)
+
+
 def start_turn_beside(cell: Cell, envelope: Envelope) -> None:
     """Handles one envelope in a task of its own."""
     cell.in_turn[envelope] = None  # at once: the life may end before the task's first step
@@ -89,9 +103,12 @@ def start_turn_beside(cell: Cell, envelope: Envelope) -> None:
     turns[task] = None
 
     def done(task: asyncio.Task[None]) -> None:
+        was_full = len(turns) >= MAX_CONCURRENT_TURNS
         turns.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None and cell.behavior is behavior:
             cell.broke(error)
+        elif was_full and cell.behavior is behavior:
+            start_queued_beside(cell)
 
     task.add_done_callback(done)
 

@@ -19,6 +19,7 @@ from regrow.runtime.journal_entries import partition_of
 from regrow.runtime.lifecycle import Crashed, Shutdown
 from regrow.runtime.message import Message, Request
 from regrow.runtime.testing import pass_time
+from regrow.runtime.turn import MAX_CONCURRENT_TURNS
 from tests.actors.durable_stand import Host, Unreliable, memory_journal, on_virtual_time
 
 CLERK = ActorId("desk/clerk")
@@ -75,10 +76,8 @@ class Clerk(DurableAgent[Noted]):
     async def tag(self, request: Tag) -> None:
         self.state.tags.update(range(COLLIDING, 8 * COLLIDING, COLLIDING))
         self.state.tags.add(0)  # its place is taken by then; the first of all, it would have it
-        assert (
-            self.state.model_dump_json()
-            != type(self.state).model_validate_json(self.state.model_dump_json()).model_dump_json()
-        )
+        written = self.state.model_dump_json()
+        assert Noted.model_validate_json(written).model_dump_json() != written
 
     @on
     async def note(self, message: Note) -> int:
@@ -185,6 +184,33 @@ async def test_what_only_reads_is_answered_while_the_journal_does_not_answer() -
 
     journal.cuts.clear()
     assert await noting == 2
+
+
+@on_virtual_time
+async def test_more_that_only_read_than_may_run_at_once_are_all_answered_while_the_journal_does_not_answer() -> None:
+    journal = Unreliable(memory_journal())
+    host = await clerk(journal)
+    await host.ref(CLERK).ask(Note(number=1))
+    journal.cuts = {(name, number): "before" for name in ("enqueue", "commit") for number in range(1, 1000)}
+    noting = [asyncio.create_task(host.ref(CLERK).ask(Note(number=n), timeout_s=600)) for n in (2, 3)]
+    await pass_time(5)
+
+    reads = (host.ref(CLERK).ask(Numbers(), timeout_s=1) for _ in range(MAX_CONCURRENT_TURNS + 44))
+    assert set(await asyncio.gather(*reads)) == {(1,)}
+
+    journal.cuts.clear()
+    assert await asyncio.gather(*noting) == [2, 3]
+
+
+@on_virtual_time
+async def test_what_only_reads_and_came_while_its_agent_started_does_not_wait_for_a_turn_that_waits() -> None:
+    host = await clerk()
+    await host.ref(CLERK).ask(Note(number=1))
+    host.runtime.cells[CLERK].kill()
+    host.ref(CLERK).tell_nowait(Slow(number=2))
+
+    reads = [asyncio.create_task(host.ref(CLERK).ask(Numbers(), timeout_s=1)) for _ in range(3)]
+    assert set(await asyncio.gather(*reads)) == {(1,)}
 
 
 @on_virtual_time
