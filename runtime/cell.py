@@ -1,12 +1,10 @@
 """One running actor: takes an envelope, guards, handles, replies; and its life from start to exit.
 
-The cell is the slot of a logical id in one host: the mailbox stays in it from one incarnation to
-the next, the behavior does not. One message at a time, unless the behavior says that a message may
-run concurrently. An idle cell holds no task: the first envelope that finds it idle makes one, and
-it ends when the mailbox is empty.
+The cell is the slot of a logical id in one host: the mailbox stays in it from one incarnation to the next, the behavior
+does not. One message at a time, unless the behavior says that a message may run concurrently. An idle cell holds no
+task: the first envelope that finds it idle makes one, and it ends when the mailbox is empty.
 
-Whatever leaves an actor's code ends that actor and nothing else: here in start and stop, in
-`turn` while it handles.
+Whatever leaves an actor's code ends that actor and nothing else: here in start and stop, in `turn` while it handles.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ from regrow.runtime.mailbox import MESSAGES_IN_A_ROW, Mailbox
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.reply_slot import OpenSlots
 from regrow.runtime.signals import failure_of
-from regrow.runtime.turn import is_full, run_turn, runs_beside, start_turn_beside, would_deadlock
+from regrow.runtime.turn import is_full, run_turn, runs_beside, start_queued_beside, start_turn_beside, would_deadlock
 
 if TYPE_CHECKING:
     from regrow.runtime.behavior import Behavior
@@ -211,6 +209,8 @@ class Cell:
                         await asyncio.wait(self.turns, return_when=asyncio.FIRST_COMPLETED)
                 else:
                     self._in_serial_turn = True
+                    if self._may_run_beside and turns == 0:
+                        start_queued_beside(self)  # what came while it started, and could not then
                     await run_turn(self, envelope)
                     if self.behavior is not behavior:
                         return  # it was killed and did not let go; by now another life may run here

@@ -12,7 +12,7 @@ rows. All messages of one type lie together, each field a column; they are taken
                  [nil, [], [values]]                replies that are no Message (runtime/wire_values says how)
                  ["", [], [names, reasons]]         messages that could not be written, and why
     heads        [[kind, receiver, type], …], or [kind, receiver, type, columns, reply host, incarnation]
-                 columns: 1 if the rows have an ask_id, + 2 a deadline, + 4 a command_id
+                 columns: 1 if the rows have an ask_id, + 2 a deadline, + 4 a command_id; + 8 if they may have run
     runs         [head, rows, head, rows, …]
     origin_runs  [origin, rows, origin, rows, …]
     ask_ids      [number, …]                        one for each row whose head says so; so are the next two

@@ -159,9 +159,13 @@ class Delivery:
         """True for a message to an agent that stores what it accepts: it may be sent again under its id."""
         return self.is_durable is not None and envelope.kind <= Kind.ASK and self.is_durable(envelope.receiver)
 
-    def send_again(self, envelope: Envelope) -> None:
-        """Sends a message of which nobody knows whether it was stored; under its id it is, once."""
+    def send_again(self, envelope: Envelope, *, may_have_run: bool = False) -> None:
+        """Sends a message of which nobody knows whether it was stored; under its id it is, once.
+
+        What its receiver does not store is not run again where it `may_have_run` in a process that died meanwhile.
+        """
         envelope.mark, envelope.reroutes = None, 0
+        envelope.may_have_run |= may_have_run
         self.directory.forget(envelope.receiver)
         self.send(envelope)
 

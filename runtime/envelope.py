@@ -88,7 +88,8 @@ class Envelope:
     `ask_id` and `reply_host` say where a reply belongs; in a REPLY or FAILURE `ask_id` names the
     ask and `reply_host` the host that waits. `on_settled` is told once what the receiver's host did
     with it, `mark` once when it has been handled; both are None where nobody wants to know.
-    `holder` is where it waits, while it does.
+    `holder` is where it waits, while it does. `may_have_run` is true of one that is sent again since the process died
+    in which it was.
     """
 
     __slots__ = (
@@ -99,6 +100,7 @@ class Envelope:
         "incarnation",
         "kind",
         "mark",
+        "may_have_run",
         "message",
         "on_settled",
         "origin",
@@ -118,6 +120,7 @@ class Envelope:
         reply_host: HostId | None = None,
         incarnation: Incarnation | None = None,
         command_id: str | None = None,
+        may_have_run: bool = False,
     ) -> None:
         self.kind = kind
         self.receiver = receiver
@@ -128,6 +131,7 @@ class Envelope:
         self.reply_host = reply_host
         self.incarnation = incarnation
         self.command_id = command_id
+        self.may_have_run = may_have_run
         self.on_settled: Callable[[Outcome], None] | None = None
         self.mark: Callable[[], None] | None = None
         self.holder: Holder | None = None

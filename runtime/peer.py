@@ -314,7 +314,8 @@ class Peer:
         for envelope, state in self._close():
             if state is not RowState.UNSENT and delivery.keeps(envelope):
                 self._runtime.asks.leaves_host(envelope.ask_id)
-                delivery.send_again(envelope)  # the store will say whether it had it
+                # The store will say whether it had it; of what only reads nothing is there.
+                delivery.send_again(envelope, may_have_run=state is not RowState.WAITING)
             elif state in (RowState.TAKEN, RowState.HELD):
                 if envelope.kind == Kind.TELL:
                     delivery.dead(envelope, Outcome.LOST)

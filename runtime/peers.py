@@ -134,7 +134,8 @@ class Peers:
                 continue
             if ask.envelope is not None and self._runtime.delivery.keeps(ask.envelope):
                 ask.host = None
-                self._runtime.delivery.send_again(ask.envelope)  # it is stored, and its reply will come from elsewhere
+                # It is stored, and its reply will come from elsewhere; or it only reads, and its next receiver says so.
+                self._runtime.delivery.send_again(ask.envelope, may_have_run=True)
             else:
                 text = end_text(ask.actor, 0, reason, type(ask.request).__name__, "its supervisor starts it again")
                 self._runtime.asks.fail(ask.ask_id, AskFailed(ask.actor, reason, text))

@@ -13,7 +13,7 @@ from regrow.runtime.contain import is_interrupt
 from regrow.runtime.context import Stashed, current
 from regrow.runtime.envelope import Envelope, Kind, mark_handled
 from regrow.runtime.errors import AskCycle, CallingSelf, InvalidMessage, Refused
-from regrow.runtime.lifecycle import NoProc, crashed
+from regrow.runtime.lifecycle import Killed, NoProc, crashed
 from regrow.runtime.message import Request, wrong_reply
 from regrow.runtime.signals import Failure, failure_of
 
@@ -81,6 +81,20 @@ def runs_beside(cell: Cell, envelope: Envelope) -> bool:
     return True
 
 
+def start_queued_beside(cell: Cell) -> None:
+    """Starts what only reads and came while no turn could run beside; those ahead of it may wait for the store."""
+    if cell.intake is None:
+        return  # elsewhere nothing overtakes: the loop of the cell starts it in its turn
+    while not is_full(cell) and not (cell.is_between_turns or cell.is_over or cell.stop_reason is not None):
+        queued = [envelope for envelope in cell.mailbox.user if cell.may_run_beside(envelope.message)]
+        if not queued:
+            return
+        for envelope in queued[: MAX_CONCURRENT_TURNS - len(cell.turns)]:
+            if cell.mailbox.discard(envelope):
+                cell.mailbox.taken += 1
+                start_turn_beside(cell, envelope)
+
+
 def start_turn_beside(cell: Cell, envelope: Envelope) -> None:
     """Handles one envelope in a task of its own."""
     cell.in_turn[envelope] = None  # at once: the life may end before the task's first step
@@ -89,9 +103,12 @@ def start_turn_beside(cell: Cell, envelope: Envelope) -> None:
     turns[task] = None
 
     def done(task: asyncio.Task[None]) -> None:
+        was_full = len(turns) >= MAX_CONCURRENT_TURNS
         turns.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None and cell.behavior is behavior:
             cell.broke(error)
+        elif was_full and cell.behavior is behavior:
+            start_queued_beside(cell)
 
     task.add_done_callback(done)
 
@@ -129,11 +146,14 @@ async def run_turn(cell: Cell, envelope: Envelope) -> None:
 
 
 def _is_over(cell: Cell, envelope: Envelope) -> bool:
-    """True for what must not run any more: past its deadline, or meant for an earlier life."""
+    """True for what must not run any more: past its deadline, meant for an earlier life, or perhaps run by one."""
     if cell.intake is not None and cell.intake.holds(envelope):
         return False  # what has been accepted gets an outcome that is recorded, by its agent
     if envelope.deadline is not None and envelope.deadline <= cell.runtime.loop.time():
         cell.runtime.dead_letters.add(envelope, "expired", cell.incarnation)
+        return True
+    if envelope.may_have_run and cell.intake is not None and not cell.intake.keeps(envelope):
+        _refuse_second_run(cell, envelope)
         return True
     if envelope.incarnation is None or envelope.incarnation == cell.incarnation:
         return False
@@ -146,6 +166,21 @@ def _is_over(cell: Cell, envelope: Envelope) -> bool:
     else:
         mark_handled(envelope)  # ticks and Downs of an earlier life concern nobody
     return True
+
+
+def _refuse_second_run(cell: Cell, envelope: Envelope) -> None:
+    """Its process may have died of it, and nothing counts how often; so it is not given to one life after the other."""
+    if envelope.kind == Kind.ASK:
+        name = type(envelope.message).__name__
+        text = (
+            f"{cell.actor} may have run {name} in a process that died, perhaps of it; nothing is stored of what only "
+            f"reads, so it is not run again: ask again if {name} is harmless"
+        )
+        reason = Killed(detail="its process died")
+        cell.runtime.fail(envelope, Failure(error="AskFailed", text=text, reason=reason))
+    else:
+        cell.runtime.dead_letters.add(envelope, "host_lost", cell.incarnation)
+    mark_handled(envelope)
 
 
 def _answer(cell: Cell, envelope: Envelope, reply: object) -> None:

@@ -18,6 +18,8 @@ MAX_FRAME_ROWS = 2**16
 
 ASK_ID, DEADLINE, COMMAND_ID = 1, 2, 4
 """The columns in which the rows of a head have a value."""
+MAY_HAVE_RUN = 8
+"""Beside them: the rows are sent again since their receiver's process died. It needs no column."""
 MAX_BODIES_BYTES = 2**26
 """What the messages of one frame may take together, once the frame was found too large."""
 MAX_REMAINING_MS = 10 * 365 * 86_400_000
@@ -88,6 +90,8 @@ class Tables:
             if envelope.command_id is not None:
                 has |= COMMAND_ID
                 self._command_ids.append(envelope.command_id)
+            if envelope.may_have_run:
+                has |= MAY_HAVE_RUN
             if envelope.origin is origin:
                 self._origin_runs[-1] += 1
             else:
@@ -171,6 +175,7 @@ def written_off(envelopes: Sequence[Envelope]) -> list[Envelope]:
                 envelope.reply_host,
                 envelope.incarnation,
                 envelope.command_id,
+                envelope.may_have_run,
             )
         )
     return kept
@@ -238,6 +243,7 @@ class Head:
                 Envelope(kind, receiver, message, origin) for message, origin in zip(messages, origins, strict=False)
             ]
         host, life = self.host, self.incarnation
+        may_have_run = bool(self.columns & MAY_HAVE_RUN)
         ask_ids, deadlines, command_ids = rare
         rows = zip(
             messages,
@@ -248,7 +254,7 @@ class Head:
             strict=False,
         )
         return [
-            Envelope(kind, receiver, message, origin, deadline, ask_id, host, life, command_id)
+            Envelope(kind, receiver, message, origin, deadline, ask_id, host, life, command_id, may_have_run)
             for message, origin, deadline, ask_id, command_id in rows
         ]
 

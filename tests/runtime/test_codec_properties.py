@@ -124,6 +124,7 @@ def envelopes(draw: Callable[..., Any]) -> list[Envelope]:
                 draw(st.one_of(st.none(), st.sampled_from(["host-1", "host-2"]).map(HostId))),
                 draw(LIVES),
                 draw(st.one_of(st.none(), TEXTS)),
+                draw(st.booleans()),
             )
         )
     return rows

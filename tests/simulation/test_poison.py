@@ -14,6 +14,7 @@ from regrow.actors import DurableAgent, DurableContext, on
 from regrow.actors.durable_attempts import PROCESS_DIED
 from regrow.cluster.suspects import Suspects
 from regrow.runtime import ActorId, Packed
+from regrow.runtime.errors import AskFailed
 from regrow.runtime.journal_entries import partition_of
 from regrow.runtime.message import Message, Request
 from regrow.runtime.starter import StartRequest, Suspicion
@@ -48,6 +49,10 @@ class Numbers(Request[tuple[int, ...]]):
     pass
 
 
+class DeadlyLook(Request[int]):
+    """Only reads, and its process dies of it."""
+
+
 class Clerk(DurableAgent[Book]):
     @on
     async def entry(self, message: Entry) -> None:
@@ -63,6 +68,13 @@ class Clerk(DurableAgent[Book]):
     @on
     async def numbers(self, request: Numbers) -> tuple[int, ...]:
         return tuple(self.state.numbers)
+
+
+class Reader(Clerk):
+    @on(read_only=True)
+    async def deadly_look(self, request: DeadlyLook, ctx: DurableContext) -> int:
+        await self.deadly(Deadly(), ctx)
+        return 0
 
 
 class PoisonWorld(DurableWorld):
@@ -162,6 +174,35 @@ async def kill_later(world: PoisonWorld, name: str) -> None:
 @pytest.mark.parametrize("together", [True, False], ids=["neighbours", "alone"])
 def test_a_message_that_kills_its_process_is_set_aside_and_no_message_of_its_neighbours_is(together: bool) -> None:
     run_virtual(play(1, together=together))
+
+
+@pytest.mark.parametrize("where", ["elsewhere", "with who asks"])
+def test_a_message_that_only_reads_and_kills_its_process_is_not_given_to_the_next_life(where: str) -> None:
+    run_virtual(look(in_own_process=where == "with who asks"))
+
+
+async def look(*, in_own_process: bool) -> None:
+    """An ask that only reads kills the process in which another message has begun; the next life may be where it is."""
+    global here
+    world = here = PoisonWorld(1, None)
+    first = await world.pool_host("first")
+    driver = await world.host("driver") if in_own_process else world.node("driver", listens=True)
+    await world.start_durable(first, AGENTS[0], Reader)
+    for number in range(MESSAGES):
+        driver.ref(AGENTS[0]).tell_nowait(Entry(number=number))
+    world.pool += ["driver"] if in_own_process else []
+    if not in_own_process:
+        await world.pool_host("second")
+    asking = asyncio.ensure_future(driver.ref(AGENTS[0]).ask(DeadlyLook(), timeout_s=5.0))
+
+    with pytest.raises(AskFailed, match="may have run DeadlyLook in a process that died"):
+        await asking
+    numbers = await driver.ref(AGENTS[0]).ask(Numbers(), timeout_s=PATIENCE_S)
+    aside = await world.set_aside(AGENTS[0])
+    await world.close()
+
+    assert world.deaths == 1
+    assert (numbers, aside) == (tuple(range(MESSAGES)), [])
 
 
 @pytest.mark.slow

@@ -177,6 +177,11 @@ FRAMES: Final[dict[str, list[Envelope]]] = {
         Envelope(Kind.ASK, A, Question(text="???"), ROOT, NOW, 14, HOST),
         tell(A, Note(text="three"), Origin(principal="ops")),
     ],
+    "sent_again": [
+        tell(A, Note(text="again")),
+        Envelope(Kind.ASK, A, Question(text="?"), ROOT, NOW + 5.0, 12, HOST, None, "asked", may_have_run=True),
+        Envelope(Kind.ASK, A, Question(text="??"), ROOT, NOW + 5.0, 13, HOST, None, "new"),
+    ],
     "replies": [
         reply(Answer(text="42", sources=("a", "b")), 12),
         reply("text", 13),
