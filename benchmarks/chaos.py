@@ -31,7 +31,7 @@ from chaos_clients import Clients
 from chaos_desk import FILE, FOLDER, app
 from chaos_effects import EFFECTS
 from chaos_faults import FaultLog, Faults
-from chaos_leftovers import keys_left, processes_in
+from chaos_leftovers import keys_left, processes_in, unrelayed
 from chaos_plans import NEEDED_IN_WINDOW, NEEDED_KINDS, TAKES_AWAY
 from chaos_proxy import RedisProxy
 from chaos_redis import ChaosRedis
@@ -114,8 +114,8 @@ async def played(run: Run, folder: Path, recorder: Recorder, say: Callable[[str]
                 if not await clients.finish():
                     recorder.add(Event(type=EventType.ORPHAN, text="commands that are under way without end"))
                 await faults.aclose()
-            await clients.write_states()
-            await filed(run, recorder)
+            await filed(run, recorder, redis)
+            await clients.write_states()  # behind what was filed, which counts in them
             set_aside = await write_set_aside(running, recorder)
         with redis.client() as client:
             left = keys_left(client, app.name, set_aside=set_aside)
@@ -135,14 +135,19 @@ def end_in_order_on_sigterm() -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
-async def filed(run: Run, recorder: Recorder) -> None:
+async def filed(run: Run, recorder: Recorder, redis: ChaosRedis) -> None:
     """Waits until the archive has what clerks have committed for it; what does not come is found lost."""
+
+    def is_all_filed() -> bool:
+        done = {effect.command for effect in read_effects(run.effects) if effect.effect == FILE}
+        with redis.client() as client:
+            return wanted <= done and not unrelayed(client, app.name)
+
     acked = {event.command for event in recorder.events if event.type is EventType.OK}
     wanted = {event.command for event in recorder.events if FILE in event.effects and event.command in acked}
     deadline = monotonic() + FILED_LIMIT_S
     while monotonic() < deadline:
-        effects = await asyncio.to_thread(read_effects, run.effects)
-        if wanted <= {effect.command for effect in effects if effect.effect == FILE}:
+        if await asyncio.to_thread(is_all_filed):
             return
         await asyncio.sleep(LOOK_S)
 

@@ -37,6 +37,12 @@ def keys_left(redis: Redis, app: str, *, set_aside: set[str]) -> list[str]:
     return [f"{count} × {name}" for name, count in found.items()]
 
 
+def unrelayed(redis: Redis, app: str) -> int:
+    """How many messages between agents are committed, and not taken out of the outbox."""
+    outboxes = redis.scan_iter(match=f"regrow:{app}:*}}:outbox*", count=1_000, _type="stream")
+    return sum(redis.xlen(key) for key in outboxes)
+
+
 def _text(name: bytes | str) -> str:
     return name.decode() if isinstance(name, bytes) else name
 

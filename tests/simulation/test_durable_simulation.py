@@ -114,6 +114,7 @@ async def play(seed: int, *, lives: int | None = None, before: bool = False, pla
     await world.close()
 
     history.add(Event(type=EventType.STATE, agent=CLERK, position=len(lines)))
+    history.add(Event(type=EventType.STATE, agent=ARCHIVE, position=len(filed)))
     places = {event.command: event.position for event in history.events if event.type is EventType.OK}
     copies = [_effect("file", ARCHIVE, line, f"{n}", 1, CLERK, str(places[line])) for n, line in enumerate(filed)]
     verdict = judged(history.events, [*effects, *copies])
