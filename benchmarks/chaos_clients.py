@@ -11,6 +11,7 @@ import random
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from time import monotonic
 
 from chaos_desk import AGENTS, ARCHIVE, FILE, WRITE, Total, Write, Writing, Written
@@ -89,14 +90,20 @@ class Clients:
         _, left = await asyncio.wait(self._lanes, timeout=END_LIMIT_S)
         for lane in left:
             lane.cancel()
-        await asyncio.gather(*self._lanes)
+        for ended in await asyncio.gather(*self._lanes, return_exceptions=True):
+            if isinstance(ended, BaseException) and not isinstance(ended, asyncio.CancelledError):
+                raise ended
         return not left
 
     async def write_states(self) -> None:
-        """Asks each agent for what it has committed."""
+        """Asks each agent for what it has committed; the line of one that does not say has only why."""
         for agent in AGENTS:
-            total = await self._running.ref(agent).ask(Total(), timeout_s=ASK_LIMIT_S)
-            self._recorder.add(Event(type=EventType.STATE, time=self._now(), agent=agent, position=total))
+            total, text = None, ""
+            try:
+                total = await self._running.ref(agent).ask(Total(), timeout_s=ASK_LIMIT_S)
+            except RegrowError as error:
+                text = _said(error)
+            self._recorder.add(Event(type=EventType.STATE, time=self._now(), agent=agent, position=total, text=text))
 
     def write_fault(self, kind: str, agent: str, at_s: float, *, window: str) -> None:
         """Writes down what was done to the system."""
@@ -131,7 +138,7 @@ class Clients:
                     effects=() if wish.poison else (WRITE, FILE) if is_filed else (WRITE,),
                     poison=wish.poison,
                 )
-                send = self._tell(invoke) if is_tell else self._ask(invoke, wish)
+                send = partial(self._tell, invoke) if is_tell else partial(self._ask, invoke, wish)
                 under_way.create_task(_then(send, room.release))
 
     async def _tell(self, invoke: Event) -> None:
@@ -201,9 +208,9 @@ class Clients:
         self._recorder.add(replace(invoke, type=type, time=self._now(), text=text))
 
 
-async def _then(work: Awaitable[None], after: Callable[[], None]) -> None:
+async def _then(work: Callable[[], Awaitable[None]], after: Callable[[], None]) -> None:
     try:
-        await work
+        await work()
     finally:
         after()
 

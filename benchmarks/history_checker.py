@@ -51,7 +51,10 @@ class Verdict:
     poisoned: int
     quarantined: int
     lost: list[str]
-    """Acknowledged, and without its effect, or beyond what its agent has committed in the end."""
+    """Acknowledged, and without its effect, or beyond what its agent has committed in the end, or that is not told.
+
+    So is a run in which nothing was acknowledged: its history is empty or of another run, and shows nothing.
+    """
     doubled: list[str]
     """An effect that is there more than once, a command with two places or one place with two commands."""
     disordered: list[str]
@@ -107,7 +110,7 @@ def judged(events: Iterable[Event], effects: Sequence[Effect]) -> Verdict:
         indeterminate=sum(not command.is_acked and command.first.id not in set_aside for command in known.values()),
         poisoned=len(poison),
         quarantined=len(set_aside),
-        lost=[*_lost(known, done), *_beyond(known, states, relayed)],
+        lost=[*_lost(known, done), *_beyond(known, states, relayed), *_unstated(known, states)],
         doubled=[*_repeated(done), *_two_places(known), *_too_many(known, states, done, relayed)],
         disordered=_disordered(commands, effects),
         fenced=[*_late_effects(effects), *_late_commits(known)],
@@ -169,6 +172,20 @@ def _beyond(known: dict[str, Command], states: dict[str, Event], relayed: Counte
     for agent, state in states.items():
         if state.position is not None and state.position < told[agent]:
             cases.append(f"{agent} acknowledged or did {told[agent]} commands and has committed {state.position}")
+    return cases
+
+
+def _unstated(known: dict[str, Command], states: dict[str, Event]) -> list[str]:
+    """Agents of which nobody says what they have committed, so that a commit may be lost unseen."""
+    acked = {command.first.agent: None for command in known.values() if command.is_acked}
+    if not acked:
+        return ["nothing was acknowledged, so the history is empty or cut off"]
+    cases: list[str] = []
+    for agent in acked:
+        state = states.get(agent)
+        if state is None or state.position is None:
+            why = state.text if state is not None else "there is no line of it"
+            cases.append(f"{agent} has acknowledged commands, and its state is not told: {why}")
     return cases
 
 

@@ -15,7 +15,14 @@ from history import Event, EventType
 from history_checker import judged
 
 INVOKE = Event(type=EventType.INVOKE, process="one", agent="a", command="c", number=1)
-CLEAN = judged([INVOKE, replace(INVOKE, type=EventType.OK, position=1, epoch=1)], [])
+CLEAN = judged(
+    [
+        INVOKE,
+        replace(INVOKE, type=EventType.OK, position=1, epoch=1),
+        Event(type=EventType.STATE, agent="a", position=1),
+    ],
+    [],
+)
 
 
 def log_of_a_deck() -> FaultLog:

@@ -91,6 +91,17 @@ def changed(type: EventType, command: str = "", of: str = "", **fields: object) 
     return change
 
 
+def cut_off(length: int) -> Callable[[Recording], None]:
+    """Only the first lines of the history are there, and what is done by its commands."""
+
+    def cut(run: Recording) -> None:
+        del run.events[length:]
+        names = {event.command for event in run.events}
+        run.effects = [each for each in run.effects if each.command in names]
+
+    return cut
+
+
 def without_event(type: EventType, command: str = "") -> Callable[[Recording], None]:
     def remove(run: Recording) -> None:
         del run.events[run.at(type, command)]
@@ -131,6 +142,10 @@ PLANTED: dict[str, tuple[str, Callable[[Recording], None]]] = {
     "an acknowledged command without its effect": ("lost", without_effect("write", "one#1")),
     "one whose message never arrived": ("lost", without_effect("file", "two#2")),
     "an acknowledged commit beyond the final state": ("lost", changed(EventType.STATE, position=8)),
+    "an agent that does not tell its state": ("lost", changed(EventType.STATE, position=None, text="timeout")),
+    "a history that is cut off before the states": ("lost", without_event(EventType.STATE)),
+    "an empty history": ("lost", cut_off(0)),
+    "a history without one answer": ("lost", cut_off(1)),
     "an effect twice": ("doubled", added(effect("file", ARCHIVE, "two#5", 1, CLERK, 9))),
     "a commit twice": ("doubled", changed(EventType.STATE, position=10)),
     "a relayed message that is handled twice under one key": (
