@@ -12,10 +12,10 @@ STAYS = frozenset({"row", "mark", "past", "tombstones", "epochs", "water", "quar
 """Keys that an app keeps when all is done: states, results, history, and what hosts were."""
 
 
-def processes_in(folder: Path) -> list[str]:
+def processes_in(folder: Path, proc: Path = Path("/proc")) -> list[str]:
     """The processes that work below a folder, by what the process list says."""
     found: list[str] = []
-    for entry in Path("/proc").iterdir():
+    for entry in proc.iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid() and _works_in(entry, folder):
             found.append(f"process {entry.name} {_title(entry)}")
     return found
@@ -52,9 +52,16 @@ def _works_in(entry: Path, folder: Path) -> bool:
         if (entry / "stat").read_text().rpartition(")")[2].split()[0] in "ZX":
             return False
         links = [entry / "cwd", *(entry / "fd").iterdir()]
-        return any(link.readlink().is_relative_to(folder) for link in links)
     except OSError:
         return False  # it ended while it was looked at, or is somebody else's
+    return any(_leads_into(link, folder) for link in links)
+
+
+def _leads_into(link: Path, folder: Path) -> bool:
+    try:
+        return link.readlink().is_relative_to(folder)
+    except OSError:
+        return False  # this one was closed meanwhile, which says nothing of the others
 
 
 def _title(entry: Path) -> str:
