@@ -46,6 +46,12 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Wished:
+    wish: Wish
+    sent: asyncio.Future[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Waiter:
     after_s: float
     acked: asyncio.Future[float]
@@ -60,7 +66,7 @@ class Clients:
         self._seed = seed
         self._begun_s = begun_s
         self._over = asyncio.Event()
-        self._wishes: defaultdict[str, deque[Wish]] = defaultdict(deque)
+        self._wishes: defaultdict[str, deque[_Wished]] = defaultdict(deque)
         self._waiters: defaultdict[str, list[_Waiter]] = defaultdict(list)
         self._lanes: list[asyncio.Task[None]] = []
         self.acked = 0
@@ -71,9 +77,11 @@ class Clients:
             for agent in AGENTS:
                 self._lanes.append(asyncio.create_task(self._send_all(f"client-{client}", agent)))
 
-    def wish(self, agent: str, wish: Wish) -> None:
-        """The next command for that agent is to be so."""
-        self._wishes[agent].append(wish)
+    async def send_as(self, agent: str, wish: Wish) -> float:
+        """The next command for that agent is to be so; when it was sent. Who no longer waits takes the wish back."""
+        wished = _Wished(wish=wish, sent=asyncio.get_running_loop().create_future())
+        self._wishes[agent].append(wished)
+        return await wished.sent
 
     async def wait_ack(self, agent: str, *, after_s: float) -> float:
         """When that agent has first answered something that was sent after a moment."""
@@ -123,10 +131,10 @@ class Clients:
             while not self._over.is_set():
                 await room.acquire()
                 number += 1
-                wishes = self._wishes[agent]
-                wish = wishes.popleft() if wishes else Wish()
+                wished = self._next_wish(agent)
+                wish = wished.wish if wished is not None else Wish()
                 is_filed = agent != ARCHIVE and number % FILED_OF == 0
-                is_tell = wish == Wish() and dice.random() < TELL_SHARE
+                is_tell = wished is None and dice.random() < TELL_SHARE
                 invoke = Event(
                     type=EventType.INVOKE,
                     process=process,
@@ -138,8 +146,16 @@ class Clients:
                     effects=() if wish.poison else (WRITE, FILE) if is_filed else (WRITE,),
                     poison=wish.poison,
                 )
-                send = partial(self._tell, invoke) if is_tell else partial(self._ask, invoke, wish)
+                send = partial(self._tell, invoke) if is_tell else partial(self._ask, invoke, wished)
                 under_way.create_task(_then(send, room.release))
+
+    def _next_wish(self, agent: str) -> _Wished | None:
+        wishes = self._wishes[agent]
+        while wishes:
+            wished = wishes.popleft()
+            if not wished.sent.done():
+                return wished
+        return None
 
     async def _tell(self, invoke: Event) -> None:
         message = Writing(
@@ -153,7 +169,8 @@ class Clients:
         else:
             self._ok(invoke)
 
-    async def _ask(self, invoke: Event, wish: Wish) -> None:
+    async def _ask(self, invoke: Event, wished: _Wished | None) -> None:
+        wish = wished.wish if wished is not None else Wish()
         request = Write(
             command=invoke.command,
             source=invoke.process,
@@ -164,17 +181,19 @@ class Clients:
         )
         for _ in range(LIMIT_TRIES):
             if wish.twice:
-                is_known = any(await asyncio.gather(*(self._try(invoke, request) for _ in range(2))))
+                is_known = any(await asyncio.gather(*(self._try(invoke, request, wished) for _ in range(2))))
             else:
-                is_known = await self._try(invoke, request)  # in this task, so that all leave in their order
+                is_known = await self._try(invoke, request, wished)  # in this task, so that all leave in their order
             if is_known:
                 return
             await asyncio.sleep(AGAIN_S)
 
-    async def _try(self, invoke: Event, request: Write) -> bool:
+    async def _try(self, invoke: Event, request: Write, wished: _Wished | None) -> bool:
         """One ask; whether its outcome is known by now."""
         sent_s = monotonic()
         self._add(invoke, EventType.INVOKE)
+        if wished is not None and not wished.sent.done():
+            wished.sent.set_result(sent_s)
         try:
             written = await self._running.ref(invoke.agent).ask(request, timeout_s=ASK_LIMIT_S, command_id=invoke.id)
         except (InQuarantine, NotRunAgain) as error:
