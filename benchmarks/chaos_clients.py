@@ -11,6 +11,7 @@ import random
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from time import monotonic
 
 from chaos_desk import AGENTS, ARCHIVE, FILE, WRITE, Total, Write, Writing, Written
@@ -45,6 +46,12 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Wished:
+    wish: Wish
+    sent: asyncio.Future[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Waiter:
     after_s: float
     acked: asyncio.Future[float]
@@ -59,7 +66,7 @@ class Clients:
         self._seed = seed
         self._begun_s = begun_s
         self._over = asyncio.Event()
-        self._wishes: defaultdict[str, deque[Wish]] = defaultdict(deque)
+        self._wishes: defaultdict[str, deque[_Wished]] = defaultdict(deque)
         self._waiters: defaultdict[str, list[_Waiter]] = defaultdict(list)
         self._lanes: list[asyncio.Task[None]] = []
         self.acked = 0
@@ -70,9 +77,11 @@ class Clients:
             for agent in AGENTS:
                 self._lanes.append(asyncio.create_task(self._send_all(f"client-{client}", agent)))
 
-    def wish(self, agent: str, wish: Wish) -> None:
-        """The next command for that agent is to be so."""
-        self._wishes[agent].append(wish)
+    async def send_as(self, agent: str, wish: Wish) -> float:
+        """The next command for that agent is to be so; when it was sent. Who no longer waits takes the wish back."""
+        wished = _Wished(wish=wish, sent=asyncio.get_running_loop().create_future())
+        self._wishes[agent].append(wished)
+        return await wished.sent
 
     async def wait_ack(self, agent: str, *, after_s: float) -> float:
         """When that agent has first answered something that was sent after a moment."""
@@ -89,14 +98,20 @@ class Clients:
         _, left = await asyncio.wait(self._lanes, timeout=END_LIMIT_S)
         for lane in left:
             lane.cancel()
-        await asyncio.gather(*self._lanes)
+        for ended in await asyncio.gather(*self._lanes, return_exceptions=True):
+            if isinstance(ended, BaseException) and not isinstance(ended, asyncio.CancelledError):
+                raise ended
         return not left
 
     async def write_states(self) -> None:
-        """Asks each agent for what it has committed."""
+        """Asks each agent for what it has committed; the line of one that does not say has only why."""
         for agent in AGENTS:
-            total = await self._running.ref(agent).ask(Total(), timeout_s=ASK_LIMIT_S)
-            self._recorder.add(Event(type=EventType.STATE, time=self._now(), agent=agent, position=total))
+            total, text = None, ""
+            try:
+                total = await self._running.ref(agent).ask(Total(), timeout_s=ASK_LIMIT_S)
+            except RegrowError as error:
+                text = _said(error)
+            self._recorder.add(Event(type=EventType.STATE, time=self._now(), agent=agent, position=total, text=text))
 
     def write_fault(self, kind: str, agent: str, at_s: float, *, window: str) -> None:
         """Writes down what was done to the system."""
@@ -116,10 +131,10 @@ class Clients:
             while not self._over.is_set():
                 await room.acquire()
                 number += 1
-                wishes = self._wishes[agent]
-                wish = wishes.popleft() if wishes else Wish()
+                wished = self._next_wish(agent)
+                wish = wished.wish if wished is not None else Wish()
                 is_filed = agent != ARCHIVE and number % FILED_OF == 0
-                is_tell = wish == Wish() and dice.random() < TELL_SHARE
+                is_tell = wished is None and dice.random() < TELL_SHARE
                 invoke = Event(
                     type=EventType.INVOKE,
                     process=process,
@@ -131,8 +146,16 @@ class Clients:
                     effects=() if wish.poison else (WRITE, FILE) if is_filed else (WRITE,),
                     poison=wish.poison,
                 )
-                send = self._tell(invoke) if is_tell else self._ask(invoke, wish)
+                send = partial(self._tell, invoke) if is_tell else partial(self._ask, invoke, wished)
                 under_way.create_task(_then(send, room.release))
+
+    def _next_wish(self, agent: str) -> _Wished | None:
+        wishes = self._wishes[agent]
+        while wishes:
+            wished = wishes.popleft()
+            if not wished.sent.done():
+                return wished
+        return None
 
     async def _tell(self, invoke: Event) -> None:
         message = Writing(
@@ -146,7 +169,8 @@ class Clients:
         else:
             self._ok(invoke)
 
-    async def _ask(self, invoke: Event, wish: Wish) -> None:
+    async def _ask(self, invoke: Event, wished: _Wished | None) -> None:
+        wish = wished.wish if wished is not None else Wish()
         request = Write(
             command=invoke.command,
             source=invoke.process,
@@ -157,17 +181,19 @@ class Clients:
         )
         for _ in range(LIMIT_TRIES):
             if wish.twice:
-                is_known = any(await asyncio.gather(*(self._try(invoke, request) for _ in range(2))))
+                is_known = any(await asyncio.gather(*(self._try(invoke, request, wished) for _ in range(2))))
             else:
-                is_known = await self._try(invoke, request)  # in this task, so that all leave in their order
+                is_known = await self._try(invoke, request, wished)  # in this task, so that all leave in their order
             if is_known:
                 return
             await asyncio.sleep(AGAIN_S)
 
-    async def _try(self, invoke: Event, request: Write) -> bool:
+    async def _try(self, invoke: Event, request: Write, wished: _Wished | None) -> bool:
         """One ask; whether its outcome is known by now."""
         sent_s = monotonic()
         self._add(invoke, EventType.INVOKE)
+        if wished is not None and not wished.sent.done():
+            wished.sent.set_result(sent_s)
         try:
             written = await self._running.ref(invoke.agent).ask(request, timeout_s=ASK_LIMIT_S, command_id=invoke.id)
         except (InQuarantine, NotRunAgain) as error:
@@ -201,9 +227,9 @@ class Clients:
         self._recorder.add(replace(invoke, type=type, time=self._now(), text=text))
 
 
-async def _then(work: Awaitable[None], after: Callable[[], None]) -> None:
+async def _then(work: Callable[[], Awaitable[None]], after: Callable[[], None]) -> None:
     try:
-        await work
+        await work()
     finally:
         after()
 

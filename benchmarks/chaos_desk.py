@@ -1,7 +1,8 @@
 """The durable agents that are harmed, and what they do outside. Hosts import this module, so it holds nothing more.
 
 A clerk writes what it is told: a step appends a line to the file of effects, and its state counts. Some of it it tells
-the archive, which does the same, and is a clerk of its own for what clients tell it.
+the archive, which does the same, and is a clerk of its own for what clients tell it. All that is handled counts, or a
+message that is handled twice would not be seen: its effect honours the key and is there once.
 """
 
 from __future__ import annotations
@@ -105,8 +106,9 @@ class Clerk(DurableAgent[Count]):
 
     @on
     async def filed(self, message: Filed, ctx: DurableContext) -> None:
-        """Another has written."""
+        """Another has written: an effect and a count."""
         await ctx.step(FILE, effect, FILE, ctx.id, message.command, message.source, message.number, idempotent=True)
+        self.state.position += 1
 
     @on
     async def total(self, request: Total) -> int:

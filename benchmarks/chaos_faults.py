@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import select
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
+from typing import TypeVar
 
 from chaos_clients import Clients, Wish
 from chaos_desk import AGENTS, CLOCK, SUPERVISOR
-from chaos_plans import TAKES_AWAY, Kind, Plan, Window, deck, lanes
+from chaos_plans import TAKES_AWAY, Kind, Plan, Window, deck, lanes, verdict_in
 from chaos_proxy import Act, RedisProxy, Side, Sprung, Trap
 from chaos_redis import ChaosRedis
 from redis.exceptions import RedisError
@@ -25,7 +27,8 @@ from regrow import RegrowError, Running
 from regrow.cluster.redis_journal import RedisJournal
 from regrow.runtime import ActorId
 from regrow.runtime.durability import LEASE_TTL_MS
-from regrow.runtime.journal_answers import Revocation, TurnVerdict
+from regrow.runtime.journal_answers import ClaimVerdict, Revocation
+from regrow.runtime.journal_entries import HostEpoch, OperationId
 
 SPRING_LIMIT_S = 20.0
 """For a trap to spring: the script it waits for runs many times a second, unless another fault keeps it from that."""
@@ -38,10 +41,14 @@ REST_S = (0.2, 0.8)
 """Between two faults that hit all."""
 LEASE_S = LEASE_TTL_MS / 1_000
 PAST_LEASE_S = LEASE_S + 1.0
+OTHER_TTL_MS = 6 * LEASE_TTL_MS
+"""For a host that only claims: it does not renew."""
 LOOK_S = 0.1
 JUMPS_S = (-86_400.0, -3_600.0, 3_600.0, 86_400.0, 0.0)
 LIMIT_TRIES = 5
 """How often a fault is tried that could not be done, as another one was in its way."""
+
+V = TypeVar("V")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,6 +86,17 @@ class FaultLog:
 
 class Missed(Exception):
     """A fault could not be done, as what it waits for did not happen."""
+
+
+def wake(process: int) -> None:
+    """Lets a stopped process go on, by its pidfd."""
+    with suppress(ProcessLookupError):  # somebody else has killed it meanwhile
+        signal.pidfd_send_signal(process, signal.SIGCONT)
+
+
+def has_ended(process: int) -> bool:
+    """Whether a process has, by its pidfd."""
+    return bool(select.select([process], [], [], 0)[0])
 
 
 class Faults:
@@ -158,13 +176,13 @@ class Faults:
             case Kind.REDIS_KILL | Kind.REDIS_STOP | Kind.REDIS_STOP_PAST_LEASE | Kind.REDIS_FULL:
                 return await self._harm_redis(plan)
             case Kind.POISON:
-                return self._wish(plan, Wish(poison=True))
+                return await self._wish(plan, Wish(poison=True))
             case Kind.ASKED_TWICE:
-                return self._wish(plan, Wish(twice=True))
+                return await self._wish(plan, Wish(twice=True))
             case Kind.CLOCK_JUMP:
                 ahead_s = self._dice.choice(JUMPS_S)
                 (self._folder / CLOCK).write_text(str(ahead_s))
-                return self._wish(plan, Wish(clock_ahead_s=ahead_s))
+                return await self._wish(plan, Wish(clock_ahead_s=ahead_s))
             case _:
                 return (await self._trap(plan)).at_s
 
@@ -175,9 +193,13 @@ class Faults:
         self._clients.write_fault(plan.kind, plan.agent, at_s, window=plan.window or "")
         return at_s
 
-    def _wish(self, plan: Plan, wish: Wish) -> float:
-        self._clients.wish(plan.agent, wish)
-        return self._note(plan, monotonic())
+    async def _wish(self, plan: Plan, wish: Wish) -> float:
+        """Counts when a client has sent it, which it does while it has room."""
+        try:
+            sent_s = await asyncio.wait_for(self._clients.send_as(plan.agent, wish), SPRING_LIMIT_S)
+        except TimeoutError:
+            raise Missed from None
+        return self._note(plan, sent_s)
 
     # ---- at the wire -----------------------------------------------------------------------------
 
@@ -191,17 +213,17 @@ class Faults:
             fits=plan.fits,
             delay_s=self._dice.uniform(*DELAY_S),
         )
-        springing = self._proxy.arm(trap)  # before the kill, which it follows within milliseconds
         if plan.behind_kill:
+            kill = Trap(script="commit", side=Side.BEFORE, act=Act.KILL, agent=plan.agent, then=trap)
             try:
-                killed = await self._sprung(
-                    self._proxy.arm(Trap(script="commit", side=Side.BEFORE, act=Act.KILL, agent=plan.agent))
-                )
+                killed = await self._sprung(self._proxy.arm(kill))
             except Missed:
-                springing.cancel()
+                trap.sprung.cancel()  # it may be armed by now
                 raise
             self._note(replace(plan, kind=Kind.HOST_KILL, window=None), killed.at_s, command=killed.call.command)
-        sprung = await self._sprung(springing)
+        else:
+            self._proxy.arm(trap)
+        sprung = await self._sprung(trap.sprung)
         self._note(plan, sprung.at_s, command=sprung.call.command, text=plan.script)
         self._sprung_last[plan.agent] = sprung
         return sprung
@@ -216,8 +238,7 @@ class Faults:
         """Sends what a dead process had wanted to say, now that another one serves its agent."""
         raw = self._sprung_last[fault.agent].call.raw
         answer = await asyncio.to_thread(self._proxy.send_late, raw)
-        verdicts = [verdict for verdict in TurnVerdict if verdict.value.encode() in answer]
-        self.log.late_answers[verdicts[0].value if verdicts else repr(answer[:40])] += 1
+        self.log.late_answers[verdict_in(answer) or repr(answer[:40])] += 1
 
     async def _stop_host(self, plan: Plan) -> float:
         """Stops a host in the middle of a commit, and lets it go on; past its lease it is replaced meanwhile."""
@@ -228,26 +249,60 @@ class Faults:
             process = os.pidfd_open(sprung.call.pid)
             try:
                 if past_lease:
-                    await self._replaced(ActorId(plan.agent))
+                    await self._replaced(ActorId(plan.agent), process)
                 else:
                     await asyncio.sleep(self._dice.uniform(*SHORT_STOP_S))
             finally:
-                with suppress(ProcessLookupError):  # somebody else has killed it meanwhile
-                    signal.pidfd_send_signal(process, signal.SIGCONT)
+                wake(process)
                 os.close(process)
         self._note(plan, sprung.at_s, command=sprung.call.command)
         return monotonic()
 
-    async def _replaced(self, agent: ActorId) -> None:
-        """Waits until the lease of an agent's host is over, and revokes it for ever, as who claims the agent does."""
-        row = await self._journal.read(agent)
+    async def _replaced(self, agent: ActorId, process: int) -> None:
+        """Claims an agent for another host when the lease of its stopped one is over, and wakes that one to its end.
+
+        Then the agent is given back, and its supervisor starts it again.
+        """
+        owner = (await self._journal.read(agent)).owner
+        if owner is None:
+            raise Missed
+        other = await self._journal.new_host_epoch()
+        await self._until(lambda: self._is_revoked(owner.host))
+        await self._journal.renew(other, ttl_ms=OTHER_TTL_MS)
+        operation = OperationId(f"chaos {other}")
+        claim = await self._surely(lambda: self._journal.claim(agent, other, previous=owner, operation=operation))
+        if claim.verdict is not ClaimVerdict.CLAIMED:
+            raise Missed
+        try:
+            wake(process)
+            await self._until(lambda: asyncio.to_thread(has_ended, process))
+        except Missed:
+            self.log.unserved.append(f"{agent}, whose host was replaced while it was stopped, and does not end")
+        finally:
+            await self._surely(lambda: self._journal.release(agent, claim.row.epoch))
+            await self._surely(lambda: self._journal.revoke(other, reaped=True))
+
+    async def _is_revoked(self, host: HostEpoch) -> bool:
+        return await self._journal.revoke(host) is Revocation.REVOKED
+
+    async def _until(self, holds: Callable[[], Awaitable[bool]]) -> None:
+        """Looks until it holds. Raises Missed."""
         deadline = monotonic() + 2 * PAST_LEASE_S
-        if row.owner is None:
-            return
-        while await self._journal.revoke(row.owner.host) is not Revocation.REVOKED:
+        while not await holds():
             if monotonic() > deadline:
                 raise Missed
             await asyncio.sleep(LOOK_S)
+
+    async def _surely(self, call: Callable[[], Awaitable[V]]) -> V:
+        """Calls the journal until it answers: what has an operation of its own may be sent again."""
+        deadline = monotonic() + RECOVER_LIMIT_S
+        while True:
+            try:
+                return await call()
+            except RegrowError:
+                if monotonic() > deadline:
+                    raise
+                await asyncio.sleep(LOOK_S)
 
     # ---- all at once -----------------------------------------------------------------------------
 

@@ -12,10 +12,10 @@ STAYS = frozenset({"row", "mark", "past", "tombstones", "epochs", "water", "quar
 """Keys that an app keeps when all is done: states, results, history, and what hosts were."""
 
 
-def processes_in(folder: Path) -> list[str]:
+def processes_in(folder: Path, proc: Path = Path("/proc")) -> list[str]:
     """The processes that work below a folder, by what the process list says."""
     found: list[str] = []
-    for entry in Path("/proc").iterdir():
+    for entry in proc.iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid() and _works_in(entry, folder):
             found.append(f"process {entry.name} {_title(entry)}")
     return found
@@ -37,6 +37,12 @@ def keys_left(redis: Redis, app: str, *, set_aside: set[str]) -> list[str]:
     return [f"{count} × {name}" for name, count in found.items()]
 
 
+def unrelayed(redis: Redis, app: str) -> int:
+    """How many messages between agents are committed, and not taken out of the outbox."""
+    outboxes = redis.scan_iter(match=f"regrow:{app}:*}}:outbox*", count=1_000, _type="stream")
+    return sum(redis.xlen(key) for key in outboxes)
+
+
 def _text(name: bytes | str) -> str:
     return name.decode() if isinstance(name, bytes) else name
 
@@ -46,9 +52,16 @@ def _works_in(entry: Path, folder: Path) -> bool:
         if (entry / "stat").read_text().rpartition(")")[2].split()[0] in "ZX":
             return False
         links = [entry / "cwd", *(entry / "fd").iterdir()]
-        return any(link.readlink().is_relative_to(folder) for link in links)
     except OSError:
         return False  # it ended while it was looked at, or is somebody else's
+    return any(_leads_into(link, folder) for link in links)
+
+
+def _leads_into(link: Path, folder: Path) -> bool:
+    try:
+        return link.readlink().is_relative_to(folder)
+    except OSError:
+        return False  # this one was closed meanwhile, which says nothing of the others
 
 
 def _title(entry: Path) -> str:

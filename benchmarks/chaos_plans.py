@@ -42,6 +42,7 @@ class Window(StrEnum):
     STEP_UNRECORDED = "step_unrecorded"
     COMMIT_REPLY_CUT = "commit_reply_cut"
     COMMITTED_UNRELAYED = "committed_unrelayed"
+    """Its receiver does not have it yet; when `relayed` is said, it does."""
     REVOKED_UNCLAIMED = "revoked_unclaimed"
     STOPPED_IN_COMMIT = "stopped_in_commit"
 
@@ -63,13 +64,34 @@ TAKES_AWAY = frozenset(
 )
 """Faults after which an agent is away, so that there is something to recover."""
 
-EMPTY_PAGE_BYTES = 10
-"""A reply with no row of the outbox is shorter."""
+NO_ROWS = frozenset({0x80, 0x90})
+"""How msgpack writes a list, or a map, of nothing."""
+SHORT_TEXT, SHORT_MASK = 0xA0, 0x1F
+"""How it begins a text of up to 31 bytes, and where its length stands."""
+
+
+def verdict_in(reply: bytes) -> str:
+    """The first word of what a script of the journal answered; nothing where Redis refused it."""
+    packed = _packed(reply)
+    if len(packed) < 2 or packed[1] & ~SHORT_MASK != SHORT_TEXT:
+        return ""
+    return packed[2 : 2 + (packed[1] & SHORT_MASK)].decode()
+
+
+def says(verdict: str) -> Callable[[bytes], bool]:
+    """Whether a reply is of that verdict, so that the script did what it is for."""
+    return lambda reply: verdict_in(reply) == verdict
 
 
 def has_rows(reply: bytes) -> bool:
     """Whether a page of the outbox has any."""
-    return len(reply) > EMPTY_PAGE_BYTES
+    packed = _packed(reply)
+    return len(packed) > 1 and packed[1] not in NO_ROWS
+
+
+def _packed(reply: bytes) -> bytes:
+    """The list in a reply, its first byte being how long it is; nothing where the reply is an error."""
+    return reply.partition(b"\r\n")[2] if reply.startswith(b"$") else b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +105,7 @@ class Plan:
     act: Act = Act.CUT
     window: Window | None = None
     fits: Callable[[bytes], bool] | None = None
+    """Of a script on its way back: whether it did what it is for. A refused one is no fault and hits no window."""
     behind_kill: bool = False
     """The script runs only when the agent's host has been killed, which is done as well."""
     of: tuple[str, ...] = AGENTS
@@ -126,29 +149,29 @@ def _at(
 
 
 PLANS = (
-    _at("enqueue", Side.AFTER, Act.CUT, 4, Window.ENQUEUED_UNACKED),
-    _at("enqueue", Side.AFTER, Act.KILL, 2, Window.ENQUEUED_UNACKED),
+    _at("enqueue", Side.AFTER, Act.CUT, 4, Window.ENQUEUED_UNACKED, fits=says("accepted")),
+    _at("enqueue", Side.AFTER, Act.KILL, 2, Window.ENQUEUED_UNACKED, fits=says("accepted")),
     _at("enqueue", Side.BEFORE, Act.CUT, 2),
     _at("enqueue", Side.BEFORE, Act.TWICE, 4),
     _at("enqueue", Side.BEFORE, Act.DELAY, 3),
     _at("finish_step", Side.BEFORE, Act.CUT, 4, Window.STEP_UNRECORDED),
     _at("finish_step", Side.BEFORE, Act.KILL, 2, Window.STEP_UNRECORDED),
-    _at("finish_step", Side.AFTER, Act.CUT, 2),
+    _at("finish_step", Side.AFTER, Act.CUT, 2, fits=says("recorded")),
     _at("finish_step", Side.BEFORE, Act.TWICE, 3),
-    _at("commit", Side.AFTER, Act.CUT, 4, Window.COMMIT_REPLY_CUT),
-    _at("commit", Side.AFTER, Act.KILL, 2, Window.COMMIT_REPLY_CUT),
+    _at("commit", Side.AFTER, Act.CUT, 4, Window.COMMIT_REPLY_CUT, fits=says("done")),
+    _at("commit", Side.AFTER, Act.KILL, 2, Window.COMMIT_REPLY_CUT, fits=says("done")),
     _at("commit", Side.BEFORE, Act.CUT, 3),
     _at("commit", Side.BEFORE, Act.TWICE, 3),
     _at("commit", Side.BEFORE, Act.DELAY, 3),
     _at("commit", Side.BEFORE, Act.LATE, 2),
-    _at("outbox", Side.AFTER, Act.CUT, 2, Window.COMMITTED_UNRELAYED, fits=has_rows, of=CLERKS),
-    _at("outbox", Side.AFTER, Act.KILL, 1, Window.COMMITTED_UNRELAYED, fits=has_rows, of=CLERKS),
-    _at("relayed", Side.BEFORE, Act.CUT, 2, Window.COMMITTED_UNRELAYED, of=CLERKS),
-    _at("relayed", Side.BEFORE, Act.KILL, 1, Window.COMMITTED_UNRELAYED, of=CLERKS),
+    _at("outbox", Side.AFTER, Act.CUT, 3, Window.COMMITTED_UNRELAYED, fits=has_rows, of=CLERKS),
+    _at("outbox", Side.AFTER, Act.KILL, 2, Window.COMMITTED_UNRELAYED, fits=has_rows, of=CLERKS),
+    _at("relayed", Side.BEFORE, Act.CUT, 2, of=CLERKS),
+    _at("relayed", Side.BEFORE, Act.KILL, 1, of=CLERKS),
     _at("relayed", Side.BEFORE, Act.TWICE, 1, of=CLERKS),
     _at("claim", Side.BEFORE, Act.CUT, 3, Window.REVOKED_UNCLAIMED, behind_kill=True),
     _at("claim", Side.BEFORE, Act.KILL, 1, Window.REVOKED_UNCLAIMED, behind_kill=True),
-    _at("revoke", Side.AFTER, Act.CUT, 2, Window.REVOKED_UNCLAIMED, behind_kill=True),
+    _at("revoke", Side.AFTER, Act.CUT, 2, Window.REVOKED_UNCLAIMED, fits=says("revoked"), behind_kill=True),
     Plan(kind=Kind.HOST_STOP, times=4, script="commit", act=Act.STOP, window=Window.STOPPED_IN_COMMIT),
     Plan(kind=Kind.HOST_STOP_PAST_LEASE, times=2, script="commit", act=Act.STOP, window=Window.STOPPED_IN_COMMIT),
     Plan(kind=Kind.AGENT_KILL, times=8),
@@ -166,7 +189,7 @@ PLANS = (
 
 NEEDED_IN_WINDOW = 5
 """Faults that each window must have seen, or the run has shown nothing."""
-NEEDED_KINDS = 12
+NEEDED_FAULTS = 100
 
 
 def deck(dice: random.Random) -> list[Plan]:

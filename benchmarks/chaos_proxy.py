@@ -90,6 +90,8 @@ class Trap:
     fits: Callable[[bytes], bool] | None = None
     """Looks at the reply, on its way back."""
     delay_s: float = 0.0
+    then: Trap | None = None
+    """Is armed in the moment in which this one springs, so that it takes nothing that came before."""
     sprung: Future[Sprung] = field(default_factory=Future)
 
     def takes(self, call: Call, side: Side, reply: bytes = b"") -> bool:
@@ -263,6 +265,8 @@ class _Connection:
 
     async def _spring(self, trap: Trap, call: Call) -> None:
         at_s = monotonic()
+        if trap.then is not None:
+            self._proxy.arm(trap.then)
         match trap.act:
             case Act.KILL | Act.LATE:
                 os.kill(self._pid, signal.SIGKILL)  # it has this connection open, so it is who it was

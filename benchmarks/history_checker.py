@@ -51,7 +51,10 @@ class Verdict:
     poisoned: int
     quarantined: int
     lost: list[str]
-    """Acknowledged, and without its effect, or beyond what its agent has committed in the end."""
+    """Acknowledged, and without its effect, or beyond what its agent has committed in the end, or that is not told.
+
+    So is a run in which nothing was acknowledged: its history is empty or of another run, and shows nothing.
+    """
     doubled: list[str]
     """An effect that is there more than once, a command with two places or one place with two commands."""
     disordered: list[str]
@@ -99,6 +102,7 @@ def judged(events: Iterable[Event], effects: Sequence[Effect]) -> Verdict:
     done: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for effect in effects:
         done[effect.command][effect.effect] += 1
+    relayed = _relayed(commands, effects)
     known = {name: command for name, command in commands.items() if not command.first.poison}
     poison = {name: command for name, command in commands.items() if command.first.poison}
     return Verdict(
@@ -106,8 +110,8 @@ def judged(events: Iterable[Event], effects: Sequence[Effect]) -> Verdict:
         indeterminate=sum(not command.is_acked and command.first.id not in set_aside for command in known.values()),
         poisoned=len(poison),
         quarantined=len(set_aside),
-        lost=[*_lost(known, done), *_beyond(known, states)],
-        doubled=[*_repeated(done), *_two_places(known), *_too_many(known, states, done)],
+        lost=[*_lost(known, done), *_beyond(known, states, relayed), *_unstated(known, states)],
+        doubled=[*_repeated(done), *_two_places(known), *_too_many(known, states, done, relayed)],
         disordered=_disordered(commands, effects),
         fenced=[*_late_effects(effects), *_late_commits(known)],
         misjudged=_misjudged(known, poison, set_aside, done),
@@ -135,6 +139,16 @@ def _commands(events: Iterable[Event]) -> tuple[dict[str, Command], list[str]]:
     return commands, stray
 
 
+def _relayed(commands: dict[str, Command], effects: Iterable[Effect]) -> Counter[str]:
+    """How many messages of other agents each agent has handled, by what they did: each is a commit of its own."""
+    messages = {
+        (effect.agent, effect.source, effect.number)
+        for effect in effects
+        if effect.command in commands and effect.source != commands[effect.command].first.process
+    }
+    return Counter(agent for agent, _, _ in messages)
+
+
 def _lost(known: dict[str, Command], done: dict[str, Counter[str]]) -> list[str]:
     return [
         f"{name} was acknowledged, and {effect} was not done"
@@ -145,10 +159,10 @@ def _lost(known: dict[str, Command], done: dict[str, Counter[str]]) -> list[str]
     ]
 
 
-def _beyond(known: dict[str, Command], states: dict[str, Event]) -> list[str]:
+def _beyond(known: dict[str, Command], states: dict[str, Event], relayed: Counter[str]) -> list[str]:
     """Commits that were told and are not in the state: above its last position, or more than it counts."""
     cases: list[str] = []
-    told: Counter[str] = Counter()
+    told = Counter(relayed)
     for name, command in known.items():
         agent = command.first.agent
         told[agent] += command.is_acked
@@ -157,7 +171,21 @@ def _beyond(known: dict[str, Command], states: dict[str, Event]) -> list[str]:
             cases.append(f"{name} was committed at {max(command.positions)}, and {agent} ends at {last}")
     for agent, state in states.items():
         if state.position is not None and state.position < told[agent]:
-            cases.append(f"{agent} acknowledged {told[agent]} commands and has committed {state.position}")
+            cases.append(f"{agent} acknowledged or did {told[agent]} commands and has committed {state.position}")
+    return cases
+
+
+def _unstated(known: dict[str, Command], states: dict[str, Event]) -> list[str]:
+    """Agents of which nobody says what they have committed, so that a commit may be lost unseen."""
+    acked = {command.first.agent: None for command in known.values() if command.is_acked}
+    if not acked:
+        return ["nothing was acknowledged, so the history is empty or cut off"]
+    cases: list[str] = []
+    for agent in acked:
+        state = states.get(agent)
+        if state is None or state.position is None:
+            why = state.text if state is not None else "there is no line of it"
+            cases.append(f"{agent} has acknowledged commands, and its state is not told: {why}")
     return cases
 
 
@@ -183,9 +211,11 @@ def _two_places(known: dict[str, Command]) -> list[str]:
     return cases
 
 
-def _too_many(known: dict[str, Command], states: dict[str, Event], done: dict[str, Counter[str]]) -> list[str]:
+def _too_many(
+    known: dict[str, Command], states: dict[str, Event], done: dict[str, Counter[str]], relayed: Counter[str]
+) -> list[str]:
     """Agents that have committed more than all commands that may have been: acknowledged, or with an effect."""
-    may = Counter(
+    may = relayed + Counter(
         command.first.agent
         for name, command in known.items()
         if command.is_acked or not command.first.effects or done.get(name)

@@ -10,12 +10,18 @@ from pathlib import Path
 import pytest
 from chaos import result_of, run_of, troubles
 from chaos_faults import Fault, FaultLog
-from chaos_plans import NEEDED_IN_WINDOW, NEEDED_KINDS, Kind, Window, deck
+from chaos_plans import NEEDED_FAULTS, NEEDED_IN_WINDOW, Kind, Window, deck, has_rows, says, verdict_in
+from chaos_proxy import Side
 from history import Event, EventType
 from history_checker import judged
 
 INVOKE = Event(type=EventType.INVOKE, process="one", agent="a", command="c", number=1)
-CLEAN = judged([INVOKE, replace(INVOKE, type=EventType.OK, position=1, epoch=1)], [])
+EVENTS = [
+    INVOKE,
+    replace(INVOKE, type=EventType.OK, position=1, epoch=1),
+    Event(type=EventType.STATE, agent="a", position=1),
+]
+CLEAN = judged(EVENTS, [])
 
 
 def log_of_a_deck() -> FaultLog:
@@ -31,9 +37,8 @@ def log_of_a_deck() -> FaultLog:
 def test_a_deck_has_a_hundred_faults_of_all_kinds_and_enough_in_each_window() -> None:
     plans = deck(random.Random(7))
 
-    assert len(plans) >= 100
+    assert len(plans) >= NEEDED_FAULTS
     assert {plan.kind for plan in plans} == set(Kind)
-    assert len(Kind) >= NEEDED_KINDS
     windows = Counter(plan.window for plan in plans)
     assert all(windows[window] >= NEEDED_IN_WINDOW for window in Window)
 
@@ -54,6 +59,67 @@ def test_a_run_that_has_not_hit_a_window_often_enough_fails_itself(window: Windo
     log.faults = [fault for fault in log.faults if fault.window is not window]
 
     assert [text for text in troubles(CLEAN, log) if window in text]
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_a_run_in_which_a_kind_of_faults_never_happened_fails_itself(kind: Kind) -> None:
+    log = log_of_a_deck()
+
+    log.faults = [fault for fault in log.faults if fault.kind is not kind]
+
+    assert [text for text in troubles(CLEAN, log) if "never happened" in text and kind in text]
+
+
+def test_a_run_with_few_faults_fails_itself() -> None:
+    log = log_of_a_deck()
+
+    log.faults = log.faults[: NEEDED_FAULTS - 1]
+
+    assert [text for text in troubles(CLEAN, log) if f"{NEEDED_FAULTS} are needed" in text]
+
+
+def test_a_run_in_which_a_dead_life_commits_fails_and_one_in_which_it_is_refused_does_not() -> None:
+    log = log_of_a_deck()
+
+    log.late_answers["stale_epoch"] += 1
+    assert troubles(CLEAN, log) == []
+    log.late_answers["done"] += 1
+
+    assert [text for text in troubles(CLEAN, log) if "came late" in text]
+
+
+def test_a_run_fails_of_which_too_much_is_unknown() -> None:
+    unknown = replace(INVOKE, command="u", id="u")
+
+    assert [text for text in troubles(judged([*EVENTS, unknown], []), log_of_a_deck()) if "nobody knows" in text]
+
+
+def test_each_fault_behind_a_script_looks_at_what_it_did() -> None:
+    for plan in deck(random.Random(7)):
+        assert (plan.fits is not None) == (bool(plan.script) and plan.side is Side.AFTER), plan
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [
+        (b"$7\r\n\x94\xa4done\x01\r\n", "done"),
+        (b"$14\r\n\x94\xabstale_epoch\xc2\r\n", "stale_epoch"),
+        (b"$14\r\n\x94\xa9duplicate\xa4done\r\n", "duplicate"),
+        (b"-OOM command not allowed, nothing is done\r\n", ""),
+        (b"$-1\r\n", ""),
+        (b"$3\r\n\x92\xc2\xc2\r\n", ""),
+    ],
+)
+def test_a_reply_counts_by_the_verdict_that_it_begins_with(reply: bytes, verdict: str) -> None:
+    assert verdict_in(reply) == verdict
+    assert says("done")(reply) == (verdict == "done")
+
+
+def test_a_page_of_the_outbox_has_rows_and_an_error_has_none() -> None:
+    assert has_rows(b"$12\r\n\x91\x91\x95\xa31-0\xa1a\xa1b\xa1c\xa1d\r\n")
+    assert not has_rows(b"$2\r\n\x91\x90\r\n")
+    assert not has_rows(b"$2\r\n\x91\x80\r\n")
+    assert not has_rows(b"-OOM command not allowed when used memory > 'maxmemory'.\r\n")
 
 
 def test_so_does_one_whose_quarantine_is_not_what_was_planted_or_that_left_somebody_unserved() -> None:

@@ -73,6 +73,23 @@ async def test_a_script_that_is_sent_twice_is_answered_once_by_what_the_second_f
         await journal.aclose()
 
 
+async def test_a_trap_that_follows_another_takes_nothing_that_came_before_it() -> None:
+    async with AsyncExitStack() as stack:
+        proxy, url = stack.enter_context(proxied())
+        journal = RedisJournal.from_url(url, app="desk")
+        second = Trap(script="enqueue", side=Side.AFTER, act=Act.CUT, agent=OTHER)
+        proxy.arm(Trap(script="enqueue", side=Side.BEFORE, act=Act.CUT, agent=CLERK, then=second))
+
+        await journal.enqueue([mail(OTHER)])
+        assert not second.sprung.done()
+        for agent in (CLERK, OTHER):
+            with pytest.raises(JournalUnknown):
+                await journal.enqueue([mail(agent)])
+
+        assert second.sprung.result(0).call.agent == OTHER
+        await journal.aclose()
+
+
 async def test_a_trap_that_was_cancelled_does_nothing() -> None:
     async with AsyncExitStack() as stack:
         proxy, url = stack.enter_context(proxied())

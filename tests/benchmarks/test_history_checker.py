@@ -48,14 +48,19 @@ class Recording:
                 self.effects.append(effect("file", ARCHIVE, invoke.command, 1, CLERK, position))
                 self.events.append(ok(invoke, position, epoch))
         self.events.append(Event(type=EventType.STATE, agent=CLERK, position=position))
+        self.events.append(Event(type=EventType.STATE, agent=ARCHIVE, position=position))
         self.events.append(Event(type=EventType.QUARANTINED, agent=CLERK, id=f"id of one#{POISON_AT}"))
 
     def judged(self) -> Verdict:
         return judged(self.events, self.effects)
 
-    def at(self, type: EventType, command: str = "") -> int:
-        """Where the event of that type stands."""
-        return next(n for n, each in enumerate(self.events) if each.type is type and each.command == command)
+    def at(self, type: EventType, command: str = "", agent: str = "") -> int:
+        """Where the event of that type stands, of any agent if none is named."""
+        return next(
+            n
+            for n, each in enumerate(self.events)
+            if each.type is type and each.command == command and agent in ("", each.agent)
+        )
 
     def effect_at(self, name: str, command: str) -> int:
         """Where the effect stands."""
@@ -78,12 +83,23 @@ def ok(invoke: Event, position: int, epoch: int) -> Event:
     )
 
 
-def changed(type: EventType, command: str = "", **fields: object) -> Callable[[Recording], None]:
+def changed(type: EventType, command: str = "", of: str = "", **fields: object) -> Callable[[Recording], None]:
     def change(run: Recording) -> None:
-        at = run.at(type, command)
+        at = run.at(type, command, of)
         run.events[at] = replace(run.events[at], **fields)  # type: ignore[arg-type] # as the test says
 
     return change
+
+
+def cut_off(length: int) -> Callable[[Recording], None]:
+    """Only the first lines of the history are there, and what is done by its commands."""
+
+    def cut(run: Recording) -> None:
+        del run.events[length:]
+        names = {event.command for event in run.events}
+        run.effects = [each for each in run.effects if each.command in names]
+
+    return cut
 
 
 def without_event(type: EventType, command: str = "") -> Callable[[Recording], None]:
@@ -126,8 +142,17 @@ PLANTED: dict[str, tuple[str, Callable[[Recording], None]]] = {
     "an acknowledged command without its effect": ("lost", without_effect("write", "one#1")),
     "one whose message never arrived": ("lost", without_effect("file", "two#2")),
     "an acknowledged commit beyond the final state": ("lost", changed(EventType.STATE, position=8)),
+    "an agent that does not tell its state": ("lost", changed(EventType.STATE, position=None, text="timeout")),
+    "a history that is cut off before the states": ("lost", without_event(EventType.STATE)),
+    "an empty history": ("lost", cut_off(0)),
+    "a history without one answer": ("lost", cut_off(1)),
     "an effect twice": ("doubled", added(effect("file", ARCHIVE, "two#5", 1, CLERK, 9))),
     "a commit twice": ("doubled", changed(EventType.STATE, position=10)),
+    "a relayed message that is handled twice under one key": (
+        "doubled",
+        changed(EventType.STATE, of=ARCHIVE, position=10),
+    ),
+    "a relayed message whose commit is lost": ("lost", changed(EventType.STATE, of=ARCHIVE, position=8)),
     "one place for two": ("doubled", changed(EventType.OK, "two#5", position=8)),
     "two answers to one command": (
         "doubled",
@@ -178,6 +203,7 @@ def unanswered(run: Recording, command: str, *, with_effects: bool) -> None:
     if not with_effects:
         run.effects = [each for each in run.effects if each.command != command]
         changed(EventType.STATE, position=8)(run)
+        changed(EventType.STATE, of=ARCHIVE, position=8)(run)
 
 
 @pytest.mark.parametrize("with_effects", [True, False])

@@ -1,15 +1,19 @@
-"""Processes with durable agents on one journal, joined by wires, that die at chosen operations of that journal."""
+"""Processes with durable agents on one journal, joined by wires, that die at chosen operations of that journal.
+
+Also in a life that goes on, answers of the journal can be lost, and its clock can jump.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import random
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from regrow.runtime.command_ids import NOISE_BITS, uuid7
 from regrow.runtime.durability import open_durability
-from regrow.runtime.journal_errors import JournalFull
+from regrow.runtime.journal_errors import JournalFull, JournalUnknown
 from regrow.runtime.memory_journal import MemoryJournal
 from regrow.runtime.testing import CALM, FaultPlan
 from tests.simulation.wires import Node, World
@@ -22,6 +26,20 @@ if TYPE_CHECKING:
     from regrow.runtime.lifecycle import ExitReason
 
 BEGUN_MS = 1_764_000_000_000
+JUMPS_MS = (-40_000, -11_000, 0, 11_000, 40_000)
+"""How far the journal's clock is ahead: past a lease either way, and never so far that a message would expire."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalFaults:
+    """How often a call of the journal goes wrong in a life that goes on."""
+
+    lost_before: float = 0.0
+    """It is not done, and its caller does not know."""
+    lost_after: float = 0.0
+    """It is done, and its caller does not know."""
+    jump: float = 0.0
+    """The journal's clock jumps before it."""
 
 
 class Mortal:
@@ -37,6 +55,11 @@ class Mortal:
         self.lives: int | None = None
         self.before = False
         self.is_dead = False
+        self.faults = JournalFaults()
+        self.dice = random.Random(0)
+        self.jump: Callable[[], None] = lambda: None
+        self.lost = 0
+        """How many answers were."""
         self.full = 0
         """So many of the next calls that store messages are refused, as by a store without room."""
 
@@ -52,7 +75,12 @@ class Mortal:
             if method.__name__ == "enqueue" and self.full:
                 self.full -= 1
                 raise JournalFull("the store is full; raise its maxmemory")
+            faults = self.faults
+            if self.dice.random() < faults.jump:
+                self.jump()
             dies = self.lives is not None and self.calls == self.lives
+            if not dies and self.dice.random() < faults.lost_before:
+                self._lose(method.__name__)
             if dies and self.before:
                 self._die()
                 await asyncio.Event().wait()
@@ -61,9 +89,15 @@ class Mortal:
                 self._die()
                 await asyncio.Event().wait()
             await asyncio.sleep(0)  # an answer takes its time, and others go on meanwhile
+            if self.dice.random() < faults.lost_after:
+                self._lose(method.__name__)
             return result
 
         return call
+
+    def _lose(self, name: str) -> NoReturn:
+        self.lost += 1
+        raise JournalUnknown(f"the connection was cut during {name}")
 
 
 class DurableWorld(World):
@@ -72,12 +106,27 @@ class DurableWorld(World):
     def __init__(self, seed: int = 0, plan: FaultPlan = CALM) -> None:
         super().__init__(seed, plan, restart_after_s=0.01)
         self._loop = asyncio.get_running_loop()
-        self.journal = MemoryJournal(now_ms=self._now_ms)
+        self._dice = random.Random(f"journal {seed}")
+        self._ahead_ms = 0
+        self.jumps = 0
+        self.journal = MemoryJournal(now_ms=self._store_ms)
         self.mortals: dict[str, Mortal] = {}
         self._kinds: dict[str, type[DurableAgent[Any]]] = {}
 
     def _now_ms(self) -> int:
         return BEGUN_MS + int(self._loop.time() * 1000)
+
+    def _store_ms(self) -> int:
+        return self._now_ms() + self._ahead_ms
+
+    def disturb(self, faults: JournalFaults) -> None:
+        """From now on calls of the journal go wrong so often, for all processes that there are."""
+        for mortal in self.mortals.values():
+            mortal.faults, mortal.dice, mortal.jump = faults, self._dice, self._jump
+
+    def _jump(self) -> None:
+        self.jumps += 1
+        self._ahead_ms = self._dice.choice(JUMPS_MS)
 
     async def host(self, name: str) -> Node:
         """A process that may hold durable agents."""

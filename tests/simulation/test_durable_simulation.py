@@ -7,7 +7,7 @@ says whether anything was lost, doubled, or done out of order or by a fenced lif
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from regrow.actors import DurableAgent, DurableContext, Step, on
 from regrow.runtime.message import Message, Request
 from regrow.runtime.testing import FaultPlan, pass_time, run_virtual, virtual
-from tests.simulation.durable_world import DurableWorld
+from tests.simulation.durable_world import DurableWorld, JournalFaults
 from tests.simulation.seeds import seeds
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ LAST_OPERATION = 120
 """A host that holds both agents is through with all that is asked before it has made so many calls of the journal."""
 DEATHS = 17
 """At so many operations of the journal, all before LAST_OPERATION, its host dies in the storms."""
+DISTURBED = JournalFaults(lost_before=0.1, lost_after=0.1, jump=0.05)
 FAULTY = FaultPlan(request_lost=0.1, reply_lost=0.1, doubled=0.1, slow=0.05)
 
 
@@ -92,8 +93,25 @@ class Archive(DurableAgent[Book]):
         return tuple(self.state.lines)
 
 
-async def play(seed: int, *, lives: int | None = None, before: bool = False, plan: FaultPlan | None = None) -> int:
-    """Clients write lines through a clerk whose host dies; checks that each is there once. Gives the host's calls."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Played:
+    """What became of the first host, and how often the journal went wrong for all of them."""
+
+    calls: int
+    has_died: bool
+    lost: int
+    jumps: int
+
+
+async def play(
+    seed: int,
+    *,
+    lives: int | None = None,
+    before: bool = False,
+    plan: FaultPlan | None = None,
+    faults: JournalFaults | None = None,
+) -> Played:
+    """Clients write lines through a clerk whose host dies; checks that each is there once."""
     effects.clear()
     world = DurableWorld(seed, plan) if plan is not None else DurableWorld(seed)
     first = await world.host("first")
@@ -103,6 +121,8 @@ async def play(seed: int, *, lives: int | None = None, before: bool = False, pla
     await world.start_durable(first, "desk/clerk", Clerk)
     await world.start_durable(first, "desk/archive", Archive)
     mortal.calls, mortal.lives, mortal.before = 0, lives, before
+    if faults is not None:
+        world.disturb(faults)
     driver = world.node("driver", listens=True)
     history = Recorder()
 
@@ -110,17 +130,19 @@ async def play(seed: int, *, lives: int | None = None, before: bool = False, pla
     await pass_time(5.0)
     lines = await driver.ref(CLERK).ask(Read())
     filed = await driver.ref(ARCHIVE).ask(Read())
-    calls = mortal.calls
+    lost = sum(each.lost for each in world.mortals.values())
+    played = Played(calls=mortal.calls, has_died=mortal.is_dead, lost=lost, jumps=world.jumps)
     await world.close()
 
     history.add(Event(type=EventType.STATE, agent=CLERK, position=len(lines)))
+    history.add(Event(type=EventType.STATE, agent=ARCHIVE, position=len(filed)))
     places = {event.command: event.position for event in history.events if event.type is EventType.OK}
     copies = [_effect("file", ARCHIVE, line, f"{n}", 1, CLERK, str(places[line])) for n, line in enumerate(filed)]
     verdict = judged(history.events, [*effects, *copies])
     assert verdict.is_clean, verdict.told()
     assert (verdict.acked, verdict.indeterminate) == (CLIENTS * ASKS, 0)
     assert filed == lines
-    return calls
+    return played
 
 
 async def write(driver: Node, client: int, history: Recorder) -> None:
@@ -142,13 +164,15 @@ async def write(driver: Node, client: int, history: Recorder) -> None:
 
 
 def test_nothing_is_lost_or_doubled_where_nothing_dies() -> None:
-    assert run_virtual(play(0)) < LAST_OPERATION
+    assert run_virtual(play(0)).calls < LAST_OPERATION
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 @pytest.mark.parametrize("lives", range(1, LAST_OPERATION))
 def test_a_host_that_dies_at_any_operation_of_the_journal_loses_and_doubles_nothing(lives: int, before: bool) -> None:
-    run_virtual(play(1, lives=lives, before=before))
+    played = run_virtual(play(1, lives=lives, before=before))
+
+    assert played.has_died or played.calls < lives
 
 
 @virtual
@@ -172,3 +196,21 @@ async def test_a_tell_to_another_process_is_not_told_as_taken_while_a_full_journ
 @pytest.mark.parametrize("seed", SEEDS)
 def test_nor_does_it_over_wires_that_lose_and_delay_calls(seed: int) -> None:
     run_virtual(play(seed, lives=5 + 7 * (seed % DEATHS), before=seed % 2 == 0, plan=FAULTY))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nor_where_answers_of_the_journal_are_lost_and_its_clock_jumps_in_lives_that_go_on(seed: int) -> None:
+    played = run_virtual(play(seed, faults=DISTURBED))
+
+    assert not played.has_died
+    assert played.lost > 0
+    assert played.jumps > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nor_where_the_host_dies_among_them(seed: int) -> None:
+    played = run_virtual(play(seed, lives=5 + 7 * (seed % DEATHS), before=seed % 2 == 0, plan=FAULTY, faults=DISTURBED))
+
+    assert played.has_died
