@@ -164,7 +164,7 @@ PLANS = (
     _at("commit", Side.BEFORE, Act.TWICE, 3),
     _at("commit", Side.BEFORE, Act.DELAY, 3),
     _at("commit", Side.BEFORE, Act.LATE, 2),
-    _at("outbox", Side.AFTER, Act.CUT, 3, Window.COMMITTED_UNRELAYED, fits=has_rows, of=CLERKS),
+    _at("outbox", Side.AFTER, Act.CUT, 4, Window.COMMITTED_UNRELAYED, fits=has_rows, of=CLERKS),
     _at("outbox", Side.AFTER, Act.KILL, 2, Window.COMMITTED_UNRELAYED, fits=has_rows, of=CLERKS),
     _at("relayed", Side.BEFORE, Act.CUT, 2, of=CLERKS),
     _at("relayed", Side.BEFORE, Act.KILL, 1, of=CLERKS),
