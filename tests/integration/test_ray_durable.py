@@ -191,6 +191,7 @@ async def test_what_a_turn_tells_arrives_once_though_both_ends_are_killed(runnin
     assert await copy.ask(Seen()) == tuple(range(100))
 
 
+@pytest.mark.again
 async def test_an_app_whose_guardian_is_killed_has_lost_nothing_durable(running: Running, tmp_path: Path) -> None:
     book, packed = running.ref("book"), running.ref("packed")
     before, entries = await book.ask(Add(number=0)), await packed.ask(Seen())
@@ -205,7 +206,13 @@ async def test_an_app_whose_guardian_is_killed_has_lost_nothing_durable(running:
     assert await packed.ask(Seen(), timeout_s=PATIENCE_S) == entries
 
 
-@pytest.mark.parametrize("victim", ["ledger/book", "ledger"], ids=["its host", "the guardian and Redis"])
+@pytest.mark.parametrize(
+    "victim",
+    [
+        pytest.param("ledger/book", id="its host", marks=pytest.mark.again),
+        pytest.param("ledger", id="the guardian and Redis"),
+    ],
+)
 async def test_a_reminder_comes_though_what_would_bring_it_is_killed(running: Running, victim: str) -> None:
     book, number = running.ref("book"), 70_000 + len(victim)
     await book.ask(Remind(number=number, after_s=1.0), timeout_s=PATIENCE_S)

@@ -81,6 +81,7 @@ async def test_first_messages_of_many_at_once_start_each_key_once(running: Runni
     assert sorted(sums) == sorted([1, 2, 3] * MANY)
 
 
+@pytest.mark.again
 async def test_nothing_is_lost_or_doubled_while_an_agent_ends_and_starts_again_and_again(running: Running) -> None:
     ref = running.ref(Account, key="now-and-then")
     sent = 0
@@ -119,7 +120,7 @@ async def test_active_keys_whose_process_is_killed_start_again_when_they_are_ask
     assert await refs[0].ask(Where()) != pids[0]
 
 
-@pytest.mark.parametrize("victim", ["guardian", "host"])
+@pytest.mark.parametrize("victim", ["guardian", pytest.param("host", marks=pytest.mark.again)])
 async def test_a_reminder_of_a_passive_key_comes_though_what_would_bring_it_is_killed(
     running: Running, victim: str
 ) -> None:
@@ -148,6 +149,7 @@ async def test_a_reminder_of_a_passive_key_comes_though_what_would_bring_it_is_k
     await until(has_come, "it has come", within_s=PATIENCE_S)
 
 
+@pytest.mark.again
 async def test_what_a_turn_tells_a_passive_key_arrives_though_both_processes_die(running: Running) -> None:
     giver, taker = running.ref(Account, key="giver"), running.ref(Account, key="taker")
     for number in range(20):
@@ -163,6 +165,7 @@ async def test_what_a_turn_tells_a_passive_key_arrives_though_both_processes_die
     assert await taker.ask(Seen()) == tuple(range(20))
 
 
+@pytest.mark.again
 async def test_a_message_that_kills_its_process_is_set_aside_though_nobody_holds_its_agent_between_the_tries(
     running: Running,
 ) -> None:

@@ -30,7 +30,13 @@ from tests.integration.apps.mails import Send
 from tests.integration.killing import kill
 from tests.integration.waiting import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.redis, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.ray,
+    pytest.mark.redis,
+    pytest.mark.again,
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 PATIENCE_S = 60.0
 MAILER = "mails/mailer"

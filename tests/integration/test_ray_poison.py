@@ -91,6 +91,7 @@ async def test_neighbours_in_a_pool_neither_pay_for_a_poison_message_nor_die_of_
     }
 
 
+@pytest.mark.again
 async def test_among_agents_with_keys_a_message_that_kills_their_process_is_set_aside_and_no_other(
     running: Running, tmp_path: Path
 ) -> None:
@@ -109,7 +110,13 @@ async def test_among_agents_with_keys_a_message_that_kills_their_process_is_set_
     assert (await lives(running))["poison/kept"] == before["poison/kept"]
 
 
-@pytest.mark.parametrize("id", ["poison/alone", "poison/a/victim"], ids=["dedicated", "packed"])
+@pytest.mark.parametrize(
+    "id",
+    [
+        pytest.param("poison/alone", id="dedicated"),
+        pytest.param("poison/a/victim", id="packed", marks=pytest.mark.again),
+    ],
+)
 async def test_poison_messages_on_ray_never_bring_their_supervisor_down(running: Running, id: str) -> None:
     book, supervisor = running.ref(id), id.rpartition("/")[0]
     before, known = await lives(running), len(await set_aside(running, id))
@@ -123,6 +130,7 @@ async def test_poison_messages_on_ray_never_bring_their_supervisor_down(running:
     assert (await lives(running))[supervisor] == before[supervisor]
 
 
+@pytest.mark.again
 async def test_a_suspect_that_was_innocent_may_share_its_process_again(running: Running, tmp_path: Path) -> None:
     """Its host is one of the pool from then on."""
     busy = running.ref("poison/b/busy")

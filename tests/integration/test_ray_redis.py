@@ -73,10 +73,11 @@ async def test_a_durable_agent_on_a_redis_cluster_outlives_the_kill_of_its_host(
             lambda it: it.config_set("maxmemory", 0),
             r"is full \(OOM command .*\'\); raise its maxmemory",
         ),
-        (
+        pytest.param(
             lambda it: it.replicaof("127.0.0.1", "9"),
             lambda it: it.replicaof("NO", "ONE"),
             r"takes no writes \(READONLY [^@]*\): .*primary",
+            marks=pytest.mark.again,
         ),
     ],
     ids=["full", "replica"],

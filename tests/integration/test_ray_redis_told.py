@@ -70,6 +70,7 @@ def one_sentence(done: CompletedProcess[str] | tuple[int, str, str]) -> str:
     return told
 
 
+@pytest.mark.again
 def test_each_refusal_of_redis_is_one_sentence_at_the_command_line(shell: Shell, tmp_path: Path) -> None:
     keeps = ("port 0", "appendonly yes", "appendfsync always")
     with started(embedded_program(), tmp_path, *keeps), Redis(unix_socket_path=f"{tmp_path}/redis.sock") as admin:
