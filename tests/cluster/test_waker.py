@@ -135,6 +135,7 @@ async def turn(journal: MemoryJournal, agent: str, writes: Writes) -> None:
     await journal.release(ActorId(agent), claim.row.epoch)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @virtual
 async def test_when_the_app_starts_all_who_have_mail_or_messages_to_relay_are_started() -> None:

@@ -104,6 +104,7 @@ HOSTILE = (
 )
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_time_is_linear_in_the_length_of_hostile_text() -> None:
     def taken_s(text: str) -> float:
