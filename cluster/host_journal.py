@@ -13,16 +13,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
 
+import regrow.actors.durable_life  # noqa: F401 # now, and not when an agent that was killed is to be back
 from regrow.cluster.high_water import HighWater
 from regrow.cluster.host_lease import LeaseEnd, keep_lease
 from regrow.cluster.redis_journal import RedisJournal
+from regrow.runtime.address import ActorId
 from regrow.runtime.durability import Durability
 from regrow.runtime.journal_entries import HostEpoch
-from regrow.runtime.journal_errors import JournalRefused, JournalRestored
+from regrow.runtime.journal_errors import JournalRefused, JournalRestored, JournalUnknown
 
 if TYPE_CHECKING:
     from regrow.cluster.orders import JournalOrder
@@ -58,6 +61,12 @@ class HostJournal:
         runtime.durability = durability
         runtime.delivery.new_command = durability.command
         threading.Thread(target=self._keep, name="regrow-lease", daemon=True).start()
+        runtime.spawn_task(self._connect())
+
+    async def _connect(self) -> None:
+        """Connects the cells' own journal ahead of its first use, which may be one that somebody waits for."""
+        with suppress(JournalUnknown, JournalRefused):  # whoever uses it meets the same, and says so
+            await self._journal.read(ActorId(f"{self._app}/~"))
 
     def _opened(self) -> RedisJournal:
         """A journal for one event loop; what one of them has seen of the store, the others know."""

@@ -39,6 +39,8 @@ log = structlog.get_logger("regrow.keeper")
 
 JOIN_TIMEOUT_S = 60.0
 """From asking Ray for a host until it has imported the app; a cold worker on a busy machine takes seconds."""
+JOIN_SETTLES_S = 5.0
+"""How long the end of a host waits for its join; after that its lease ends by itself."""
 BLOCK_OF_HOST = 100_000
 """Incarnations for what is spawned in one host, so that no later host gives a namesake the same number."""
 FIRST_SPARE_AFTER_S = 2.0
@@ -161,6 +163,7 @@ class Keeper:
         if record is None or handle is None:
             return
         record.alive = False
+        await self._settled(record)
         if record.pid and record.reachable and not self._closed:
             await self.last_look(host, handle)
         if self.hosts.pop(host, None) is None:
@@ -173,6 +176,12 @@ class Keeper:
                 await self._journal.bury(record.epoch, reaped=is_gone)
         if not self._closed:
             self._news.host_ended(record)
+
+    async def _settled(self, record: HostRecord) -> None:
+        """Waits a moment for a host that still joins and may hold a lease: only by its pid is it known to be gone."""
+        joining = self._joining.get(record.host)
+        if record.epoch and joining is not None and joining is not asyncio.current_task():
+            await asyncio.wait([joining], timeout=JOIN_SETTLES_S)
 
     async def _see_gone(self, record: HostRecord) -> bool:
         """Returns when an ended host's process is gone; False where nobody can tell."""
