@@ -7,18 +7,20 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Protocol, TypeVar, overload
 
 from pydantic import BaseModel
 
 from regrow.actors.context import Context, Service
 from regrow.actors.durable_body import body_of, digest, packed
+from regrow.actors.durable_children import SpawnedChildren
 from regrow.actors.durable_errors import StateNotStorable, WaitTimedOut
 from regrow.actors.durable_turn import Turn
 from regrow.actors.durable_wait import NO_ARGUMENTS, Parking, TurnParks, wait_name
 from regrow.actors.read_only import no_turn
 from regrow.actors.recorded_service import RecordedService
-from regrow.actors.recorded_steps import RecordedSteps
+from regrow.actors.recorded_steps import RecordedSteps, kept_through_stop
 from regrow.actors.reminder import TICK_BYTES, Reminder, Tick, planned
 from regrow.actors.schedule import FURTHEST, first_and_schedule
 from regrow.actors.step_retries import ATTEMPT_MARK, Retries, tried
@@ -39,7 +41,9 @@ M = TypeVar("M", bound=Message)
 
 
 class TurnLife(Protocol):
-    """What a wait needs of the life whose turn this is."""
+    """What a wait and a spawn need of the life whose turn this is."""
+
+    spawned: SpawnedChildren
 
     def writes_of(self, turn: Turn) -> Writes:
         """What the turn would leave if it ended now. Raises StateNotStorable."""
@@ -140,10 +144,9 @@ class DurableContext(Context):
         steps = self._steps(turn)
         if record is not None:
             return await steps.value(record)
-        await steps.begin(key)
-        result = await call()
-        await steps.end(key, result)
-        return result
+        if idempotent:
+            return await steps.taken(key, call)
+        return await kept_through_stop(steps.taken, lambda: self._cell.told_to_stop, key, call)
 
     @staticmethod
     def _call_of(
@@ -253,6 +256,13 @@ class DurableContext(Context):
             raise
         await steps.end(key, reply)
         return reply
+
+    async def spawn(self, target: object, name: str | None = None, *, config: object | None = None) -> ActorRef:
+        """Starts a child that ends with this life. A turn that is run again in this life finds the one that it has."""
+        turn, start = self.turn, partial(super().spawn, target, name, config=config)
+        if turn is None or self.life is None:
+            return await start()
+        return await self.life.spawned.found_or_started(self._cell, turn, name, start)
 
     def _service_at(self, name: str, service: ActorId) -> Service:
         return RecordedService(self, name, service)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from regrow.runtime.errors import Misuse
+from regrow.runtime.mailbox import Overflow
 
 if TYPE_CHECKING:
     from regrow.runtime.cell import Cell
     from regrow.runtime.durability import Durability
+
+KEEPING = frozenset({Overflow.BLOCK, Overflow.REJECT})
+"""What a full mailbox may do whose messages each get an outcome: one that was accepted is never dropped."""
 
 
 def durability_of(cell: Cell) -> Durability:
@@ -25,5 +29,10 @@ def durability_of(cell: Cell) -> Durability:
         raise Misuse(
             f"{cell.actor} is a durable agent, and those are in the app's tree from its start; declare it there as "
             "child(…), as keyed(…), or as the child of a DynamicSupervisor, and send to it instead of spawning it"
+        )
+    if cell.mailbox.overflow not in KEEPING:
+        raise Misuse(
+            f"{cell.actor} is a durable agent with overflow={cell.mailbox.overflow.value!r}, which would drop messages "
+            "that were accepted; choose 'block' or 'reject'"
         )
     return durability

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from regrow.actors.durable import DurableAgent, check_nothing_lost, read, written
 from regrow.actors.durable_attempts import Attempts
 from regrow.actors.durable_body import packed
+from regrow.actors.durable_children import SpawnedChildren
 from regrow.actors.durable_claim import claimed
 from regrow.actors.durable_context import DurableContext
 from regrow.actors.durable_entry import Entry
@@ -61,6 +62,7 @@ class DurableLife:
         self._agent = agent
         self.has_concurrent = type(agent).has_read_only
         self._committed = CommittedState(agent)
+        self.spawned = SpawnedChildren()
         self.context_class = type(agent).context_class
 
     def enters(self, cell: Cell) -> DurableIntake:

@@ -199,6 +199,10 @@ class Turn:
         """A source of chance that gives the same each time that the turn is run."""
         return random.Random(f"{self.command}\0{self._next('random')}")
 
+    def next_spawn(self, name: str | None) -> int:
+        """How many children of that name this run of the turn has spawned before; None are those without a name."""
+        return self._next(f"spawn:{name}" if name is not None else "spawn")
+
     def _next(self, what: str) -> int:
         number = self._occurrences[f"\0{what}"]
         self._occurrences[f"\0{what}"] += 1

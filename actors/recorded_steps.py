@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from regrow.actors.durable_body import packed, unpacked
 from regrow.actors.durable_errors import FencedOut, ResultLost, ResultTooLarge, StateNotStorable, TurnDiverged
 from regrow.actors.durable_wait import NO_ARGUMENTS
+from regrow.runtime.contain import Escape, contained
 from regrow.runtime.journal_answers import StepAnswer, StepVerdict
 from regrow.runtime.journal_entries import CommandId, born_ms
 from regrow.runtime.signals import Failure
@@ -15,6 +18,33 @@ if TYPE_CHECKING:
     from regrow.actors.durable_turn import Turn
     from regrow.runtime.durability import Durability
     from regrow.runtime.journal_entries import StepKey, StepRecord
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def kept_through_stop(
+    step: Callable[P, Awaitable[T]], is_stopping: Callable[[], bool], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Awaits a step that must not be cut short: a stop of its agent waits for it, and a kill does not.
+
+    Cut between its beginning and its record, nobody would know whether it was done. It is a task of its own, since the
+    stop cancels that of the turn; what else cancels that one, as a time limit of the handler does, cancels the step.
+    """
+    taking = asyncio.ensure_future(contained(step, *args, **kwargs))
+    try:
+        return await asyncio.shield(taking)
+    except Escape as escape:
+        raise escape.error from None
+    except asyncio.CancelledError:
+        if not is_stopping():
+            taking.cancel()
+        try:
+            await asyncio.wait([taking])
+        finally:
+            if not taking.cancel():  # it has ended, and is looked at: the stop hides what it may have raised
+                _ = taking.cancelled() or taking.exception()
+        raise
 
 
 class RecordedSteps:
@@ -40,6 +70,13 @@ class RecordedSteps:
         self._check(key, answer, content)
         if isinstance(value, Failure):
             self._turn.failed(key)
+
+    async def taken(self, key: StepKey, call: Callable[[], Awaitable[object]]) -> object:
+        """Makes a call and records it. Raises what it raises, which is not recorded; else as `begin` and `end`."""
+        await self.begin(key)
+        result = await call()
+        await self.end(key, result)
+        return result
 
     async def made(self, key: StepKey, value: object) -> None:
         """Records a call that has been made already, with what it gave."""

@@ -57,7 +57,6 @@ class Cell:
         "_may_run_beside",
         "_on_ended",
         "_survives_exit",
-        "_told_to_stop",
         "_watchdog",
         "actor",
         "behavior",
@@ -79,6 +78,7 @@ class Cell:
         "stop_reason",
         "task",
         "timers",
+        "told_to_stop",
         "turns",
     )
 
@@ -113,7 +113,7 @@ class Cell:
         self._exiting: asyncio.Task[None] | None = None
         self.state = State.STARTING
         self.stop_reason: ExitReason | None = None
-        self._told_to_stop = False
+        self.told_to_stop = False
         self._watchdog: asyncio.TimerHandle | None = None
 
     def take_behavior(self, behavior: Behavior) -> None:
@@ -244,9 +244,9 @@ class Cell:
             return
         if grace_s is not None:
             self._limit(grace_s)
-        if self._told_to_stop:
+        if self.told_to_stop:
             return
-        self._told_to_stop = True
+        self.told_to_stop = True
         if self.stop_reason is None:
             self.stop_reason = reason
         if self.state is State.STARTING:

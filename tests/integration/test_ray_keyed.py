@@ -13,6 +13,7 @@ import pytest_asyncio
 from regrow import AskFailed, Running
 from regrow.actors.durable_errors import InQuarantine
 from regrow.cluster.app import EngineName
+from regrow.cluster.past_turns import turns_of
 from tests.integration.apps import keys
 from tests.integration.apps.keys import BROKEN, IDLE_S, Account, Add, Die, Entry, Pass, Remind, Seen, Where
 from tests.integration.belongings import Process
@@ -79,6 +80,11 @@ async def test_first_messages_of_many_at_once_start_each_key_once(running: Runni
     sums = await asyncio.gather(*(ref.ask(Add(number=1), timeout_s=PATIENCE_S) for ref in refs for _ in range(3)))
 
     assert sorted(sums) == sorted([1, 2, 3] * MANY)
+    for ref in refs:
+        turns = (await turns_of(running, ref.id, 3))["turns"]
+        assert len(turns) == 3
+        assert {turn["epoch"] for turn in turns} == {1}, ref.id  # it was claimed once, since it never was before
+        assert len({turn["incarnation"] for turn in turns}) == 1, ref.id
 
 
 @pytest.mark.again
