@@ -7,6 +7,7 @@ process. Where others were, it is a suspect: its agent runs alone until that mes
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from regrow.actors.durable_body import envelope_of
@@ -72,7 +73,7 @@ class Attempts:
         if suspicion is Suspicion.SHARED:
             return pending
         # Under the number of the life that died: had it counted a crash on this message before, that was this attempt.
-        attempts = await self._count(head.command, PROCESS_DIED, epoch=claimed.dead.epoch)
+        attempts = await self._count(head.command, PROCESS_DIED, of=claimed.dead.epoch)
         if attempts is None or attempts < self._poison_after:
             return [replace(head, attempts=attempts or head.attempts), *others]
         turn = await self._turn_of(head, claimed)
@@ -84,7 +85,7 @@ class Attempts:
     async def failed(self, entry: Entry, error: BaseException) -> str | None:
         """Counts a crash; why the message is to be set aside, where that was the last attempt."""
         what = str(crashed(error))
-        attempts = await self._count(entry.command, what, epoch=self._epoch)
+        attempts = await self._count(entry.command, what, of=self._epoch)
         if attempts is None:
             return None
         entry.attempts = attempts
@@ -112,9 +113,9 @@ class Attempts:
     def _before(self) -> int:
         return self._cell.incarnation - 1
 
-    async def _count(self, command: CommandId, note: str, *, epoch: Epoch) -> int | None:
-        journal, agent, text = self._durability.journal, self._cell.actor, travelling(note).encode()
-        return await self._durability.surely(lambda: journal.count_attempt(agent, command, epoch=epoch, note=text))
+    async def _count(self, command: CommandId, note: str, *, of: Epoch) -> int | None:
+        count = partial(self._durability.journal.count_attempt, self._cell.actor, command, epoch=of, holder=self._epoch)
+        return await self._durability.surely(partial(count, note=travelling(note).encode()))
 
     async def _turn_of(self, message: Pending, claimed: Claimed) -> Turn:
         durable, agent = self._durability, self._cell.actor

@@ -38,6 +38,15 @@ class DurableIds:
         """Whether this agent is durable."""
         return actor in self._ids or (bool(self._patterns) and self._matches(actor))
 
+    def is_numbered(self, actor: ActorId) -> bool:
+        """Whether it is the durable child of a DynamicSupervisor, or below one: its id is not given a second time."""
+        return actor not in self._ids and self(actor)
+
+    @property
+    def has_numbered(self) -> bool:
+        """Whether there may be such agents."""
+        return bool(self._patterns)
+
     def _match(self, actor: ActorId) -> bool:
         parts = actor.split("/")
         return any(

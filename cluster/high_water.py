@@ -6,9 +6,14 @@ restored from an older copy; what it took on since then is lost, and writing on 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import structlog
+
 from regrow.runtime.journal_errors import InvalidEntry, JournalRestored
+
+log = structlog.get_logger("regrow.journal")
 
 
 class HighWater:
@@ -17,6 +22,7 @@ class HighWater:
     def __init__(self, file: Path | None = None) -> None:
         """Reads the file, if there is one. Raises InvalidEntry where it holds no mark."""
         self._file = file
+        self._is_kept = True
         self.seen = 0
         if file is not None and file.exists():
             text = file.read_text().strip()
@@ -40,7 +46,35 @@ class HighWater:
             return
         self.seen = mark
         if self._file is not None:
-            # A crash in the middle leaves the old mark or the new one.
-            draft = self._file.with_suffix(".new")
-            draft.write_text(str(mark))
-            draft.replace(self._file)
+            self._keep(self._file)
+
+    def _keep(self, file: Path) -> None:
+        """A disk without room takes nothing from those who work; what is not noticed then is said once."""
+        try:
+            write_whole(file, str(self.seen))
+        except OSError as error:
+            if self._is_kept:
+                log.error(
+                    "the mark of the store can not be kept, so that a store which goes back is not noticed by the next "
+                    "start of the app; it is tried again at each renewal",
+                    file=str(file),
+                    reason=error.strerror,
+                )
+            self._is_kept = False
+        else:
+            self._is_kept = True
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Replaces a file's text: after a crash or a power loss in the middle it is the old one or the new one."""
+    draft = file.with_name(f"{file.name}.new")
+    with draft.open("w") as writing:
+        writing.write(text)
+        writing.flush()
+        os.fsync(writing.fileno())
+    draft.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

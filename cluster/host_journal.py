@@ -61,7 +61,7 @@ class HostJournal:
         runtime.durability = durability
         runtime.delivery.new_command = durability.command
         threading.Thread(target=self._keep, name="regrow-lease", daemon=True).start()
-        runtime.spawn_task(self._connect())
+        self._connecting = runtime.spawn_task(self._connect())
 
     async def _connect(self) -> None:
         """Connects the cells' own journal ahead of its first use, which may be one that somebody waits for."""
@@ -81,11 +81,14 @@ class HostJournal:
         )
 
     def _keep(self) -> None:
-        end = asyncio.run(self._keep_lease())
-        log.error("this host ends", reason=end.value, pid=os.getpid())
-        sys.stderr.flush()
-        # Not in order: by now others may hold its agents, and whatever still runs here runs beside their next lives.
-        os._exit(EXIT_WITHOUT_LEASE)
+        reason = "its lease is not kept any more"
+        try:
+            reason = asyncio.run(self._keep_lease()).value
+        finally:  # whatever broke: a host whose lease nobody renews holds its agents for nothing
+            log.error("this host ends", reason=reason, pid=os.getpid(), exc_info=sys.exc_info()[0] is not None)
+            sys.stderr.flush()
+            # Not in order: by now others may hold its agents, and what still runs here runs beside their next lives.
+            os._exit(EXIT_WITHOUT_LEASE)
 
     async def _keep_lease(self) -> LeaseEnd:
         loop = asyncio.get_running_loop()

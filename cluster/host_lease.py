@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from regrow.runtime.durability import LEASE_TTL_MS
-from regrow.runtime.errors import WorldBroke
+from regrow.runtime.errors import Bug, RegrowError
 from regrow.runtime.journal_errors import JournalRefused, JournalUnknown
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ async def keep_lease(
         left_s = loop.time()
         try:
             held = await journal.renew(host, ttl_ms=LEASE_TTL_MS)
-        except (JournalUnknown, JournalRefused) as error:
+        except (JournalUnknown, JournalRefused, Bug) as error:  # the last one of an answer that nobody knows
             if failing_since_s is None:
                 failing_since_s = loop.time()  # from its end on: this process itself may have been stopped meanwhile
                 log.warning("the lease of this host could not be renewed; it is tried again", reason=str(error))
@@ -73,6 +73,6 @@ async def keep_lease(
         await asyncio.sleep(RENEW_EVERY_S)
 
 
-def _tell(error: WorldBroke, refused: Callable[[JournalRefused], None]) -> None:
+def _tell(error: RegrowError, refused: Callable[[JournalRefused], None]) -> None:
     if isinstance(error, JournalRefused):
         refused(error)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import structlog
 
+from regrow.cluster.high_water import write_whole
 from regrow.runtime.journal_entries import HostEpoch
 
 log = structlog.get_logger("regrow.journal")
@@ -59,10 +60,7 @@ class HostLives:
         if not self._lives:
             self._file.unlink(missing_ok=True)
             return
-        # A crash in the middle leaves the old note or the new one.
-        draft = self._file.with_name(f"{self._file.name}.new")
-        draft.write_text(json.dumps(self._lives))
-        draft.replace(self._file)
+        write_whole(self._file, json.dumps(self._lives))
 
 
 def started_at(pid: int) -> str | None:

@@ -70,7 +70,7 @@ class InlineEngine:
             await keep_journal_desk(runtime, journal)
         await self._redis.check()
         await roots.start(self._app.root)
-        if runtime.durability is not None and self._app.keyed:
+        if runtime.durability is not None and (self._app.keyed or self._app.is_durable.has_numbered):
             Waker(roots, runtime, runtime.durability.journal, is_durable=self._app.is_durable, first=())
 
     async def stop(self) -> None:

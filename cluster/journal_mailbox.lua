@@ -23,7 +23,8 @@ return answer(count('n'))
 if not holds(a.epoch) then return answer(now_ms(), false) end
 return answer(now_ms(), following())
 
---- count_attempt: mark notes
+--- count_attempt: row mark notes
+if not holds(a.holder) then return answer(false) end
 local m = marked()
 if not m or m[1] ~= 'P' then return answer(false) end
 local kept = note()

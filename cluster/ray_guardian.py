@@ -149,7 +149,7 @@ class Guardian:
             if self._journal is not None:
                 await keep_journal_desk(runtime, self._journal.journal)
             await roots.start(root)
-            if self._journal is not None and KeyedIds.of(order.app, root):
+            if self._journal is not None and (KeyedIds.of(order.app, root) or is_durable.has_numbered):
                 Waker(roots, runtime, self._journal.journal, is_durable=is_durable)
         except RegrowError as error:
             await self._stop()

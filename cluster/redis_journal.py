@@ -205,11 +205,14 @@ class RedisJournal(RedisDecisions):
         now_ms, found = await self._run("take", agent, payload)
         return Taken(now_ms=now_ms, messages=None if found is False else tuple(map(pending, found)))
 
-    async def count_attempt(self, agent: ActorId, command: CommandId, *, epoch: Epoch, note: bytes) -> int | None:
+    async def count_attempt(
+        self, agent: ActorId, command: CommandId, *, epoch: Epoch, note: bytes, holder: Epoch | None = None
+    ) -> int | None:
         """See Journal."""
         payload = {
             "command": command,
             "epoch": epoch,
+            "holder": epoch if holder is None else holder,
             "note": note[: self.limits.note_bytes],
             "notes": self.limits.notes,
         }

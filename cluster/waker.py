@@ -2,7 +2,8 @@
 
 It looks through all partitions of the journal when the app starts, and through one whenever an agent of it has ended.
 In between it keeps no more than the next time at which each has something due. Agents that run see to all that
-themselves. It is in the process that holds the supervisors, and its next life looks through everything again.
+themselves. Where nobody will run again under an id that has mail, it says so. It is in the process that holds the
+supervisors, and its next life looks through everything again.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from regrow.runtime.journal_entries import PARTITIONS, OutboxId, Partition, part
 from regrow.runtime.journal_errors import JournalAway, JournalRefused, JournalUnknown
 
 if TYPE_CHECKING:
+    from regrow.cluster.durable_ids import DurableIds
     from regrow.cluster.roots import Roots
     from regrow.runtime import Runtime
     from regrow.runtime.journal import Journal
@@ -51,7 +53,7 @@ class Waker:
         runtime: Runtime,
         journal: Journal,
         *,
-        is_durable: Callable[[ActorId], bool],
+        is_durable: DurableIds,
         first: Iterable[Partition] = ALL_PARTITIONS,
     ) -> None:
         """Looks through the partitions `first` at once: all, or none of a journal that is new."""
@@ -151,7 +153,9 @@ class Waker:
                 if pool is None or not pool.runs(agent.rpartition("/")[2]):
                     yield agent  # where its supervisor is between two lives, the start waits for the next one
             elif not self._is_durable(agent):
-                self._tell_unknown(agent)
+                self._tell_left(agent, "it is not in the app's tree")
+            elif self._is_durable.is_numbered(agent) and self._roots.row(agent) is None:
+                self._tell_left(agent, "its DynamicSupervisor has been started anew since, and gives other ids")
 
     async def _wake(self, agents: Iterator[ActorId]) -> bool:
         """Starts these; False where one could not be started, and is to be tried again."""
@@ -177,11 +181,11 @@ class Waker:
         await asyncio.gather(*(work() for _ in range(STARTS_AT_ONCE)))
         return all_run
 
-    def _tell_unknown(self, agent: ActorId) -> None:
+    def _tell_left(self, agent: ActorId, why: str) -> None:
         kind = agent.rpartition("/")[0]
         if kind not in self._told and len(self._told) < TOLD_LIMIT:
             self._told.add(kind)
-            log.warning("an agent has mail and is not in the app's tree; it is left there", agent=agent)
+            log.warning("an agent that will not run again has mail, which stays where it is", agent=agent, reason=why)
 
 
 async def _surely(operation: Callable[[], Awaitable[T]]) -> T:

@@ -113,10 +113,13 @@ class Journal(Protocol):
         """Messages with a place beyond `after`, in order; they stay in the mailbox until their outcome is recorded."""
         ...
 
-    async def count_attempt(self, agent: ActorId, command: CommandId, *, epoch: Epoch, note: bytes) -> int | None:
+    async def count_attempt(
+        self, agent: ActorId, command: CommandId, *, epoch: Epoch, note: bytes, holder: Epoch | None = None
+    ) -> int | None:
         """Counts that incarnation `epoch` failed on the message, once, with a note; how many there are now.
 
-        None where the message is not in the mailbox. A note over its limit is cut.
+        The one that holds the agent counts, for itself or, as `holder`, for one that is dead. None where another holds
+        it, and where the message is not in the mailbox. A note over its limit is cut.
         """
         ...
 

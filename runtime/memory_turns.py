@@ -67,11 +67,13 @@ class MemoryTurns(MemoryRows):
         found = row.pending(after, count, self.limits.take_bytes) if row.holds(epoch) else None
         return Taken(now_ms=self._now_ms(), messages=found)
 
-    async def count_attempt(self, agent: ActorId, command: CommandId, *, epoch: Epoch, note: bytes) -> int | None:
+    async def count_attempt(
+        self, agent: ActorId, command: CommandId, *, epoch: Epoch, note: bytes, holder: Epoch | None = None
+    ) -> int | None:
         """See Journal."""
         row = self._agent(agent)
         mark = self._mark(row, command)
-        if mark is None or mark.kind is not Kind.PENDING:
+        if not row.holds(epoch if holder is None else holder) or mark is None or mark.kind is not Kind.PENDING:
             return None
         noted = row.noted.get(command) or Noted()
         # An incarnation fails on a message once; epochs only grow, so the last one tells a repetition.

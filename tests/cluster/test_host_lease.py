@@ -6,6 +6,7 @@ import asyncio
 
 from regrow.cluster.host_lease import LEASE_TTL_S, RENEW_EVERY_S, LeaseEnd, keep_lease
 from regrow.runtime.durability import PARK_AFTER_S
+from regrow.runtime.errors import Bug
 from regrow.runtime.journal_entries import HostEpoch
 from regrow.runtime.journal_errors import JournalRefused, JournalRestored, JournalUnknown
 from regrow.runtime.memory_journal import MemoryJournal
@@ -128,4 +129,19 @@ async def test_what_the_store_refuses_is_told() -> None:
     await pass_time(RENEW_EVERY_S)
 
     assert [str(refusal) for refusal in holder.refusals][:1] == ["it was wiped"]
+    holder.end.cancel()
+
+
+@virtual
+async def test_an_answer_that_nobody_knows_ends_no_lease() -> None:
+    store = Store()
+    holder = await Holder.on(store)
+    await pass_time(0.1)
+
+    store.error = Bug("the server said: script killed by user")
+    await pass_time(RENEW_EVERY_S)
+    store.error = None
+    await pass_time(RENEW_EVERY_S)
+
+    assert not holder.end.done() and len(holder.renewals) > 1
     holder.end.cancel()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
+from structlog.testing import capture_logs
 
 from regrow.cluster.high_water import HighWater
 from regrow.cluster.journal_refusals import check_version
@@ -250,6 +251,22 @@ def test_a_high_water_file_that_holds_something_else_is_named(tmp_path: Path) ->
 
     with pytest.raises(InvalidEntry, match=r"a letter.*delete it"):
         HighWater(file)
+
+
+def test_a_mark_that_can_not_be_kept_holds_up_nobody_is_told_once_and_is_tried_again(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    water = HighWater(folder / "high-water")
+
+    with capture_logs() as logs:
+        water.rise(5, asked_at=0, address="redis")
+        water.rise(6, asked_at=5, address="redis")
+
+    assert water.seen == 6
+    (told,) = logs
+    assert "can not be kept" in told["event"] and told["reason"] == "No such file or directory"
+    folder.mkdir()
+    water.rise(7, asked_at=6, address="redis")
+    assert HighWater(folder / "high-water").seen == 7
 
 
 def test_of_two_answers_the_later_may_be_taken_in_first() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from structlog.testing import capture_logs
 
+from regrow.cluster.durable_ids import DurableIds
 from regrow.cluster.roots import Roots
 from regrow.cluster.waker import ALL_PARTITIONS, LOOKS_AT_ONCE, TRY_AGAIN_S, Waker
 from regrow.runtime import ActorId, HostId, Refused, Runtime
@@ -59,6 +60,9 @@ class Pools:
     def pool_of(self, actor: ActorId) -> Pools | None:
         return self if self.is_keyed(actor) and not self.is_away else None
 
+    def row(self, actor: ActorId) -> str | None:
+        return "its row" if actor == "desk/pool/18" else None
+
     def runs(self, key: str) -> bool:
         return key in self.active
 
@@ -105,7 +109,8 @@ def waker(pools: Pools, journal: MemoryJournal, *agents: str) -> Runtime:
 
     runtime = Runtime(HostId("here"), make_behavior=made, directory=Nowhere())  # type: ignore[arg-type]
     first = [partition_of(ActorId(agent)) for agent in agents] or ALL_PARTITIONS
-    Waker(cast("Roots", pools), runtime, journal, is_durable=lambda actor: actor.startswith("desk/"), first=first)
+    ids = DurableIds(map(ActorId, ("desk/static", "desk/pool/*", f"{KIND}/*")))
+    Waker(cast("Roots", pools), runtime, journal, is_durable=ids, first=first)
     return runtime
 
 
@@ -256,14 +261,18 @@ async def test_starts_that_take_long_hold_up_no_look_and_are_not_begun_twice() -
 
 
 @virtual
-async def test_mail_of_others_is_left_where_it_is() -> None:
+async def test_mail_of_others_is_left_where_it_is_and_of_those_who_never_run_again_that_is_said() -> None:
     journal, pools = memory_journal(), Pools()
-    others = ("desk/static", "desk/pool/17", "gone/clerk/ada")
+    others = ("desk/static", "desk/pool/17", "desk/pool/18", "gone/clerk/ada")
     for agent in others:
         await mail(journal, agent)
 
-    runtime = waker(pools, journal, *others)
-    await pass_time(100.0)
+    with capture_logs() as logs:
+        runtime = waker(pools, journal, *others)
+        await pass_time(100.0)
 
     assert pools.started == []
+    told = {log["agent"]: log["reason"] for log in logs}
+    assert told.keys() == {"desk/pool/17", "gone/clerk/ada"}, "who runs, or starts by itself, has its mail"
+    assert "gives other ids" in told["desk/pool/17"] and "not in the app's tree" in told["gone/clerk/ada"]
     await runtime.aclose()

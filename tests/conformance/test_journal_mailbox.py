@@ -202,7 +202,9 @@ async def test_attempts_are_counted_once_for_each_incarnation_with_the_last_note
     command = await holder.receive()
 
     counted = [
-        await stand.journal.count_attempt(CLERK, command, epoch=Epoch(epoch), note=f"crash {epoch} of all".encode())
+        await stand.journal.count_attempt(
+            CLERK, command, epoch=Epoch(epoch), note=f"crash {epoch} of all".encode(), holder=holder.epoch
+        )
         for epoch in (1, 1, 2, 3, 2)
     ]
 
@@ -213,6 +215,16 @@ async def test_attempts_are_counted_once_for_each_incarnation_with_the_last_note
     shown = await stand.journal.show_quarantined(CLERK, command)
     assert shown is not None
     assert [(note.epoch, note.text) for note in shown.notes] == [(2, b"crash 2 "), (3, b"crash 3 ")]
+
+
+async def test_who_has_lost_the_agent_counts_no_attempt(stand: Stand) -> None:
+    before = await stand.hold()
+    command = await before.receive()
+    await stand.journal.release(CLERK, before.epoch)
+    holder = await stand.hold()
+
+    assert await stand.journal.count_attempt(CLERK, command, epoch=before.epoch, note=b"") is None
+    assert (await stand.journal.count_attempt(CLERK, command, epoch=before.epoch, note=b"", holder=holder.epoch)) == 1
 
 
 async def test_no_attempt_is_counted_for_a_message_that_is_not_in_the_mailbox(stand: Stand) -> None:

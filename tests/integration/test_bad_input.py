@@ -213,8 +213,13 @@ def test_a_folder_in_which_ray_can_not_start_is_named() -> None:
 @pytest.mark.ray
 def test_a_ray_that_does_not_come_up_is_told_in_its_own_words_and_leaves_nothing() -> None:
     # Ray then gives up on the first of its processes, which runs by then, and is slower than that is waited for.
-    slow = {"RAY_testing_asio_delay_us": "*=5000000:5000000", "RAY_gcs_server_port_wait_time_s": "1"}
-    said = told("hello:app", "--engine", "ray", **slow)
+    said = told(
+        "hello:app",
+        "--engine",
+        "ray",
+        RAY_testing_asio_delay_us="*=5000000:5000000",
+        RAY_gcs_server_port_wait_time_s="1",
+    )
 
     assert "Ray could not start here (" in said
 

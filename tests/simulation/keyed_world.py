@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from regrow.cluster.directory import GuardianDirectory
+from regrow.cluster.durable_ids import DurableIds
 from regrow.cluster.making import BehaviorFactory
 from regrow.cluster.roots import Roots
 from regrow.cluster.services import ServiceConfig
 from regrow.cluster.waker import Waker
+from regrow.runtime.address import ActorId
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.lifecycle import Crashed, Exited
 from regrow.runtime.local_starter import LocalStarter
@@ -24,7 +26,7 @@ from tests.simulation.wires import round_trip
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from regrow.runtime.address import ActorId, HostId, Incarnation
+    from regrow.runtime.address import HostId, Incarnation
     from regrow.runtime.lifecycle import ExitReason
     from regrow.runtime.runtime import Runtime
     from regrow.runtime.starter import StartRequest
@@ -37,7 +39,8 @@ class KeyedWorld(DurableWorld):
 
     def __init__(self, seed: int = 0, plan: FaultPlan = CALM, *, kind: str) -> None:
         super().__init__(seed, plan)
-        self._kind = kind
+        self.is_durable = DurableIds([ActorId(f"{kind}/*")])
+        """Whether an agent is durable, as every process knows."""
         self.hosts: list[Node] = []
         self.starter: PoolStarter
 
@@ -62,10 +65,6 @@ class KeyedWorld(DurableWorld):
     def behind(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Runs it beside everything else."""
         self._spawn(coroutine)
-
-    def is_durable(self, actor: ActorId) -> bool:
-        """Whether an agent is durable, as every process knows."""
-        return actor.startswith(f"{self._kind}/")
 
     def node(self, name: str, *, listens: bool = False) -> Node:
         """See World."""
