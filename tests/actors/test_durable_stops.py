@@ -71,7 +71,7 @@ async def pay() -> str:
     world.begun += 1
     world.has_begun.set()
     try:
-        await asyncio.sleep(WORK_S)
+        await pass_time(WORK_S)
     except asyncio.CancelledError:
         world.cut += 1
         raise
