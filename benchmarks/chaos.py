@@ -6,7 +6,7 @@ applied and its reply cut, a process killed between an effect and its record. Ev
 folders that go at its end, except the two files that are named. At least one deck of about a hundred faults is played,
 and further ones until the time is over.
 
-    python benchmarks/chaos.py --history FILE --effects FILE --seconds N --seed S [--json]
+    python benchmarks/chaos.py --history FILE --effects FILE --seconds N --seed S [--rest S] [--json]
 
 Exit code 0: nothing lost, doubled, out of order or left behind, in quarantine what was planted, no late commit done, at
 most one command of a hundred without a known outcome; and a hundred faults, some of each kind and five in each window.
@@ -47,6 +47,7 @@ from regrow.runtime.journal_answers import TurnVerdict
 
 SECONDS = 60.0
 LONGEST_S = 86_400.0
+LONGEST_REST_S = 3_600.0
 FILED_LIMIT_S = 60.0
 """For the last messages to reach the archive."""
 GONE_LIMIT_S = 20.0
@@ -64,6 +65,7 @@ class Run:
     effects: Path
     seconds: float
     seed: int
+    rest_s: float
     json: bool
 
 
@@ -74,10 +76,13 @@ def run_of(words: list[str] | None = None) -> Run:
     parser.add_argument("--effects", type=Path, required=True, help="the file for what is done outside; made anew")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="how long faults are done, after the first deck")
     parser.add_argument("--seed", type=int, default=None, help="what the faults are drawn from; told at the end")
+    parser.add_argument("--rest", type=float, default=0.0, help="seconds for which an agent serves between its faults")
     parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
     given = parser.parse_args(words)
     if not 0 <= given.seconds <= LONGEST_S:
         parser.error(f"--seconds {given.seconds:g}: give a number from 0 to {LONGEST_S:g}")
+    if not 0 <= given.rest <= LONGEST_REST_S:
+        parser.error(f"--rest {given.rest:g}: give a number from 0 to {LONGEST_REST_S:g}")
     if given.history.absolute() == given.effects.absolute():
         parser.error("--history and --effects are one file; name two")
     for option, file in (("--history", given.history), ("--effects", given.effects)):
@@ -91,6 +96,7 @@ def run_of(words: list[str] | None = None) -> Run:
         effects=given.effects.absolute(),
         seconds=given.seconds,
         seed=seed,
+        rest_s=given.rest,
         json=given.json,
     )
 
@@ -109,7 +115,7 @@ async def played(run: Run, folder: Path, recorder: Recorder, say: Callable[[str]
             end_in_order_on_sigterm()
             say(f"the app runs after {monotonic() - begun_s:.1f} s")
             clients = Clients(running, recorder, seed=run.seed, begun_s=begun_s)
-            faults = Faults(running, clients, proxy, redis, folder=folder, seed=run.seed)
+            faults = Faults(running, clients, proxy, redis, folder=folder, seed=run.seed, rest_s=run.rest_s)
             clients.start()
             try:
                 await faults.play(monotonic() + run.seconds, say=say)

@@ -103,14 +103,24 @@ class Faults:
     """Who does them."""
 
     def __init__(
-        self, running: Running, clients: Clients, proxy: RedisProxy, redis: ChaosRedis, *, folder: Path, seed: int
+        self,
+        running: Running,
+        clients: Clients,
+        proxy: RedisProxy,
+        redis: ChaosRedis,
+        *,
+        folder: Path,
+        seed: int,
+        rest_s: float,
     ) -> None:
+        """An agent serves for `rest_s` between two faults that hit it alone."""
         self.log = FaultLog()
         self._running = running
         self._clients = clients
         self._proxy = proxy
         self._redis = redis
         self._folder = folder
+        self._rest_s = rest_s
         self._dice = random.Random(f"faults {seed}")
         self._long = asyncio.Lock()
         """Held by what takes longer than a lease, so that two of them do not add up."""
@@ -133,11 +143,10 @@ class Faults:
 
     async def _play_lane(self, agent: str, plans: list[Plan], until_s: float) -> None:
         for plan in plans:
+            await asyncio.sleep(self._rest_s if agent else self._dice.uniform(*REST_S))
             for _ in range(LIMIT_TRIES):
                 if monotonic() > until_s:
                     return
-                if not agent:
-                    await asyncio.sleep(self._dice.uniform(*REST_S))
                 try:
                     await self._do(plan)
                     break

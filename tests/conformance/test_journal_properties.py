@@ -110,11 +110,12 @@ class Call:
 class Beside(RuleBasedStateMachine):
     """Makes each call to both journals."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, cluster: bool = False) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
         self.twin = MemoryJournal(now_ms=lambda: int(time.time() * 1_000), limits=LIMITS)
-        self.redis = RedisJournal.from_url(url, app=f"beside-{uuid.uuid4().hex}", limits=LIMITS)
+        app = f"beside-{uuid.uuid4().hex}"
+        self.redis = RedisJournal.from_url(url, app=app, cluster=cluster, limits=LIMITS)
         self.began_ms = int(time.time() * 1_000)
         # Far from every edge of time, so that the moment between the two calls does not matter.
         self.commands = [command_at(self.began_ms + age_ms) for age_ms in (-2 * DAY_MS, 2 * DAY_MS)]
@@ -424,13 +425,15 @@ RUNS_OF_EXAMPLES = 4
 
 @pytest.mark.slow
 @pytest.mark.redis
-@pytest.mark.parametrize("server", ["embedded", "redis_7"])
+@pytest.mark.parametrize("server", ["embedded", "redis_7", pytest.param("cluster", marks=pytest.mark.again)])
 def test_the_twin_and_redis_answer_alike_whatever_is_called_and_repeated(
     server: str, request: pytest.FixtureRequest
 ) -> None:
     url: str = request.getfixturevalue(server)
     run_state_machine_as_test(
-        cast("type[RuleBasedStateMachine]", lambda: Beside(url)),  # anything that makes one will do
+        cast(
+            "type[RuleBasedStateMachine]", lambda: Beside(url, cluster=server == "cluster")
+        ),  # anything that makes one will do
         settings=settings(
             max_examples=settings().max_examples // RUNS_OF_EXAMPLES,
             stateful_step_count=50,
