@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import select
@@ -128,30 +129,38 @@ class Faults:
         self._journal = RedisJournal.from_url(f"unix://{redis.socket}", app=running.app.name)
 
     async def play(self, until_s: float, *, say: Callable[[str], None]) -> None:
-        """One whole deck, and more of them until that time."""
-        number = 0
-        while number == 0 or monotonic() < until_s:
-            number += 1
-            async with asyncio.TaskGroup() as under_way:
-                for agent, plans in lanes(deck(self._dice)).items():
-                    under_way.create_task(self._play_lane(agent, plans, until_s if number > 1 else float("inf")))
-            say(f"deck {number}: {len(self.log.faults)} faults so far, {self._clients.acked:,} commands acknowledged")
+        """One whole deck, and more of them until that time. No lane waits for another: a slow one would hold up all."""
+        decks = [lanes(deck(self._dice))]
+        async with asyncio.TaskGroup() as under_way:
+            for agent in decks[0]:
+                under_way.create_task(self._play_lane(agent, decks, until_s, say))
 
     async def aclose(self) -> None:
         """Lets go of the journal."""
         await self._journal.aclose()
 
-    async def _play_lane(self, agent: str, plans: list[Plan], until_s: float) -> None:
-        for plan in plans:
-            await asyncio.sleep(self._rest_s if agent else self._dice.uniform(*REST_S))
-            for _ in range(LIMIT_TRIES):
+    async def _play_lane(
+        self, agent: str, decks: list[dict[str, list[Plan]]], until_s: float, say: Callable[[str], None]
+    ) -> None:
+        for number in itertools.count():
+            if number == len(decks):
                 if monotonic() > until_s:
                     return
-                try:
-                    await self._do(plan)
-                    break
-                except (Missed, RegrowError, RedisError):
-                    await asyncio.sleep(LOOK_S)  # it is tried again when what was in its way is over
+                say(f"deck {number + 1}: {len(self.log.faults)} faults so far, {self._clients.acked:,} acknowledged")
+                decks.append(lanes(deck(self._dice)))
+            for plan in decks[number][agent]:
+                await asyncio.sleep(self._rest_s if agent else self._dice.uniform(*REST_S))
+                if number and monotonic() > until_s:
+                    return
+                await self._try(plan)
+
+    async def _try(self, plan: Plan) -> None:
+        for _ in range(LIMIT_TRIES):
+            try:
+                await self._do(plan)
+                return
+            except (Missed, RegrowError, RedisError):
+                await asyncio.sleep(LOOK_S)  # it is tried again when what was in its way is over
 
     async def _do(self, plan: Plan) -> None:
         """One fault, and the wait until all whom it hit are served again."""

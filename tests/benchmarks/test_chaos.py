@@ -137,6 +137,7 @@ def test_so_does_one_whose_quarantine_is_not_what_was_planted_or_that_left_someb
         (["--effects", "e"], "--history"),
         (["--history", "h", "--effects", "h"], "name two"),
         (["--history", "h", "--effects", "e", "--seconds", "-1"], "from 0 to"),
+        (["--history", "h", "--effects", "e", "--rest", "nan"], "--rest"),
         (["--history", "no/such/folder/h", "--effects", "e"], "can not be written"),
         (["--history", "h", "--effects", "e", "--seed", "many"], "--seed"),
     ],
