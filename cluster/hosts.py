@@ -39,7 +39,10 @@ class HostRecord:
     by_order: bool = False
     """Whether we have killed it."""
     for_suspect: bool = False
-    """Whether it was made for one agent alone, because of a suspect; it joins that agent's pool afterwards."""
+    """Whether it was made for one agent alone, because of a suspect.
+
+    It joins that agent's pool afterwards, takes nobody who was not there, and ends when its last agent leaves.
+    """
     first_incarnation: int = 0
     """What is spawned there is numbered from here on."""
     actors: set[ActorId] = field(default_factory=set)
@@ -69,7 +72,8 @@ class Create:
 def choose(actor: ActorId, placement: Placement, hosts: dict[HostId, HostRecord], spares: list[HostId]) -> Use | Create:
     """Where an actor starts: where it was, else a warm spare or a pool host with few actors, else a new host.
 
-    Who was not there before goes to no host that does not answer, as long as there is another.
+    Who was not there before goes to no host that does not answer, as long as there is another, and to none that was
+    made for a suspect: those are beside the own ones of the pool, and would never be empty.
     """
     living = [record for record in hosts.values() if record.alive]
     spares = [host for host in spares if hosts[host].reachable]
@@ -80,7 +84,7 @@ def choose(actor: ActorId, placement: Placement, hosts: dict[HostId, HostRecord]
         case Dedicated():
             return Use(spares[0]) if spares else Create(None)
         case Packed(pool=pool, hosts=wanted):
-            members = [record for record in living if record.pool == pool]
+            members = [record for record in living if record.pool == pool and not record.for_suspect]
             if len(members) < wanted:
                 return Use(spares[0]) if spares else Create(pool)
             answering = [record for record in members if record.reachable] or members

@@ -15,7 +15,7 @@ from regrow.cluster.hosts import HostRecord
 from regrow.cluster.orders import CellFailed, start_order
 from regrow.cluster.ray_keeper import Keeper
 from regrow.cluster.ray_transport import got_through
-from regrow.cluster.suspects import HOSTS_FOR_SUSPECTS, Suspects
+from regrow.cluster.suspects import ALONE_AT_ONCE, HOSTS_BESIDE_POOLS, Suspects
 from regrow.runtime import (
     ActorId,
     Crashed,
@@ -229,7 +229,8 @@ class RayStarter:
                 "an agent whose message may have killed its host stays with others, since there are as many hosts for "
                 "suspects as there may be",
                 agent=actor,
-                hosts=HOSTS_FOR_SUSPECTS,
+                alone_at_once=ALONE_AT_ONCE,
+                hosts_beside_pools=HOSTS_BESIDE_POOLS,
             )
             return placement
         self._keeper.withdraw(actor)

@@ -13,8 +13,11 @@ from regrow.cluster.hosts import HostRecord
 from regrow.runtime import ActorId, Packed
 from regrow.runtime.starter import Suspicion
 
-HOSTS_FOR_SUSPECTS = 8
-"""How many hosts there may be beside the own ones of pools; who finds no room stays with its neighbours."""
+ALONE_AT_ONCE = 8
+"""How many suspects may run alone at a time; who finds no room stays with its neighbours."""
+HOSTS_BESIDE_POOLS = 32
+"""How many hosts there may be beside the own ones of pools: those of suspects, and those that have joined a pool since
+and have an agent still. Agents of a tree stay for as long as the app, and their hosts with them."""
 MAX_DEATHS = 10_000
 """Of how many agents it is remembered how their process died; of those beyond, the ones that died first are let off."""
 
@@ -63,7 +66,7 @@ class Suspects:
     def isolate(self, actor: ActorId, placement: Packed, hosts: Iterable[HostRecord]) -> bool:
         """From now on it runs alone, if there is room for a host that would not be there otherwise."""
         joined = sum(record.alive and record.for_suspect and record.pool is not None for record in hosts)
-        if len(self._alone) + joined >= HOSTS_FOR_SUSPECTS:
+        if len(self._alone) >= ALONE_AT_ONCE or len(self._alone) + joined >= HOSTS_BESIDE_POOLS:
             return False
         self._alone[actor] = placement
         if self._deaths.get(actor) is Suspicion.SHARED:

@@ -60,6 +60,19 @@ def test_an_actor_stays_with_its_host_and_a_pool_fills_up_before_it_is_shared() 
     assert choose(ActorId("desk/b"), Dedicated(), known, [HostId("h2")]) == Use(HostId("h2"))
 
 
+def test_a_host_that_was_made_for_a_suspect_keeps_its_agents_and_takes_nobody_so_that_it_ends() -> None:
+    """It has fewer agents than the pool's own, so that each new one would go there."""
+    own, joined = HostRecord(HostId("h1"), pool="p"), HostRecord(HostId("h2"), pool="p", for_suspect=True)
+    own.actors.update(ActorId(f"desk/{number}") for number in range(9))
+    joined.actors.add(ActorId("desk/suspect"))
+    known = {own.host: own, joined.host: joined}
+
+    assert choose(ActorId("desk/suspect"), Packed("p", 1), known, []) == Use(HostId("h2"))
+    assert choose(ActorId("desk/new"), Packed("p", 1), known, []) == Use(HostId("h1"))
+    own.alive = False
+    assert choose(ActorId("desk/new"), Packed("p", 1), known, []) == Create("p")
+
+
 def test_every_other_process_greets_a_new_host_while_the_app_is_small() -> None:
     peers = [HostId("h0"), HostId("h1"), HostId(f"{DRIVER_PREFIX}0")]
 

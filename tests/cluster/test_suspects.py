@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from regrow.cluster.hosts import HostRecord
-from regrow.cluster.suspects import HOSTS_FOR_SUSPECTS, MAX_DEATHS, Suspects
+from regrow.cluster.suspects import ALONE_AT_ONCE, HOSTS_BESIDE_POOLS, MAX_DEATHS, Suspects
 from regrow.runtime import ActorId, HostId, Packed
 from regrow.runtime.starter import Suspicion
 
@@ -63,19 +63,38 @@ def test_who_was_alone_in_its_pool_pays_for_each_death() -> None:
     assert suspects.host_died([CLERK], shared=False) == frozenset()
 
 
-def test_who_finds_no_room_stays_with_its_neighbours_until_another_is_cleared_and_its_host_gone() -> None:
+def joined(number: int) -> HostRecord:
+    """The host of a suspect that was cleared: it is one of the pool since."""
+    return HostRecord(HostId(f"h{number}"), pool="desk", for_suspect=True)
+
+
+def test_who_finds_no_room_stays_with_its_neighbours_until_another_is_cleared() -> None:
     suspects = Suspects()
-    actors = [ActorId(f"desk/{number}") for number in range(HOSTS_FOR_SUSPECTS)]
+    actors = [ActorId(f"desk/{number}") for number in range(ALONE_AT_ONCE)]
     suspects.host_died([*actors, CLERK], shared=True)
     assert all(suspects.isolate(actor, POOL, ()) for actor in actors)
-    joined = HostRecord(HostId("h1"), pool="desk", for_suspect=True)
 
     assert not suspects.isolate(CLERK, POOL, ())
     suspects.cleared(actors[0])
-    assert not suspects.isolate(CLERK, POOL, [joined])
-    joined.alive = False
 
-    assert suspects.isolate(CLERK, POOL, [joined])
+    assert suspects.isolate(CLERK, POOL, [joined(0)])
+
+
+def test_suspects_of_before_take_no_place_however_long_their_hosts_live_up_to_a_limit_for_all_hosts() -> None:
+    suspects = Suspects()
+    hosts: list[HostRecord] = []
+    for number in range(HOSTS_BESIDE_POOLS):
+        actor = ActorId(f"desk/{number}")
+        suspects.host_died([actor, SCRIBE], shared=True)
+        assert suspects.isolate(actor, POOL, hosts)
+        suspects.cleared(actor)
+        hosts.append(joined(number))
+    suspects.host_died([CLERK, SCRIBE], shared=True)
+
+    assert not suspects.isolate(CLERK, POOL, hosts)
+    hosts[0].alive = False
+
+    assert suspects.isolate(CLERK, POOL, hosts)
 
 
 def test_one_that_ends_for_good_runs_alone_no_more() -> None:

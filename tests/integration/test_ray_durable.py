@@ -33,7 +33,7 @@ from regrow.runtime.journal_entries import OperationId
 from regrow.runtime.journal_errors import JournalRestored
 from tests.conformance.redis_servers import embedded_program, started
 from tests.integration.apps import ledger
-from tests.integration.apps.ledger import Add, AddLater, AddSlowly, Entry, Mail, Pass, Remind, Seen, Total, Where
+from tests.integration.apps.ledger import Add, AddLater, AddSlowly, Entry, Mail, Pass, Ping, Remind, Seen, Total, Where
 from tests.integration.belongings import alive, app_processes, send
 from tests.integration.conftest import Start, nothing_left
 from tests.integration.killing import kill
@@ -295,7 +295,9 @@ async def test_a_redis_that_is_killed_ends_nobody_and_nothing_is_lost(running: R
     assert await lives(running) == alive_before
 
 
-async def test_what_only_reads_is_answered_while_redis_is_stopped_and_others_wait(running: Running, root: Path) -> None:
+async def test_plain_agents_and_what_only_reads_go_on_while_redis_is_stopped_and_others_wait(
+    running: Running, root: Path
+) -> None:
     book = running.ref("book")
     before = await book.ask(Add(number=0), timeout_s=PATIENCE_S)
     alive_before = await lives(running)
@@ -306,12 +308,14 @@ async def test_what_only_reads_is_answered_while_redis_is_stopped_and_others_wai
         adding = asyncio.create_task(book.ask(Add(number=1), timeout_s=2 * PATIENCE_S))
         done, _ = await asyncio.wait([adding], timeout=PARK_AFTER_S + 1)
         totals = [await book.ask(Total(), timeout_s=5) for _ in range(10)]
+        pings = [await running.ref("plain").ask(Ping(number=number), timeout_s=5) for number in range(10)]
         assert not done
         assert not adding.done()
     finally:
         send(redis.pid, signal.SIGCONT)
 
     assert totals == 10 * [before]
+    assert pings == list(range(10))  # who is not durable goes on as if nothing were
     assert await adding == before + 1
     assert await book.ask(Total()) == before + 1
     assert await lives(running) == alive_before

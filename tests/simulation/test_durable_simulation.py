@@ -101,6 +101,8 @@ class Played:
     has_died: bool
     lost: int
     jumps: int
+    log: tuple[str, ...]
+    """All that clients and agents did, with its times."""
 
 
 async def play(
@@ -131,7 +133,8 @@ async def play(
     lines = await driver.ref(CLERK).ask(Read())
     filed = await driver.ref(ARCHIVE).ask(Read())
     lost = sum(each.lost for each in world.mortals.values())
-    played = Played(calls=mortal.calls, has_died=mortal.is_dead, lost=lost, jumps=world.jumps)
+    log = (*(event.line() for event in history.events), *(effect.line() for effect in effects))
+    played = Played(calls=mortal.calls, has_died=mortal.is_dead, lost=lost, jumps=world.jumps, log=log)
     await world.close()
 
     history.add(Event(type=EventType.STATE, agent=CLERK, position=len(lines)))
@@ -206,6 +209,14 @@ def test_nor_where_answers_of_the_journal_are_lost_and_its_clock_jumps_in_lives_
     assert not played.has_died
     assert played.lost > 0
     assert played.jumps > 0
+
+
+@pytest.mark.slow
+def test_one_seed_twice_gives_the_same_history_of_durable_agents() -> None:
+    first, second, other = (run_virtual(play(seed, lives=40, plan=FAULTY, faults=DISTURBED)).log for seed in (5, 5, 6))
+
+    assert first == second
+    assert first != other
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from regrow import App, DurableAgent, DurableContext, Message, Packed, Request, Supervisor, child, on
+from regrow import Agent, App, DurableAgent, DurableContext, Message, Packed, Request, Supervisor, child, on
 from tests.integration.waiting import until
 
 
@@ -135,6 +135,20 @@ class Book(DurableAgent[Sums]):
         return self.state.total
 
 
+class Ping(Request[int]):
+    """Answers with its number."""
+
+    number: int
+
+
+class Plain(Agent):
+    """Not durable, so it needs no Redis."""
+
+    @on
+    async def ping(self, request: Ping) -> int:
+        return request.number
+
+
 async def _mail(text: str, file: str, go: str) -> None:
     _note(file, text)
     await _appears(go)
@@ -158,6 +172,7 @@ app = App(
             child(Book, id="book"),
             child(Book, id="copy"),
             child(Book, id="packed", placement=Packed("books")),
+            child(Plain, id="plain"),
         ],
     ),
 )
