@@ -6,7 +6,7 @@ applied and its reply cut, a process killed between an effect and its record. Ev
 folders that go at its end, except the two files that are named. At least one deck of about a hundred faults is played,
 and further ones until the time is over.
 
-    python benchmarks/chaos.py --history FILE --effects FILE --seconds N --seed S [--rest S] [--json]
+    python benchmarks/chaos.py --history FILE --effects FILE --seconds N --seed S [--rest S] [--acked N --faults N]
 
 Exit code 0: nothing lost, doubled, out of order or left behind, in quarantine what was planted, no late commit done, at
 most one command of a hundred without a known outcome; and a hundred faults, some of each kind and five in each window.
@@ -66,6 +66,8 @@ class Run:
     seconds: float
     seed: int
     rest_s: float
+    acked: int
+    faults: int
     json: bool
 
 
@@ -77,12 +79,17 @@ def run_of(words: list[str] | None = None) -> Run:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="how long faults are done, after the first deck")
     parser.add_argument("--seed", type=int, default=None, help="what the faults are drawn from; told at the end")
     parser.add_argument("--rest", type=float, default=0.0, help="seconds for which an agent serves between its faults")
+    parser.add_argument("--acked", type=int, default=1, help="with fewer commands acknowledged the run fails")
+    parser.add_argument("--faults", type=int, default=NEEDED_FAULTS, help="with fewer faults the run fails")
     parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
     given = parser.parse_args(words)
     if not 0 <= given.seconds <= LONGEST_S:
         parser.error(f"--seconds {given.seconds:g}: give a number from 0 to {LONGEST_S:g}")
     if not 0 <= given.rest <= LONGEST_REST_S:
         parser.error(f"--rest {given.rest:g}: give a number from 0 to {LONGEST_REST_S:g}")
+    for option, number in (("--acked", given.acked), ("--faults", given.faults)):
+        if number < 0:
+            parser.error(f"{option} {number}: give a number from 0 up")
     if given.history.absolute() == given.effects.absolute():
         parser.error("--history and --effects are one file; name two")
     for option, file in (("--history", given.history), ("--effects", given.effects)):
@@ -97,6 +104,8 @@ def run_of(words: list[str] | None = None) -> Run:
         seconds=given.seconds,
         seed=seed,
         rest_s=given.rest,
+        acked=given.acked,
+        faults=given.faults,
         json=given.json,
     )
 
@@ -196,8 +205,8 @@ def result_of(verdict: Verdict, log: FaultLog) -> dict[str, object]:
     }
 
 
-def troubles(verdict: Verdict, log: FaultLog) -> list[str]:
-    """Why a run fails; nothing where all holds."""
+def troubles(verdict: Verdict, log: FaultLog, *, acked: int = 1, faults: int = NEEDED_FAULTS) -> list[str]:
+    """Why a run fails that was to have so many commands acknowledged and faults; nothing where all holds."""
     found = [f"{kind}: {len(cases)}, the first: {cases[0]}" for kind, cases in verdict.faults.items() if cases]
     found += [
         f"window {window}: {count} faults, and {NEEDED_IN_WINDOW} are needed to show anything"
@@ -206,8 +215,10 @@ def troubles(verdict: Verdict, log: FaultLog) -> list[str]:
     ]
     if missing := [kind for kind in Kind if kind not in log.kinds()]:
         found.append(f"faults that never happened: {', '.join(missing)}")
-    if len(log.faults) < NEEDED_FAULTS:
-        found.append(f"{len(log.faults)} faults, and {NEEDED_FAULTS} are needed")
+    if len(log.faults) < faults:
+        found.append(f"{len(log.faults)} faults, and {faults} are needed")
+    if verdict.acked < acked:
+        found.append(f"{verdict.acked} commands were acknowledged, and {acked} are needed")
     if late := log.late_answers[TurnVerdict.DONE]:
         found.append(f"{late} commits of dead lives were done when they came late")
     if verdict.indeterminate > INDETERMINATE_SHARE * verdict.acked:
@@ -241,7 +252,7 @@ def main() -> None:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     verdict = judged(recorder.events, read_effects(run.effects))
-    result, failed = result_of(verdict, log), troubles(verdict, log)
+    result, failed = result_of(verdict, log), troubles(verdict, log, acked=run.acked, faults=run.faults)
     for text in failed:
         print(text, file=sys.stderr)
     say(f"{result['acked']:,} acknowledged, {result['faults']} faults of {result['kinds']} kinds")

@@ -147,6 +147,7 @@ DURABLE = (
     Figure(key="ask_ms_p50_always", says="… its time, appendfsync always", unit="ms"),
     Figure(key="ask_ms_p50_everysec", says="… its time, appendfsync everysec", unit="ms"),
     Figure(key="recovery_ms", says="stop and start of an agent with 10,000 turns behind it", unit="ms", at_most=50),
+    Figure(key="recovery_history_turns", says="… turns that its history has, the most that a setting allows"),
     Figure(
         key="activate_ms",
         says="first ask of an agent with a key, from another process, on a warm host",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from regrow.actors import Agent, DurableAgent, DurableContext, on
+from regrow.actors import Agent, DurableAgent, DurableContext, Step, on
 from regrow.actors.durable_errors import InQuarantine
 from regrow.runtime.address import ActorId, Incarnation
 from regrow.runtime.errors import AskFailed
@@ -53,6 +53,7 @@ class World:
         self.begun = 0
         self.done = 0
         self.cut = 0
+        self.steps: list[Step] = []
         self.children: list[str] = []
         self.go_on = threading.Event()
         self.has_begun = asyncio.Event()
@@ -67,8 +68,9 @@ def _new_world() -> None:
     world.__init__()  # type: ignore[misc] # a fresh one for each test, under the name that the agents know
 
 
-async def pay() -> str:
+async def pay(step: Step) -> str:
     world.begun += 1
+    world.steps.append(step)
     world.has_begun.set()
     try:
         await pass_time(WORK_S)
@@ -212,6 +214,19 @@ async def test_a_stop_does_not_wait_for_a_step_that_may_be_repeated() -> None:
     assert host.ends == [(BOSS, Shutdown())]
     assert await asking == "paid 1"
     assert (world.begun, world.cut) == (2, 1)
+
+
+@on_virtual_time
+async def test_a_step_has_one_key_in_all_lives_and_an_epoch_that_grows_so_that_a_late_one_can_be_refused() -> None:
+    host = await desk()
+    asking = await begun(host, "again")
+
+    host.runtime.cells[ActorId(BOSS)].kill()
+    await asking
+
+    first, second = world.steps
+    assert first.key == second.key
+    assert first.epoch < second.epoch
 
 
 @on_virtual_time

@@ -78,6 +78,14 @@ def test_a_run_with_few_faults_fails_itself() -> None:
     assert [text for text in troubles(CLEAN, log) if f"{NEEDED_FAULTS} are needed" in text]
 
 
+def test_a_long_run_fails_itself_that_has_not_shown_as_much_as_it_was_to() -> None:
+    log = log_of_a_deck()
+
+    assert troubles(CLEAN, log, acked=CLEAN.acked, faults=len(log.faults)) == []
+    assert troubles(CLEAN, log, acked=50_000) == [f"{CLEAN.acked} commands were acknowledged, and 50000 are needed"]
+    assert troubles(CLEAN, log, faults=1_000) == [f"{len(log.faults)} faults, and 1000 are needed"]
+
+
 def test_a_run_in_which_a_dead_life_commits_fails_and_one_in_which_it_is_refused_does_not() -> None:
     log = log_of_a_deck()
 
@@ -138,6 +146,7 @@ def test_so_does_one_whose_quarantine_is_not_what_was_planted_or_that_left_someb
         (["--history", "h", "--effects", "h"], "name two"),
         (["--history", "h", "--effects", "e", "--seconds", "-1"], "from 0 to"),
         (["--history", "h", "--effects", "e", "--rest", "nan"], "--rest"),
+        (["--history", "h", "--effects", "e", "--acked", "-1"], "--acked -1"),
         (["--history", "no/such/folder/h", "--effects", "e"], "can not be written"),
         (["--history", "h", "--effects", "e", "--seed", "many"], "--seed"),
     ],
