@@ -11,6 +11,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from regrow.actors.durable import DurableAgent, check_nothing_lost, read, written
+from regrow.actors.durable_answer import answers_wait, has_chosen
 from regrow.actors.durable_attempts import Attempts
 from regrow.actors.durable_body import packed
 from regrow.actors.durable_children import SpawnedChildren
@@ -26,7 +27,7 @@ from regrow.actors.durable_outcome import OutcomeKnown, TurnEnd, stored_reply, t
 from regrow.actors.durable_reading import CommittedState
 from regrow.actors.durable_timers import DurableTimers
 from regrow.actors.durable_turn import Turn
-from regrow.actors.durable_wait import Parking, answer_oldest, begun_with, state_and_schema
+from regrow.actors.durable_wait import Parking, begun_with, state_and_schema
 from regrow.actors.turn_history import occasion_of
 from regrow.runtime.codec import Undecodable
 from regrow.runtime.contain import contained
@@ -153,13 +154,17 @@ class DurableLife:
         self._agent.state = self._read(*state_and_schema(begun))
         return begun
 
-    async def _answers_wait(self, entry: Entry, message: Message) -> bool:
+    async def _answers_wait(self, entry: Entry, message: Message, turn: Turn) -> bool:
         """Whether a message without a handler is what another one waits for, which has it now."""
-        if isinstance(message, Request) or self._agent.has_handler(message):
+        if (isinstance(message, Request) or self._agent.has_handler(message)) and not has_chosen(turn):
             return False
-        answered = await answer_oldest(
-            self._durable, self._cell.actor, message, command=entry.command, epoch=self._epoch
-        )
+        entry.begun = True
+        try:
+            answered = await answers_wait(self._durable, turn, message)
+        except FencedOut:
+            self._fenced()
+        if turn.broken is not None:
+            await self._quarantine(entry, turn, str(turn.broken))
         self._intake.look()
         return answered
 
@@ -223,7 +228,7 @@ class DurableLife:
             raise NotRunAgain(
                 f"the deadline of {type(message).__name__} had passed before {self._cell.actor} came to it"
             )
-        if await self._answers_wait(entry, message):
+        if await self._answers_wait(entry, message, turn):
             await self._end_turn(entry, turn, Outcome.COMMITTED, packed(self._durable.codec, None), NOTHING)
             return None
         entry.begun = True

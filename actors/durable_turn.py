@@ -10,6 +10,7 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from regrow.actors.durable_errors import ResultLost, ResultTooLarge, StateOutdated, TurnDiverged, UnknownOutcome
@@ -105,6 +106,15 @@ class Turn:
         """What the journal has of a step, now that it was begun or finished."""
         assert record is not None, "the journal gives the record of a step that it has"
         self._taken[record.key.name, record.key.occurrence] = record
+
+    def record(self, name: str, occurrence: int) -> StepRecord | None:
+        """What an earlier run has recorded at this place."""
+        return self._records.get((name, occurrence))
+
+    def recorded_as(self, key: StepKey, state: StepState) -> None:
+        """This run knows how a step stands, which the history tells; the journal is not asked to keep it."""
+        known = self._taken.get((key.name, key.occurrence)) or self._records[key.name, key.occurrence]
+        self.recorded(replace(known, state=state))
 
     def failed(self, key: StepKey) -> None:
         """The record of this attempt is that of a failure."""

@@ -6,20 +6,11 @@ A wait is a record like a step, under the name of the class that answers it. The
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
 
-from regrow.actors.durable_body import packed
 from regrow.runtime.errors import Bug
 from regrow.runtime.immutable import wire_name
-from regrow.runtime.journal_answers import AnswerVerdict
-from regrow.runtime.journal_entries import CommandId, Epoch, OperationId, StepKey, Writes, partition_of
+from regrow.runtime.journal_entries import StepKey, Writes
 from regrow.runtime.message import Message
-
-if TYPE_CHECKING:
-    from regrow.runtime.address import ActorId
-    from regrow.runtime.durability import Durability
-    from regrow.runtime.journal_answers import Waiting
 
 WAIT_MARK = "~wait:"
 """Before the name of the class; no step's name has a `~`."""
@@ -61,36 +52,3 @@ def state_and_schema(begun: bytes) -> tuple[bytes, int]:
     if not separator:
         raise Bug(f"the state that a turn began with has no schema: {begun[:80]!r}")
     return state, int(schema)
-
-
-async def answer_oldest(
-    durability: Durability, agent: ActorId, message: Message, *, command: CommandId, epoch: Epoch
-) -> bool:
-    """Gives this message to the oldest of the agent's waits for its class; False where there is none.
-
-    Called again for the same `command`, after a life that ended in between, it answers no second one.
-    """
-    waits = await _waits_of(durability, agent, wait_name(type(message)))
-    if not waits:
-        return False
-    oldest = min(waits, key=lambda each: each.command)
-    answer = partial(
-        durability.journal.answer,
-        agent,
-        oldest.command,
-        oldest.wait,
-        body=packed(durability.codec, message),
-        operation=OperationId(command),
-        epoch=epoch,
-    )
-    return (await durability.surely(answer)).verdict is AnswerVerdict.RESUMED
-
-
-async def _waits_of(durability: Durability, agent: ActorId, name: str) -> list[Waiting]:
-    """The open waits of an agent under this name."""
-    found: list[Waiting] = []
-    offset, partition = 0, partition_of(agent)
-    while page := await durability.surely(partial(durability.journal.waiting, partition, offset=offset)):
-        found += [wait for wait in page if wait.agent == agent and wait.wait.name == name]
-        offset += len(page)
-    return found

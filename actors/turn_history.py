@@ -152,7 +152,7 @@ def past_steps(records: Mapping[tuple[str, int], StepRecord], failed: Iterable[t
     states = dict.fromkeys(failed, "failed")
     return [
         PastStep(
-            name=f"wait:{answer_name(name).rpartition(':')[2]}" if name.startswith(WAIT_MARK) else name,
+            name=_told_name(name),
             number=occurrence + 1,
             attempts=sum(record.attempts for record in made),
             state=states.get((made[-1].key.name, occurrence), made[-1].state.value),
@@ -160,6 +160,10 @@ def past_steps(records: Mapping[tuple[str, int], StepRecord], failed: Iterable[t
         )
         for (name, occurrence), made in attempts.items()
     ]
+
+
+def _told_name(name: str) -> str:
+    return f"wait:{answer_name(name).rpartition(':')[2]}" if name.startswith(WAIT_MARK) else name.lstrip("~")
 
 
 def _as_json(told: dict[str, Any]) -> bytes:
