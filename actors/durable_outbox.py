@@ -1,4 +1,7 @@
-"""Sends what committed turns have left, in order, until each receiver's process has it."""
+"""Sends what committed turns have left, until each receiver's process has it: in order for each, and none for another.
+
+What is to be done next is decided by `relay_order`; here it is done.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from regrow.actors.durable_body import envelope_of
+from regrow.actors.relay_order import Confirm, ReadPage, RelayOrder, Rest
 from regrow.runtime.journal_answers import TurnVerdict
-from regrow.runtime.journal_entries import OutboxId, partition_of
+from regrow.runtime.journal_entries import partition_of
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.tells import Settling
 
@@ -21,20 +25,30 @@ if TYPE_CHECKING:
     from regrow.runtime.durability import Durability
     from regrow.runtime.envelope import Envelope
     from regrow.runtime.journal_answers import OutboxRow, TurnEnded
+    from regrow.runtime.journal_entries import OutboxId
     from regrow.runtime.runtime import Runtime
 
 log = structlog.get_logger("regrow.durable")
-
-LOOK_S = 60.0
-"""How long one message may be on its way before that is looked at again."""
-AGAIN_FIRST_S = 1.0
-AGAIN_MAX_S = 60.0
-"""Between two tries to reach a durable agent that is not there or can not be started: what is for it waits."""
 
 ROOM_FIRST_S = 0.01
 ROOM_MAX_S = 1.0
 ROOM_WITHIN_S = 600.0
 """Between two tries to end a turn for whose messages the outbox has no room, and how long it is tried."""
+
+
+class Sent(Settling):
+    """A row on its way. What became of it is told at once, so that nothing is sent behind a row that stays."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, envelope: Envelope, then: Callable[[Sent, Outcome], None]
+    ) -> None:
+        super().__init__(loop, envelope)
+        self._then = then
+
+    def __call__(self, outcome: Outcome) -> None:
+        """The envelope is settled."""
+        super().__call__(outcome)
+        self._then(self, outcome)
 
 
 class DurableOutbox:
@@ -46,10 +60,9 @@ class DurableOutbox:
         self._agent = agent
         self._cell = runtime.cells[agent]
         self._life = self._cell.incarnation
+        self._order = RelayOrder(page=durability.journal.limits.page)
         self._relaying: asyncio.Task[None] | None = None
-        self._again = False
-        self._wanted = asyncio.Event()
-        self._pause_s = AGAIN_FIRST_S
+        self._heard = asyncio.Event()
 
     @property
     def is_busy(self) -> bool:
@@ -58,10 +71,8 @@ class DurableOutbox:
 
     def relay(self) -> None:
         """There may be something to send."""
-        self._again = True
-        self._wanted.set()
-        if self._relaying is None:
-            self._relaying = self._runtime.spawn_task(self._relay_all())
+        self._order.more()
+        self._go_on()
 
     async def with_room(self, end_turn: Callable[[], Awaitable[TurnEnded]]) -> TurnEnded:
         """Ends a turn when there is room for what it sends, as a plain tell waits for room at its receiver.
@@ -77,60 +88,69 @@ class DurableOutbox:
                 log.warning(
                     "a turn waits for room in its agent's outbox, since receivers take nothing", agent=self._agent
                 )
+            self._order.retry(self._runtime.loop.time())
             self.relay()
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, ROOM_MAX_S)
         return ended
 
-    async def _relay_all(self) -> None:
-        try:
-            while self._again:
-                self._again = False
-                while self._lives and (rows := await self._rows()):
-                    await self._relay(rows)
-        finally:
-            self._relaying = None
-
     @property
     def _lives(self) -> bool:
         return not self._cell.is_over and self._cell.incarnation == self._life
 
-    async def _rows(self) -> list[OutboxRow]:
-        """The oldest rows of this agent; its partition may hold those of others too."""
-        journal = self._durability.journal
-        after: OutboxId | None = None
-        partition = partition_of(self._agent)
-        while True:
-            page = await self._durability.surely(partial(journal.outbox, partition, after=after))
-            own = [row for row in page if row.agent == self._agent]
-            if own or not page:
-                return own
-            after = page[-1].id
+    def _go_on(self) -> None:
+        self._heard.set()
+        if self._relaying is None and not self._runtime.closed:
+            self._relaying = self._runtime.spawn_task(self._relay())
 
-    async def _relay(self, rows: list[OutboxRow]) -> None:
-        sent: list[tuple[OutboxId, Envelope, Settling]] = []
-        for row in rows:
-            envelope = envelope_of(self._durability.codec, row.body)
-            envelope.command_id = row.command
-            settling = Settling(self._runtime.loop, envelope)
-            self._runtime.delivery.send(envelope)
-            sent.append((row.id, envelope, settling))
-        done: list[OutboxId] = []
-        stays = ""
-        for id, envelope, settling in sent:
-            while (outcome := await settling.within(LOOK_S)) is None:
-                pass
-            if outcome is Outcome.NOT_HERE and self._runtime.delivery.keeps(envelope):
-                stays = f"{envelope.receiver} is not there ({settling.refusal or 'nobody has such an id'})"
-                continue
+    async def _relay(self) -> None:
+        try:
+            while (step := self._order.next(self._runtime.loop.time(), lives=self._lives)) is not None:
+                match step:
+                    case Confirm(ids):
+                        await self._confirm(ids)
+                    case ReadPage(after):
+                        await self._send_page(after)
+                    case Rest(until_s):
+                        await self._rest(until_s)
+        finally:
+            self._relaying = None
+
+    async def _confirm(self, ids: tuple[OutboxId, ...]) -> None:
+        await self._durability.surely(lambda: self._durability.journal.relayed(self._agent, ids))
+        self._order.confirmed(ids)
+
+    async def _send_page(self, after: OutboxId | None) -> None:
+        journal, partition = self._durability.journal, partition_of(self._agent)
+        page = await self._durability.surely(lambda: journal.outbox(partition, after=after))
+        if not self._lives:
+            return
+        for row in page:  # its partition may hold rows of others too
+            if row.agent == self._agent and self._order.takes(row.id, row.target):
+                self._send(row)
+        self._order.read(page)
+
+    async def _rest(self, until_s: float | None) -> None:
+        self._heard.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until_s):
+                await self._heard.wait()
+
+    def _send(self, row: OutboxRow) -> None:
+        envelope = envelope_of(self._durability.codec, row.body)
+        envelope.command_id = row.command
+        Sent(self._runtime.loop, envelope, partial(self._settled, row.id, envelope))
+        self._runtime.delivery.send(envelope)
+
+    def _settled(self, id: OutboxId, envelope: Envelope, sent: Sent, outcome: Outcome) -> None:
+        if self._runtime.closed:
+            return  # what is given up now is still in the outbox, and the next life sends it
+        if outcome is Outcome.NOT_HERE and self._runtime.delivery.keeps(envelope):
+            if self._order.stays(id, self._runtime.loop.time()):
+                reason = f"{envelope.receiver} is not there ({sent.refusal or 'nobody has such an id'})"
+                log.warning("messages to a durable agent wait in the outbox", agent=self._agent, reason=reason)
+        else:
             if outcome is not Outcome.TAKEN:
                 self._runtime.delivery.dead(envelope, outcome)
-            done.append(id)
-        if done:
-            await self._durability.surely(lambda: self._durability.journal.relayed(self._agent, done))
-        if stays:
-            log.warning("messages to a durable agent wait in the outbox", agent=self._agent, reason=stays)
-            self._wanted.clear()
-            with suppress(TimeoutError):  # what comes for others meanwhile does not wait
-                await asyncio.wait_for(self._wanted.wait(), self._pause_s)
-        self._pause_s = min(2 * self._pause_s, AGAIN_MAX_S) if stays else AGAIN_FIRST_S
+            self._order.has_arrived(id)
+        self._go_on()
