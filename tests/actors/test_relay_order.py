@@ -160,7 +160,7 @@ def act(outbox: Outbox, what: str, targets: tuple[ActorId, ...]) -> None:
 @given(st.integers(0, 2**32))
 def test_each_receiver_gets_its_rows_once_and_in_order_whatever_others_do(seed: int) -> None:
     outbox, dice = Outbox(), random.Random(seed)
-    for what in dice.choices(list(ACTIONS), ACTIONS.values(), k=dice.randrange(200)):
+    for what in dice.choices(list(ACTIONS), list(ACTIONS.values()), k=dice.randrange(200)):
         act(outbox, what, tuple(dice.choices(RECEIVERS, k=dice.randrange(7))))
 
     outbox.settle()
