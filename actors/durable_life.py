@@ -23,7 +23,7 @@ from regrow.actors.durable_home import durability_of
 from regrow.actors.durable_idleness import Idleness
 from regrow.actors.durable_intake import DurableIntake
 from regrow.actors.durable_outbox import DurableOutbox
-from regrow.actors.durable_outcome import OutcomeKnown, TurnEnd, stored_reply, too_large, too_many
+from regrow.actors.durable_outcome import OutcomeKnown, TurnEnd, is_over, stored_reply, too_large, too_many
 from regrow.actors.durable_reading import CommittedState
 from regrow.actors.durable_timers import DurableTimers
 from regrow.actors.durable_turn import Turn
@@ -394,9 +394,3 @@ class DurableLife:
     def _fenced(self) -> NoReturn:
         self._cell.end(Fenced())
         raise FencedOut(f"another life of {self._cell.actor} has taken over")
-
-
-def is_over(ctx: DurableContext) -> bool:
-    """Whether nobody waits for the reply any more."""
-    deadline = ctx.deadline
-    return deadline is not None and deadline <= 0

@@ -14,6 +14,7 @@ from regrow.runtime.message import Message, Request
 from regrow.runtime.signals import Failure
 
 if TYPE_CHECKING:
+    from regrow.actors.durable_context import DurableContext
     from regrow.runtime.address import ActorId
     from regrow.runtime.codec import FrameCodec
 
@@ -35,6 +36,12 @@ class OutcomeKnown(Exception):
     def __init__(self, answer: Enqueued) -> None:
         super().__init__(answer.verdict)
         self.answer = answer
+
+
+def is_over(ctx: DurableContext) -> bool:
+    """Whether nobody waits for the reply any more."""
+    deadline = ctx.deadline
+    return deadline is not None and deadline <= 0
 
 
 def stored_reply(codec: FrameCodec, actor: ActorId, message: Message, stored: StoredResult) -> object:
