@@ -22,13 +22,12 @@ from regrow.actors.durable_home import durability_of
 from regrow.actors.durable_idleness import Idleness
 from regrow.actors.durable_intake import DurableIntake
 from regrow.actors.durable_outbox import DurableOutbox
-from regrow.actors.durable_outcome import OutcomeKnown, TurnEnd, stored_reply, too_large, too_many
+from regrow.actors.durable_outcome import FENCING, OutcomeKnown, TurnEnd, overruled, stored_reply, too_large, too_many
 from regrow.actors.durable_reading import CommittedState
 from regrow.actors.durable_timers import DurableTimers
 from regrow.actors.durable_turn import Turn
 from regrow.actors.durable_wait import Parking, answer_oldest, begun_with, state_and_schema
 from regrow.actors.turn_history import occasion_of
-from regrow.runtime.codec import Undecodable
 from regrow.runtime.contain import contained
 from regrow.runtime.context import Parked
 from regrow.runtime.envelope import Kind
@@ -216,8 +215,8 @@ class DurableLife:
         turn = Turn(self._cell.actor, entry.command, self._epoch, self._version, records, occasion=occasion)
         ctx.turn = turn
         ctx.life, ctx.tick = self, entry.tick
-        if isinstance(message, Undecodable):
-            await self._quarantine(entry, turn, f"{message.type_name} could not be read here ({message.reason})")
+        if (unfit := self._attempts.unfit(entry)) is not None:
+            await self._quarantine(entry, turn, unfit)
         if is_over(ctx) and not turn.has_waited:
             await self._end_turn(entry, turn, Outcome.EXPIRED, b"", NOTHING)
             raise NotRunAgain(
@@ -352,8 +351,10 @@ class DurableLife:
                 error = StateNotStorable(too_many(self._cell.actor, self._durable.journal.limits, ended.verdict))
                 await self._failed(entry, turn, error)
                 raise error
-            case _:
+            case verdict if verdict in FENCING:
                 self._fenced()
+            case verdict:
+                raise overruled(self._cell.actor, entry.command, verdict)
 
     def _leaves(self, writes: Writes) -> None:
         """Sees to what a turn has left beside the state."""

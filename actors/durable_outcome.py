@@ -6,16 +6,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regrow.actors.durable_body import unpacked
-from regrow.actors.durable_errors import InQuarantine, NotRunAgain
+from regrow.actors.durable_errors import InQuarantine, NotRunAgain, TurnOverruled
 from regrow.runtime.errors import CodeNotImportable, Refused
 from regrow.runtime.journal_answers import Enqueued, TurnVerdict
-from regrow.runtime.journal_entries import JournalLimits, Outcome, StoredResult, Writes
+from regrow.runtime.journal_entries import CommandId, JournalLimits, Outcome, StoredResult, Writes
 from regrow.runtime.message import Message, Request
 from regrow.runtime.signals import Failure
 
 if TYPE_CHECKING:
     from regrow.runtime.address import ActorId
     from regrow.runtime.codec import FrameCodec
+
+
+FENCING = frozenset({TurnVerdict.STALE_EPOCH, TurnVerdict.VERSION_CONFLICT})
+"""What the journal says to a life that holds its agent no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,21 @@ class OutcomeKnown(Exception):
     def __init__(self, answer: Enqueued) -> None:
         super().__init__(answer.verdict)
         self.answer = answer
+
+
+def overruled(actor: ActorId, command: CommandId, verdict: TurnVerdict) -> TurnOverruled:
+    """What ends a life that holds its agent, and whose turn the journal does not let end."""
+    match verdict:
+        case TurnVerdict.DUPLICATE:
+            what = "has another outcome of it already"
+        case TurnVerdict.DELETED:
+            what = "has the agent as deleted"
+        case _:
+            what = f"has it in the mailbox no more ({verdict})"
+    return TurnOverruled(
+        f"the turn of message {command} of {actor} is over, and the journal {what}, though no other life has the "
+        "agent; nothing of this turn was committed, and the next life goes by what the journal has"
+    )
 
 
 def stored_reply(codec: FrameCodec, actor: ActorId, message: Message, stored: StoredResult) -> object:
