@@ -184,8 +184,6 @@ class DurableContext(DurableMessages):
         WaitTimedOut.
         """
         turn = self._turn()
-        if self.instead is not None:
-            raise Misuse(f"{self.id} has deferred its reply or set its message aside, so this turn can not wait")
         if timeout_s is not None and not 0 < timeout_s <= FURTHEST.total_seconds():
             raise Misuse(f"timeout_s={timeout_s:g}: give seconds above 0, or none to wait without limit")
         assert self.life is not None

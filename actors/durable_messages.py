@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from regrow.actors.context import Context, Service
 from regrow.actors.durable_body import body_of, digest, packed
@@ -17,7 +17,7 @@ from regrow.runtime.address import ActorId
 from regrow.runtime.ask_all import AskOutcome, NoReply
 from regrow.runtime.durability import Durability
 from regrow.runtime.envelope import Envelope, Kind
-from regrow.runtime.errors import MessageTooLarge, RegrowError
+from regrow.runtime.errors import MessageTooLarge, Misuse, RegrowError
 from regrow.runtime.message import Message, Request
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, DEFAULT_SEND_TIMEOUT_S, ActorRef
 
@@ -118,13 +118,29 @@ class DurableMessages(Context):
         return RecordedAsk(turn, self._steps(turn), f"ask:{actor}", actor, request, digest=self._digest((request,), {}))
 
     def recorded_ask(
-        self, name: str, service: ActorId, request: Request[R], *, known_by: Request[R]
+        self, name: str, service: ActorId, request: Request[R], *, known_by: Request[Any]
     ) -> RecordedAsk[R] | None:
         """An ask of a service as a step, under the digest of `known_by`; None where nothing is recorded."""
         if not self._records:
             return None
         turn = self._turn()
         return RecordedAsk(turn, self._steps(turn), name, service, request, digest=self._digest((known_by,), {}))
+
+    def defer_reply(self, request: Request[Any] | None = None) -> NoReturn:
+        """Not for a durable agent: raises Misuse, since a reply slot does not outlive its process."""
+        raise Misuse(
+            f"{self.id} defers a reply, which a durable agent can not: its reply is stored with the commit of its "
+            "turn, and a reply slot is lost with its process. Wait here for the one who decides, `await "
+            "ctx.wait_for(Answer)` or `await ctx.ask(…)`, and return the reply"
+        )
+
+    def stash(self) -> NoReturn:
+        """Not for a durable agent: raises Misuse, since the stash does not outlive its process."""
+        raise Misuse(
+            f"{self.id} sets its message aside, which a durable agent can not: the stash is lost with its process. "
+            "Wait for what is missing, `await ctx.wait_for(Answer)`, while others are served; or keep what the message "
+            "says in the state until it can be done"
+        )
 
     def _service_at(self, name: str, service: ActorId) -> Service:
         return RecordedService(self, name, service)
