@@ -7,7 +7,6 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Protocol, TypeVar, overload
 
 from pydantic import BaseModel
@@ -165,11 +164,16 @@ class DurableContext(DurableMessages):
     # ---- children ------------------------------------------------------------------------------
 
     async def spawn(self, target: object, name: str | None = None, *, config: object | None = None) -> ActorRef:
-        """Starts a child that ends with this life. A turn that is run again in this life finds the one that it has."""
-        turn, start = self.turn, partial(super().spawn, target, name, config=config)
+        """Starts a child that ends with this life. A turn that is run again in this life finds the one that it has.
+
+        In the next life it is started anew, under the same id, also where it was given no name.
+        """
+        turn, spawn = self.turn, super().spawn
         if turn is None or self.life is None:
-            return await start()
-        return await self.life.spawned.found_or_started(self._cell, turn, name, start)
+            return await spawn(target, name, config=config)
+        return await self.life.spawned.found_or_started(
+            self._cell, turn, name, lambda named: spawn(target, named, config=config)
+        )
 
     # ---- waiting -------------------------------------------------------------------------------
 
