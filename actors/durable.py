@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from regrow.actors.agent import Agent
 from regrow.actors.durable_context import DurableContext
 from regrow.actors.durable_errors import StateNotReadable, StateNotStorable, StateReadOnly
+from regrow.actors.durable_home import KEEPING
 from regrow.actors.errors import InvalidAgent
 from regrow.actors.read_only import state_read
 from regrow.runtime.address import ActorId
@@ -28,6 +29,7 @@ class DurableAgent(Agent, Generic[State]):
 
     context_class = DurableContext
     takes_read_only = True
+    overflows = KEEPING
     state_type: ClassVar[type[BaseModel]]
     schema: ClassVar[int] = 1
     """The version of the state's shape: raise it with each change, and have `upgraded` read the older ones."""

@@ -6,13 +6,18 @@ process. Where others were, it is a suspect: its agent runs alone until that mes
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import structlog
+
 from regrow.actors.durable_body import envelope_of
+from regrow.actors.durable_outcome import FENCING, overruled
 from regrow.actors.durable_turn import Turn
 from regrow.actors.turn_history import occasion_of
+from regrow.runtime.codec import Undecodable
 from regrow.runtime.contain import travelling
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.journal_answers import TurnVerdict
@@ -25,11 +30,18 @@ if TYPE_CHECKING:
     from regrow.actors.durable_intake import DurableIntake
     from regrow.runtime.cell import Cell
     from regrow.runtime.durability import Durability
+    from regrow.runtime.journal_answers import TurnEnded
     from regrow.runtime.journal_entries import CommandId, Epoch, Pending
     from regrow.runtime.message import Message
 
+log = structlog.get_logger("regrow.durable")
+
 PROCESS_DIED = "its process died, and nobody else was in it"
 """The note of an attempt that left no other word: a crash of native code, an exit of the process, out of memory."""
+
+ROOM_FIRST_S = 0.1
+ROOM_MAX_S = 5.0
+"""Between two looks whether an agent's quarantine, which was full, has room for one message more."""
 
 
 @dataclass(slots=True)
@@ -77,10 +89,19 @@ class Attempts:
         if attempts is None or attempts < self._poison_after:
             return [replace(head, attempts=attempts or head.attempts), *others]
         turn = await self._turn_of(head, claimed)
-        is_done = await self._set_aside(
-            turn, f"{attempts} attempts failed; in the last one {PROCESS_DIED}", attempts, until=self._before
-        )
-        return others if is_done else None
+        ended = await self._quarantined(turn, f"{attempts} attempts failed; in the last one {PROCESS_DIED}")
+        if ended.verdict is TurnVerdict.QUARANTINE_FULL:
+            return [replace(head, attempts=attempts), *others]  # its turn waits for room, and a start does not
+        return others if self._is_set_aside(turn, ended, attempts, until=self._before) else None
+
+    def unfit(self, entry: Entry) -> str | None:
+        """Why a message is set aside without being run; None for one that may run."""
+        message = entry.envelope.message
+        if isinstance(message, Undecodable):
+            return f"{message.type_name} could not be read here ({message.reason})"
+        if entry.attempts >= self._poison_after:  # the life that counted the last one has not come to set it aside
+            return f"{entry.attempts} attempts failed"
+        return None
 
     async def failed(self, entry: Entry, error: BaseException) -> str | None:
         """Counts a crash; why the message is to be set aside, where that was the last attempt."""
@@ -94,8 +115,26 @@ class Attempts:
         return f"{attempts} attempts failed, the last with {what:.500}"
 
     async def set_aside(self, entry: Entry, turn: Turn, reason: str) -> bool:
-        """Ends a turn by setting its message aside; False where another life holds the agent."""
-        is_done = await self._set_aside(turn, reason, entry.attempts, until=self._cell.incarnation)
+        """Ends a turn by setting its message aside; False where another life holds the agent.
+
+        While the quarantine is full it waits: not to run the message again and again is all that can be done, and what
+        is behind it keeps its place. Raises TurnOverruled.
+        """
+        ended, pause_s = await self._quarantined(turn, reason), ROOM_FIRST_S
+        if ended.verdict is TurnVerdict.QUARANTINE_FULL:
+            log.error(
+                "an agent waits with a message that fails, since its quarantine is full; drop others from there",
+                drop_with=f"regrow quarantine drop {turn.agent}@COMMAND",
+                agent=turn.agent,
+                command=turn.command,
+                limit=self._durability.journal.limits.quarantined,
+                reason=reason,
+            )
+        while ended.verdict is TurnVerdict.QUARANTINE_FULL:
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, ROOM_MAX_S)
+            ended = await self._quarantined(turn, reason)
+        is_done = self._is_set_aside(turn, ended, entry.attempts, until=self._cell.incarnation)
         if is_done:
             self._intake.ended(entry.envelope)
         return is_done
@@ -125,11 +164,15 @@ class Attempts:
         records = await durable.surely(lambda: durable.journal.steps(agent, message.command))
         return Turn(agent, message.command, self._epoch, claimed.row.version, records, occasion=occasion)
 
-    async def _set_aside(self, turn: Turn, reason: str, attempts: int, *, until: int) -> bool:
+    async def _quarantined(self, turn: Turn, reason: str) -> TurnEnded:
         journal, hand = self._durability.journal, turn.ending(self._durability.operation())
-        ended = await self._durability.surely(lambda: journal.quarantine(hand, travelling(reason).encode()))
-        if ended.verdict is not TurnVerdict.DONE:
+        return await self._durability.surely(lambda: journal.quarantine(hand, travelling(reason).encode()))
+
+    def _is_set_aside(self, turn: Turn, ended: TurnEnded, attempts: int, *, until: int) -> bool:
+        if ended.verdict in FENCING:
             return False
+        if ended.verdict is not TurnVerdict.DONE:
+            raise overruled(turn.agent, turn.command, ended.verdict)
         if attempts:
             self._blame.restarts += attempts
             self._blame.until = until

@@ -22,12 +22,13 @@ class SpawnedChildren:
         self._children: dict[tuple[CommandId, str | None, int], ActorRef] = {}
 
     async def found_or_started(
-        self, cell: Cell, turn: Turn, name: str | None, start: Callable[[], Awaitable[ActorRef]]
+        self, cell: Cell, turn: Turn, name: str | None, start: Callable[[str], Awaitable[ActorRef]]
     ) -> ActorRef:
-        """The child that this turn has started in an earlier run, at this place, or else a new one."""
-        place = (turn.command, name, turn.next_spawn(name))
+        """The child that this turn has started in an earlier run, at this place, or else a new one of the same name."""
+        number = turn.next_spawn(name)
+        place = (turn.command, name, number)
         self._children = {at: child for at, child in self._children.items() if child.address.actor in cell.children}
         child = self._children.get(place)
         if child is None:
-            child = self._children[place] = await start()
+            child = self._children[place] = await start(name if name is not None else turn.child_number(number))
         return child

@@ -7,33 +7,25 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Protocol, TypeVar, overload
 
 from pydantic import BaseModel
 
-from regrow.actors.context import Context, Service
-from regrow.actors.durable_body import body_of, digest, packed
 from regrow.actors.durable_children import SpawnedChildren
 from regrow.actors.durable_errors import StateNotStorable, WaitTimedOut
+from regrow.actors.durable_messages import DurableMessages
 from regrow.actors.durable_turn import Turn
 from regrow.actors.durable_wait import NO_ARGUMENTS, Parking, TurnParks, wait_name
-from regrow.actors.read_only import no_turn
-from regrow.actors.recorded_service import RecordedService
-from regrow.actors.recorded_steps import RecordedSteps, kept_through_stop
+from regrow.actors.recorded_steps import kept_through_stop
 from regrow.actors.reminder import TICK_BYTES, Reminder, Tick, planned
 from regrow.actors.schedule import FURTHEST, first_and_schedule
 from regrow.actors.step_retries import ATTEMPT_MARK, Retries, tried
 from regrow.actors.threads import in_thread
-from regrow.runtime.address import ActorId
-from regrow.runtime.command_ids import reborn
-from regrow.runtime.durability import Durability
 from regrow.runtime.envelope import Envelope, Kind
-from regrow.runtime.errors import CodeNotImportable, MessageTooLarge, Misuse, Refused
-from regrow.runtime.journal_entries import CancelTimer, SetTimer, StepKey, StepState, Writes, check_id
-from regrow.runtime.message import Message, Request
-from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, DEFAULT_SEND_TIMEOUT_S, ActorRef
-from regrow.runtime.signals import Failure, failure_of
+from regrow.runtime.errors import CodeNotImportable, Misuse
+from regrow.runtime.journal_entries import CancelTimer, SetTimer, StepState, Writes, check_id
+from regrow.runtime.message import Message
+from regrow.runtime.ref import ActorRef
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -66,20 +58,16 @@ class Step:
     epoch: int
 
 
-class DurableContext(Context):
+class DurableContext(DurableMessages):
     """What a handler of a durable agent gets beside its message."""
 
-    __slots__ = ("life", "reads", "tick", "turn")
+    __slots__ = ("life", "tick")
 
-    turn: Turn | None
     life: TurnLife | None
     tick: Tick | None
 
     def __init__(self, cell: Any, envelope: Envelope | None) -> None:
         super().__init__(cell, envelope)
-        self.turn = None
-        """Set while a message is handled; outside of that nothing is recorded."""
-        self.reads = False  # true for a handler that is read_only
         self.life = None
         self.tick = None
 
@@ -173,109 +161,19 @@ class DurableContext(Context):
         """A source of chance that gives the same each time that this turn is run. Not for secrets."""
         return self._turn().random()
 
-    # ---- messages ------------------------------------------------------------------------------
-
-    async def tell(
-        self, target: ActorRef | str | object, message: Message, *, send_timeout_s: float = DEFAULT_SEND_TIMEOUT_S
-    ) -> None:
-        """Sends when this turn has been committed, and not at all if it is not; nothing is waited for here."""
-        self.tell_nowait(target, message)
-
-    def tell_nowait(self, target: ActorRef | str | object, message: Message) -> None:
-        """See `tell`."""
-        self._on_own_thread()
-        turn, ref = self.turn, self.ref(target)
-        if turn is None:
-            raise no_turn(self.id, read_only=self.reads, what="sends")
-        self._durable.codec.check(message)
-        envelope = Envelope(Kind.TELL, ref.address.actor, message, self.origin())
-        self.runtime.delivery.check(envelope)
-        body, limits = body_of(self._durable.codec, envelope), self._durable.journal.limits
-        if len(body) > limits.message_bytes:
-            raise MessageTooLarge(
-                ref.address.actor, type(message).__name__, size_bytes=len(body), limit_bytes=limits.message_bytes
-            )
-        if len(turn.outgoing) >= limits.outbox:
-            raise StateNotStorable(
-                f"{self.id} sends more than {limits.outbox:,} messages in one turn (outbox); send one that holds many, "
-                "or send the rest in a later turn"
-            )
-        # A new id each time, for only one run of a turn is committed; and one of today, for its message may be old.
-        turn.tell(ref.address.actor, self._durable.command(), body)
-
-    async def ask(
-        self,
-        target: ActorRef | str | object,
-        request: Request[R],
-        *,
-        timeout_s: float = DEFAULT_ASK_TIMEOUT_S,
-        command_id: str | None = None,
-    ) -> R:
-        """Asks once: its reply, or the callee's refusal, is recorded, and given again when this turn is run again.
-
-        A durable callee is asked under an id of its own, so that it too answers once. An ask whose outcome is not
-        known is asked again under that id.
-        """
-        turn, ref = self.turn if not self.reads else self._turn(), self.ref(target)
-        if turn is None:
-            return await super().ask(ref, request, timeout_s=timeout_s, command_id=command_id)
-        waiting = [outgoing for outgoing in turn.outgoing if outgoing.target == ref.address.actor]
-        if waiting:
-            raise Misuse(
-                f"{self.id} asks {ref.id} behind a tell to it that leaves only when this turn is committed, so the "
-                "two would arrive in the wrong order; ask first, or tell in a later turn"
-            )
-        name, ask = f"ask:{ref.address.actor}", super().ask
-        derived = turn.derived(name)
-
-        async def asked(key: StepKey) -> R:
-            command = command_id or reborn(derived, await self._steps(turn).birth_ms(derived, key))
-            return await ask(ref, request, timeout_s=timeout_s, command_id=command)
-
-        return await self.asked_once(name, ref.address.actor, request, request, asked)
-
-    async def asked_once(
-        self,
-        name: str,
-        actor: ActorId,
-        request: Request[R],
-        known_by: Request[R],
-        ask: Callable[[StepKey], Awaitable[R]],
-    ) -> R:
-        """An ask as a step of this turn: its reply or refusal is recorded, under the digest of `known_by`."""
-        turn = self._turn()
-        steps = self._steps(turn)
-        key, record = turn.next_step(name, self._digest((known_by,), {}), idempotent=True)
-        if record is not None:
-            return self._answered(actor, request, await steps.value(record))
-        await steps.begin(key)
-        try:
-            reply = await ask(key)
-        except Refused as refusal:
-            await steps.end(key, failure_of(refusal))
-            raise
-        await steps.end(key, reply)
-        return reply
+    # ---- children ------------------------------------------------------------------------------
 
     async def spawn(self, target: object, name: str | None = None, *, config: object | None = None) -> ActorRef:
-        """Starts a child that ends with this life. A turn that is run again in this life finds the one that it has."""
-        turn, start = self.turn, partial(super().spawn, target, name, config=config)
+        """Starts a child that ends with this life. A turn that is run again in this life finds the one that it has.
+
+        In the next life it is started anew, under the same id, also where it was given no name.
+        """
+        turn, spawn = self.turn, super().spawn
         if turn is None or self.life is None:
-            return await start()
-        return await self.life.spawned.found_or_started(self._cell, turn, name, start)
-
-    def _service_at(self, name: str, service: ActorId) -> Service:
-        return RecordedService(self, name, service)
-
-    def _answered(self, actor: ActorId, request: Request[R], value: object) -> R:
-        if isinstance(value, Failure):
-            raise value.exception(actor)
-        try:
-            return request.reply().read(value)  # type: ignore[return-value] # what it declares
-        except ValueError as error:
-            raise CodeNotImportable(
-                f"the recorded reply of {actor} is no {request.reply()} any more ({error})"
-            ) from error
+            return await spawn(target, name, config=config)
+        return await self.life.spawned.found_or_started(
+            self._cell, turn, name, lambda named: spawn(target, named, config=config)
+        )
 
     # ---- waiting -------------------------------------------------------------------------------
 
@@ -290,8 +188,6 @@ class DurableContext(Context):
         WaitTimedOut.
         """
         turn = self._turn()
-        if self.instead is not None:
-            raise Misuse(f"{self.id} has deferred its reply or set its message aside, so this turn can not wait")
         if timeout_s is not None and not 0 < timeout_s <= FURTHEST.total_seconds():
             raise Misuse(f"timeout_s={timeout_s:g}: give seconds above 0, or none to wait without limit")
         assert self.life is not None
@@ -362,29 +258,6 @@ class DurableContext(Context):
         """
         check_id("reminder's name", name)
         self._turn().timers[name] = CancelTimer(timer=name)
-
-    # ---- the journal ---------------------------------------------------------------------------
-
-    @property
-    def _durable(self) -> Durability:
-        durability = self.runtime.durability
-        assert durability is not None, "a durable agent runs, so its process has a journal"
-        return durability
-
-    def _turn(self) -> Turn:
-        self.live()
-        if self.turn is None:
-            raise no_turn(self.id, read_only=self.reads, what="takes steps")
-        if self.turn.parking is not None:
-            raise TurnParks  # it was caught, and this turn is over all the same
-        return self.turn
-
-    def _digest(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        codec = self._durable.codec
-        return digest(packed(codec, list(args)) + packed(codec, sorted(kwargs.items())))
-
-    def _steps(self, turn: Turn) -> RecordedSteps:
-        return RecordedSteps(self._durable, turn)
 
 
 def _with_step(function: Callable[..., Any], step: Step) -> dict[str, Step]:

@@ -11,6 +11,7 @@ RegrowError (runtime)
 ├── ResultLost          what a step gave is no longer in the store, or damaged
 ├── UnknownOutcome      nobody knows whether a step was done, and it must not be done twice
 ├── AgentHeld           another process has the agent, and may still live
+├── TurnOverruled       the journal has another end of a message than the turn that ran; this life ends
 ├── FencedOut           another life has taken the agent over; this one ends
 └── Refused
     ├── NotStored       the store took no message until the deadline; nothing was done
@@ -66,6 +67,10 @@ class AgentHeld(WorldBroke):
 
 class FencedOut(WorldBroke):
     """The journal says that another life holds the agent now. This one ends as Fenced."""
+
+
+class TurnOverruled(WorldBroke):
+    """The journal does not let a turn end as it did, and no other life holds the agent. This one ends for it."""
 
 
 class NotStored(Refused):

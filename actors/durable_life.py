@@ -23,17 +23,26 @@ from regrow.actors.durable_home import durability_of
 from regrow.actors.durable_idleness import Idleness
 from regrow.actors.durable_intake import DurableIntake
 from regrow.actors.durable_outbox import DurableOutbox
-from regrow.actors.durable_outcome import OutcomeKnown, TurnEnd, is_over, stored_reply, too_large, too_many
+from regrow.actors.durable_outcome import (
+    FENCING,
+    OutcomeKnown,
+    TurnEnd,
+    is_over,
+    not_run,
+    overruled,
+    stored_reply,
+    too_large,
+    too_many,
+)
 from regrow.actors.durable_reading import CommittedState
 from regrow.actors.durable_timers import DurableTimers
 from regrow.actors.durable_turn import Turn
 from regrow.actors.durable_wait import Parking, begun_with, state_and_schema
 from regrow.actors.turn_history import occasion_of
-from regrow.runtime.codec import Undecodable
 from regrow.runtime.contain import contained
 from regrow.runtime.context import Parked
 from regrow.runtime.envelope import Kind
-from regrow.runtime.errors import Bug, Misuse, Refused
+from regrow.runtime.errors import Misuse, Refused
 from regrow.runtime.journal_answers import Enqueued, EnqueueVerdict, TurnEnded, TurnVerdict
 from regrow.runtime.journal_entries import (
     NOTHING,
@@ -221,8 +230,8 @@ class DurableLife:
         turn = Turn(self._cell.actor, entry.command, self._epoch, self._version, records, occasion=occasion)
         ctx.turn = turn
         ctx.life, ctx.tick = self, entry.tick
-        if isinstance(message, Undecodable):
-            await self._quarantine(entry, turn, f"{message.type_name} could not be read here ({message.reason})")
+        if (unfit := self._attempts.unfit(entry)) is not None:
+            await self._quarantine(entry, turn, unfit)
         if is_over(ctx) and not turn.has_waited:
             await self._end_turn(entry, turn, Outcome.EXPIRED, b"", NOTHING)
             raise NotRunAgain(
@@ -300,17 +309,10 @@ class DurableLife:
                 return answer.stored
             case EnqueueVerdict.STALE_EPOCH:
                 self._fenced()
-            case EnqueueVerdict.TOO_OLD | EnqueueVerdict.AHEAD:
-                text = f"the id {entry.command} is too old, or of another clock, so whether it ran is not known"
-            case EnqueueVerdict.TOO_LARGE:
-                limit = self._durable.journal.limits.message_bytes
-                text = f"{type(entry.envelope.message).__name__} takes more than the {limit} bytes that are stored"
-            case EnqueueVerdict.DELETED:
-                text = f"{self._cell.actor} was deleted"
             case _:
-                raise Bug(f"a message that is {answer.verdict} is waited for")
+                why = not_run(self._cell.actor, entry, answer.verdict, self._durable.journal.limits)
         self._intake.ended(entry.envelope)
-        raise NotRunAgain(text)
+        raise NotRunAgain(why)
 
     async def _records(self, entry: Entry) -> Any:
         if not entry.begun:
@@ -357,8 +359,10 @@ class DurableLife:
                 error = StateNotStorable(too_many(self._cell.actor, self._durable.journal.limits, ended.verdict))
                 await self._failed(entry, turn, error)
                 raise error
-            case _:
+            case verdict if verdict in FENCING:
                 self._fenced()
+            case verdict:
+                raise overruled(self._cell.actor, entry.command, verdict)
 
     def _leaves(self, writes: Writes) -> None:
         """Sees to what a turn has left beside the state."""

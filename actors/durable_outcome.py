@@ -6,17 +6,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regrow.actors.durable_body import unpacked
-from regrow.actors.durable_errors import InQuarantine, NotRunAgain
-from regrow.runtime.errors import CodeNotImportable, Refused
-from regrow.runtime.journal_answers import Enqueued, TurnVerdict
-from regrow.runtime.journal_entries import JournalLimits, Outcome, StoredResult, Writes
+from regrow.actors.durable_errors import InQuarantine, NotRunAgain, TurnOverruled
+from regrow.runtime.errors import Bug, CodeNotImportable, Refused
+from regrow.runtime.journal_answers import Enqueued, EnqueueVerdict, TurnVerdict
+from regrow.runtime.journal_entries import CommandId, JournalLimits, Outcome, StoredResult, Writes
 from regrow.runtime.message import Message, Request
 from regrow.runtime.signals import Failure
 
 if TYPE_CHECKING:
     from regrow.actors.durable_context import DurableContext
+    from regrow.actors.durable_entry import Entry
     from regrow.runtime.address import ActorId
     from regrow.runtime.codec import FrameCodec
+
+
+FENCING = frozenset({TurnVerdict.STALE_EPOCH, TurnVerdict.VERSION_CONFLICT})
+"""What the journal says to a life that holds its agent no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,35 @@ def is_over(ctx: DurableContext) -> bool:
     """Whether nobody waits for the reply any more."""
     deadline = ctx.deadline
     return deadline is not None and deadline <= 0
+
+
+def overruled(actor: ActorId, command: CommandId, verdict: TurnVerdict) -> TurnOverruled:
+    """What ends a life that holds its agent, and whose turn the journal does not let end."""
+    match verdict:
+        case TurnVerdict.DUPLICATE:
+            what = "has another outcome of it already"
+        case TurnVerdict.DELETED:
+            what = "has the agent as deleted"
+        case _:
+            what = f"has it in the mailbox no more ({verdict})"
+    return TurnOverruled(
+        f"the turn of message {command} of {actor} is over, and the journal {what}, though no other life has the "
+        "agent; nothing of this turn was committed, and the next life goes by what the journal has"
+    )
+
+
+def not_run(actor: ActorId, entry: Entry, verdict: EnqueueVerdict, limits: JournalLimits) -> str:
+    """Why a message that the journal did not take is not run at all."""
+    match verdict:
+        case EnqueueVerdict.TOO_OLD | EnqueueVerdict.AHEAD:
+            return f"the id {entry.command} is too old, or of another clock, so whether it ran is not known"
+        case EnqueueVerdict.TOO_LARGE:
+            name = type(entry.envelope.message).__name__
+            return f"{name} takes more than the {limits.message_bytes} bytes that are stored"
+        case EnqueueVerdict.DELETED:
+            return f"{actor} was deleted"
+        case _:
+            raise Bug(f"a message that is {verdict} is waited for")
 
 
 def stored_reply(codec: FrameCodec, actor: ActorId, message: Message, stored: StoredResult) -> object:

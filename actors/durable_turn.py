@@ -40,6 +40,10 @@ Broken: TypeAlias = TurnDiverged | UnknownOutcome | ResultTooLarge | ResultLost
 """What makes that a turn can not be finished; its message goes into quarantine."""
 
 
+CHILD_NUMBER_BYTES = 6
+"""For the number of a child without a name; no two of one agent are ever likely to have the same."""
+
+
 class Turn:
     """One run of a handler for one message. `records` are those of earlier runs."""
 
@@ -212,6 +216,11 @@ class Turn:
     def next_spawn(self, name: str | None) -> int:
         """How many children of that name this run of the turn has spawned before; None are those without a name."""
         return self._next(f"spawn:{name}" if name is not None else "spawn")
+
+    def child_number(self, number: int) -> str:
+        """The name of a child that is given none: the same each time that the turn is run, as a step may have it."""
+        noise = hashlib.blake2b(f"{self.command}\0spawn\0{number}".encode(), digest_size=CHILD_NUMBER_BYTES).digest()
+        return str(int.from_bytes(noise))
 
     def _next(self, what: str) -> int:
         number = self._occurrences[f"\0{what}"]

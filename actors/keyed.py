@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from regrow.actors.durable import DurableAgent
-from regrow.runtime.mailbox import DEFAULT_CAPACITY
+from regrow.runtime.mailbox import DEFAULT_CAPACITY, Overflow
 from regrow.runtime.placement import Placement
 from regrow.supervisors.errors import SpecError
 from regrow.supervisors.intensity import Backoff
@@ -28,12 +28,14 @@ def keyed(
     config: object | None = None,
     placement: Placement | None = None,
     mailbox: int = DEFAULT_CAPACITY,
+    overflow: Overflow | Literal["block", "reject"] = "block",
 ) -> ChildSpec:
     """The spec of a kind of durable agents, one for each key: `ref(Clerk, key="user-42")`, or by id `clerk/user-42`.
 
     The first message to a key starts its agent, and one that has had nothing to do for `idle_s` seconds ends; all of
     it is kept in the journal. `max_active` may run at once, in a pool of one host unless `placement` says otherwise.
-    More than `max_restarts` crashes within `within_s`, of all of them together, end the kind's supervisor.
+    More than `max_restarts` crashes within `within_s`, of all of them together, end the kind's supervisor. Where
+    `mailbox` messages wait for one agent, the next waits for room ("block") or is refused ("reject").
 
     Raises SpecError for any value it can not have, and for a `target` that is no DurableAgent.
 
@@ -50,7 +52,9 @@ def keyed(
             "message, must keep its state outside of memory"
         )
         raise SpecError("target", target, allowed, where="keyed")
-    each = child(target, id, shutdown_s=shutdown_s, config=config, placement=placement, mailbox=mailbox)
+    each = child(
+        target, id, shutdown_s=shutdown_s, config=config, placement=placement, mailbox=mailbox, overflow=overflow
+    )
     spec = KeyedSpec(
         child=each,
         idle_s=idle_s,

@@ -9,7 +9,7 @@ from regrow.memory.requests import Remember
 from regrow.runtime.message import Request
 
 if TYPE_CHECKING:
-    from regrow.actors.durable_context import DurableContext
+    from regrow.actors.durable_messages import DurableMessages
     from regrow.runtime.address import ActorId
 
 R = TypeVar("R")
@@ -20,17 +20,19 @@ class RecordedService(Service):
 
     __slots__ = ("_durable", "_name")
 
-    def __init__(self, ctx: DurableContext, name: str, service: ActorId) -> None:
+    def __init__(self, ctx: DurableMessages, name: str, service: ActorId) -> None:
         super().__init__(ctx, service)
         self._durable = ctx
         self._name = name
 
     async def __call__(self, request: Request[R], /) -> R:
         ask = super().__call__
-        if self._durable.turn is None and not self._durable.reads:
-            return await ask(request)
         name = f"{self._name}:{type(request).__name__}"
-        return await self._durable.asked_once(name, self._service, request, _timeless(request), lambda _: ask(request))
+        asked = self._durable.recorded_ask(name, self._service, request, known_by=_timeless(request))
+        if asked is None:
+            return await ask(request)
+        await asked.begin()
+        return await asked.outcome(lambda: ask(request))
 
 
 def _timeless(request: Request[Any]) -> Request[Any]:

@@ -211,7 +211,10 @@ class CellContext:
         no target's error ends the others. Cancelled, it cancels them all. Raises Misuse for more than MAX_TARGETS.
         """
         self._on_own_thread()
-        return await ask_all(self._cell.runtime.asking, self.ref, paired(targets, request), timeout_s)
+        return await self._ask_all(paired(targets, request), timeout_s)
+
+    async def _ask_all(self, pairs: list[tuple[Any, Request[Any]]], timeout_s: float) -> list[AskOutcome[Any]]:
+        return await ask_all(self._cell.runtime.asking, self.ref, pairs, timeout_s)
 
     @overload
     def defer_reply(self, request: Request[R]) -> ReplySlot[R]: ...

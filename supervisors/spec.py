@@ -111,6 +111,9 @@ class ChildSpec:
             raise SpecError("mailbox", self.mailbox, "MailboxSettings(…)", where=where)
         _check_count("mailbox", self.mailbox.capacity, at_least=1, where=where)
         _choice(Overflow, "overflow", self.mailbox.overflow, where)
+        if self.mailbox.overflow not in getattr(self.behavior, "overflows", Overflow):
+            allowed = "'block' or 'reject' for a durable agent, which drops no message that it has accepted"
+            raise SpecError("overflow", self.mailbox.overflow.value, allowed, where=where)
         if self.placement is not None and not isinstance(self.placement, Dedicated | Packed):
             raise SpecError("placement", self.placement, "Dedicated(), Packed('pool') or None", where=where)
         if isinstance(self.placement, Packed):

@@ -55,6 +55,7 @@ class World:
         self.cut = 0
         self.steps: list[Step] = []
         self.children: list[str] = []
+        self.handed_out: list[str] = []
         self.go_on = threading.Event()
         self.has_begun = asyncio.Event()
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -94,6 +95,10 @@ async def leave() -> str:
     sys.exit(3)
 
 
+def handed_out(*ids: str) -> None:
+    world.handed_out += ids
+
+
 class Helper(Agent):
     @on
     async def hello(self, request: Hello) -> str:
@@ -128,12 +133,13 @@ class Parent(DurableAgent[Tally]):
 
     @on
     async def work(self, request: Work, ctx: DurableContext) -> str:
-        names: list[str | None] = [None, None] if request.how == "numbered" else [request.how]
+        names: list[str | None] = [None, None] if request.how.startswith("numbered") else [request.how]
         children: list[ActorRef] = [await ctx.spawn(Helper, name) for name in names]
         world.children += [child.id for child in children]
-        if request.how == "crash" and len(world.children) == 1:
+        await ctx.step("hand out", handed_out, *[child.id for child in children])
+        if request.how.endswith("crash") and len(world.children) == len(names):
             raise ValueError("as the test wants it")
-        if request.how != "crash":
+        if not request.how.endswith("crash"):
             await ctx.wait_for(Approval)
         return " ".join([await ctx.ask(child, Hello()) for child in children])
 
@@ -286,6 +292,17 @@ async def test_the_next_life_spawns_anew_what_ended_with_the_one_before() -> Non
     assert await host.ref(BOSS).ask(Work(how="crash")) == "here"
 
     assert world.children == ["desk/boss/crash"] * 2
+    assert [type(reason) for _, reason in host.ends] == [Crashed]
+
+
+@on_virtual_time
+async def test_a_child_without_a_name_has_the_same_id_in_each_run_so_that_steps_may_name_it() -> None:
+    host = await desk(Parent)
+
+    assert await host.ref(BOSS).ask(Work(how="numbered crash")) == "here here"
+
+    assert world.children[:2] == world.children[2:] == world.handed_out
+    assert len(set(world.children)) == 2
     assert [type(reason) for _, reason in host.ends] == [Crashed]
 
 

@@ -23,6 +23,7 @@ from regrow import (
     Request,
     Running,
     Supervisor,
+    child,
     keyed,
     on,
 )
@@ -32,7 +33,7 @@ from regrow.cluster.control import ControlSocket
 from regrow.cluster.control_client import call
 from regrow.cluster.errors import ControlError
 from regrow.cluster.inline import InlineEngine
-from regrow.runtime import Down, Misuse
+from regrow.runtime import Down, MailboxFull, Misuse
 from regrow.runtime.testing import pass_time
 from regrow.supervisors import MaxActive, SpecError
 from tests.supervisors.stage import virtual
@@ -401,6 +402,27 @@ async def test_what_can_be_no_key_is_refused_with_what_to_do() -> None:
             running.ref(Clerk)
         with pytest.raises(Misuse, match="keyed"):
             running.ref("desk/other", key="ada")
+
+
+@virtual
+async def test_a_full_mailbox_of_a_key_refuses_where_its_kind_says_reject_and_else_has_its_sender_wait() -> None:
+    for rules in ({"overflow": "reject"}, {}):
+        async with desk(mailbox=1, **rules) as running:
+            ref = running.ref(Clerk, key="ada")
+            await ref.ask(Add())
+
+            counts = await asyncio.gather(*(ref.ask(Add()) for _ in range(5)), return_exceptions=True)
+
+            refused = [count for count in counts if isinstance(count, MailboxFull)]
+            assert bool(refused) is bool(rules)
+            assert len(refused) + max(count for count in counts if isinstance(count, int)) == 6
+
+
+@pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
+def test_a_durable_agent_whose_mailbox_would_drop_is_refused_where_it_is_declared(overflow: Any) -> None:
+    for declared in (child, keyed):
+        with pytest.raises(SpecError, match="'block' or 'reject' for a durable agent"):
+            declared(Clerk, overflow=overflow)
 
 
 def test_only_a_durable_agent_may_have_keys() -> None:
