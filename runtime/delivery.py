@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from regrow.runtime.address import ActorId, HostId, Incarnation
+from regrow.runtime.asks import Asks
 from regrow.runtime.bonds import exits_of, kind_of
 from regrow.runtime.cell import Cell
 from regrow.runtime.command_ids import new_command_id
@@ -158,6 +159,10 @@ class Delivery:
     def keeps(self, envelope: Envelope) -> bool:
         """True for a message to an agent that stores what it accepts: it may be sent again under its id."""
         return self.is_durable is not None and envelope.kind <= Kind.ASK and self.is_durable(envelope.receiver)
+
+    def may_send_again(self, envelope: Envelope, asks: Asks) -> bool:
+        """The same, unless parts of its answer have come: another run would double them or leave some out."""
+        return self.keeps(envelope) and not (envelope.kind == Kind.ASK and asks.has_begun(envelope.ask_id))
 
     def send_again(self, envelope: Envelope, *, may_have_run: bool = False) -> None:
         """Sends a message of which nobody knows whether it was stored; under its id it is, once.
