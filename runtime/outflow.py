@@ -33,6 +33,7 @@ class Outflow:
         "_granted",
         "_is_cancelled",
         "_loop",
+        "_part",
         "_request",
         "_send",
         "_stays",
@@ -59,6 +60,7 @@ class Outflow:
         self.is_over = False
         """Whether the turn has ended, or its reply is on its way."""
         self._request: type[StreamRequest[Any, Any]] = type(envelope.message)  # type: ignore[assignment] # checked before
+        self._part = self._request.part()
         self._credit = Credit(window)
         self._loop = loop
         self._send = send
@@ -81,7 +83,8 @@ class Outflow:
 
     async def emit(self, part: object) -> None:
         """Sends a part as soon as the window has room for it. Raises InvalidMessage, Misuse and CancelledError."""
-        check_part(self._request, part)
+        if not self._part.accepts(part):
+            raise wrong_part(self._request, part)
         if self._travels:
             check_travels(part)
         size_bytes = measured(part, self.envelope.receiver)

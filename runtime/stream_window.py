@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from regrow.runtime.errors import Bug, InvalidMessage, Misuse
+from regrow.runtime.immutable import PLAIN
 from regrow.runtime.message import Message
 
 DEFAULT_WINDOW_PARTS = 1_024
@@ -24,6 +25,7 @@ MAX_PART_BYTES = 2**20
 BATCHES_A_WINDOW = 4
 """A batch is at most this share of a window, so that the producer need not wait for the last part to be read."""
 
+_SCALARS = frozenset(PLAIN)
 _FRAME_BYTES = 16
 """What a value costs beside its content, about."""
 _MAX_DEPTH = 8
@@ -77,15 +79,25 @@ class Totals(NamedTuple):
 class Credit:
     """What a producer may still send, and what it has ready and not yet sent."""
 
-    __slots__ = ("_batch_bytes", "_parts", "_read", "_ready", "_ready_bytes", "_said_wants", "_sent", "window")
+    __slots__ = (
+        "_batch_bytes",
+        "_batch_parts",
+        "_parts",
+        "_read",
+        "_ready",
+        "_ready_bytes",
+        "_said_wants",
+        "_sent",
+        "_window",
+    )
 
     def __init__(self, window: Window) -> None:
-        self.window = window
+        self._window = window
+        self._batch_parts, self._batch_bytes = window.batch_parts, window.batch_bytes
         self._read = Totals(0, 0)
         self._sent = 0
         """Parts that were spent, those ready included; likewise bytes."""
         self._parts = 0
-        self._batch_bytes = 0
         self._ready: list[object] = []
         self._ready_bytes = 0
         self._said_wants = False
@@ -100,8 +112,8 @@ class Credit:
         under_way = self._parts - self._read.parts
         if under_way == 0:
             return True  # else one that is larger than the window could never go
-        within = self._sent - self._read.size_bytes + size_bytes <= self.window.size_bytes
-        return within and under_way < self.window.parts
+        within = self._sent - self._read.size_bytes + size_bytes <= self._window.size_bytes
+        return within and under_way < self._window.parts
 
     def spend(self, part: object, size_bytes: int) -> bool:
         """Makes a part ready; True when the batch is full and has to go."""
@@ -109,7 +121,7 @@ class Credit:
         self._sent += size_bytes
         self._ready.append(part)
         self._ready_bytes += size_bytes
-        return len(self._ready) >= self.window.batch_parts or self._ready_bytes >= self.window.batch_bytes
+        return len(self._ready) >= self._batch_parts or self._ready_bytes >= self._batch_bytes
 
     def batch(self, *, wants: bool) -> Batch | None:
         """Takes what is ready; None where there is nothing to say. `wants` is said once until the next grant."""
@@ -196,13 +208,21 @@ def measured(part: object, actor: str) -> int:
 
 
 def _size(value: object, depth: int) -> int:
-    if isinstance(value, str | bytes):
-        return len(value) + _FRAME_BYTES
-    if depth < _MAX_DEPTH:
-        if isinstance(value, Message):
-            return _FRAME_BYTES + sum([_size(held, depth + 1) for held in value.__dict__.values()])
-        if isinstance(value, tuple | frozenset | list | set):
-            return _FRAME_BYTES + sum([_size(held, depth + 1) for held in value])
-        if isinstance(value, dict):
-            return _FRAME_BYTES + sum([_size(key, depth + 1) + _size(held, depth + 1) for key, held in value.items()])
-    return _FRAME_BYTES
+    cls = type(value)
+    if cls is str or cls is bytes:
+        return len(value) + _FRAME_BYTES  # type: ignore[arg-type] # one of the two
+    if cls in _SCALARS or depth > _MAX_DEPTH:
+        return _FRAME_BYTES
+    size_bytes = _FRAME_BYTES
+    if isinstance(value, Message):
+        for held in value.__dict__.values():
+            size_bytes += _size(held, depth + 1)
+    elif isinstance(value, tuple | frozenset | list | set):
+        for held in value:
+            size_bytes += _size(held, depth + 1)
+    elif isinstance(value, dict):
+        for key, held in value.items():
+            size_bytes += _size(key, depth + 1) + _size(held, depth + 1)
+    elif isinstance(value, str | bytes):
+        size_bytes += len(value)
+    return size_bytes

@@ -66,3 +66,11 @@ async def read(stream: Stream[Token, Told], limit: int | None = None) -> list[in
         if limit is not None and len(numbers) == limit:
             break
     return numbers
+
+
+async def read_through(stream: Stream[Token, Told], numbers: list[int] | None = None) -> None:
+    """Opens a stream and reads it to its end, into `numbers`. Raises what ends it."""
+    async with stream:
+        async for token in stream:
+            if numbers is not None:
+                numbers.append(token.n)

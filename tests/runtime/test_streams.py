@@ -21,7 +21,7 @@ from regrow.runtime.message import StreamRequest
 from regrow.runtime.stream_window import MAX_PART_BYTES, Window
 from regrow.runtime.testing import pass_time, virtual
 from tests.runtime.scripted import Boom, Echo, Note, Process, Scripted, for_ever, settle
-from tests.runtime.streaming import Tell, Teller, Token, Told, read
+from tests.runtime.streaming import Tell, Teller, Token, Told, read, read_through
 
 if TYPE_CHECKING:
     from regrow.runtime.context import CellContext
@@ -83,14 +83,25 @@ async def test_a_crash_ends_a_stream_with_its_reason_behind_the_parts_that_had_c
     numbers: list[int] = []
 
     with pytest.raises(AskFailed, match="in the middle") as failed:
-        async with ref.stream(Tell()) as stream:
-            async for token in stream:
-                numbers.append(token.n)
+        await read_through(ref.stream(Tell()), numbers)
 
     assert numbers == [0, 1]
     assert isinstance(failed.value.reason, Crashed)
-    with pytest.raises(AskFailed, match="in the middle"):
-        _ = stream.reply
+
+
+@virtual
+async def test_the_reason_that_ended_a_stream_is_also_that_of_its_reply() -> None:
+    process = Process()
+
+    async def refuse(message: Message, ctx: CellContext) -> object:
+        raise Refused("not this one")
+
+    ref = await process.start("desk/teller", refuse)
+
+    async with ref.stream(Tell()) as stream:
+        await settle()
+        with pytest.raises(Refused, match="not this one"):
+            _ = stream.reply
 
 
 @virtual
@@ -120,8 +131,7 @@ async def test_a_refusal_ends_a_stream_and_the_agent_lives() -> None:
     ref = await process.start("desk/teller", refuse)
 
     with pytest.raises(Refused, match="not this one"):
-        async with ref.stream(Tell()) as stream:
-            await read(stream)
+        await read_through(ref.stream(Tell()))
 
     assert await ref.ask(Echo(text="lives")) == "lives"
 
@@ -129,8 +139,7 @@ async def test_a_refusal_ends_a_stream_and_the_agent_lives() -> None:
 @virtual
 async def test_a_stream_from_nobody_is_no_proc_at_once() -> None:
     with pytest.raises(AskFailed) as failed:
-        async with Process().ref("desk/nobody").stream(Tell(), timeout_s=600.0) as stream:
-            await read(stream)
+        await read_through(Process().ref("desk/nobody").stream(Tell(), timeout_s=600.0))
 
     assert failed.value.reason == NoProc()
 
@@ -143,9 +152,7 @@ async def test_a_stream_ends_at_its_deadline_behind_what_had_come_and_its_handle
     numbers: list[int] = []
 
     with pytest.raises(AskTimeout):
-        async with ref.stream(Tell(parts=100), timeout_s=5.0) as stream:
-            async for token in stream:
-                numbers.append(token.n)
+        await read_through(ref.stream(Tell(parts=100), timeout_s=5.0), numbers)
 
     assert numbers == [0, 1]
     assert loop.time() - began_s == pytest.approx(5.0, abs=0.01)
@@ -160,8 +167,7 @@ async def test_a_process_that_stops_ends_its_streams() -> None:
     ref, _ = await teller(process, lambda n: for_ever())
 
     with pytest.raises(Closed):
-        async with ref.stream(Tell()) as stream:
-            await asyncio.gather(read(stream), process.runtime.aclose())
+        await asyncio.gather(read_through(ref.stream(Tell())), process.runtime.aclose())
 
 
 @virtual
@@ -411,8 +417,7 @@ async def test_a_part_of_another_type_is_named_and_ends_the_agent_asked_or_strea
 
     ref = await process.start("desk/wrong", wrong, survives_exit=False)
     with pytest.raises(AskFailed, match="a part of Tell must be Token, not Note"):
-        async with ref.stream(Tell()) as stream:
-            await read(stream)
+        await read_through(ref.stream(Tell()))
 
     ref = await process.start("desk/wrong", wrong)
     with pytest.raises(AskFailed, match="a part of Tell must be Token, not Note"):
@@ -430,8 +435,7 @@ async def test_a_part_that_is_too_large_is_named() -> None:
     ref = await process.start("desk/large", large)
 
     with pytest.raises(AskFailed, match="a part may have 1,048,576"):
-        async with ref.stream(Tell()) as stream:
-            await read(stream)
+        await read_through(ref.stream(Tell()))
 
 
 @virtual
@@ -460,8 +464,7 @@ async def test_setting_a_message_aside_behind_a_part_is_refused() -> None:
     ref = await process.start("desk/clerk", set_aside)
 
     with pytest.raises(AskFailed, match=r"would get those parts twice"):
-        async with ref.stream(Tell()) as stream:
-            await read(stream)
+        await read_through(ref.stream(Tell()))
 
 
 @virtual

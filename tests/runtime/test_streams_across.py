@@ -10,17 +10,19 @@ import pytest
 from regrow.runtime.address import ActorId
 from regrow.runtime.envelope import Envelope, Kind, Origin
 from regrow.runtime.errors import AskFailed, AskTimeout, ContactLost, InvalidMessage
+from regrow.runtime.lifecycle import Killed
 from regrow.runtime.link import LinkSettings
 from regrow.runtime.message import StreamRequest
 from regrow.runtime.stream_window import Window
 from regrow.runtime.testing import FaultPlan, pass_time, virtual
 from tests.runtime.scripted import Boom, Echo, Note, Scripted, for_ever, ignore
-from tests.runtime.streaming import Tell, Teller, Token, Told, read
+from tests.runtime.streaming import Tell, Teller, Token, Told, read, read_through
 from tests.simulation.wires import Node, World
 
 if TYPE_CHECKING:
     from regrow.runtime.context import CellContext
     from regrow.runtime.message import Message
+    from regrow.runtime.stream import Stream
 
 SMALL = Window(parts=4)
 LOSSY = FaultPlan(request_lost=0.1, reply_lost=0.1, doubled=0.1, slow=0.02)
@@ -101,9 +103,7 @@ async def test_a_crash_there_ends_the_stream_with_its_reason_behind_all_its_part
     numbers: list[int] = []
 
     with pytest.raises(AskFailed, match="in the middle"):
-        async with here.ref("desk/teller").stream(Tell()) as stream:
-            async for token in stream:
-                numbers.append(token.n)
+        await read_through(here.ref("desk/teller").stream(Tell()), numbers)
 
     assert numbers == list(range(10))
     await world.close()
@@ -121,8 +121,7 @@ async def test_the_death_of_the_producers_process_ends_the_stream_as_killed_behi
         await pass_time(1.0)
         numbers: list[int] = []
         with pytest.raises(AskFailed) as failed:
-            async for token in stream:
-                numbers.append(token.n)
+            await _read_on(stream, numbers)
 
     assert numbers == [1, 2]
     assert failed.value.reason.kind == "killed"
@@ -142,9 +141,9 @@ async def test_the_death_of_the_readers_process_cancels_the_handler() -> None:
     await pass_time(1.05)
     # As SIGKILL would: nothing of it says that it leaves.
     here.peers.close()
-    world.wires.cut(here.host, _killed(), tell=True)
+    world.wires.cut(here.host, Killed(detail="by the test"), tell=True)
     world.nodes.pop("here").is_dead = True
-    there.peers.died(here.host, _killed())
+    there.peers.died(here.host, Killed(detail="by the test"))
 
     assert await there.ref("desk/teller").ask(Echo(text="next"), timeout_s=1.0) == "next"
     assert behavior.cancelled == 1
@@ -153,10 +152,9 @@ async def test_the_death_of_the_readers_process_cancels_the_handler() -> None:
     await world.close()
 
 
-def _killed() -> Any:
-    from regrow.runtime.lifecycle import Killed
-
-    return Killed(detail="by the test")
+async def _read_on(stream: Stream[Token, Told], numbers: list[int]) -> None:
+    async for token in stream:
+        numbers.append(token.n)
 
 
 @virtual
@@ -165,10 +163,10 @@ async def test_lost_contact_ends_a_stream_as_unknown() -> None:
     await world.with_guardian()
     here, _ = await two(world, Teller(lambda n: pass_time(0.5)))
 
-    with pytest.raises(ContactLost):
-        async with here.ref("desk/teller").stream(Tell(parts=100), timeout_s=600.0) as stream:
-            await read(stream, 2)
-            world.freeze("there")
+    async with here.ref("desk/teller").stream(Tell(parts=100), timeout_s=600.0) as stream:
+        await read(stream, 2)
+        world.freeze("there")
+        with pytest.raises(ContactLost):
             await read(stream)
 
     world.thaw("there")
@@ -178,12 +176,12 @@ async def test_lost_contact_ends_a_stream_as_unknown() -> None:
 @virtual
 async def test_a_producer_that_hears_nothing_more_ends_its_turn_at_the_deadline() -> None:
     world, behavior = World(), Teller(lambda n: pass_time(0.5))
-    here, there = await two(world, behavior)
+    here, _ = await two(world, behavior)
 
-    with pytest.raises(AskTimeout):
-        async with here.ref("desk/teller").stream(Tell(parts=1_000), timeout_s=5.0) as stream:
-            await read(stream, 2)
-            world.wires.freeze(here.host)
+    async with here.ref("desk/teller").stream(Tell(parts=1_000), timeout_s=5.0) as stream:
+        await read(stream, 2)
+        world.wires.freeze(here.host)
+        with pytest.raises(AskTimeout):
             await read(stream)
 
     await pass_time(1.0)
@@ -197,13 +195,13 @@ async def test_parts_that_can_not_be_read_here_end_the_stream_and_the_turn() -> 
     world, behavior = World(), Teller(lambda n: pass_time(0.5))
     here, there = await two(world, behavior)
 
-    with pytest.raises(InvalidMessage, match="a part could not be read"):
-        async with here.ref("desk/teller").stream(Tell(parts=100)) as stream:
-            assert await read(stream, 1) == [0]
-            (ask,) = here.runtime.asks
-            wrong = Envelope(Kind.PART, ActorId("desk/teller"), (1, 1, False, ("no token",)), Origin())
-            wrong.ask_id = ask.ask_id
-            there.peers.send(here.host, wrong)
+    async with here.ref("desk/teller").stream(Tell(parts=100)) as stream:
+        assert await read(stream, 1) == [0]
+        (ask,) = here.runtime.asks
+        wrong = Envelope(Kind.PART, ActorId("desk/teller"), (1, 1, False, ("no token",)), Origin())
+        wrong.ask_id = ask.ask_id
+        there.peers.send(here.host, wrong)
+        with pytest.raises(InvalidMessage, match="a part could not be read"):
             await read(stream)
 
     await pass_time(1.0)
@@ -224,10 +222,9 @@ async def test_a_part_that_can_not_travel_is_named_to_the_agent_that_emits_it() 
     world = World()
     here, _ = await two(world, Scripted(odd))
 
-    with pytest.raises(AskFailed, match="has no form on the wire"):
-        async with here.ref("desk/teller").stream(Odd()) as stream:
-            async for _ in stream:
-                pass
+    async with here.ref("desk/teller").stream(Odd()) as stream:
+        with pytest.raises(AskFailed, match="has no form on the wire"):
+            await anext(stream)
 
     await world.close()
 
