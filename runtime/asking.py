@@ -124,7 +124,8 @@ class Asking:
     def taken_back(self, cell: Cell, signal: TakenBack) -> None:
         """The asker of a request for `cell` has gone: it is taken out, unless it has begun; a stream ends even then."""
         self._runtime.streams.left(signal.host, signal.ask_id)
-        envelope = cell.mailbox.take_back(signal.host, signal.ask_id)
+        is_stored = cell.intake.holds if cell.intake is not None else None
+        envelope = cell.mailbox.take_back(signal.host, signal.ask_id, unless=is_stored)
         if envelope is not None:
             mark_handled(envelope)
 

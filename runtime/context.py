@@ -53,13 +53,14 @@ class Parked:
 class CellContext(StreamTurn):
     """One turn of one actor."""
 
-    __slots__ = ("_cell", "_envelope", "_origin", "incarnation", "instead")
+    __slots__ = ("_cell", "_envelope", "_origin", "has_emitted", "incarnation", "instead")
 
     def __init__(self, cell: Cell, envelope: Envelope | None) -> None:
         self._cell = cell
         self._envelope = envelope
         self._origin: Origin | None = None
         self.incarnation: Incarnation = cell.incarnation
+        self.has_emitted = False
         self.instead: ReplySlot[Any] | Stashed | Parked | None = None
         """What this turn gives in place of a reply."""
 

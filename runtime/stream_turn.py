@@ -28,6 +28,7 @@ class StreamTurn:
     if TYPE_CHECKING:
         _cell: Cell
         _envelope: Envelope | None
+        has_emitted: bool
         instead: object
 
         def live(self) -> None: ...
@@ -56,7 +57,8 @@ class StreamTurn:
             )
         if self.instead is not None:
             raise Misuse(f"{cell.actor} has deferred its reply or set its message aside; emit before that")
-        flow = cell.runtime.streams.of(envelope)
+        self.has_emitted = True
+        flow = self._flow
         if flow is None:
             check_part(request, part)
         else:
@@ -84,9 +86,11 @@ class StreamTurn:
         return self._cell is cell
 
     def check_unemitted(self, what: str) -> None:
-        """Raises Misuse where parts have left that would come again when this turn is run a second time."""
-        flow = self._flow
-        if flow is not None and flow.has_begun:
+        """Raises Misuse where parts were emitted that would come again when this turn is run a second time.
+
+        Whoever asked: a handler that works when it is asked works when it is streamed.
+        """
+        if self.has_emitted:
             raise Misuse(
                 f"{self._cell.actor} {what} behind ctx.emit; its handler is then run again from its first line, and "
                 "its reader would get those parts twice; do this first, and emit after it"
