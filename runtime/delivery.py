@@ -18,7 +18,7 @@ from regrow.runtime.bonds import exits_of, kind_of
 from regrow.runtime.cell import Cell
 from regrow.runtime.command_ids import new_command_id
 from regrow.runtime.dead_letters import DeadLetters
-from regrow.runtime.envelope import Envelope, Kind, Origin
+from regrow.runtime.envelope import ANSWERS, Envelope, Kind, Origin
 from regrow.runtime.errors import NotAllowed, RegrowError
 from regrow.runtime.lifecycle import Down, NoProc
 from regrow.runtime.mailbox import Waiting
@@ -273,7 +273,7 @@ class Delivery:
         """Looks the receiver up again; False when that has been tried often enough."""
         if envelope.incarnation is not None:
             return False  # that life is over; a ref of an earlier incarnation fails at once
-        if envelope.kind in (Kind.REPLY, Kind.FAILURE):
+        if envelope.kind in ANSWERS:
             return False  # it belongs to one ask in one process
         bounced = self._bounced.get(envelope.receiver)
         if bounced is not None and not (envelope.kind == Kind.SIGNAL and envelope.reroutes >= MAX_REROUTES):

@@ -32,6 +32,10 @@ class Kind(enum.IntEnum):
     """Parts of the answer to an ask: to the slot of whoever reads that stream."""
 
 
+ANSWERS = frozenset((Kind.REPLY, Kind.FAILURE, Kind.PART))
+"""What belongs to one ask in one process, and goes nowhere else when that is gone."""
+
+
 class Holder(Protocol):
     """Where an envelope waits: for room, for its receiver to be found, or for a link."""
 

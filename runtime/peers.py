@@ -14,7 +14,7 @@ from regrow.runtime.address import HostId
 from regrow.runtime.bonds import kind_of
 from regrow.runtime.cell import Cell
 from regrow.runtime.codec import FrameCodec
-from regrow.runtime.envelope import Envelope, Kind
+from regrow.runtime.envelope import ANSWERS, Envelope, Kind
 from regrow.runtime.errors import AskFailed, ContactLost
 from regrow.runtime.lifecycle import ExitReason, Reachable, Unreachable
 from regrow.runtime.link import LinkSettings
@@ -67,7 +67,7 @@ class Peers:
     def send(self, host: HostId, envelope: Envelope) -> None:
         """See delivery.Carrier."""
         if host in self._dead or self._closed:
-            is_lost = self._closed or envelope.kind in (Kind.REPLY, Kind.FAILURE)
+            is_lost = self._closed or envelope.kind in ANSWERS
             self._runtime.delivery.settle(envelope, Outcome.LOST if is_lost else Outcome.NOT_HERE)
             return
         if envelope.kind == Kind.SIGNAL:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from regrow.runtime.delivery import MAX_REROUTES
 from regrow.runtime.envelope import Envelope, Kind
+from regrow.runtime.errors import Bug
 from regrow.runtime.message import StreamRequest
 from regrow.runtime.outflow import Outflow
 from regrow.runtime.signals import Granted
@@ -38,6 +39,11 @@ class Streams:
         self._runtime = runtime
         self._flows: dict[tuple[HostId | None, int], Outflow] = {}
         self._read: dict[int, PendingAsk] = {}
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is emitted or read here."""
+        return not self._flows and not self._read
 
     # ---- producing -----------------------------------------------------------------------------
 
@@ -139,11 +145,11 @@ class Streams:
             return
         ask.host = host  # an actor that has moved since it was asked is there
         try:
-            batch = _read(envelope.message, cast("StreamRequest[Any, Any]", ask.request))
+            ask.stream.arrived(_read(envelope.message, cast("StreamRequest[Any, Any]", ask.request)))
         except ValueError as error:
             self._runtime.asks.fail(ask.ask_id, Undecodable("a part", str(error)).error(ask.actor))
-        else:
-            ask.stream.arrived(batch)
+        except Bug as bug:  # this stream's end, and not that of the link which brought it
+            self._runtime.asks.fail(ask.ask_id, bug)
 
     def grant(self, ask: PendingAsk, read: Totals) -> None:
         """Tells the producer how much has been read."""

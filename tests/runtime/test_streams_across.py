@@ -9,7 +9,7 @@ import pytest
 
 from regrow.runtime.address import ActorId
 from regrow.runtime.envelope import Envelope, Kind, Origin
-from regrow.runtime.errors import AskFailed, AskTimeout, ContactLost, InvalidMessage
+from regrow.runtime.errors import AskFailed, AskTimeout, Bug, ContactLost, InvalidMessage
 from regrow.runtime.lifecycle import Killed
 from regrow.runtime.link import LinkSettings
 from regrow.runtime.message import StreamRequest
@@ -206,6 +206,23 @@ async def test_parts_that_can_not_be_read_here_end_the_stream_and_the_turn() -> 
 
     await pass_time(1.0)
     assert behavior.cancelled == 1
+    await world.close()
+
+
+@virtual
+async def test_parts_that_leave_some_out_end_the_stream_and_harm_no_other() -> None:
+    world = World()
+    here, there = await two(world, Teller(lambda n: pass_time(0.5)))
+
+    async with here.ref("desk/teller").stream(Tell(parts=100)) as stream:
+        assert await read(stream, 1) == [0]
+        (ask,) = here.runtime.asks
+        ahead = Envelope(Kind.PART, ActorId("desk/teller"), (7, 1, False, (Token(n=7),)), Origin(), ask_id=ask.ask_id)
+        there.peers.send(here.host, ahead)
+        with pytest.raises(Bug, match="part 7 of a stream came where part 1 was to come"):
+            await read(stream)
+
+    assert await here.ref("desk/teller").ask(Echo(text="next"), timeout_s=1.0) == "next"
     await world.close()
 
 
