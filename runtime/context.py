@@ -53,7 +53,7 @@ class Parked:
 class CellContext(StreamTurn):
     """One turn of one actor."""
 
-    __slots__ = ("_cell", "_envelope", "_origin", "has_emitted", "incarnation", "instead")
+    __slots__ = ("_cell", "_envelope", "_origin", "incarnation", "instead")
 
     def __init__(self, cell: Cell, envelope: Envelope | None) -> None:
         self._cell = cell

@@ -23,12 +23,14 @@ R = TypeVar("R")
 class StreamTurn:
     """The part of a CellContext that is about streams."""
 
-    __slots__ = ()
+    __slots__ = ("has_emitted",)
+
+    has_emitted: bool
+    """Whether this turn has emitted, to somebody or nobody."""
 
     if TYPE_CHECKING:
         _cell: Cell
         _envelope: Envelope | None
-        has_emitted: bool
         instead: object
 
         def live(self) -> None: ...
@@ -47,10 +49,9 @@ class StreamTurn:
         self._on_own_thread()
         self.live()
         cell, envelope = self._cell, self._envelope
-        request = type(envelope.message) if envelope is not None else None
-        is_stream = request is not None and issubclass(request, StreamRequest)
-        if envelope is None or request is None or envelope not in cell.in_turn or not is_stream:
-            name = request.__name__ if request is not None else "no message"
+        request = envelope.message if envelope is not None and envelope in cell.in_turn else None
+        if not isinstance(request, StreamRequest):
+            name = "no message" if request is None else type(request).__name__
             raise Misuse(
                 f"{cell.actor} emits in the turn of {name}, and only a StreamRequest is answered in parts; derive it "
                 "with class Tell(StreamRequest[Part, Reply]), and emit before its handler returns"
@@ -60,7 +61,7 @@ class StreamTurn:
         self.has_emitted = True
         flow = self._flow
         if flow is None:
-            check_part(request, part)
+            check_part(type(request), part)
         else:
             await flow.emit(part)
 

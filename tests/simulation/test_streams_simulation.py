@@ -165,7 +165,7 @@ class Game:
         homes = [world.nodes[name] for name in ("north", "south", "east")]
         for place, name in enumerate(self.names):
             await world.start(homes[place % len(homes)], name, lambda: Scripted(self.tell))
-        clients = [asyncio.ensure_future(self.client(node)) for node in world.nodes.values() for _ in range(3)]
+        clients = [asyncio.create_task(self.client(node)) for node in world.nodes.values() for _ in range(3)]
         for _ in range(6):
             await asyncio.sleep(STORM_S / 6)
             self.strike()
@@ -184,7 +184,7 @@ class Game:
         if cells:
             self.dice.choice(cells).kill("by the test")
 
-    def check(self, clients: list[asyncio.Future[None]]) -> None:
+    def check(self, clients: list[asyncio.Task[None]]) -> None:
         for client in clients:
             self.expect(client.done(), "a reader still reads")
             if not client.cancelled() and (error := client.exception()) is not None:
