@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar, overload
 
 from pydantic import BaseModel
 
-from regrow.actors.context import Context, Service
+from regrow.actors.context import Service
 from regrow.actors.durable_body import body_of, digest, packed
 from regrow.actors.durable_children import SpawnedChildren
 from regrow.actors.durable_errors import StateNotStorable, WaitTimedOut
@@ -21,12 +21,12 @@ from regrow.actors.durable_wait import NO_ARGUMENTS, Parking, TurnParks, wait_na
 from regrow.actors.read_only import no_turn
 from regrow.actors.recorded_service import RecordedService
 from regrow.actors.recorded_steps import RecordedSteps, kept_through_stop
+from regrow.actors.recorded_stream import StreamsOnce, next_command
 from regrow.actors.reminder import TICK_BYTES, Reminder, Tick, planned
 from regrow.actors.schedule import FURTHEST, first_and_schedule
 from regrow.actors.step_retries import ATTEMPT_MARK, Retries, tried
 from regrow.actors.threads import in_thread
 from regrow.runtime.address import ActorId
-from regrow.runtime.command_ids import reborn
 from regrow.runtime.durability import Durability
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.errors import CodeNotImportable, MessageTooLarge, Misuse, Refused
@@ -66,7 +66,7 @@ class Step:
     epoch: int
 
 
-class DurableContext(Context):
+class DurableContext(StreamsOnce):
     """What a handler of a durable agent gets beside its message."""
 
     __slots__ = ("life", "reads", "tick", "turn")
@@ -219,18 +219,11 @@ class DurableContext(Context):
         turn, ref = self.turn if not self.reads else self._turn(), self.ref(target)
         if turn is None:
             return await super().ask(ref, request, timeout_s=timeout_s, command_id=command_id)
-        waiting = [outgoing for outgoing in turn.outgoing if outgoing.target == ref.address.actor]
-        if waiting:
-            raise Misuse(
-                f"{self.id} asks {ref.id} behind a tell to it that leaves only when this turn is committed, so the "
-                "two would arrive in the wrong order; ask first, or tell in a later turn"
-            )
         name, ask = f"ask:{ref.address.actor}", super().ask
-        derived = turn.derived(name)
+        command_of = next_command(turn, self._steps(turn), ref.address.actor, name)
 
         async def asked(key: StepKey) -> R:
-            command = command_id or reborn(derived, await self._steps(turn).birth_ms(derived, key))
-            return await ask(ref, request, timeout_s=timeout_s, command_id=command)
+            return await ask(ref, request, timeout_s=timeout_s, command_id=command_id or await command_of(key))
 
         return await self.asked_once(name, ref.address.actor, request, request, asked)
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from regrow.actors.context import Service
+from regrow.actors.context import SERVICE_TIMEOUT_S, Service
+from regrow.actors.recorded_stream import RecordedStream
 from regrow.memory.requests import Remember
+from regrow.router.request import ModelPart, ModelReply
+from regrow.runtime.address import Address
 from regrow.runtime.message import Request
+from regrow.runtime.ref import ActorRef
 
 if TYPE_CHECKING:
     from regrow.actors.durable_context import DurableContext
     from regrow.runtime.address import ActorId
+    from regrow.runtime.message import StreamRequest
+    from regrow.runtime.stream import Stream
 
+P = TypeVar("P")
 R = TypeVar("R")
 
 
@@ -31,6 +39,19 @@ class RecordedService(Service):
             return await ask(request)
         name = f"{self._name}:{type(request).__name__}"
         return await self._durable.asked_once(name, self._service, request, _timeless(request), lambda _: ask(request))
+
+    def stream(self, request: StreamRequest[P, R], /) -> Stream[P, R]:
+        """The answer part by part; a run of this turn that has its record reads the recorded text as one part."""
+        if self._durable.turn is None and not self._durable.reads:
+            return super().stream(request)
+        name = f"{self._name}:{type(request).__name__}"
+        ask_once = partial(self._durable.asked_once, name, self._service, request, _timeless(request))
+        ref = ActorRef(Address(self._service), self._durable.runtime)
+        return RecordedStream(ref, request, ask_once, timeout_s=SERVICE_TIMEOUT_S, parts_of=_parts_of_reply)
+
+
+def _parts_of_reply(reply: object) -> tuple[Any, ...]:
+    return (ModelPart(text=reply.text),) if isinstance(reply, ModelReply) and reply.text else ()
 
 
 def _timeless(request: Request[Any]) -> Request[Any]:

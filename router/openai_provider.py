@@ -23,7 +23,7 @@ from regrow.router.errors import (
     RateLimited,
     RequestRejected,
 )
-from regrow.router.openai_stream import Written
+from regrow.router.openai_stream import Written, outside
 from regrow.router.prompting import as_label, chat_messages, checked_quotes, cited_sources
 from regrow.router.provider import Emit, ProviderReply
 from regrow.router.request import FinishReason, ModelRequest, Usage
@@ -31,8 +31,6 @@ from regrow.router.settings import DEFAULT_TIMEOUT_S, OPENAI_BASE_URL
 from regrow.runtime.errors import Closed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from openai import APIConnectionError, APIStatusError, AsyncOpenAI
 
     from regrow.router.catalog import ModelCard
@@ -122,7 +120,7 @@ class OpenAIProvider:
                         written.add(raw)
                         if not request.labels and (piece := written.fresh()):
                             shown += piece
-                            await _outside(limit, emit(piece))
+                            await outside(limit, emit(piece))
             written.check_whole()
         except APIStatusError as error:
             raise self._refusal(error, card) from error
@@ -279,16 +277,6 @@ def _reply(
         sources=cited_sources(text, request.context),
         usage=_usage(usage),
     )
-
-
-async def _outside(limit: asyncio.Timeout, emitting: Awaitable[None]) -> None:
-    """Waits for a reader, on whose time the provider's limit does not run."""
-    loop, until_s = asyncio.get_running_loop(), limit.when()
-    began_s = loop.time()
-    limit.reschedule(None)
-    await emitting
-    if until_s is not None:
-        limit.reschedule(until_s + loop.time() - began_s)
 
 
 class _Said(BaseModel):

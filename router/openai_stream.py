@@ -1,8 +1,10 @@
-"""A completion that comes in chunks: what each adds, and which of its text may be shown already. Pure."""
+"""A completion that comes in chunks: what each adds, and which of its text may be shown already."""
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Awaitable
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
@@ -82,3 +84,13 @@ class Written:
             elif start < len(text) and not _THINK.startswith(text[start : start + len(_THINK)]):
                 self._began = start
         return self._began
+
+
+async def outside(limit: asyncio.Timeout, emitting: Awaitable[None]) -> None:
+    """Waits for a reader, on whose time the provider's limit does not run."""
+    loop, until_s = asyncio.get_running_loop(), limit.when()
+    began_s = loop.time()
+    limit.reschedule(None)
+    await emitting
+    if until_s is not None:
+        limit.reschedule(until_s + loop.time() - began_s)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from regrow.actors import DurableAgent, DurableContext, on
+from regrow.actors import Agent, Context, DurableAgent, DurableContext, on
 from regrow.actors.durable_errors import InQuarantine
 from regrow.runtime.command_ids import uuid7
-from regrow.runtime.errors import AskFailed
+from regrow.runtime.errors import AskFailed, Refused
 from regrow.runtime.lifecycle import Crashed, Killed
 from regrow.runtime.message import Message, Request, StreamRequest
 from regrow.runtime.stream_window import Window
@@ -22,6 +22,7 @@ from tests.simulation.durable_world import DurableWorld
 
 TELLER = "desk/teller"
 COMMAND = "019ab2d4-6c00-7000-8000-000000000001"
+LOUD = "x" * 1_000_000
 SMALL = Window(parts=4)
 
 
@@ -32,6 +33,7 @@ class Said(BaseModel):
 
 class Token(Message):
     n: int
+    text: str = ""
 
 
 class Tell(StreamRequest[Token, int]):
@@ -106,7 +108,7 @@ class Teller(DurableAgent[Said]):
         try:
             for n in range(self.state.tokens):
                 await ctx.emit(Token(n=n))
-                await asyncio.sleep(1.0)
+                await pass_time(1.0)
         except asyncio.CancelledError:
             outside.cancelled += 1
             raise
@@ -276,3 +278,141 @@ async def test_the_death_of_a_process_ends_its_stream_and_the_next_life_commits_
 
 def _command(world: DurableWorld) -> str:
     return str(uuid7(BEGUN_MS + 1_000_000, 7))
+
+
+# ---- streams that durable turns read -------------------------------------------------------------
+
+
+class Relay(StreamRequest[Token, int]):
+    """Hands on so many tokens of the teller; crashes behind them if it shall, or leaves after one."""
+
+    parts: int
+    how: str = ""
+
+
+class Relayed(BaseModel):
+    heard: list[int] = []
+
+
+class Heard(Request[tuple[int, ...]]):
+    pass
+
+
+class Relayer(DurableAgent[Relayed]):
+    @on
+    async def relay(self, request: Relay, ctx: DurableContext) -> int:
+        heard: list[int] = []
+        async with ctx.stream(TELLER, Tell(parts=request.parts)) as stream:
+            async for token in stream:
+                heard.append(token.n)
+                await ctx.emit(token)
+                if request.how == "leave":
+                    break
+        if outside.crashes_at == -1:
+            outside.crashes_at = None
+            raise ValueError("as the test wants it")
+        self.state = Relayed(heard=[*self.state.heard, *heard])
+        return -1 if request.how == "leave" else stream.reply
+
+    @on
+    async def heard(self, request: Heard) -> tuple[int, ...]:
+        return tuple(self.state.heard)
+
+
+async def _relaying() -> Host:
+    host = await _host()
+    assert await host.start(Relayer, "desk/relayer") is None
+    return host
+
+
+@on_virtual_time
+async def test_a_durable_turn_hands_on_what_it_reads() -> None:
+    host = await _relaying()
+
+    async with host.ref("desk/relayer").stream(Relay(parts=50), window=SMALL) as stream:
+        assert await read(stream) == list(range(50))
+
+    assert stream.reply == 50
+    assert await host.ref("desk/relayer").ask(Heard()) == tuple(range(50))
+
+
+@on_virtual_time
+async def test_a_turn_that_has_read_a_stream_to_its_end_reads_it_again_from_its_record() -> None:
+    host = await _relaying()
+    outside.crashes_at = -1
+
+    assert await host.ref("desk/relayer").ask(Relay(parts=5)) == 5
+
+    assert outside.runs == 1, "the teller was asked once"
+    assert await host.ref("desk/relayer").ask(Heard()) == (0, 1, 2, 3, 4)
+
+
+@on_virtual_time
+async def test_a_stream_that_a_turn_leaves_is_not_recorded_and_the_turn_ends() -> None:
+    host = await _relaying()
+
+    assert await host.ref("desk/relayer").ask(Relay(parts=500, how="leave")) == -1
+
+    assert await host.ref("desk/relayer").ask(Heard()) == (0,)
+
+
+@on_virtual_time
+async def test_a_refusal_that_ends_a_stream_is_recorded_and_told_again() -> None:
+    class Refuser(DurableAgent[Relayed]):
+        @on
+        async def tell(self, request: Tell, ctx: DurableContext) -> int:
+            outside.runs += 1
+            raise Refused("not a word")
+
+    class Asker(DurableAgent[Relayed]):
+        @on
+        async def relay(self, request: Relay, ctx: DurableContext) -> int:
+            try:
+                async with ctx.stream("desk/refuser", Tell(parts=1)) as stream:
+                    await read(stream)
+            except Refused:
+                if outside.crashes_at == -1:
+                    outside.crashes_at = None
+                    raise ValueError("as the test wants it") from None
+                return -2
+            return 0
+
+    host = await _host()
+    assert await host.start(Refuser, "desk/refuser") is None
+    assert await host.start(Asker, "desk/asker") is None
+    outside.crashes_at = -1
+
+    assert await host.ref("desk/asker").ask(Relay(parts=1)) == -2
+    assert outside.runs == 1
+
+
+@on_virtual_time
+async def test_a_stream_too_long_to_be_recorded_is_named() -> None:
+    class Loud(Agent):
+        @on
+        async def tell(self, request: Tell, ctx: Context) -> int:
+            for n in range(request.parts):
+                await ctx.emit(Token(n=n, text=LOUD))
+            return request.parts
+
+    host = await Host.on(memory_journal())
+    assert await host.start(Loud, TELLER) is None
+    assert await host.start(Relayer, "desk/relayer") is None
+
+    with pytest.raises(InQuarantine, match="pass the 16,777,216 bytes that a durable turn may read"):
+        await host.ref("desk/relayer").ask(Relay(parts=20))
+
+
+@on_virtual_time
+async def test_what_only_reads_can_read_no_stream() -> None:
+    class Peeker(DurableAgent[Relayed]):
+        @on(read_only=True)
+        async def relay(self, request: Relay, ctx: DurableContext) -> int:
+            async with ctx.stream(TELLER, Tell(parts=1)) as stream:
+                return len(await read(stream))
+
+    host = await _host()
+    assert await host.start(Peeker, "desk/peeker") is None
+
+    with pytest.raises(AskFailed, match="takes steps in a handler that is @on\\(read_only=True\\)"):
+        await host.ref("desk/peeker").ask(Relay(parts=1))

@@ -16,9 +16,10 @@ from regrow.router.errors import (
     RateLimited,
 )
 from regrow.router.openai_provider import OpenAIProvider
-from regrow.router.openai_stream import LIMIT_TEXT_CHARS, Written
+from regrow.router.openai_stream import LIMIT_TEXT_CHARS, Written, outside
 from regrow.router.provider import ProviderReply
 from regrow.router.request import FinishReason, ModelRequest, Passage, Tier, Usage, Work
+from regrow.runtime.testing import pass_time, virtual
 from tests.router.chat_server import ChatServer
 
 CARD = ModelCard(name="tiny", provider="openai", tier=Tier.LARGE)
@@ -33,16 +34,10 @@ SHORT_S = 0.2
 
 
 async def streamed(
-    server: ChatServer,
-    pieces: list[str],
-    request: ModelRequest = QUESTION,
-    *,
-    timeout_s: float = 5.0,
-    pause_s: float = 0,
+    server: ChatServer, pieces: list[str], request: ModelRequest = QUESTION, *, timeout_s: float = 5.0
 ) -> ProviderReply:
     async def emit(piece: str) -> None:
         pieces.append(piece)
-        await asyncio.sleep(pause_s)
 
     provider = OpenAIProvider(api_key="sk-test", base_url=server.url, timeout_s=timeout_s)
     try:
@@ -174,16 +169,26 @@ async def test_an_error_status_before_the_stream_says_what_it_always_says(server
 
 
 @pytest.mark.slow
-async def test_a_server_that_stops_writing_is_too_slow_and_a_slow_reader_is_not(server: ChatServer) -> None:
-    server.writes("one ", "two ", "three", usage=USAGE)
-    patient = await streamed(server, [], timeout_s=SHORT_S, pause_s=0.75 * SHORT_S)
+async def test_a_server_that_stops_writing_is_too_slow(server: ChatServer) -> None:
     server.writes("one ", finish=None)
     server.hangs = True
 
     with pytest.raises(ProviderTimedOut):
         await streamed(server, [], timeout_s=SHORT_S)
 
-    assert patient.text == "one two three"
+
+async def _read_slowly(*, provider_s: float) -> None:
+    async with asyncio.timeout(1.0) as limit:
+        await outside(limit, pass_time(60.0))
+        await pass_time(provider_s)
+
+
+@virtual
+async def test_the_time_of_a_slow_reader_is_not_the_providers() -> None:
+    await _read_slowly(provider_s=0.9)
+
+    with pytest.raises(TimeoutError):
+        await _read_slowly(provider_s=1.5)
 
 
 @pytest.mark.slow

@@ -90,7 +90,7 @@ class Game:
         try:
             for n in range(message.parts):
                 if message.pause_s and self.dice.random() < 0.3:
-                    await asyncio.sleep(message.pause_s)
+                    await pass_time(message.pause_s)
                 await ctx.emit(Token(stream=message.stream, n=n))
                 story.emitted = max(story.emitted, n + 1)
                 waits = story.emitted - story.read
@@ -120,13 +120,13 @@ class Game:
             request = Tell(stream=number, parts=parts, pause_s=self.dice.choice((0.0, 0.001, 0.02)), deed=deed)
             stream = node.ref(self.dice.choice(self.names)).stream(request, timeout_s=TIMEOUT_S, window=window)
             await self.read(stream, story, manner)
-            await asyncio.sleep(self.dice.random() * 0.05)
+            await pass_time(self.dice.random() * 0.05)
 
     async def read(self, stream: Stream[Token, int], story: Story, manner: str) -> None:
         """Reads in that manner; notes how it ended."""
         reading = asyncio.ensure_future(self._read(stream, story, manner))
         if manner == "cancel":
-            await asyncio.sleep(self.dice.random() * 0.1)
+            await pass_time(self.dice.random() * 0.1)
             reading.cancel()
         try:
             await reading
@@ -142,7 +142,7 @@ class Game:
     async def _read(self, stream: Stream[Token, int], story: Story, manner: str) -> None:
         async with stream:
             if manner == "never":
-                await asyncio.sleep(2 * TIMEOUT_S)
+                await pass_time(2 * TIMEOUT_S)
                 story.end = "left"
                 return
             async for token in stream:
@@ -152,7 +152,7 @@ class Game:
                     story.end = "left"
                     return
                 if manner == "stop" and self.dice.random() < 0.05:
-                    await asyncio.sleep(self.dice.random() * 0.3)
+                    await pass_time(self.dice.random() * 0.3)
         story.end = "reply"
         self.expect(stream.reply == story.parts == story.read, f"the reply came behind {story.read} of {story.parts}")
 
@@ -167,7 +167,7 @@ class Game:
             await world.start(homes[place % len(homes)], name, lambda: Scripted(self.tell))
         clients = [asyncio.create_task(self.client(node)) for node in world.nodes.values() for _ in range(3)]
         for _ in range(6):
-            await asyncio.sleep(STORM_S / 6)
+            await pass_time(STORM_S / 6)
             self.strike()
         await asyncio.wait(clients, timeout=QUIET_S)
         await pass_time(QUIET_S)
