@@ -12,12 +12,14 @@ from regrow.router.models import Models
 from regrow.runtime.address import ActorId, Address
 from regrow.runtime.context import CellContext
 from regrow.runtime.errors import Misuse
-from regrow.runtime.message import Request
+from regrow.runtime.message import Request, StreamRequest
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, ActorRef
+from regrow.runtime.stream import Stream
 from regrow.supervisors import requests as to_supervisor
 from regrow.supervisors.children import ChildCounts, ChildRow, SpecRow
 from regrow.supervisors.spec import ChildSpec
 
+P = TypeVar("P")
 R = TypeVar("R")
 
 SERVICE_TIMEOUT_S = 120.0
@@ -37,6 +39,10 @@ class Service:
         ref = ActorRef(Address(self._service), self._ctx.runtime)
         return await ref.ask(request, timeout_s=SERVICE_TIMEOUT_S)
 
+    def stream(self, request: StreamRequest[P, R], /) -> Stream[P, R]:
+        """The answer part by part."""
+        return ActorRef(Address(self._service), self._ctx.runtime).stream(request, timeout_s=SERVICE_TIMEOUT_S)
+
 
 class Context(CellContext):
     """What a handler gets beside its message. It belongs to that turn and that incarnation."""
@@ -51,7 +57,8 @@ class Context(CellContext):
     @property
     def models(self) -> Models:
         """The small and the large model, within the app's budget."""
-        return Models(self._service("models"), principal=self.principal, agent=self.id)
+        service = self._service("models")
+        return Models(service, stream=service.stream, principal=self.principal, agent=self.id)
 
     async def start_child(
         self, supervisor: ActorRef | str | None = None, *, config: object | None = None, spec: ChildSpec | None = None

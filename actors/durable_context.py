@@ -190,6 +190,7 @@ class DurableContext(DurableMessages):
         turn = self._turn()
         if timeout_s is not None and not 0 < timeout_s <= FURTHEST.total_seconds():
             raise Misuse(f"timeout_s={timeout_s:g}: give seconds above 0, or none to wait without limit")
+        self.check_unemitted("waits")
         assert self.life is not None
         key, record = turn.next_step(wait_name(answer), NO_ARGUMENTS, idempotent=True)
         if record is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from regrow.actors.context import Context, Service
 from regrow.actors.durable_body import body_of, digest, packed
@@ -13,6 +13,7 @@ from regrow.actors.read_only import no_turn
 from regrow.actors.recorded_asks import RecordedAsk, asked_all, check_number, check_order
 from regrow.actors.recorded_service import RecordedService
 from regrow.actors.recorded_steps import RecordedSteps
+from regrow.actors.recorded_stream import RecordedStream
 from regrow.runtime.address import ActorId
 from regrow.runtime.ask_all import AskOutcome, NoReply
 from regrow.runtime.durability import Durability
@@ -21,6 +22,12 @@ from regrow.runtime.errors import MessageTooLarge, Misuse, RegrowError
 from regrow.runtime.message import Message, Request
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, DEFAULT_SEND_TIMEOUT_S, ActorRef
 
+if TYPE_CHECKING:
+    from regrow.runtime.message import StreamRequest
+    from regrow.runtime.stream import Stream
+    from regrow.runtime.stream_window import Window
+
+P = TypeVar("P")
 R = TypeVar("R")
 
 
@@ -112,10 +119,25 @@ class DurableMessages(Context):
             return NoReply(agent=agent, error=error)
         return self._asked(ref, request)
 
-    def _asked(self, ref: ActorRef, request: Request[R]) -> RecordedAsk[R]:
+    def stream(
+        self,
+        target: ActorRef | str | object,
+        request: StreamRequest[P, R],
+        *,
+        timeout_s: float = DEFAULT_ASK_TIMEOUT_S,
+        window: Window | None = None,
+    ) -> Stream[P, R]:
+        """Reads an answer once: its parts and reply are recorded, and read again when this turn is run again."""
+        ref = self.ref(target)
+        if not self._records:
+            return super().stream(ref, request, timeout_s=timeout_s, window=window)
+        return RecordedStream(ref, request, self._asked(ref, request, how="stream"), timeout_s=timeout_s, window=window)
+
+    def _asked(self, ref: ActorRef, request: Request[R], *, how: str = "ask") -> RecordedAsk[R]:
         turn, actor = self._turn(), ref.address.actor
         check_order(turn, actor)
-        return RecordedAsk(turn, self._steps(turn), f"ask:{actor}", actor, request, digest=self._digest((request,), {}))
+        digest = self._digest((request,), {})
+        return RecordedAsk(turn, self._steps(turn), f"{how}:{actor}", actor, request, digest=digest)
 
     def recorded_ask(
         self, name: str, service: ActorId, request: Request[R], *, known_by: Request[Any]

@@ -17,7 +17,7 @@ from pydantic import PydanticSchemaGenerationError, PydanticUserError
 from regrow.actors.errors import InvalidAgent
 from regrow.runtime.context import CellContext, Stashed
 from regrow.runtime.immutable import shown
-from regrow.runtime.message import Message, Request, reply_type
+from regrow.runtime.message import Message, Request, StreamRequest, reply_type
 from regrow.runtime.reply_slot import ReplySlot
 
 
@@ -92,7 +92,8 @@ def check_returns(where: str, function: Callable[..., Any]) -> None:
     """Raises InvalidAgent for a generator: called, it only makes an iterator, and nothing of it would run."""
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise InvalidAgent(
-            f"{where} yields, and what a handler gives is one reply; return a tuple of the parts, or tell each of them"
+            f"{where} yields, and what a handler gives is one reply; return a tuple of the parts, tell each of them, "
+            "or handle a StreamRequest and `await ctx.emit(part)`"
         )
 
 
@@ -144,6 +145,8 @@ def _check_return(where: str, message: type[Message], hints: dict[str, Any]) -> 
                 f"derive it from Request[{shown(given)}], or return None"
             )
         return
+    if issubclass(message, StreamRequest):
+        _check_part(where, message)
     expected = reply_type(message)
     if given is _MISSING:
         raise InvalidAgent(f"{where}: annotate its return; {message.__name__} expects -> {shown(expected)}")
@@ -161,6 +164,18 @@ def _check_return(where: str, message: type[Message], hints: dict[str, Any]) -> 
         ) from error
     except PydanticUserError:
         pass  # it names a type that is defined further down; the first reply is checked against it
+
+
+def _check_part(where: str, message: type[StreamRequest[Any, Any]]) -> None:
+    try:
+        message.part()
+    except PydanticSchemaGenerationError as error:  # then no part could ever be checked, or travel
+        raise InvalidAgent(
+            f"{where}: no part of {message.__name__} can be of the type that it names "
+            f"({error.message.splitlines()[0]}); make it a Message, a frozen dataclass, or a type such as str"
+        ) from error
+    except PydanticUserError:
+        pass  # it names a type that is defined further down; the first part is checked against it
 
 
 def _besides_stashed(annotation: Any) -> Any:

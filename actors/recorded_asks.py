@@ -61,24 +61,28 @@ class RecordedAsk(Generic[R]):
 
         What else `ask` raises is not recorded, since nobody knows what came of it: it is asked again in the next run.
         """
-        if self._record is not None:
-            return self._read(await self._steps.value(self._record))
-        try:
-            reply = await ask()
-        except Refused as refusal:
-            await self._steps.end(self._key, failure_of(refusal))
-            raise
-        await self._steps.end(self._key, reply)
-        return reply
-
-    def _read(self, value: object) -> R:
-        if isinstance(value, Failure):
-            raise value.exception(self._actor)
-        reply = self._request.reply()
+        value, reply = await self.kept(ask), self._request.reply()
+        if self._record is None:
+            return value  # type: ignore[return-value] # as it came
         try:
             return reply.read(value)  # type: ignore[return-value] # what it declares
         except ValueError as error:
             raise CodeNotImportable(f"the recorded reply of {self._actor} is no {reply} any more ({error})") from error
+
+    async def kept(self, ask: Callable[[], Awaitable[object]]) -> object:
+        """The same for what is recorded as it is, whatever the request declares."""
+        if self._record is not None:
+            value = await self._steps.value(self._record)
+            if isinstance(value, Failure):
+                raise value.exception(self._actor)
+            return value
+        try:
+            value = await ask()
+        except Refused as refusal:
+            await self._steps.end(self._key, failure_of(refusal))
+            raise
+        await self._steps.end(self._key, value)
+        return value
 
 
 class _NoAnswer(Exception):

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from regrow.actors.context import Service
+from regrow.actors.context import SERVICE_TIMEOUT_S, Service
+from regrow.actors.recorded_stream import RecordedStream
 from regrow.memory.requests import Remember
+from regrow.router.request import ModelPart, ModelReply
+from regrow.runtime.address import Address
 from regrow.runtime.message import Request
+from regrow.runtime.ref import ActorRef
 
 if TYPE_CHECKING:
     from regrow.actors.durable_messages import DurableMessages
     from regrow.runtime.address import ActorId
+    from regrow.runtime.message import StreamRequest
+    from regrow.runtime.stream import Stream
 
+P = TypeVar("P")
 R = TypeVar("R")
 
 
@@ -33,6 +40,19 @@ class RecordedService(Service):
             return await ask(request)
         await asked.begin()
         return await asked.outcome(lambda: ask(request))
+
+    def stream(self, request: StreamRequest[P, R], /) -> Stream[P, R]:
+        """The answer part by part; a run of this turn that has its record reads the recorded text as one part."""
+        name = f"{self._name}:{type(request).__name__}"
+        asked = self._durable.recorded_ask(name, self._service, request, known_by=request)
+        if asked is None:
+            return super().stream(request)
+        ref = ActorRef(Address(self._service), self._durable.runtime)
+        return RecordedStream(ref, request, asked, timeout_s=SERVICE_TIMEOUT_S, parts_of=_parts_of_reply)
+
+
+def _parts_of_reply(reply: object) -> tuple[Any, ...]:
+    return (ModelPart(text=reply.text),) if isinstance(reply, ModelReply) and reply.text else ()
 
 
 def _timeless(request: Request[Any]) -> Request[Any]:

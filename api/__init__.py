@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         RegrowError,
         Request,
         Shutdown,
+        StreamRequest,
         new_command_id,
     )
     from regrow.supervisors import DynamicSupervisor, Supervisor, child
@@ -68,6 +69,7 @@ __all__ = [
     "Request",
     "Running",
     "Shutdown",
+    "StreamRequest",
     "Supervisor",
     "Work",
     "__version__",

@@ -160,7 +160,22 @@ DURABLE = (
     Figure(key="redis_bytes_per_idle_agent", says="Redis memory of an agent with one turn behind it", unit="B"),
 )
 
-SCRIPTS = {"messaging": MESSAGING, "restart": RESTART, "start": START, "supervision": SUPERVISION, "durable": DURABLE}
+AGENTS = (
+    Figure(key="stream_tokens_per_s", says="a token stream between two hosts", unit="/s", at_least=20_000),
+    Figure(key="stream_gap_ms_p99", says="… the gap between two of its tokens, 99th percentile", unit="ms", at_most=20),
+    Figure(key="stream_ratio", says="… of Ray's own streaming generator", unit="×"),
+    Figure(key="raw_stream_tokens_per_s", says="Ray's own streaming generator", unit="/s"),
+    Figure(key="raw_stream_gap_ms_p99", says="… the gap between two of its items, 99th percentile", unit="ms"),
+)
+
+SCRIPTS = {
+    "messaging": MESSAGING,
+    "restart": RESTART,
+    "start": START,
+    "supervision": SUPERVISION,
+    "durable": DURABLE,
+    "agents": AGENTS,
+}
 """Every script and the figures that it gives."""
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from regrow.router.provider import Provider, ProviderReply, ScriptedProvider
     from regrow.router.request import (
         FinishReason,
+        ModelPart,
         ModelReply,
         ModelRequest,
         Passage,
@@ -64,6 +65,7 @@ __all__ = [
     "LedgerUnreachable",
     "MemoryLedger",
     "ModelCard",
+    "ModelPart",
     "ModelReply",
     "ModelRequest",
     "ModelSettings",
@@ -135,6 +137,7 @@ if not TYPE_CHECKING:  # a checker that saw this function would take every missp
             ),
             "request": (
                 "FinishReason",
+                "ModelPart",
                 "ModelReply",
                 "ModelRequest",
                 "Passage",

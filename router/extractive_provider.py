@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from regrow.router.digest import standing_for, within
 from regrow.router.errors import RequestRejected
 from regrow.router.markup import blocks, without_markup
-from regrow.router.provider import ProviderReply, estimated_usage
+from regrow.router.provider import Emit, ProviderReply, estimated_usage
 from regrow.router.ranking import Line, answering, lines_of, tokens_of
 from regrow.router.request import FinishReason, ModelRequest, Quote, Work
 from regrow.router.sentences import LONGEST_SENTENCE_CHARS, split
@@ -104,9 +104,29 @@ class ExtractiveProvider:
             usage=estimated_usage(request, reply.text),
         )
 
+    async def stream(self, request: ModelRequest, card: ModelCard, emit: Emit) -> ProviderReply:
+        """Give the same as `complete`, quotation by quotation. Raises as it does."""
+        reply = await self.complete(request, card)
+        for piece in _pieces(reply):
+            await emit(piece)
+        return reply
+
     async def aclose(self) -> None:
         """Take no more requests."""
         self._closed = True
+
+
+def _pieces(reply: ProviderReply) -> list[str]:
+    """The text cut before each of its quotations."""
+    cuts, at = [0], 0
+    for quote in reply.quotes:
+        at = reply.text.find(quote.text, at)
+        if at < 0:
+            break
+        cuts.append(at)
+        at += len(quote.text)
+    ends = [*cuts[1:], len(reply.text)]
+    return [reply.text[begin:end] for begin, end in zip(cuts, ends, strict=True) if begin < end]
 
 
 def _answer(request: ModelRequest) -> ProviderReply:

@@ -9,6 +9,7 @@ from regrow.router.errors import ToolsNotRun
 from regrow.router.request import (
     DEFAULT_MAX_OUTPUT_TOKENS,
     LIMIT_PASSAGES,
+    ModelPart,
     ModelReply,
     ModelRequest,
     Passage,
@@ -17,8 +18,10 @@ from regrow.router.request import (
 )
 from regrow.router.usage import UsageReport, UsageTotals
 from regrow.runtime.errors import Misuse
-from regrow.runtime.message import Request
+from regrow.runtime.message import Request, StreamRequest
+from regrow.runtime.stream import Stream
 
+P = TypeVar("P")
 R = TypeVar("R")
 
 
@@ -27,6 +30,14 @@ class Ask(Protocol):
 
     async def __call__(self, request: Request[R], /) -> R:
         """Give the reply."""
+        ...
+
+
+class Read(Protocol):
+    """A way to read the router's answer in parts."""
+
+    def __call__(self, request: StreamRequest[P, R], /) -> Stream[P, R]:
+        """Give the stream, still to be opened."""
         ...
 
 
@@ -48,8 +59,9 @@ class Citable(Protocol):
 class Models:
     """The models as one agent sees them; `principal` and `agent` name it in the ledger."""
 
-    def __init__(self, ask: Ask, *, principal: str = "", agent: str = "") -> None:
+    def __init__(self, ask: Ask, *, stream: Read | None = None, principal: str = "", agent: str = "") -> None:
         self._ask = ask
+        self._stream = stream
         self._principal = principal
         self._agent = agent
 
@@ -80,7 +92,40 @@ class Models:
                 f"{len(tools)} tools were given to complete(), and this version runs none; call them before, "
                 "and give what they return as context"
             )
-        request = ModelRequest(
+        return await self._ask(self._request(work, prompt, context, labels, max_output_tokens, tier))
+
+    def stream(
+        self,
+        work: Work,
+        prompt: str,
+        *,
+        context: Iterable[Citable | str] = (),
+        labels: Sequence[str] = (),
+        max_output_tokens: int = DEFAULT_MAX_OUTPUT_TOKENS,
+        tier: Tier | None = None,
+    ) -> Stream[ModelPart, ModelReply]:
+        """Give the completion piece by piece: `async with models.stream(…) as stream: async for part in stream: …`.
+
+        Behind the last part `stream.reply` is what `complete` gives, and its text is that of all parts together; what
+        `complete` raises is raised by the loop. Leaving the block early ends the call of the model, which is then
+        settled at its reserve, once.
+
+        Raises Misuse as `complete` does, and where nothing can be streamed.
+        """
+        if self._stream is None:
+            raise Misuse("these models give whole completions only; use complete()")
+        return self._stream(self._request(work, prompt, context, labels, max_output_tokens, tier))
+
+    def _request(
+        self,
+        work: Work,
+        prompt: str,
+        context: Iterable[Citable | str],
+        labels: Sequence[str],
+        max_output_tokens: int,
+        tier: Tier | None,
+    ) -> ModelRequest:
+        return ModelRequest(
             work=work,
             prompt=prompt,
             context=_passages(context),
@@ -90,7 +135,6 @@ class Models:
             principal=self._principal,
             agent=self._agent,
         )
-        return await self._ask(request)
 
     async def usage(self, history: int = 0) -> UsageTotals:
         """Give what all calls of the app came to, and up to `history` of the last ones."""

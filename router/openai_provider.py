@@ -23,8 +23,9 @@ from regrow.router.errors import (
     RateLimited,
     RequestRejected,
 )
+from regrow.router.openai_stream import Written, outside
 from regrow.router.prompting import as_label, chat_messages, checked_quotes, cited_sources
-from regrow.router.provider import ProviderReply
+from regrow.router.provider import Emit, ProviderReply
 from regrow.router.request import FinishReason, ModelRequest, Usage
 from regrow.router.settings import DEFAULT_TIMEOUT_S, OPENAI_BASE_URL
 from regrow.runtime.errors import Closed
@@ -101,6 +102,41 @@ class OpenAIProvider:
             raise self._unreadable(card, str(error)) from error
         return self._read(raw, request, card)
 
+    async def stream(self, request: ModelRequest, card: ModelCard, emit: Emit) -> ProviderReply:
+        """Give the same while it is written. Of `labels` one is chosen, and that can be told only at the end.
+
+        Raises as `complete` does; a stream that breaks off, also behind its first pieces, is a failure.
+        """
+        from openai import APIConnectionError, APIError, APIResponseValidationError, APIStatusError
+
+        if self._closed:
+            raise Closed(f"the provider at {self._host} was closed; make another one")
+        written, shown = Written(), ""
+        arguments = {**self.arguments(request, card), "stream_options": {"include_usage": True}}
+        try:
+            async with asyncio.timeout(self._timeout_s) as limit:
+                async with await self._client.chat.completions.create(**arguments, stream=True) as chunks:
+                    async for raw in chunks:
+                        written.add(raw)
+                        if not request.labels and (piece := written.fresh()):
+                            shown += piece
+                            await outside(limit, emit(piece))
+            written.check_whole()
+        except APIStatusError as error:
+            raise self._refusal(error, card) from error
+        except APIConnectionError as error:
+            raise self._no_connection(error, card) from error
+        except TimeoutError as error:
+            raise self._too_slow(card) from error
+        except (APIResponseValidationError, ValueError) as error:
+            raise self._unreadable(card, str(error)) from error
+        except APIError as error:  # told by the server in the midst of its stream
+            raise self._broke_off(card, error.message) from error
+        reply = _reply(written.content, written.refusal, written.finish_reason, written.usage, request)
+        if reply.text.startswith(shown) and len(reply.text) > len(shown):
+            await emit(reply.text[len(shown) :])
+        return reply
+
     async def aclose(self) -> None:
         """Close the connections."""
         if not self._closed:
@@ -121,20 +157,8 @@ class OpenAIProvider:
             place = ".".join(map(str, first["loc"])) or "the body"
             raise self._unreadable(card, f"{place}: {first['msg']}") from error
         choice = answer.choices[0]
-        finish = _FINISH.get(choice.finish_reason or "", FinishReason.STOP)
-        if choice.message.refusal and not choice.message.content:
-            finish = FinishReason.FILTERED
-        # Some servers leave a reasoning model's thoughts in the answer; they are none of it.
-        text = _THINKING.sub("", choice.message.content or choice.message.refusal or "").strip()
-        if request.labels:
-            text = as_label(text, request.labels)
-        return ProviderReply(
-            text=text,
-            finish=finish,
-            quotes=checked_quotes(text, request.context),
-            sources=cited_sources(text, request.context),
-            usage=_usage(answer.usage),
-        )
+        said = choice.message
+        return _reply(said.content, said.refusal, choice.finish_reason, answer.usage, request)
 
     def _refusal(self, error: APIStatusError, card: ModelCard) -> ProviderFailed:
         """What an answer with an error status means, and what to do about it."""
@@ -208,6 +232,15 @@ class OpenAIProvider:
             model=model,
         )
 
+    def _broke_off(self, card: ModelCard, said: str) -> ProviderBroke:
+        return ProviderBroke(
+            f"{self._host} broke off while {card.name} was writing ({_detail(said)}); what came before is no whole "
+            "answer: ask again, or name another model in the settings",
+            may_have_cost=True,
+            provider=card.provider,
+            model=card.name,
+        )
+
     def _too_slow(self, card: ModelCard) -> ProviderTimedOut:
         return ProviderTimedOut(
             f"{card.name} at {self._host} did not answer within {self._timeout_s:g} s; ask for fewer "
@@ -225,6 +258,25 @@ class OpenAIProvider:
             model=card.name,
             may_have_cost=True,
         )
+
+
+def _reply(
+    content: str | None, refusal: str | None, finish_reason: str | None, usage: object, request: ModelRequest
+) -> ProviderReply:
+    finish = _FINISH.get(finish_reason or "", FinishReason.STOP)
+    if refusal and not content:
+        finish = FinishReason.FILTERED
+    # Some servers leave a reasoning model's thoughts in the answer; they are none of it.
+    text = _THINKING.sub("", content or refusal or "").strip()
+    if request.labels:
+        text = as_label(text, request.labels)
+    return ProviderReply(
+        text=text,
+        finish=finish,
+        quotes=checked_quotes(text, request.context),
+        sources=cited_sources(text, request.context),
+        usage=_usage(usage),
+    )
 
 
 class _Said(BaseModel):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -29,6 +30,10 @@ class ProviderReply:
     usage: Usage | None = None
 
 
+Emit = Callable[[str], Awaitable[None]]
+"""Takes the next piece of a text; waits while its reader is slow, and is cancelled with it."""
+
+
 class Provider(Protocol):
     """Runs one completion on one model, once: it neither retries nor falls back nor counts money.
 
@@ -41,6 +46,15 @@ class Provider(Protocol):
         Raises:
             ProviderFailed: there is none; the subclass says whose turn it is to act.
             Closed: the provider was closed before.
+        """
+        ...
+
+    async def stream(self, request: ModelRequest, card: ModelCard, emit: Emit) -> ProviderReply:
+        """Give the same, and its text in pieces while it is made: all of them together are the text of the reply.
+
+        How long `emit` takes counts for no limit of the provider's.
+
+        Raises as `complete` does, also behind some pieces.
         """
         ...
 
@@ -104,9 +118,21 @@ class ScriptedProvider:
             return given
         return ProviderReply(text=given, usage=estimated_usage(request, given))
 
+    async def stream(self, request: ModelRequest, card: ModelCard, emit: Emit) -> ProviderReply:
+        """Give the next item of the script, word by word."""
+        reply = await self.complete(request, card)
+        for piece in words_of(reply.text):
+            await emit(piece)
+        return reply
+
     async def aclose(self) -> None:
         """Take no more requests."""
         self._closed = True
+
+
+def words_of(text: str) -> list[str]:
+    """Give the words of a text, each with what stands between it and the next; together they are the text."""
+    return re.findall(r"\S+\s*|\s+", text)
 
 
 def estimated_usage(request: ModelRequest, text: str) -> Usage:

@@ -6,7 +6,7 @@ from enum import Enum
 
 from pydantic import Field
 
-from regrow.runtime.message import Message, Request
+from regrow.runtime.message import Message, StreamRequest
 
 DEFAULT_MAX_OUTPUT_TOKENS = 2_048
 """Room for a long answer; a reasoning model spends part of it before its first word."""
@@ -115,8 +115,14 @@ class ModelReply(Message):
     fell_back: bool = False
 
 
-class ModelRequest(Request[ModelReply]):
-    """One completion to be made.
+class ModelPart(Message):
+    """The next piece of a completion's text; all of them together are the text of its reply."""
+
+    text: str
+
+
+class ModelRequest(StreamRequest[ModelPart, ModelReply]):
+    """One completion to be made; streamed, its text comes in pieces as the model writes it.
 
     `prompt` is the question or instruction, `context` what the answer may lean on (best first),
     `labels` the choices of CLASSIFY and ROUTE. `tier` overrides the one of the declared work.

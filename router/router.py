@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from opentelemetry import trace
 
-from regrow.router.catalog import ModelCard, cost_nusd, most_cost_nusd
+from regrow.router.catalog import ModelCard, NanoUsd, cost_nusd, most_cost_nusd
 from regrow.router.errors import InvalidSettings, ProviderFailed
 from regrow.router.ledger import Ledger
 from regrow.router.policy import Candidate, candidates
 from regrow.router.prompting import most_input_tokens
-from regrow.router.provider import Provider, ProviderReply, estimated_usage
+from regrow.router.provider import Emit, Provider, ProviderReply, estimated_usage
 from regrow.router.request import ModelReply, ModelRequest, Usage
 from regrow.router.usage import Call, CallId, CallRecord, UsageTotals
 from regrow.runtime import telemetry
+
+CANCELLED: Final = "Cancelled"
+"""The `failure` of a call whose caller did not wait for its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +63,11 @@ class Router:
         self._now_s = now_s
         self._new_call_id = new_call_id
 
-    async def complete(self, request: ModelRequest) -> ModelReply:
-        """Give the completion of `request` by the first candidate.
+    async def complete(self, request: ModelRequest, *, emit: Emit | None = None) -> ModelReply:
+        """Give the completion of `request` by the first candidate, and its pieces to `emit` while it is made.
+
+        Cancelled, as when nobody reads any more, it closes what it has reserved: at what the call cost where that is
+        known, else at the reserve.
 
         Raises:
             BudgetExceeded: the call could pass the budget; it was not made.
@@ -82,7 +89,7 @@ class Router:
         most = most_cost_nusd(
             card, input_limit_tokens=most_input_tokens(request), output_limit_tokens=request.max_output_tokens
         )
-        await self._ledger.reserve(call, most)
+        await self._reserved(call, most)
         attributes: dict[str, str | int | float | bool] = {
             "gen_ai.operation.name": telemetry.CHAT,
             "gen_ai.provider.name": card.provider,
@@ -91,9 +98,10 @@ class Router:
         }
         with telemetry.span(f"{telemetry.CHAT} {card.name}", "", attributes):
             began_s = self._now_s()
-            reply = await self._called(call, request, card)
+            reply = await self._called(call, request, card, emit)
             latency_s = self._now_s() - began_s
-            usage, record = await self._settled(call, request, card, reply)
+            # Shielded, since a reader that goes at this moment must not leave the call open.
+            usage, record = await asyncio.shield(self._settled(call, request, card, reply))
             span = trace.get_current_span()
             span.set_attribute("gen_ai.usage.input_tokens", usage.input_tokens)
             span.set_attribute("gen_ai.usage.output_tokens", usage.output_tokens)
@@ -109,14 +117,30 @@ class Router:
             await provider.aclose()
         await self._ledger.aclose()
 
-    async def _called(self, call: Call, request: ModelRequest, card: ModelCard) -> ProviderReply:
+    async def _reserved(self, call: Call, most: NanoUsd | None) -> None:
+        """Reserves; cancelled meanwhile, it takes the reserve back, since nothing was sent."""
+        reserving = asyncio.ensure_future(self._ledger.reserve(call, most))
+        try:
+            await asyncio.shield(reserving)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._taken_back(call, reserving))
+            raise
+
+    async def _taken_back(self, call: Call, reserving: asyncio.Future[None]) -> None:
+        await asyncio.wait([reserving])
+        if reserving.exception() is None:
+            await self._ledger.void(call.id, failure=CANCELLED)
+
+    async def _called(self, call: Call, request: ModelRequest, card: ModelCard, emit: Emit | None) -> ProviderReply:
         """The provider's answer. A failure closes the reserve before it leaves here.
 
         Any other error is a bug, which ends the router; its next life settles what was left open.
         """
         provider = self._providers[card.tier, card.provider, card.name]
         try:
-            return await provider.complete(request, card)
+            if emit is None:
+                return await provider.complete(request, card)
+            return await provider.stream(request, card, emit)
         except ProviderFailed as error:
             failure = type(error).__name__
             if error.may_have_cost:
@@ -126,7 +150,7 @@ class Router:
             raise
         except asyncio.CancelledError:
             # The request may have been sent. Shielded, since a second cancellation must not lose the money.
-            await asyncio.shield(self._ledger.settle_at_reserve(call.id, None, failure="Cancelled"))
+            await asyncio.shield(self._ledger.settle_at_reserve(call.id, None, failure=CANCELLED))
             raise
 
     async def _settled(

@@ -8,18 +8,22 @@ import os
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from regrow.router.catalog import card_of
 from regrow.router.errors import InvalidSettings
 from regrow.router.extractive_provider import ExtractiveProvider
 from regrow.router.ledger import Ledger, MemoryLedger
-from regrow.router.provider import Provider
-from regrow.router.request import ModelRequest
+from regrow.router.provider import Emit, Provider
+from regrow.router.request import ModelPart, ModelRequest
 from regrow.router.router import RoutedModel, Router
 from regrow.router.settings import OPENAI_BASE_URL, ModelSettings, ProviderName, RouterSettings
 from regrow.router.usage import CallId, UsageReport
 from regrow.runtime.behavior import BehaviorTraits
 from regrow.runtime.errors import Refused
+
+if TYPE_CHECKING:
+    from regrow.runtime.context import CellContext
 
 
 class RouterService(BehaviorTraits):
@@ -67,7 +71,7 @@ class RouterService(BehaviorTraits):
         )
         await ledger.settle_abandoned()
 
-    async def handle(self, message: object, ctx: object) -> object:
+    async def handle(self, message: object, ctx: CellContext | None) -> object:
         """Answer one message.
 
         Raises:
@@ -77,7 +81,7 @@ class RouterService(BehaviorTraits):
             raise Refused("the router has not started; ask again")
         match message:
             case ModelRequest():
-                return await self._router.complete(message)
+                return await self._router.complete(message, emit=_emit_to(ctx))
             case UsageReport():
                 return await self._router.usage(message.history)
             case _:
@@ -92,6 +96,17 @@ class RouterService(BehaviorTraits):
     def runs_concurrently(self, message: object) -> bool:
         """Always: requests share nothing but the ledger, whose calls are atomic."""
         return True
+
+
+def _emit_to(ctx: CellContext | None) -> Emit | None:
+    """How pieces reach whoever reads this turn's stream; None where the reply alone is asked for."""
+    if ctx is None or not ctx.wants_parts:
+        return None
+
+    async def emit(text: str) -> None:
+        await ctx.emit(ModelPart(text=text))
+
+    return emit
 
 
 def router_service(

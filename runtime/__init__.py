@@ -76,12 +76,14 @@ if TYPE_CHECKING:
     )
     from regrow.runtime.mailbox import MailboxSettings, Overflow
     from regrow.runtime.memory_journal import MemoryJournal
-    from regrow.runtime.message import Message, Request
+    from regrow.runtime.message import Message, Request, StreamRequest
     from regrow.runtime.placement import Dedicated, Packed, Placement
     from regrow.runtime.ref import ActorRef
     from regrow.runtime.reply_slot import ReplySlot
     from regrow.runtime.runtime import Runtime
     from regrow.runtime.starter import KillOutcome, Started, Starter, StartFailed, StartRequest
+    from regrow.runtime.stream import Stream
+    from regrow.runtime.stream_window import Window
     from regrow.runtime.timer import Timer
 
 __all__ = [
@@ -156,9 +158,12 @@ __all__ = [
     "Starter",
     "StashFull",
     "Stashed",
+    "Stream",
+    "StreamRequest",
     "Timer",
     "TooLate",
     "Unreachable",
+    "Window",
     "WorldBroke",
     "child_id",
     "new_command_id",
@@ -248,6 +253,7 @@ if not TYPE_CHECKING:  # a checker that saw this function would take every missp
             "message": (
                 "Message",
                 "Request",
+                "StreamRequest",
             ),
             "placement": (
                 "Dedicated",
@@ -264,6 +270,8 @@ if not TYPE_CHECKING:  # a checker that saw this function would take every missp
                 "StartFailed",
                 "StartRequest",
             ),
+            "stream": ("Stream",),
+            "stream_window": ("Window",),
             "timer": ("Timer",),
         },
     )

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from regrow.runtime.errors import Refused
     from regrow.runtime.reply_slot import ReplySlot
     from regrow.runtime.runtime import Runtime
+    from regrow.runtime.stream_window import Window
 
 R = TypeVar("R")
 
@@ -59,7 +60,14 @@ class Asking:
             raise
 
     def send(
-        self, target: Address, request: Request[Any], timeout_s: float, now: float, command_id: str | None = None
+        self,
+        target: Address,
+        request: Request[Any],
+        timeout_s: float,
+        now: float,
+        command_id: str | None = None,
+        *,
+        window: Window | None = None,
     ) -> PendingAsk:
         """Sends a request that begins `now`; the future of what it returns ends once, with the reply or an error.
 
@@ -81,6 +89,7 @@ class Asking:
         envelope.ask_id = ask.ask_id
         envelope.reply_host = runtime.host
         envelope.command_id = command_id
+        envelope.window = window
         cell = runtime.cell_now(target.actor)
         if cell is None or runtime.delivery.arrive(cell, envelope) not in _THERE:
             envelope.on_settled = lambda outcome: self._settled(ask, outcome)
@@ -113,8 +122,10 @@ class Asking:
             runtime.delivery.carrier.send(ask.host, envelope)
 
     def taken_back(self, cell: Cell, signal: TakenBack) -> None:
-        """The asker of a request for `cell` has gone: it is taken out, unless it has begun."""
-        envelope = cell.mailbox.take_back(signal.host, signal.ask_id)
+        """The asker of a request for `cell` has gone: it is taken out, unless it has begun; a stream ends even then."""
+        self._runtime.streams.left(signal.host, signal.ask_id)
+        is_stored = cell.intake.holds if cell.intake is not None else None
+        envelope = cell.mailbox.take_back(signal.host, signal.ask_id, unless=is_stored)
         if envelope is not None:
             mark_handled(envelope)
 
@@ -150,6 +161,8 @@ class Asking:
 
     def reply(self, envelope: Envelope, value: object) -> None:
         """Sends the reply of an ask to where it waits."""
+        if envelope.window is not None:
+            self._runtime.streams.finish(envelope)
         if envelope.reply_host == self._runtime.host:
             if not self._asks.reply(envelope.ask_id, value):
                 self._runtime.dead_letters.add(envelope, "late_reply")
@@ -158,6 +171,8 @@ class Asking:
 
     def fail(self, envelope: Envelope, failure: Failure) -> None:
         """Answers an ask with a failure; a tell that fails is a dead letter."""
+        if envelope.window is not None:
+            self._runtime.streams.finish(envelope)
         if envelope.kind != Kind.ASK:
             self._runtime.dead_letters.add(envelope, failure.error)
         elif envelope.reply_host == self._runtime.host:

@@ -18,6 +18,7 @@ from regrow.runtime.message import Request
 if TYPE_CHECKING:
     from regrow.runtime.context import CellContext
     from regrow.runtime.envelope import Envelope
+    from regrow.runtime.stream import Stream
 
 GRAIN_S = 0.005
 """The least time between two looks through the waiting asks, so that many deadlines cost few looks."""
@@ -35,7 +36,8 @@ _NEVER = float("inf")
 class PendingAsk:
     """One ask that waits. `host` is where the receiver was when it left, None while unknown.
 
-    `turn` is the turn that asks, None outside of any; `probe_at` when to look whether it is blocked.
+    `turn` is the turn that asks, None outside of any; `probe_at` when to look whether it is blocked. `stream` reads the
+    parts of its answer, None where nobody wants any.
     """
 
     __slots__ = (
@@ -48,6 +50,7 @@ class PendingAsk:
         "probe_at",
         "probe_in_s",
         "request",
+        "stream",
         "timeout_s",
         "turn",
     )
@@ -70,6 +73,7 @@ class PendingAsk:
         self.host: HostId | None = None
         self.envelope: Envelope | None = None
         self.turn: CellContext | None = None
+        self.stream: Stream[Any, Any] | None = None
         self.probe_at = _NEVER
         self.probe_in_s = PROBE_AFTER_S
 
@@ -131,6 +135,11 @@ class Asks:
     def get(self, ask_id: int) -> PendingAsk | None:
         """The ask of that number, while it waits."""
         return self._waiting.get(ask_id)
+
+    def has_begun(self, ask_id: int) -> bool:
+        """Whether a part of its answer has come, so that no other turn may answer it: parts would double or miss."""
+        ask = self._waiting.get(ask_id)
+        return ask is not None and ask.stream is not None and ask.stream.has_begun
 
     def leaves_host(self, ask_id: int) -> None:
         """The ask never came to the host to which it was sent; it is on its way to another."""

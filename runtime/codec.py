@@ -9,9 +9,11 @@ rows. All messages of one type lie together, each field a column; they are taken
     stems        [[sender, incarnation, principal, capability, hops, chain], …]
     origins      [stem, trace, stem, trace, …]
     types        [[module:qualname, [field, …], [column, …]], …]
-                 [nil, [], [values]]                replies that are no Message (runtime/wire_values says how)
+                 [nil, [], [values]]                replies that are no Message (runtime/wire_values says how), and the
+                                                    parts of streams, [first, bytes, wants, [part, …]] (see Batch)
                  ["", [], [names, reasons]]         messages that could not be written, and why
-    heads        [[kind, receiver, type], …], or [kind, receiver, type, columns, reply host, incarnation]
+    heads        [[kind, receiver, type], …], or [kind, receiver, type, columns, reply host, incarnation], and behind
+                 these two numbers more for an ask whose answer is streamed: the parts and bytes of its window
                  columns: 1 if the rows have an ask_id, + 2 a deadline, + 4 a command_id; + 8 if they may have run
     runs         [head, rows, head, rows, …]
     origin_runs  [origin, rows, origin, rows, …]

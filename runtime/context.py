@@ -25,6 +25,7 @@ from regrow.runtime.message import Message, Request
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, DEFAULT_SEND_TIMEOUT_S, ActorRef
 from regrow.runtime.reply_slot import ReplySlot
 from regrow.runtime.signals import Untie, Unwatch, Watch
+from regrow.runtime.stream_turn import StreamTurn
 from regrow.runtime.timer import Timer, timer
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Parked:
     __slots__ = ()
 
 
-class CellContext:
+class CellContext(StreamTurn):
     """One turn of one actor."""
 
     __slots__ = ("_cell", "_envelope", "_origin", "incarnation", "instead")
@@ -59,6 +60,7 @@ class CellContext:
         self._envelope = envelope
         self._origin: Origin | None = None
         self.incarnation: Incarnation = cell.incarnation
+        self.has_emitted = False
         self.instead: ReplySlot[Any] | Stashed | Parked | None = None
         """What this turn gives in place of a reply."""
 
@@ -256,6 +258,7 @@ class CellContext:
         cell, envelope = self._cell, self._envelope
         if envelope is None or envelope not in cell.in_turn or isinstance(self.instead, ReplySlot):
             raise Misuse("only the turn of a message whose reply was not deferred can set that message aside")
+        self.check_unemitted("sets its message aside")
         for over in cell.mailbox.take_expired(cell.runtime.loop.time()):
             cell.runtime.dead_letters.add(over, "expired")
         cell.mailbox.check_stash(envelope)

@@ -13,11 +13,12 @@ from functools import partial
 from typing import Any, Protocol
 
 from regrow.runtime.address import ActorId, HostId, Incarnation
+from regrow.runtime.asks import Asks
 from regrow.runtime.bonds import exits_of, kind_of
 from regrow.runtime.cell import Cell
 from regrow.runtime.command_ids import new_command_id
 from regrow.runtime.dead_letters import DeadLetters
-from regrow.runtime.envelope import Envelope, Kind, Origin
+from regrow.runtime.envelope import ANSWERS, Envelope, Kind, Origin
 from regrow.runtime.errors import NotAllowed, RegrowError
 from regrow.runtime.lifecycle import Down, NoProc
 from regrow.runtime.mailbox import Waiting
@@ -159,6 +160,10 @@ class Delivery:
         """True for a message to an agent that stores what it accepts: it may be sent again under its id."""
         return self.is_durable is not None and envelope.kind <= Kind.ASK and self.is_durable(envelope.receiver)
 
+    def may_send_again(self, envelope: Envelope, asks: Asks) -> bool:
+        """The same, unless parts of its answer have come: another run would double them or leave some out."""
+        return self.keeps(envelope) and not (envelope.kind == Kind.ASK and asks.has_begun(envelope.ask_id))
+
     def send_again(self, envelope: Envelope, *, may_have_run: bool = False) -> None:
         """Sends a message of which nobody knows whether it was stored; under its id it is, once.
 
@@ -268,7 +273,7 @@ class Delivery:
         """Looks the receiver up again; False when that has been tried often enough."""
         if envelope.incarnation is not None:
             return False  # that life is over; a ref of an earlier incarnation fails at once
-        if envelope.kind in (Kind.REPLY, Kind.FAILURE):
+        if envelope.kind in ANSWERS:
             return False  # it belongs to one ask in one process
         bounced = self._bounced.get(envelope.receiver)
         if bounced is not None and not (envelope.kind == Kind.SIGNAL and envelope.reroutes >= MAX_REROUTES):

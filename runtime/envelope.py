@@ -15,6 +15,7 @@ from regrow.runtime.lifecycle import Down, ExitSignal
 
 if TYPE_CHECKING:
     from regrow.runtime.outcome import Outcome
+    from regrow.runtime.stream_window import Window
 
 
 class Kind(enum.IntEnum):
@@ -27,6 +28,12 @@ class Kind(enum.IntEnum):
     SIGNAL = 4
     NOTICE = 5
     """A Down, a trapped exit or a timer's tick: into the user lane, without needing room."""
+    PART = 6
+    """Parts of the answer to an ask: to the slot of whoever reads that stream."""
+
+
+ANSWERS = frozenset((Kind.REPLY, Kind.FAILURE, Kind.PART))
+"""What belongs to one ask in one process, and goes nowhere else when that is gone."""
 
 
 class Holder(Protocol):
@@ -89,7 +96,7 @@ class Envelope:
     ask and `reply_host` the host that waits. `on_settled` is told once what the receiver's host did
     with it, `mark` once when it has been handled; both are None where nobody wants to know.
     `holder` is where it waits, while it does. `may_have_run` is true of one that is sent again since the process died
-    in which it was.
+    in which it was. `window` is how many parts of the answer may come before they are read, None where none is wanted.
     """
 
     __slots__ = (
@@ -107,6 +114,7 @@ class Envelope:
         "receiver",
         "reply_host",
         "reroutes",
+        "window",
     )
 
     def __init__(
@@ -121,6 +129,7 @@ class Envelope:
         incarnation: Incarnation | None = None,
         command_id: str | None = None,
         may_have_run: bool = False,
+        window: Window | None = None,
     ) -> None:
         self.kind = kind
         self.receiver = receiver
@@ -132,6 +141,7 @@ class Envelope:
         self.incarnation = incarnation
         self.command_id = command_id
         self.may_have_run = may_have_run
+        self.window = window
         self.on_settled: Callable[[Outcome], None] | None = None
         self.mark: Callable[[], None] | None = None
         self.holder: Holder | None = None

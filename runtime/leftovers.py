@@ -18,14 +18,27 @@ if TYPE_CHECKING:
 
 def leave_turns(cell: Cell, reason: ExitReason) -> None:
     """The turns of a life end with it: its askers are answered, what is stored goes back into the mailbox."""
+    streams = cell.runtime.streams
+    streams.life_ended(cell)
     for envelope in reversed(cell.in_turn):
         if cell.intake is not None and cell.intake.holds(envelope):
+            if (flow := streams.of(envelope)) is not None and flow.has_begun:
+                _end_stream(cell, envelope, reason)
             cell.mailbox.put_back(envelope)
         elif envelope.kind == Kind.ASK:
             cell.debts.owe(envelope, cell.incarnation, reason, intake=cell.intake)
         elif envelope.kind == Kind.TELL:
             cell.runtime.dead_letters.add(envelope, "crashed", cell.incarnation)
     cell.in_turn.clear()
+
+
+def _end_stream(cell: Cell, envelope: Envelope, reason: ExitReason) -> None:
+    """The turn is run again, and its parts would come twice: its consumer hears why this run ended, and no more."""
+    cell.runtime.streams.finish(envelope)
+    asked = Envelope(Kind.ASK, envelope.receiver, envelope.message, envelope.origin, envelope.deadline)
+    asked.ask_id, asked.reply_host = envelope.ask_id, envelope.reply_host
+    cell.debts.owe(asked, cell.incarnation, reason, intake=cell.intake)
+    envelope.kind, envelope.window = Kind.TELL, None
 
 
 def refuse_what_was_for(cell: Cell, life: Incarnation, reason: ExitReason) -> None:

@@ -287,9 +287,14 @@ class Mailbox:
         envelopes = itertools.chain(self.user, self.stashed, waiting)
         return frozenset((each.reply_host, each.ask_id) for each in envelopes if each.kind == Kind.ASK)
 
-    def take_back(self, host: HostId, ask_id: int) -> Envelope | None:
-        """Takes out an ask that has not begun, since nobody waits for its reply any more; None if it is not here."""
+    def take_back(self, host: HostId, ask_id: int, *, unless: Callable[[Envelope], bool] | None) -> Envelope | None:
+        """Takes out an ask that has not begun, since nobody waits for its reply any more; None if it is not here.
+
+        `unless` says which stay, since they are stored.
+        """
         envelope = self._find(host, ask_id)
+        if envelope is not None and unless is not None and unless(envelope):
+            return None
         if envelope is not None:
             self._remove(envelope)
             self.serve_waiters()

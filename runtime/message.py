@@ -2,7 +2,7 @@
 
 `Message` is checked when the class is defined, so that a value can go by reference inside a host
 without anyone changing it, and by bytes between hosts without surprise. A `Request[R]` names the
-type of its reply; `ask` returns it to the type checker as well.
+type of its reply, a `StreamRequest[P, R]` also that of its parts; `ask` and `stream` return them to the type checker.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from regrow.runtime.errors import InvalidMessage
 from regrow.runtime.immutable import is_plain, mutable_part, shown, wire_name
 
+P = TypeVar("P")
 R = TypeVar("R")
 
 
@@ -58,10 +59,10 @@ class Message(BaseModel):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         generic = cls.__pydantic_generic_metadata__
-        if generic["args"] and generic["origin"] is Request:
+        if generic["args"] and generic["origin"] in (Request, StreamRequest):
             return  # `Request[Answer]` itself is no message, only the base of one
         for name in cls.model_fields:
-            if name in _TAKEN:
+            if name in _TAKEN or (name == "part" and issubclass(cls, StreamRequest)):
                 raise InvalidMessage(f"{cls.__qualname__}.{name}: every message has a {name!r} of its own; rename it")
         if not generic["args"]:  # `Box[Item]` goes by a name that the Item of another module shares
             _registry[wire_name(cls)] = cls
@@ -107,8 +108,26 @@ class Request(Message, Generic[R]):
         return own
 
 
+class StreamRequest(Request[R], Generic[P, R]):
+    """A request that is answered in parts of type P and then by one reply: `class Tell(StreamRequest[Token, Answer])`.
+
+    Its handler gives each part to `ctx.emit` and returns the reply. `ref.stream` reads the parts; `ask` gives the reply
+    alone, and no part is made ready for it.
+    """
+
+    _part: ClassVar[Reply | None] = None
+
+    @classmethod
+    def part(cls) -> Reply:
+        """What each part of the answer must be."""
+        own: Reply | None = cls.__dict__.get("_part")
+        if own is None:
+            own = cls._part = Reply(_part_type(cls))
+        return own
+
+
 class Reply:
-    """Checks that a value is a reply of the declared type, and rebuilds one that came as bytes."""
+    """Checks that a value is a reply, or a part, of the declared type, and rebuilds one that came as bytes."""
 
     __slots__ = ("_adapter", "_exact", "annotation")
 
@@ -142,19 +161,31 @@ _TAKEN = frozenset(dir(Request))
 
 
 def reply_type(request: type[Request[Any]]) -> object:
-    """The R of a `Request[R]` subclass. Raises InvalidMessage when it was left open, or names what is not there."""
+    """The R of a `Request[R]` or `StreamRequest[P, R]` subclass.
+
+    Raises InvalidMessage when it was left open, or names what is not there.
+    """
+    return _declared(request, (Request, StreamRequest), -1, "reply")
+
+
+def _part_type(request: type[StreamRequest[Any, Any]]) -> object:
+    """The P of a `StreamRequest[P, R]` subclass. Raises InvalidMessage likewise."""
+    return _declared(request, (StreamRequest,), 0, "parts")
+
+
+def _declared(request: type[Request[Any]], origins: tuple[type, ...], place: int, what: str) -> object:
     named_by = request
     for ancestor in request.__mro__:
         metadata = getattr(ancestor, "__pydantic_generic_metadata__", None)
-        if metadata and metadata["origin"] is Request and metadata["args"]:
-            reply = metadata["args"][0]
-            if isinstance(reply, str):
-                return _named(reply, named_by)
-            return type(None) if reply is None else reply  # as typing.get_type_hints has it
+        if metadata and metadata["origin"] in origins and metadata["args"]:
+            named = metadata["args"][place]
+            if isinstance(named, str):
+                return _named(named, named_by)
+            if not isinstance(named, TypeVar):
+                return type(None) if named is None else named  # as typing.get_type_hints has it
         named_by = ancestor
-    raise InvalidMessage(
-        f"{request.__qualname__} does not name its reply; write class {request.__name__}(Request[Reply])"
-    )
+    wanted = "StreamRequest[Part, Reply]" if issubclass(request, StreamRequest) else "Request[Reply]"
+    raise InvalidMessage(f"{request.__qualname__} does not name its {what}; write class {request.__name__}({wanted})")
 
 
 def _named(reply: str, request: type) -> object:
@@ -172,6 +203,11 @@ def _named(reply: str, request: type) -> object:
 def wrong_reply(request: type[Request[Any]], value: object) -> InvalidMessage:
     """What is raised where `value` is given as a reply and the request names another type."""
     return InvalidMessage(f"the reply to {request.__name__} must be {request.reply()}, not {type(value).__name__}")
+
+
+def wrong_part(request: type[StreamRequest[Any, Any]], value: object) -> InvalidMessage:
+    """What is raised where `value` is emitted and the request names another type of part."""
+    return InvalidMessage(f"a part of {request.__name__} must be {request.part()}, not {type(value).__name__}")
 
 
 def registered(name: str) -> type[Message] | None:

@@ -250,7 +250,9 @@ class Peer:
                 envelope.message = failure_of(envelope.message.error(envelope.receiver))
             cell = self._runtime.cells.get(envelope.receiver)  # the life that has taken the slot knows what to do
             return Outcome.NOT_HERE if cell is None else self._runtime.delivery.arrive(cell, envelope)
-        if isinstance(envelope.message, Undecodable):
+        if envelope.kind == Kind.PART:
+            self._runtime.streams.arrived(envelope, self.host)
+        elif isinstance(envelope.message, Undecodable):
             self._undecodable(envelope)
         elif envelope.origin.capability is not None and not self._runtime.delivery.permits(envelope):
             pass  # counted there; signals stop and tie, so they need the capability as messages do
@@ -312,7 +314,7 @@ class Peer:
         """Settles everything that was on its way to a dead process."""
         delivery = self._runtime.delivery
         for envelope, state in self._close():
-            if state is not RowState.UNSENT and delivery.keeps(envelope):
+            if state is not RowState.UNSENT and delivery.may_send_again(envelope, self._runtime.asks):
                 self._runtime.asks.leaves_host(envelope.ask_id)
                 # The store will say whether it had it; of what only reads nothing is there.
                 delivery.send_again(envelope, may_have_run=state is not RowState.WAITING)

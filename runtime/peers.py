@@ -14,7 +14,7 @@ from regrow.runtime.address import HostId
 from regrow.runtime.bonds import kind_of
 from regrow.runtime.cell import Cell
 from regrow.runtime.codec import FrameCodec
-from regrow.runtime.envelope import Envelope, Kind
+from regrow.runtime.envelope import ANSWERS, Envelope, Kind
 from regrow.runtime.errors import AskFailed, ContactLost
 from regrow.runtime.lifecycle import ExitReason, Reachable, Unreachable
 from regrow.runtime.link import LinkSettings
@@ -67,7 +67,7 @@ class Peers:
     def send(self, host: HostId, envelope: Envelope) -> None:
         """See delivery.Carrier."""
         if host in self._dead or self._closed:
-            is_lost = self._closed or envelope.kind in (Kind.REPLY, Kind.FAILURE)
+            is_lost = self._closed or envelope.kind in ANSWERS
             self._runtime.delivery.settle(envelope, Outcome.LOST if is_lost else Outcome.NOT_HERE)
             return
         if envelope.kind == Kind.SIGNAL:
@@ -129,15 +129,18 @@ class Peers:
             self._sealed[host] = peer
             self._runtime.loop.call_later(LATE_S, self._sealed.pop, host, None)
         self._tell_death(host, reason)
+        self._runtime.streams.host_died(host)
         for ask in self._runtime.asks:
             if ask.host != host:
                 continue
-            if ask.envelope is not None and self._runtime.delivery.keeps(ask.envelope):
+            if ask.envelope is not None and self._runtime.delivery.may_send_again(ask.envelope, self._runtime.asks):
                 ask.host = None
                 # It is stored, and its reply will come from elsewhere; or it only reads, and its next receiver says so.
                 self._runtime.delivery.send_again(ask.envelope, may_have_run=True)
             else:
-                text = end_text(ask.actor, 0, reason, type(ask.request).__name__, "its supervisor starts it again")
+                kept = ask.envelope is not None and self._runtime.delivery.keeps(ask.envelope)
+                asked = type(ask.request).__name__
+                text = end_text(ask.actor, 0, reason, asked, "its supervisor starts it again", kept=kept)
                 self._runtime.asks.fail(ask.ask_id, AskFailed(ask.actor, reason, text))
 
     def _tell_death(self, host: HostId, reason: ExitReason) -> None:

@@ -16,9 +16,12 @@ from regrow.runtime.address import Address
 
 if TYPE_CHECKING:
     from regrow.runtime.lifecycle import ExitReason
-    from regrow.runtime.message import Message, Request
+    from regrow.runtime.message import Message, Request, StreamRequest
     from regrow.runtime.runtime import Runtime
+    from regrow.runtime.stream import Stream
+    from regrow.runtime.stream_window import Window
 
+P = TypeVar("P")
 R = TypeVar("R")
 
 DEFAULT_ASK_TIMEOUT_S = 30.0
@@ -75,6 +78,23 @@ class ActorRef:
             MailboxFull, NotAllowed, CallingSelf, AskCycle, InvalidMessage: it could not be asked.
         """
         return self._runtime.asking.ask(self.address, request, timeout_s, command_id)
+
+    def stream(
+        self,
+        request: StreamRequest[P, R],
+        *,
+        timeout_s: float = DEFAULT_ASK_TIMEOUT_S,
+        window: Window | None = None,
+        command_id: str | None = None,
+    ) -> Stream[P, R]:
+        """The answer part by part: `async with ref.stream(request) as stream: async for part in stream: …`.
+
+        `timeout_s` is for all of it. `window` says how much may wait unread. Raises Misuse for a request that names no
+        parts; everything that `ask` raises is raised by the loop, or where the block is entered.
+        """
+        return self._runtime.streams.stream(
+            self.address, request, timeout_s=timeout_s, window=window, command_id=command_id
+        )
 
     async def stop(self, reason: ExitReason | None = None, *, grace_s: float | None = 10.0) -> None:
         """Asks the actor to end in order; its supervisor decides whether it comes back."""

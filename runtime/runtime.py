@@ -41,6 +41,7 @@ from regrow.runtime.signals import Failure, Stop, Tie, exit_of, failure_of
 from regrow.runtime.start import made_behavior, start_life, stopped_while_starting
 from regrow.runtime.starter import StartRequest
 from regrow.runtime.stored_size import too_large_for
+from regrow.runtime.streams import Streams
 from regrow.runtime.tells import Settling
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class Runtime:
         self.names = Names(self)
         self.asks = Asks(self.loop)
         self.asking = Asking(self, self.asks)
+        self.streams = Streams(self)
         self.awaited_starts = AwaitedStarts(self)
         self.ask_rings = AskRings(self)
         self.asks.on_long_wait = self.ask_rings.look

@@ -95,6 +95,15 @@ class TakenBack(Message):
     ask_id: int
 
 
+class Granted(Message):
+    """Who reads the stream of this ask has read so much since its start, so that more may come."""
+
+    host: HostId
+    ask_id: int
+    parts: int
+    size_bytes: int
+
+
 class Chase(Message):
     """Follows what an ask waits for; see ask_rings. A step of its path is who asks, in which host, and by which ask.
 
@@ -193,6 +202,8 @@ def act_on(cell: Cell, signal: object) -> None:
             passivate(cell, signal)
         case TakenBack():
             cell.runtime.asking.taken_back(cell, signal)
+        case Granted():
+            cell.runtime.streams.granted(signal)
         case Chase():
             cell.runtime.ask_rings.follow(cell, signal)
         case Surveyed():

@@ -124,6 +124,7 @@ async def run_turn(cell: Cell, envelope: Envelope) -> None:
     ctx = cell.context(envelope)
     token = current.set(ctx)
     is_stashed = False
+    flow = cell.runtime.streams.begin(cell, envelope) if envelope.window is not None else None
     try:
         reply = await behavior.handle(envelope.message, ctx)
         if ctx.instead is not None:
@@ -133,13 +134,16 @@ async def run_turn(cell: Cell, envelope: Envelope) -> None:
     except Refused as refusal:
         _refuse(cell, envelope, refusal)
     except asyncio.CancelledError as error:
-        _cancelled(cell, envelope, error)
+        if flow is None or not flow.is_left or cell.stop_reason is not None:
+            _cancelled(cell, envelope, error)
     except BaseException as error:  # what leaves an actor's code ends the actor, whatever it is
         _crash(cell, envelope, error)
         if is_interrupt(error):
             raise
     finally:
         current.reset(token)
+        if flow is not None:
+            cell.runtime.streams.end(flow)
         cell.in_turn.pop(envelope, None)
         if envelope.mark is not None and not is_stashed:
             mark_handled(envelope)

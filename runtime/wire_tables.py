@@ -8,9 +8,11 @@ from typing import Any, TypeAlias
 
 from regrow.runtime.address import ActorId, Address, HostId, Incarnation
 from regrow.runtime.envelope import Envelope, Kind, Origin
+from regrow.runtime.errors import Misuse
 from regrow.runtime.immutable import wire_name
 from regrow.runtime.message import Message, Request
 from regrow.runtime.signals import Failure
+from regrow.runtime.stream_window import Window
 from regrow.runtime.wire_forms import MAX_REASON_CHARS, form_of
 from regrow.runtime.wire_values import UNWRITABLE, Undecodable, packed, raw
 
@@ -76,7 +78,7 @@ class Tables:
     def _add(self, envelopes: Sequence[Envelope]) -> None:
         runs, ask_ids, deadlines, now = self._runs, self._ask_ids, self._deadlines, self._now
         origin: Origin | None = None
-        cls = kind = receiver = host = life = columns = None  # of the row before
+        cls = kind = receiver = host = life = columns = window = None  # of the row before
         messages: list[Any] = []
         for envelope in envelopes:
             has = 0
@@ -105,27 +107,31 @@ class Tables:
                 and has == columns
                 and envelope.reply_host == host
                 and envelope.incarnation == life
+                and envelope.window is window
             ):
                 runs[-1] += 1
                 messages.append(message)
                 continue
-            key = kind, receiver, cls, columns, host, life = (
+            key = kind, receiver, cls, columns, host, life, window = (
                 envelope.kind,
                 envelope.receiver,
                 type(message),
                 has,
                 envelope.reply_host,
                 envelope.incarnation,
+                envelope.window,
             )
             number, messages = self._heads.get(key) or self._new_head(key)
             messages.append(message)
             _run_on(runs, number)
 
     def _new_head(self, key: tuple[Any, ...]) -> tuple[int, list[Any]]:
-        kind, receiver, cls, *rare = key
+        kind, receiver, cls, *rare, window = key
         of = cls if issubclass(cls, Message | WrittenOff) else None
         number, messages = self._types.setdefault(of, (len(self._types), []))
         row: list[object] = [int(kind), self._receivers.setdefault(receiver, len(self._receivers)), number]
+        if window is not None:
+            rare += [window.parts, window.size_bytes]
         self._head_rows.append(row + rare if rare != [0, None, None] else row)
         head = self._heads[key] = len(self._heads), messages
         return head
@@ -176,6 +182,7 @@ def written_off(envelopes: Sequence[Envelope]) -> list[Envelope]:
                 envelope.incarnation,
                 envelope.command_id,
                 envelope.may_have_run,
+                envelope.window,
             )
         )
     return kept
@@ -207,7 +214,7 @@ _KINDS = tuple(Kind)
 class Head:
     """A head as it was read: what its rows have in common."""
 
-    __slots__ = ("columns", "host", "incarnation", "kind", "messages", "plain", "receiver", "type")
+    __slots__ = ("columns", "host", "incarnation", "kind", "messages", "plain", "receiver", "type", "window")
 
     def __init__(
         self,
@@ -218,6 +225,7 @@ class Head:
         columns: int = 0,
         host: str | None = None,
         incarnation: int | None = None,
+        *window: int,
     ) -> None:
         if min(kind, receiver, of_type) < 0:
             raise ValueError("a number below 0")  # which Python would count from the end
@@ -227,6 +235,7 @@ class Head:
         self.columns = one_of(int, columns)
         self.host = None if host is None else HostId(one_of(str, host))
         self.incarnation = None if incarnation is None else Incarnation(one_of(int, incarnation))
+        self.window = _window(*all_of(int, window)) if window else None
         self.plain = not columns and host is None and incarnation is None
         self.messages: Iterator[object] = iter(())
 
@@ -242,7 +251,7 @@ class Head:
             return [
                 Envelope(kind, receiver, message, origin) for message, origin in zip(messages, origins, strict=False)
             ]
-        host, life = self.host, self.incarnation
+        host, life, window = self.host, self.incarnation, self.window
         may_have_run = bool(self.columns & MAY_HAVE_RUN)
         ask_ids, deadlines, command_ids = rare
         rows = zip(
@@ -254,7 +263,7 @@ class Head:
             strict=False,
         )
         return [
-            Envelope(kind, receiver, message, origin, deadline, ask_id, host, life, command_id, may_have_run)
+            Envelope(kind, receiver, message, origin, deadline, ask_id, host, life, command_id, may_have_run, window)
             for message, origin, deadline, ask_id, command_id in rows
         ]
 
@@ -264,12 +273,19 @@ class Head:
         return Undecodable(wire_name(type(message)), f"a {self.kind.name.lower()} can not be one")
 
 
+def _window(parts: int, size_bytes: int) -> Window:
+    try:
+        return Window(parts, size_bytes)
+    except Misuse as error:
+        raise ValueError(str(error)) from error
+
+
 def _fits(kind: Kind, cls: type | None) -> bool:
     """Whether a row of this kind may carry messages of this class; the runtime relies on it."""
     if kind is Kind.REPLY or cls is Undecodable:
         return True
-    if cls is None:
-        return False
+    if cls is None or kind is Kind.PART:
+        return kind is Kind.PART and cls is None
     if kind is Kind.ASK:
         return issubclass(cls, Request)
     if kind is Kind.FAILURE:

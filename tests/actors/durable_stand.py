@@ -20,7 +20,7 @@ from regrow.runtime.testing import run_virtual
 from tests.runtime.scripted import Nowhere
 
 if TYPE_CHECKING:
-    from regrow.actors import DurableAgent
+    from regrow.actors import Agent
     from regrow.runtime.behavior import Behavior
     from regrow.runtime.cell import Cell
     from regrow.runtime.journal import Journal
@@ -68,7 +68,7 @@ class Host:
         self.runtime = runtime
         self.ends: list[tuple[str, ExitReason]] = []
         self.restarts = 100
-        self.classes: dict[ActorId, type[DurableAgent[Any]]] = {}
+        self.classes: dict[ActorId, type[Agent]] = {}
         self._lives = itertools.count(1)
         runtime.on_root_exit = self._ended
         _open.append(self)
@@ -80,7 +80,7 @@ class Host:
         runtime.durability = await open_durability(runtime, journal, rng=random.Random(name))
         return cls(runtime)
 
-    async def start(self, cls: type[DurableAgent[Any]], id: str) -> Crashed | None:
+    async def start(self, cls: type[Agent], id: str) -> Crashed | None:
         """Starts an agent; why it could not, or None."""
         self.classes[ActorId(id)] = cls
         return await self._start(ActorId(id))

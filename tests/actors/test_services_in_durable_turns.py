@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from regrow import DurableAgent, DurableContext, Message, Refused, Request, Work, on
+from regrow import Agent, Context, DurableAgent, DurableContext, Message, Refused, Request, Work, on
 from regrow.actors.turn_history import read_about
 from regrow.memory.requests import Recall, Recalled, Remember, Remembered
-from regrow.router.request import ModelReply, ModelRequest, Tier, Usage
+from regrow.router.request import ModelPart, ModelReply, ModelRequest, Tier, Usage
 from regrow.runtime.address import ActorId
 from regrow.runtime.testing import pass_time
 from tests.actors.durable_stand import Host, memory_journal, on_virtual_time
@@ -151,3 +151,44 @@ async def test_what_was_to_be_remembered_and_is_not_known_is_sent_again_though_t
     first, second = (message for message in world.asked if isinstance(message, Remember))
     assert [record.id for record in first.records] == [record.id for record in second.records]
     assert await host.quarantined(CLERK) == ()
+
+
+class Writer(Agent):
+    """Stands for the models: writes its answer in pieces."""
+
+    @on
+    async def complete(self, request: ModelRequest, ctx: Context) -> ModelReply:
+        world.asked.append(request)
+        for piece in ("one ", "two"):
+            await ctx.emit(ModelPart(text=piece))
+        if world.refuses:
+            raise Refused("no money left")
+        usage = Usage(input_tokens=1, output_tokens=1)
+        return ModelReply(
+            text="one two", tier=Tier.SMALL, provider="p", model="m", usage=usage, cost_usd=0.0, latency_s=0.0
+        )
+
+
+class Speaker(DurableAgent[Read]):
+    @on
+    async def speak(self, request: Ask, ctx: DurableContext) -> str:
+        pieces: list[str] = []
+        async with ctx.models.stream(Work.GENERATE, request.text) as stream:
+            async for part in stream:
+                pieces.append(part.text)
+        world.crash(request.crashes)
+        self.state.notes += 1
+        return f"{'|'.join(pieces)} = {stream.reply.text}"
+
+
+@on_virtual_time
+async def test_a_completion_that_a_turn_has_read_is_made_once_and_read_again_as_one_piece() -> None:
+    host = await Host.on(memory_journal())
+    assert await host.start(Writer, "desk:models") is None
+    host.runtime.services.update(models=ActorId("desk:models"))
+    assert await host.start(Speaker, "desk/speaker") is None
+
+    assert await host.ref("desk/speaker").ask(Ask(text="x", crashes=0)) == "one |two = one two"
+    assert await host.ref("desk/speaker").ask(Ask(text="y", crashes=1)) == "one two = one two"
+
+    assert [request.prompt for request in world.asked] == ["x", "y"]

@@ -60,11 +60,30 @@ def of_kind(kind: str, scripted: ScriptedProvider, server: ChatServer) -> Provid
     return ExtractiveProvider() if kind == "extractive" else OpenAIProvider(api_key="k", base_url=server.url)
 
 
+async def _nowhere(piece: str) -> None:
+    pass
+
+
 async def test_a_completion_has_text_and_an_honest_end(provider: Provider) -> None:
     reply = await provider.complete(QUESTION, CARD)
 
     assert reply.text == ANSWER
     assert reply.finish is FinishReason.STOP
+
+
+async def test_streamed_the_pieces_together_are_the_text_of_the_same_reply(
+    provider: Provider, server: ChatServer
+) -> None:
+    server.writes(*ANSWER.partition(" "))
+    pieces: list[str] = []
+
+    async def emit(piece: str) -> None:
+        pieces.append(piece)
+
+    reply = await provider.stream(QUESTION, CARD, emit)
+
+    assert "".join(pieces) == reply.text == ANSWER
+    assert (reply.finish, set(reply.sources) <= {"box.md"}) == (FinishReason.STOP, True)
 
 
 async def test_usage_is_counted_estimated_and_said_so_or_unknown(provider: Provider) -> None:
@@ -93,6 +112,8 @@ async def test_a_closed_provider_says_so_and_may_be_closed_again(provider: Provi
 
     with pytest.raises(Closed):
         await provider.complete(QUESTION, CARD)
+    with pytest.raises(Closed):
+        await provider.stream(QUESTION, CARD, _nowhere)
 
 
 async def test_a_failure_is_of_the_family_and_refuses(failing: Provider) -> None:
@@ -103,6 +124,16 @@ async def test_a_failure_is_of_the_family_and_refuses(failing: Provider) -> None
 
     assert isinstance(caught.value, Refused)
     assert str(caught.value)
+
+
+async def test_a_failure_of_a_stream_is_of_the_family_too(failing: Provider) -> None:
+    too_much = ModelRequest(work=Work.SUMMARIZE, prompt="x" * (LIMIT_INPUT_CHARS + 1))
+
+    async def emit(piece: str) -> None:
+        raise AssertionError(f"{piece!r} of an answer that there is not")
+
+    with pytest.raises(ProviderFailed):
+        await failing.stream(too_much, extractive_card(Tier.SMALL), emit)
 
 
 async def test_a_used_up_script_says_which_request_was_too_many() -> None:

@@ -23,17 +23,22 @@ class Sent:
 class ChatServer:
     """Answers each request with `status`, `headers` and `body`: never while `silent`, with a cut line if `hangs_up`.
 
-    `arrived` is set by the first request.
+    `arrived` is set by the first request, `ended` by the end of a connection.
     """
 
     port: int = 0
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
+    chunks: list[bytes] | None = None
+    """Sent one by one in place of `body`, as a stream; then the line is cut if it `breaks_off`, or `hangs` open."""
+    breaks_off: bool = False
+    hangs: bool = False
     silent: bool = False
     hangs_up: bool = False
     sent: list[Sent] = field(default_factory=list)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def url(self) -> str:
@@ -48,6 +53,27 @@ class ChatServer:
         if usage is not None:
             answer["usage"] = usage
         self.body = json.dumps(answer).encode()
+
+    def writes(self, *pieces: str, finish: str | None = "stop", usage: object = None, **delta: object) -> None:
+        """Answers with a completion in chunks from now on; without a `finish` it is not whole."""
+        made: list[dict[str, object]] = [{"choices": [{"index": 0, "delta": {"content": each}}]} for each in pieces]
+        if delta:
+            made.append({"choices": [{"index": 0, "delta": delta}]})
+        if finish is not None:
+            made.append({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
+        if usage is not None:
+            made.append({"choices": [], "usage": usage})
+        self.chunks = [_event(each) for each in made]
+        self.chunks += [b"data: [DONE]\n\n"] if finish is not None else []
+
+    def breaks(self, message: str) -> None:
+        """Tells an error in the midst of the stream, in place of its end."""
+        assert self.chunks is not None
+        self.chunks.append(_event({"error": {"message": message, "type": "server_error"}}))
+
+    async def hung_up(self) -> None:
+        """Waits until a connection has ended."""
+        await self.ended.wait()
 
     def refuses(self, status: int, message: str = "no", code: str | None = None, **headers: str) -> None:
         """Answers with an error from now on; `retry_after="2"` is sent as a header."""
@@ -66,13 +92,35 @@ class ChatServer:
                 if self.silent:
                     await asyncio.Event().wait()
                 extra = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in self.headers.items())
+                if self.chunks is not None and self.status == 200:
+                    await self._write_chunks(reader, writer, self.chunks)
+                    return
                 start = f"HTTP/1.1 {self.status} X\r\ncontent-type: application/json\r\n{extra}"
                 writer.write(f"{start}content-length: {len(self.body)}\r\n\r\n".encode() + self.body)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             return
         finally:
+            self.ended.set()
             writer.close()
+
+    async def _write_chunks(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, chunks: list[bytes]
+    ) -> None:
+        writer.write(b"HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        for chunk in chunks:
+            writer.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+            await writer.drain()
+        if self.hangs:
+            await reader.read()  # until the client hangs up
+            return
+        if not self.breaks_off:
+            writer.write(b"0\r\n\r\n")
+            await writer.drain()
+
+
+def _event(content: object) -> bytes:
+    return f"data: {json.dumps(content)}\n\n".encode()
 
 
 @asynccontextmanager

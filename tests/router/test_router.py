@@ -21,7 +21,7 @@ from regrow.router.errors import (
 )
 from regrow.router.ledger import MemoryLedger
 from regrow.router.prompting import most_input_tokens
-from regrow.router.provider import Answer, ProviderReply, ScriptedProvider
+from regrow.router.provider import Answer, Emit, ProviderReply, ScriptedProvider
 from regrow.router.request import FinishReason, ModelRequest, Quote, Tier, Usage, Work
 from regrow.router.router import RoutedModel, Router
 from regrow.router.usage import CallId
@@ -158,6 +158,9 @@ class Hanging:
         self.asked.set()
         await asyncio.Event().wait()
         raise AssertionError
+
+    async def stream(self, request: ModelRequest, card: ModelCard, emit: Emit) -> ProviderReply:
+        return await self.complete(request, card)
 
     async def aclose(self) -> None: ...
 

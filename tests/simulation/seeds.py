@@ -41,6 +41,7 @@ KEPT: Mapping[str, tuple[int, ...]] = {
     "poison": (),
     "pool": (),
     "runtimes": (),
+    "streams": (),
     "tree": (),
 }
 """By simulation, the seeds that have found a mistake."""

@@ -11,6 +11,7 @@ from tests.conformance.placements.caller import Caller
 from tests.conformance.placements.overseer import Overseer
 from tests.conformance.placements.plain import Plain
 from tests.conformance.placements.player import OFTEN, RECORD, Part, Player
+from tests.conformance.placements.teller import Teller
 
 BOUND = 3
 """The mailbox of those that are filled, in messages."""
@@ -151,6 +152,10 @@ def _singles(at: Places) -> list[ChildSpec]:
         child(Overseer, id="eve", placement=at.near, config=PART),
         child(Caller, id="cal", placement=at.near, config=PART),
         child(Caller, id="cob", placement=at.far, config=PART),
+        *(
+            child(Teller, id=id, placement=place, config=PART)
+            for id, place in {"rita": at.near, "tim": at.far, "tess": at.brittle}.items()
+        ),
         child(Caller, id="coy", placement=at.far, config=PART, mailbox=2 * STASH),
         *(
             child(Player, id=policy.value, placement=at.far, config=PART, mailbox=BOUND, overflow=policy)

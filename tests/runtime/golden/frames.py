@@ -21,10 +21,23 @@ from pydantic import BaseModel, ConfigDict, Field
 from regrow.runtime.address import ActorId, Address, HostId, Incarnation
 from regrow.runtime.envelope import Envelope, Kind, Origin
 from regrow.runtime.lifecycle import Crashed, Down, Escalated, Exited, Fenced, Killed, NoProc, Normal, Shutdown
-from regrow.runtime.message import Message, Request
+from regrow.runtime.message import Message, Request, StreamRequest
 from regrow.runtime.ref import ActorRef
 from regrow.runtime.reply_slot import ReplySlot
-from regrow.runtime.signals import Chase, Failure, LinkedExit, RingFound, Stop, TakenBack, Tie, Untie, Unwatch, Watch
+from regrow.runtime.signals import (
+    Chase,
+    Failure,
+    Granted,
+    LinkedExit,
+    RingFound,
+    Stop,
+    TakenBack,
+    Tie,
+    Untie,
+    Unwatch,
+    Watch,
+)
+from regrow.runtime.stream_window import Batch, Window
 
 NOW: Final = 1_000.0
 """The time at which the golden frames are written and read."""
@@ -79,6 +92,10 @@ class Answer(Message):
 
 
 class Question(Request[Answer]):
+    text: str
+
+
+class Tell(StreamRequest[Note, Answer]):
     text: str
 
 
@@ -161,6 +178,10 @@ def reply(value: object, ask_id: int = 1) -> Envelope:
     return Envelope(Kind.REPLY, A, value, ROOT, ask_id=ask_id)
 
 
+def parts(batch: Batch, ask_id: int) -> Envelope:
+    return Envelope(Kind.PART, A, tuple(batch), ROOT, ask_id=ask_id)
+
+
 def signal(message: Message) -> Envelope:
     return Envelope(Kind.SIGNAL, A, message, TURN, incarnation=Incarnation(3))
 
@@ -221,5 +242,14 @@ FRAMES: Final[dict[str, list[Envelope]]] = {
         signal(TakenBack(host=HOST, ask_id=16)),
         signal(Chase(number=1, path=(("desk/a", HOST, 17), ("desk/b", "host-2", 3)), found=())),
         signal(RingFound(ask_id=17, agents=("desk/a", "desk/b"))),
+    ],
+    "streams": [
+        Envelope(Kind.ASK, A, Tell(text="?"), ROOT, NOW + 5.0, 12, HOST, window=Window(parts=64, size_bytes=4_096)),
+        Envelope(Kind.ASK, A, Tell(text="alone"), ROOT, NOW + 5.0, 13, HOST),
+        parts(Batch(0, 34, False, (Note(text="one", n=1), Note(text="two"))), 12),
+        parts(Batch(2, 5, True, ("text", None, (1, 2.5))), 14),
+        parts(Batch(5, 0, True, ()), 14),
+        signal(Granted(host=HOST, ask_id=12, parts=32, size_bytes=2_048)),
+        reply(Answer(text="the end"), 12),
     ],
 }

@@ -1,0 +1,33 @@
+"""What agents do all day: a stream of tokens from another host, beside plain Ray's streaming generator.
+
+Producer and reader are agents in two hosts, and two actors of plain Ray in the same session. Each token is a message
+of a number and a word. Alternated rounds, medians; a gap is the time between two tokens as their reader gets them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import streaming
+from figures import AGENTS
+from measure import Options, Result, Screen, ends_within, finish, limit_s, options_of, versions
+
+
+async def measured(options: Options, screen: Screen) -> tuple[Result, dict[str, str]]:
+    """Every figure of this script, and the versions."""
+    return await streaming.measured(options, screen), versions("regrow", "ray", "pydantic")
+
+
+def main() -> None:
+    """Measures, and prints tables and the JSON line."""
+    options = options_of(__doc__)
+    screen = Screen(options)
+    with ends_within(limit_s(options)):
+        result, found = asyncio.run(measured(options, screen))
+    screen.figures("Agents", AGENTS, result)
+    screen.say(" · ".join(f"{name} {version}" for name, version in found.items()))
+    finish({figure.key: result.get(figure.key) for figure in AGENTS} | {"versions": found, "quick": options.quick})
+
+
+if __name__ == "__main__":
+    main()
