@@ -4,7 +4,7 @@
         await t.kill("analyst")
         assert (await t.ask("analyst", Question(text="still there?"))).text == "yes"
 
-`testing_stages` runs the app on each engine; `testing_plan` decides which turns crash.
+`testing_stages` runs the app on each engine; `testing_playbook` decides which turns crash.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from regrow.cluster.durable_ids import ANY_CHILD, agents_of
 from regrow.cluster.errors import CrashesLeft, NoSuchAgent
 from regrow.cluster.letters import Letters
 from regrow.cluster.testing_leaks import Belongings
-from regrow.cluster.testing_plan import Plan
+from regrow.cluster.testing_playbook import Playbook
 from regrow.cluster.testing_script import ScriptedModel
 from regrow.cluster.testing_stages import Stage, stage_for
 from regrow.runtime import ActorId, ActorRef, Message, Misuse, Request
@@ -63,14 +63,14 @@ class TestApp:
     ) -> None:
         self.app = app
         self.models = models
-        self._plan = Plan()
+        self._playbook = Playbook()
         self._before = Belongings.none()
         self._stage: Stage = stage_for(
             engine if engine is not None else engine_of_run.get(),
             app,
             settings=settings,
             journal=journal,
-            plan=self._plan,
+            playbook=self._playbook,
             script=models,
         )
         self._running: Running | None = None
@@ -88,8 +88,8 @@ class TestApp:
             return  # it says more than what follows from it
         await self._stage.pause()
         self._before.check_same(self.app.name)
-        if self._plan.left:
-            raise CrashesLeft(self._plan.left)
+        if self._playbook.left:
+            raise CrashesLeft(self._playbook.left)
         if self.models is not None:
             self.models.check_used_up()
 
@@ -153,7 +153,7 @@ class TestApp:
         """
         whose = self.ref(agent).address.actor if agent is not None else None
         wanted = message.request_class if isinstance(message, FunctionAgent) else message
-        self._plan.crash_on(wanted, times=times, agent=whose)
+        self._playbook.crash_on(wanted, times=times, agent=whose)
 
     # ---- time ------------------------------------------------------------------------------------
 
@@ -190,7 +190,7 @@ class TestApp:
         """The messages of a class that came to handlers, in order, crashed turns included; of one agent or of all."""
         self._check_on_time()
         whose = self.ref(agent).address.actor if agent is not None else None
-        return tuple(turn.message for turn in self._plan.seen(whose) if isinstance(turn.message, message))
+        return tuple(turn.message for turn in self._playbook.seen(whose) if isinstance(turn.message, message))
 
     async def dead_letters(self) -> Letters:
         """The messages that nobody handled; see Running.dead_letters."""

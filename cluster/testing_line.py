@@ -14,7 +14,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from regrow.cluster.errors import ScriptBroke
-from regrow.cluster.testing_plan import Plan, SeenTurn
+from regrow.cluster.testing_playbook import Playbook, SeenTurn
 from regrow.router.catalog import ModelCard
 from regrow.router.errors import ProviderUnreachable
 from regrow.router.provider import ProviderReply
@@ -48,7 +48,7 @@ class TurnEnded(Message):
 
 
 class Cue(Message):
-    """The answer to TurnBegins; see Plan.begins."""
+    """The answer to TurnBegins; see Playbook.begins."""
 
     call: int
     number: int
@@ -75,12 +75,12 @@ class ScriptSaid(Message):
 class Prompter:
     """The end in the test's process."""
 
-    def __init__(self, plan: Plan, script: Provider | None) -> None:
-        self._plan = plan
+    def __init__(self, playbook: Playbook, script: Provider | None) -> None:
+        self._playbook = playbook
         self._script = script
         self._word = secrets.token_hex(16)
         self._server: asyncio.Server | None = None
-        self._lines: set[asyncio.Task[None]] = set()
+        self._lines: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def listen(self) -> str:
         """Begins to listen; gives what `HostLine` needs to know."""
@@ -92,14 +92,15 @@ class Prompter:
         """Cuts all lines."""
         if self._server is not None:
             self._server.close()
-        for line in list(self._lines):
-            line.cancel()
-        await asyncio.gather(*self._lines, return_exceptions=True)
+        for writer in self._lines.values():
+            writer.close()  # then its task reads no more; cancelled, asyncio would log it as a failed callback
+        if self._lines:
+            await asyncio.wait(list(self._lines))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         me = asyncio.current_task()
         assert me is not None
-        self._lines.add(me)
+        self._lines[me] = writer
         numbers: set[int] = set()
         asked: set[asyncio.Task[None]] = set()
         try:
@@ -112,7 +113,7 @@ class Prompter:
                     numbers.add(cue.number)
                     _write(writer, cue)
                 elif isinstance(message, TurnEnded):
-                    self._plan.ended(message.number)
+                    self._playbook.ended(message.number)
                     numbers.discard(message.number)
                 elif isinstance(message, ScriptAsked):
                     task = asyncio.create_task(self._ask(message, writer))
@@ -121,9 +122,9 @@ class Prompter:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # the host is gone, with all that ran there
         finally:
-            self._lines.discard(me)
+            del self._lines[me]
             for number in numbers:
-                self._plan.ended(number)
+                self._playbook.ended(number)
             for task in asked:
                 task.cancel()
             writer.close()
@@ -132,7 +133,7 @@ class Prompter:
         turn = SeenTurn(
             agent=ActorId(begins.agent), incarnation=Incarnation(begins.incarnation), message=opened(begins.message)
         )
-        number, crash = self._plan.begins(turn)
+        number, crash = self._playbook.begins(turn)
         return Cue(call=begins.call, number=number, crash=crash)
 
     async def _ask(self, asked: ScriptAsked, writer: asyncio.StreamWriter) -> None:
@@ -160,6 +161,7 @@ class HostLine:
         self._open: dict[int, asyncio.Future[Cue | ScriptSaid | None]] = {}
         self._writer: asyncio.StreamWriter | None = None
         self._connecting: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
 
     # ---- Watcher ---------------------------------------------------------------------------------
 
@@ -201,6 +203,12 @@ class HostLine:
 
     # ---- the line --------------------------------------------------------------------------------
 
+    async def aclose_line(self) -> None:
+        """Cuts it, as the death of the host does."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+
     async def _asked(self, message: Message, call: int) -> Cue | ScriptSaid | None:
         if self._connecting is None:
             self._connecting = asyncio.get_running_loop().create_task(self._connect())
@@ -231,7 +239,9 @@ class HostLine:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
-            self._writer = None
+            writer, self._writer = self._writer, None
+            if writer is not None:
+                writer.close()
             for answer in self._open.values():
                 if not answer.done():
                     answer.set_result(None)

@@ -20,7 +20,7 @@ from regrow.cluster.tree import TreeNode, Trees
 from regrow.runtime import ActorId, Misuse
 
 if TYPE_CHECKING:
-    from regrow.cluster.testing_plan import Plan
+    from regrow.cluster.testing_playbook import Playbook
     from regrow.cluster.testing_script import ScriptedModel
 
 T = TypeVar("T")
@@ -37,11 +37,11 @@ IDLE_STATES = ("running", "finished", "stopped")
 class RayStage:
     """The app on the Ray of this process, watched over a line to its hosts."""
 
-    def __init__(self, app: App, settings: Settings, plan: Plan, script: ScriptedModel | None) -> None:
+    def __init__(self, app: App, settings: Settings, playbook: Playbook, script: ScriptedModel | None) -> None:
         self._app = app
         self._settings = settings
-        self._plan = plan
-        self._prompter = Prompter(plan, script)
+        self._playbook = playbook
+        self._prompter = Prompter(playbook, script)
         self._engine: Engine | None = None
         self._folder: Path | None = None
         self._until_s = 0.0
@@ -102,7 +102,7 @@ class RayStage:
         until_s, same, handled = _now_s() + within_s, 0, -1
         while same < SAME_LOOKS:
             trees = await self._trees()
-            busy = [str(turn) for turn in self._plan.running]
+            busy = [str(turn) for turn in self._playbook.running]
             busy += [f"{node.id} is {node.state}" for node in _nodes(trees) if node.state not in IDLE_STATES]
             busy += [f"{node.id} has {node.mailbox} messages in its mailbox" for node in _nodes(trees) if node.mailbox]
             is_same = not busy and trees.counts.messages == handled

@@ -11,13 +11,13 @@ from regrow.cluster.app import ENGINES, App, EngineName, Running
 from regrow.cluster.config import MemorySettings, RedisSettings, Settings
 from regrow.cluster.errors import NotSettled
 from regrow.cluster.inline import InlineEngine
-from regrow.cluster.testing_watch import PlanHere, watched
+from regrow.cluster.testing_watch import PlaybookHere, watched
 from regrow.runtime import ActorId, Misuse
 from regrow.runtime.cell import Cell, State
 from regrow.runtime.virtual_time import VirtualLoop
 
 if TYPE_CHECKING:
-    from regrow.cluster.testing_plan import Plan
+    from regrow.cluster.testing_playbook import Playbook
     from regrow.cluster.testing_script import ScriptedModel
 
 BEGINS_MS = 1_767_225_600_000
@@ -76,7 +76,7 @@ def stage_for(
     *,
     settings: Settings | None,
     journal: Literal["memory"] | None,
-    plan: Plan,
+    playbook: Playbook,
     script: ScriptedModel | None,
 ) -> Stage:
     """The stage for an engine. Raises Misuse for one that there is not."""
@@ -86,10 +86,10 @@ def stage_for(
     if engine == "inline":
         # No Redis: a socket knows nothing of virtual time, which would jump over each wait for it.
         known = known.model_copy(update={"memory": IN_PROCESS, "redis": RedisSettings()})
-        return InlineStage(app, known, journal, plan, script)
+        return InlineStage(app, known, journal, playbook, script)
     from regrow.cluster.testing_on_ray import RayStage  # only here, since most tests need none of it
 
-    return RayStage(app, known, plan, script)
+    return RayStage(app, known, playbook, script)
 
 
 class InlineStage:
@@ -100,13 +100,13 @@ class InlineStage:
         app: App,
         settings: Settings,
         journal: Literal["memory"] | None,
-        plan: Plan,
+        playbook: Playbook,
         script: ScriptedModel | None,
     ) -> None:
         self._app = app
         self._settings = settings
         self._journal: Literal["memory"] | None = journal
-        self._plan = plan
+        self._playbook = playbook
         self._script = script
         self._advances: list[_Advance] = []
         self._until_s = 0.0
@@ -121,7 +121,7 @@ class InlineStage:
             self._settings,
             now_ms=lambda: BEGINS_MS + int((loop.time() - begun_s) * 1000),
             journal=self._journal,
-            made=lambda make: watched(make, PlanHere(self._plan), self._script),
+            made=lambda make: watched(make, PlaybookHere(self._playbook), self._script),
         )
         try:
             await engine.start()

@@ -11,7 +11,7 @@ from regrow.actors import Agent
 from regrow.actors.durable_life import DurableLife
 from regrow.cluster.errors import PlannedCrash
 from regrow.cluster.services import MODELS, ServiceConfig, models_service
-from regrow.cluster.testing_plan import Plan, SeenTurn
+from regrow.cluster.testing_playbook import Playbook, SeenTurn
 from regrow.runtime.packing import opened
 
 if TYPE_CHECKING:
@@ -25,27 +25,27 @@ class Watcher(Protocol):
     """Is told of each turn of an agent; the test's own process decides."""
 
     async def begins(self, turn: SeenTurn) -> tuple[int, str]:
-        """See Plan.begins."""
+        """See Playbook.begins."""
         ...
 
     def ended(self, number: int) -> None:
-        """See Plan.ended."""
+        """See Playbook.ended."""
         ...
 
 
-class PlanHere:
+class PlaybookHere:
     """The Watcher where the test runs in this very process."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, playbook: Playbook) -> None:
+        self._playbook = playbook
 
     async def begins(self, turn: SeenTurn) -> tuple[int, str]:
         """See Watcher."""
-        return self._plan.begins(turn)
+        return self._playbook.begins(turn)
 
     def ended(self, number: int) -> None:
         """See Watcher."""
-        self._plan.ended(number)
+        self._playbook.ended(number)
 
 
 def watched(make: BehaviorMaker, watcher: Watcher, script: Provider | None) -> BehaviorMaker:

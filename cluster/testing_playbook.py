@@ -38,7 +38,7 @@ class SeenTurn:
         return f"{self.agent}#{self.incarnation} handles {type(self.message).__name__}"
 
 
-class Plan:
+class Playbook:
     """Decides which turns crash, and knows which run."""
 
     def __init__(self) -> None:
