@@ -353,7 +353,9 @@ def _blocking(what: str, main: Awaitable[R]) -> R:
     except RuntimeError:
         is_async = False
     if not is_async:  # not in the handler above: an error of the app's own would be told as one in handling that
-        return asyncio.run(main)  # type: ignore[arg-type]
+        from regrow.cluster.pausable_loop import run_pausable  # only here: most programs have a loop of their own
+
+        return run_pausable(main)
     main.close()  # type: ignore[attr-defined]
     raise Misuse(
         f"App.{what} blocks and an event loop runs here already; use `async with app.start() as running` instead"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from regrow.cluster.app import App, EngineName
 from regrow.cluster.code import app_named
 from regrow.cluster.config import Settings
 from regrow.cluster.errors import AppNotFound
+from regrow.cluster.pausable_loop import run_pausable
 from regrow.cluster.running import Ended, supervise
 from regrow.cluster.tree import TreeNode
 
@@ -34,7 +34,7 @@ def run(
     app = _imported(target)
     if JOB_FOLDERS in Path.cwd().parts and settings.data_dir is None and settings.redis.url is None:
         say("what this app remembers lies in Ray's copy of its folder and goes with it; keep it with REGROW_DATA_DIR")
-    return asyncio.run(supervise(app, engine, settings, say=say, show=show))
+    return run_pausable(supervise(app, engine, settings, say=say, show=show))
 
 
 def _imported(target: str) -> App:
