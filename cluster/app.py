@@ -192,7 +192,7 @@ class Starting:
         name = self._engine or settings.engine
         if name not in ENGINES:
             raise Misuse(f"there is no engine {name!r}; use one of {', '.join(map(repr, ENGINES))}")
-        engine = _engine(name, self._app, settings)
+        engine = engine_for(name, self._app, settings)
         try:
             await engine.start()
         except BaseException:
@@ -336,7 +336,8 @@ def _as_root(root: object, more: tuple[object, ...]) -> SupervisorSpec:
     return Supervisor(children=children)
 
 
-def _engine(name: EngineName, app: App, settings: Settings) -> Engine:
+def engine_for(name: EngineName, app: App, settings: Settings) -> Engine:
+    """The engine of that name for an app, not started yet."""
     if name == "inline":
         from regrow.cluster.inline import InlineEngine
 

@@ -41,11 +41,14 @@ class InlineEngine:
         now_ms: Callable[[], int] | None = None,
         journal: Literal["memory"] | None = None,
         made: Callable[[BehaviorMaker], BehaviorMaker] | None = None,
+        kept: MemoryJournal | None = None,
     ) -> None:
         """`now_ms` is the clock of what durable agents keep: that of the wall unless another one is given.
 
-        `journal` stands in for the app's own word, and `made` is put around what makes behaviors; both are for tests.
+        `journal` stands in for the app's own word, and `made` is put around what makes behaviors. `kept` is the journal
+        of an earlier start.
         """
+        self.memory_journal = kept
         self._now_ms = now_ms if now_ms is not None else _wall_ms
         self._journal = journal or app.journal
         self._made = made
@@ -69,6 +72,12 @@ class InlineEngine:
         assert self._runtime is not None, "the engine has not been started"
         return self._runtime
 
+    def take_code(self, app: App) -> None:
+        """From now on agents are found by the classes and functions of this app, whose tree is the same."""
+        self._app = app
+        self.runtime.take_names(app.id_of)
+        self.runtime.id_with_key = app.keyed.id_of
+
     async def start(self) -> None:
         """See Engine."""
         roots = self._roots = Roots(self._app.name, self._service_config)
@@ -87,7 +96,10 @@ class InlineEngine:
         runtime.delivery.is_durable = self._app.is_durable
         roots.attach(runtime, LocalStarter(runtime))
         if self._journal == "memory":
-            journal = MemoryJournal(now_ms=self._now_ms, limits=self._settings.history.limits())
+            journal = self.memory_journal
+            if journal is None:
+                journal = MemoryJournal(now_ms=self._now_ms, limits=self._settings.history.limits())
+            self.memory_journal = journal
             runtime.durability = await open_durability(runtime, journal)
             await keep_journal_desk(runtime, journal)
         await self._redis.check()

@@ -1,8 +1,8 @@
 """An event loop whose time stands while a debugger has the process.
 
-A person who looks at a handler in `breakpoint()` takes minutes, in which nothing else of the process runs. By the clock of the
-wall every ask would be overdue then; by this one no time has passed. Only a step that held the loop for long in a
-process with a debugger counts as such a pause, so that code which blocks without one is as late as it is.
+A person who looks at a handler in `breakpoint()` takes minutes, in which nothing else of the process runs. By the clock
+of the wall every ask would be overdue then; by this one no time has passed. Only a step that held the loop for long in
+a process with a debugger counts as such a pause, so that code which blocks without one is as late as it is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 PAUSE_S = 0.2
 """A shorter step is no look of a person."""
 DEBUGGERS = ("bdb", "pydevd")
-"""One of these modules is loaded wherever a debugger for Python is, and by nothing else; bdb also after pdb has gone."""
+"""One of these modules is loaded wherever a debugger for Python is, and stays when it has gone."""
 
 
 class PausableLoop(asyncio.SelectorEventLoop):
