@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration import shells
 from tests.integration.shells import RUNS, Run, a_shell
 
 pytestmark = [pytest.mark.slow, pytest.mark.program]
+
+RAY_LIMIT_S = 240.0
+"""A Ray of its own, and a start anew of the app, on a busy machine."""
 
 SHOP = """\
 from pydantic import BaseModel
@@ -43,8 +47,10 @@ app = App("shop", Supervisor(children=[child(Counter, id="counter"), child(greet
 
 @pytest.mark.parametrize("engine", ["inline", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.again])])
 def test_a_running_app_takes_new_code_and_keeps_what_its_durable_agents_know(
-    engine: str, tmp_path: Path, root: Path
+    engine: str, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if engine == "ray":
+        monkeypatch.setattr(shells, "LIMIT_S", RAY_LIMIT_S)
     with a_shell(tmp_path, {"shop.py": SHOP}) as made:
         shell = replace(made, env={**made.env, "RAY_TMPDIR": str(root)})
         run = Run(shell, "shop:app", "--engine", engine, "--reload")
