@@ -69,7 +69,7 @@ class DurableLife:
     """The behavior of a cell that runs a durable agent."""
 
     def __init__(self, agent: DurableAgent[Any]) -> None:
-        self._agent = agent
+        self.agent = self._agent = agent
         self.has_concurrent = type(agent).has_read_only
         self._committed = CommittedState(agent)
         self.spawned = SpawnedChildren()

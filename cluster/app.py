@@ -192,7 +192,7 @@ class Starting:
         name = self._engine or settings.engine
         if name not in ENGINES:
             raise Misuse(f"there is no engine {name!r}; use one of {', '.join(map(repr, ENGINES))}")
-        engine = _engine(name, self._app, settings)
+        engine = engine_for(name, self._app, settings)
         try:
             await engine.start()
         except BaseException:
@@ -336,7 +336,8 @@ def _as_root(root: object, more: tuple[object, ...]) -> SupervisorSpec:
     return Supervisor(children=children)
 
 
-def _engine(name: EngineName, app: App, settings: Settings) -> Engine:
+def engine_for(name: EngineName, app: App, settings: Settings) -> Engine:
+    """The engine of that name for an app, not started yet."""
     if name == "inline":
         from regrow.cluster.inline import InlineEngine
 
@@ -353,7 +354,9 @@ def _blocking(what: str, main: Awaitable[R]) -> R:
     except RuntimeError:
         is_async = False
     if not is_async:  # not in the handler above: an error of the app's own would be told as one in handling that
-        return asyncio.run(main)  # type: ignore[arg-type]
+        from regrow.cluster.pausable_loop import run_pausable  # only here: most programs have a loop of their own
+
+        return run_pausable(main)
     main.close()  # type: ignore[attr-defined]
     raise Misuse(
         f"App.{what} blocks and an event loop runs here already; use `async with app.start() as running` instead"

@@ -100,6 +100,9 @@ def run(
     target: Annotated[str, typer.Argument(metavar="MODULE:APP", help="Such as hello:app for `app` in hello.py.")],
     engine: Annotated[EngineChoice | None, typer.Option(help="What runs it; the config says otherwise.")] = None,
     config: Config = None,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Restart agents whose code has changed; a changed tree starts anew.")
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
     """Run an app until its root ends; Ctrl-C stops it in order."""
@@ -114,7 +117,9 @@ def run(
 
     # What agents print would spoil the one JSON value.
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
-        ended = cli_run.run(target, engine=engine.value if engine else None, config=config, say=say, show=show)
+        ended = cli_run.run(
+            target, engine=engine.value if engine else None, config=config, reload=reload, say=say, show=show
+        )
     say(f"{ended.app} ended: {ended.reason}")
     if as_json:
         reason = ended.reason.model_dump(mode="json")

@@ -14,6 +14,13 @@ WorldBroke (runtime)
 │   └── FolderLocked            another process uses this data folder
 ├── RayUnavailable          Ray can not be started or reached; the text says what to do
 └── PortInUse               another program listens on this port: choose another one
+RehearsalFailed (also AssertionError)   a test of an app found what it must not find
+├── NotSettled              agents were still at work after the time that the test gave
+├── LeftRunning             tasks, threads or processes outlived the app: end them where it names them
+├── ScriptLeft              a script holds answers that no agent asked for
+└── CrashesLeft             crashes were ordered that never came
+PlannedCrash                a test ordered this crash of an agent
+ScriptBroke                 a function of a test's script raised something of its own: mend the test
 """
 
 from __future__ import annotations
@@ -161,6 +168,72 @@ class PortInUse(WorldBroke):
         )
         self.port = port
         self.purpose = purpose
+
+
+class RehearsalFailed(RegrowError, AssertionError):
+    """What a test of an app found and must not find; to pytest it is a failed assertion."""
+
+
+class NotSettled(RehearsalFailed):
+    """Something was still at work after the time that the test gave.
+
+    Attributes: `busy`, what it was.
+    """
+
+    def __init__(self, busy: Sequence[str], within_s: float) -> None:
+        super().__init__(
+            f"not settled after {within_s:g} s: {'; '.join(busy[:LISTED])}; let it end, give it more time with "
+            "settled(within_s=…), or do not wait for it"
+        )
+        self.busy = tuple(busy)
+
+
+class LeftRunning(RehearsalFailed):
+    """Tasks, threads or processes that were begun while the app ran outlived it.
+
+    Attributes: `left`, each with its name and place.
+    """
+
+    def __init__(self, app: str, left: Sequence[str]) -> None:
+        super().__init__(
+            f"{app} has ended, and this still runs: {'; '.join(left[:LISTED])}; end it where it was begun, "
+            "for an agent in `stopping`"
+        )
+        self.left = tuple(left)
+
+
+class ScriptLeft(RehearsalFailed):
+    """A script of model answers was not used up.
+
+    Attributes: `left`, the answers that nobody asked for.
+    """
+
+    def __init__(self, asked: int, left: Sequence[object]) -> None:
+        shown = ", ".join(f"{answer!r:.80}" for answer in left[:LISTED])
+        super().__init__(
+            f"the script has {asked + len(left)} answers and was asked {asked} times; not asked for: {shown}; "
+            "take them out, or write ScriptedModel(…, may_be_left=True)"
+        )
+        self.left = tuple(left)
+
+
+class CrashesLeft(RehearsalFailed):
+    """A test ordered crashes on messages that did not come so often, so that it tried less than it says.
+
+    Attributes: `left`, the orders with how many crashes are left of each.
+    """
+
+    def __init__(self, left: Sequence[str]) -> None:
+        super().__init__(f"crashes were ordered and never came: {'; '.join(left)}; send the message, or order fewer")
+        self.left = tuple(left)
+
+
+class PlannedCrash(RegrowError):
+    """A test ordered this crash of an agent by `crash_on`, in place of its handler."""
+
+
+class ScriptBroke(RegrowError):
+    """A function in the script of a test raised something of its own, in the test's process."""
 
 
 def _listed(known: Sequence[str]) -> str:

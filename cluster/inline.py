@@ -6,6 +6,7 @@ import asyncio
 import platform
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from regrow.cluster.app import App
 from regrow.cluster.config import Settings
@@ -24,6 +25,7 @@ from regrow.runtime import ActorId, ExitReason, HostId, Runtime, Shutdown
 from regrow.runtime.durability import open_durability
 from regrow.runtime.local_starter import LocalStarter
 from regrow.runtime.memory_journal import MemoryJournal
+from regrow.runtime.runtime import BehaviorMaker
 
 HOST = HostId("inline")
 
@@ -31,9 +33,25 @@ HOST = HostId("inline")
 class InlineEngine:
     """Runs an app in the process that asked for it."""
 
-    def __init__(self, app: App, settings: Settings, *, now_ms: Callable[[], int] | None = None) -> None:
-        """`now_ms` is the clock of what durable agents keep: that of the wall unless another one is given."""
+    def __init__(
+        self,
+        app: App,
+        settings: Settings,
+        *,
+        now_ms: Callable[[], int] | None = None,
+        journal: Literal["memory"] | None = None,
+        made: Callable[[BehaviorMaker], BehaviorMaker] | None = None,
+        kept: MemoryJournal | None = None,
+    ) -> None:
+        """`now_ms` is the clock of what durable agents keep: that of the wall unless another one is given.
+
+        `journal` stands in for the app's own word, and `made` is put around what makes behaviors. `kept` is the journal
+        of an earlier start.
+        """
+        self.memory_journal = kept
         self._now_ms = now_ms if now_ms is not None else _wall_ms
+        self._journal = journal or app.journal
+        self._made = made
         self._app = app
         self._settings = settings
         self._runtime: Runtime | None = None
@@ -43,18 +61,31 @@ class InlineEngine:
         self._stopped = False
 
     @property
+    def roots(self) -> Roots:
+        """The trees of the app; only after `start`."""
+        assert self._roots is not None, "the engine has not been started"
+        return self._roots
+
+    @property
     def runtime(self) -> Runtime:
         """See Engine."""
         assert self._runtime is not None, "the engine has not been started"
         return self._runtime
 
+    def take_code(self, app: App) -> None:
+        """From now on agents are found by the classes and functions of this app, whose tree is the same."""
+        self._app = app
+        self.runtime.take_names(app.id_of)
+        self.runtime.id_with_key = app.keyed.id_of
+
     async def start(self) -> None:
         """See Engine."""
         roots = self._roots = Roots(self._app.name, self._service_config)
         self._operations = Operations(roots)
+        make: BehaviorMaker = BehaviorFactory(roots.make_supervisor)
         runtime = self._runtime = Runtime(
             HOST,
-            make_behavior=BehaviorFactory(roots.make_supervisor),
+            make_behavior=make if self._made is None else self._made(make),
             directory=_InlineDirectory(roots),
             principal=f"app:{self._app.name}",
             names=self._app.id_of,
@@ -64,8 +95,11 @@ class InlineEngine:
         runtime.courier = SpecsHere()
         runtime.delivery.is_durable = self._app.is_durable
         roots.attach(runtime, LocalStarter(runtime))
-        if self._app.journal == "memory":
-            journal = MemoryJournal(now_ms=self._now_ms, limits=self._settings.history.limits())
+        if self._journal == "memory":
+            journal = self.memory_journal
+            if journal is None:
+                journal = MemoryJournal(now_ms=self._now_ms, limits=self._settings.history.limits())
+            self.memory_journal = journal
             runtime.durability = await open_durability(runtime, journal)
             await keep_journal_desk(runtime, journal)
         await self._redis.check()

@@ -63,6 +63,8 @@ class HostOrder(Message):
     digest: str
     log: LogSettings = LogSettings()
     journal: JournalOrder | None = None
+    rehearsal: str = ""
+    """Where a test of the app listens; empty outside of tests."""
 
 
 class HostJoined(Message):
@@ -202,7 +204,7 @@ def unpack_as(expected: type[M], packed: bytes) -> M:
     return value
 
 
-def host_order(app: str, guardian: str, code: CodeBase, log: LogSettings) -> HostOrder:
+def host_order(app: str, guardian: str, code: CodeBase, log: LogSettings, rehearsal: str = "") -> HostOrder:
     """The order for hosts of an app, still without the host's own id and the guardian's life."""
     return HostOrder(
         app=app,
@@ -217,6 +219,7 @@ def host_order(app: str, guardian: str, code: CodeBase, log: LogSettings) -> Hos
         import_root=code.import_root,
         digest=code.digest,
         log=log,
+        rehearsal=rehearsal,
     )
 
 

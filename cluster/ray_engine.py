@@ -86,7 +86,9 @@ RETRY_S = 0.1
 class RayEngine:
     """Runs an app on Ray for as long as this process wants it."""
 
-    def __init__(self, app: App, settings: Settings) -> None:
+    def __init__(self, app: App, settings: Settings, *, rehearsal: str = "") -> None:
+        """`rehearsal` is where a test of the app listens; see testing_line."""
+        self._rehearsal = rehearsal
         self._app = app
         self._settings = settings
         self._session = RaySession(settings.ray)
@@ -208,7 +210,9 @@ class RayEngine:
             app=self._app.name,
             root=supervisor_order(self._app.root),
             settings=json.dumps(settings),
-            host=host_order(self._app.name, self._app.name, CodeBase.of(self._app), self._settings.log),
+            host=host_order(
+                self._app.name, self._app.name, CodeBase.of(self._app), self._settings.log, self._rehearsal
+            ),
             owner_ttl_s=self._owner_ttl_s,
         )
 

@@ -46,6 +46,7 @@ from regrow.runtime import ActorId, Crashed, HostId, Incarnation, RegrowError, R
 from regrow.runtime.codec import FrameCodec
 from regrow.runtime.packing import pack, unpack
 from regrow.runtime.peers import Peers
+from regrow.runtime.runtime import BehaviorMaker
 from regrow.runtime.signals import Failure
 from regrow.runtime.transport import PeerDead
 
@@ -107,7 +108,7 @@ class RayHost:
         directory = RememberingDirectory(lambda actor: located(guardian, actor, after_start=False))
         runtime = self._runtime = Runtime(
             self._host,
-            make_behavior=BehaviorFactory(),
+            make_behavior=_made(order.rehearsal),
             directory=directory,
             principal=order.principal,
             names=app.id_of,
@@ -294,6 +295,17 @@ def remote_host() -> Any:
         num_cpus=0,
         concurrency_groups={"control": CONTROL_CALLS, "watch": 2},
     )(RayHost)
+
+
+def _made(rehearsal: str) -> BehaviorMaker:
+    """What makes behaviors here; where a test runs the app, it is told of what they handle."""
+    if not rehearsal:
+        return BehaviorFactory()
+    from regrow.cluster.testing_line import HostLine  # here, since no other host needs them
+    from regrow.cluster.testing_watch import watched
+
+    line = HostLine(rehearsal)
+    return watched(BehaviorFactory(), line, line if line.has_script else None)
 
 
 async def located(guardian: Any, actor: ActorId, *, after_start: bool) -> HostId | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from regrow.cluster.tree import TreeNode
 from regrow.runtime.lifecycle import ExitReason, Shutdown
 
 if TYPE_CHECKING:
-    from regrow.cluster.app import App, EngineName
+    from regrow.cluster.app import App, EngineName, Running
     from regrow.cluster.config import Settings
 
 EXIT_ABNORMAL = 1
@@ -59,18 +59,19 @@ async def supervise(
     *,
     say: Callable[[str], None],
     show: Callable[[str, str, tuple[TreeNode, ...]], None] | None = None,
+    start: Callable[[], Awaitable[Running]] | None = None,
 ) -> Ended:
     """Runs an app until its root ends or somebody stops it; meanwhile `regrow ps`, `ask` and `stop` reach it.
 
-    `say` gets lines for a person, `show` the name, the engine and the tree once it runs. Raises
-    AppAlreadyRunning and what `App.start` raises; then nothing is left running.
+    `say` gets lines for a person, `show` the name, the engine and the tree once it runs; `start` starts it where it is
+    not to be started as usual. Raises AppAlreadyRunning and what `App.start` raises; then nothing is left running.
     """
     name = engine or settings.engine
     order = StopOrder(say)
     with order.on_signals():
         async with ControlSocket(app.name, engine=name, request_stop=order.give) as control:
             try:
-                running = await order.start(app.start(engine=name, settings=settings))
+                running = await order.start(start() if start is not None else app.start(engine=name, settings=settings))
             except asyncio.CancelledError:
                 if not order.given:
                     raise

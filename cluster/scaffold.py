@@ -39,13 +39,30 @@ if __name__ == "__main__":
 '''
 
 TEST = '''\
-"""Runs the app in this process, without Ray: `python -m pytest`."""
+"""Runs the app in this process on a clock that jumps: `pytest`. The same on Ray: `pytest --regrow-engine=ray`."""
 
+import pytest
 from {name} import app, greet
 
+from regrow import AskFailed
+from regrow.testing import TestApp
 
-def test_greet_says_hello() -> None:
-    assert app.ask(greet, "world") == "hello world"
+
+async def test_greet_says_hello(test_app: type[TestApp]) -> None:
+    async with test_app(app) as t:
+        assert await t.ask(greet, "world") == "hello world"
+
+
+async def test_greet_grows_back(test_app: type[TestApp]) -> None:
+    async with test_app(app) as t:
+        await t.kill("greet")
+        t.crash_on(greet)
+        with pytest.raises(AskFailed):
+            await t.ask(greet, "nobody")
+        await t.settled()
+
+        assert t.restarts("greet") == 2
+        assert await t.ask(greet, "world") == "hello world"
 '''
 
 CONFIG = """\
@@ -96,7 +113,8 @@ Agents under supervision, with Regrow.
 | look at it, from another terminal | `regrow ps` |
 | ask an agent | `regrow ask {name}/greet world` |
 | stop it | `regrow stop {name}` |
-| test it | `python -m pytest` |
+| test it, kills and crashes included | `pytest` |
+| the same tests on Ray | `pytest --regrow-engine=ray` |
 | is this machine fit? | `regrow doctor` |
 
 `{name}.py` holds the app, `regrow.toml` its settings, `test_{name}.py` its test.

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from regrow.router.settings import RouterSettings
 from regrow.runtime import ActorId, Behavior, Message, Packed
 from regrow.supervisors import ChildSpec, child
+
+if TYPE_CHECKING:
+    from regrow.router.provider import Provider
 
 MEMORY_NAME = "memory"
 MODELS_NAME = "models"
@@ -83,21 +86,23 @@ def _memory(config: ServiceConfig) -> Behavior:
     return MemoryService(Shard(store, HashingEmbedder(), make_index=FaissIndex, scope=Scope.of(config.app)))
 
 
-def _models(config: ServiceConfig) -> Behavior:
-    from regrow.router.redis_ledger import RedisLedger
+def models_service(config: ServiceConfig, provider: Provider | None = None) -> Behavior:
+    """The router of an app; `provider` stands in for those that the config names, for tests."""
     from regrow.router.service import RouterService
 
     ledger = None
     if config.redis_url:
+        from regrow.router.redis_ledger import RedisLedger  # here, since its redis takes 0.2 s to load
+
         ledger = RedisLedger.from_url(
             config.redis_url,
             app=config.app,
             cluster=config.redis_cluster,
             budget_usd=config.models.budget_usd,
         )
-    return RouterService(config.models, ledger=ledger)
+    return RouterService(config.models, ledger=ledger, provider=provider)
 
 
 MEMORY = Service(MEMORY_NAME, _memory)
-MODELS = Service(MODELS_NAME, _models)
+MODELS = Service(MODELS_NAME, models_service)
 _SERVICES = {MEMORY_NAME: MEMORY, MODELS_NAME: MODELS}

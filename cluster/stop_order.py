@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from regrow.cluster.app import Running, Starting
+    from regrow.cluster.app import Running
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -31,7 +31,7 @@ class StopOrder:
         self._running: Running | None = None
         self._numbers: list[signal.Signals] = []
 
-    async def start(self, starting: Starting) -> Running:
+    async def start(self, starting: Awaitable[Running]) -> Running:
         """Starts an app. Raises CancelledError when the order comes before it runs; then nothing of it does."""
 
         async def started() -> Running:

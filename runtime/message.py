@@ -213,3 +213,14 @@ def wrong_part(request: type[StreamRequest[Any, Any]], value: object) -> Invalid
 def registered(name: str) -> type[Message] | None:
     """The message class of that wire name, when its module has been imported here."""
     return _registry.get(name)
+
+
+def registered_now() -> dict[str, type[Message]]:
+    """All message classes that have been defined here, by their wire names; for `register_as_before`."""
+    return dict(_registry)
+
+
+def register_as_before(known: dict[str, type[Message]]) -> None:
+    """Forgets the classes that have been defined since `registered_now`: an import of new code has failed half-way."""
+    _registry.clear()
+    _registry.update(known)

@@ -130,6 +130,10 @@ class Runtime:
             raise Misuse(f"no child of this app is made from {target!r}; give its id instead, such as 'app/child'")
         return ActorRef(Address(found), self)
 
+    def take_names(self, names: Callable[[object], ActorId | None]) -> None:
+        """From now on classes and functions stand for agents as `names` says."""
+        self._names = names
+
     def ref_to(self, address: Address) -> ActorRef:
         """The ref to an address, such as one that came in a message."""
         return ActorRef(address, self)

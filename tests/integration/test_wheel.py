@@ -96,12 +96,17 @@ class Installed:
     home: Path
     folder: Path
 
-    def run(self, command: str, *arguments: str, timeout_s: float = 60) -> str:
-        """What a command of the venv prints; it runs in the user's folder with nothing of ours in its environment."""
+    def run(self, command: str, *arguments: str, at: str = ".", path: str = "", timeout_s: float = 60) -> str:
+        """What a command of the venv prints; it runs in the user's folder with nothing of ours in its environment.
+
+        `at` is a folder below that one, and `path` where Python looks for modules besides.
+        """
         ours = ("PYTHON", "VIRTUAL_ENV", "REGROW_")
         environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         environment["PATH"] = f"{self.home / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        return run(str(self.home / "bin" / command), *arguments, at=self.folder, env=environment, timeout_s=timeout_s)
+        environment |= {"PYTHONPATH": path} if path else {}
+        command = str(self.home / "bin" / command)
+        return run(command, *arguments, at=self.folder / at, env=environment, timeout_s=timeout_s)
 
 
 def run(*command: str, at: Path, env: dict[str, str] | None = None, timeout_s: float = 120) -> str:
@@ -150,6 +155,11 @@ def link_dependencies(*, of: Path, into: Path) -> None:
             for line in archive.read(metadata).decode().splitlines()
             if line.startswith("Requires-Dist: ")
         ]
+    link(requirements, into=into)
+
+
+def link(requirements: list[str], *, into: Path) -> None:
+    """Link what these requirements bring along from this environment into another."""
     for needed in closure(requirements):
         for part in {file.parts[0] for file in needed.files or ()} - {"..", "__pycache__"}:
             if not (into / part).is_symlink():
@@ -183,7 +193,11 @@ def test_the_wheel_holds_every_room_and_the_marks_of_typed_packages(installed: I
         for pattern in ("*.py", "py.typed", "*.lua")
         for path in (REPOSITORY / folder).glob(pattern)
     }
-    assert {f"regrow/{name}" for name in modules} | {"regrow/__init__.py", "regrow/py.typed"} <= names
+    assert {f"regrow/{name}" for name in modules} | {
+        "regrow/__init__.py",
+        "regrow/testing.py",
+        "regrow/py.typed",
+    } <= names
 
 
 def test_nothing_but_the_wheel_and_its_dependencies_is_visible(installed: Installed) -> None:
@@ -207,3 +221,14 @@ def test_a_users_supervised_agent_crashes_and_grows_back_in_an_empty_venv(instal
     said = installed.run("python", "mine.py").splitlines()
 
     assert [line for line in said if "[" not in line] == ["ZeroDivisionError: float division by zero", "0.5 2"]
+
+
+def test_a_new_project_passes_its_own_test_with_nothing_but_the_wheel_and_pytest(
+    installed: Installed, tmp_path: Path
+) -> None:
+    link(["pytest"], into=tmp_path)
+    installed.run("regrow", "new", "shop")
+
+    said = installed.run("python", "-m", "pytest", "-q", "-W", "error", at="shop", path=str(tmp_path))
+
+    assert "2 passed" in said

@@ -87,13 +87,13 @@ def test_every_room_is_packaged_mapped_linked_and_checked(house: House) -> None:
             {f"{path.name} -> {path.readlink()}" for path in (house.root / ".types/regrow").iterdir()},
             {
                 *(f"{room} -> ../../{room}" for room in ROOMS),
-                *(f"{name} -> ../../api/{name}" for name in ("__init__.py", "py.typed")),
+                *(f"{name} -> ../../api/{name}" for name in ("__init__.py", "py.typed", "testing.py")),
             },
         ),
         ".types/pyrightconfig.json": (
             set(json.loads(checked)["include"]),
             {
-                *(f"regrow/{part}" for part in (*ROOMS, "__init__.py")),
+                *(f"regrow/{part}" for part in (*ROOMS, "__init__.py", "testing.py")),
                 *(f"../{folder}" for folder in ("tests", *PROGRAMS) if folder != "api"),
             },
         ),

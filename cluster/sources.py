@@ -1,0 +1,138 @@
+"""The files that an app is made of: what has changed in them, and the app that they make now.
+
+Only modules below the folder of the app count. A changed one is imported anew, and so is whatever imports it, so that
+no class of the old code meets one of the new under the same name.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from regrow.cluster.code import app_named
+from regrow.cluster.errors import AppNotFound
+from regrow.runtime.message import register_as_before, registered_now
+
+if TYPE_CHECKING:
+    from regrow.cluster.app import App
+
+NOT_OF_THE_APP = frozenset(("site-packages", "dist-packages", "node_modules", "__pycache__"))
+"""Folders whose files are not the app's own, beside those whose names begin with a dot."""
+FILES_LIMIT = 2_000
+"""More files are not watched: a look at each of them would take too long."""
+
+Stamp = tuple[int, int]
+"""When a file was changed, in nanoseconds, and its size."""
+
+
+class Sources:
+    """The modules of one app as they were imported last."""
+
+    def __init__(self, target: str, folder: Path) -> None:
+        """`target` is MODULE:APP, imported already; what lies below `folder` is watched."""
+        self._target = target
+        self._folder = folder.resolve()
+        self._seen: dict[str, tuple[Path, Stamp]] = {}
+        self._note()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What is watched."""
+        return tuple(path for path, _ in self._seen.values())
+
+    def stamps(self) -> dict[str, Stamp]:
+        """How the files are now; equal as long as nothing changes."""
+        return {name: _stamp(path) for name, (path, _) in self._seen.items()}
+
+    def changed(self) -> tuple[str, ...]:
+        """The modules whose files have changed since they were looked at last."""
+        return tuple(name for name, (path, stamp) in self._seen.items() if _stamp(path) != stamp)
+
+    def reload(self) -> tuple[App, frozenset[str]]:
+        """The app as its files make it now, and the modules that were imported anew for it.
+
+        Raises AppNotFound with the reason in one sentence; then everything is as before, and the same files are not
+        tried again.
+        """
+        stale = self._with_importers(self.changed())
+        before: dict[str, ModuleType] = {name: sys.modules[name] for name in stale if name in sys.modules}
+        classes, modules = registered_now(), set(sys.modules)
+        for name in before:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+        try:
+            app = _imported(self._target)
+        except AppNotFound:
+            for name in {*before, *(set(sys.modules) - modules)}:
+                if name in before or self._is_ours(sys.modules.get(name)):
+                    sys.modules.pop(name, None)
+            sys.modules.update(before)
+            register_as_before(classes)
+            self._seen = {name: (path, _stamp(path)) for name, (path, _) in self._seen.items()}
+            raise
+        self._note()
+        return app, stale
+
+    def _note(self) -> None:
+        ours = [(name, module) for name, module in list(sys.modules.items()) if self._is_ours(module)]
+        self._seen = {
+            name: (path, _stamp(path))
+            for name, module in ours[:FILES_LIMIT]
+            if (path := Path(str(module.__file__))).suffix == ".py"
+        }
+
+    def _is_ours(self, module: ModuleType | None) -> bool:
+        file = getattr(module, "__file__", None)
+        if not file:
+            return False
+        path = Path(file).resolve()
+        if not path.is_relative_to(self._folder):
+            return False
+        parts = path.relative_to(self._folder).parts
+        return not any(part in NOT_OF_THE_APP or part.startswith(".") for part in parts)
+
+    def _with_importers(self, changed: tuple[str, ...]) -> frozenset[str]:
+        """These modules and all that import them, directly or not."""
+        imports = {name: _imports(path, name) for name, (path, _) in self._seen.items() if name not in changed}
+        stale = set(changed)
+        while more := {name for name, needed in imports.items() if name not in stale and needed & stale}:
+            stale |= more
+        return frozenset(stale)
+
+
+def _imports(path: Path, name: str) -> set[str]:
+    """The names that a file imports, those of packages on the way included; more than it needs does no harm."""
+    found: set[str] = set()
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            found.add(module)
+            found.update(f"{module}.{alias.name}" for alias in node.names)
+    for each in list(found):
+        parts = each.split(".")
+        found.update(".".join(parts[:end]) for end in range(1, len(parts)))
+    return found
+
+
+def _imported(target: str) -> App:
+    try:
+        return app_named(target)
+    except SystemExit as error:
+        raise AppNotFound(target, f"importing it ends the program (exit {error.code})") from error
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        status = os.stat(path)  # noqa: PTH116 # half the time of Path.stat, and it is done for each file each time
+    except OSError:
+        return 0, 0  # an editor is about to put another one in its place
+    return status.st_mtime_ns, status.st_size
