@@ -17,6 +17,7 @@ from regrow.runtime.codec import CodecError, Undecodable
 from regrow.runtime.envelope import Envelope, Kind, Origin
 from regrow.runtime.message import Message, Request
 from regrow.runtime.signals import Failure, Watch
+from regrow.runtime.stream_window import MAX_WINDOW_BYTES, MAX_WINDOW_PARTS, Window
 from tests.runtime.golden import frames
 from tests.runtime.golden.frames import FRAMES, NOW
 from tests.runtime.test_codec import codec_at, exactly, seen
@@ -104,7 +105,9 @@ BODIES: dict[Kind, st.SearchStrategy[Any]] = {
     Kind.FAILURE: st.builds(Failure, error=TEXTS, text=TEXTS),
     Kind.SIGNAL: st.builds(Watch, monitor=WHOLE, watcher=TEXTS, watcher_incarnation=WHOLE),
     Kind.NOTICE: MESSAGES,
+    Kind.PART: st.tuples(WHOLE, WHOLE, st.booleans(), st.lists(REPLIES, max_size=3).map(tuple)),
 }
+WINDOWS = st.builds(Window, parts=st.integers(1, MAX_WINDOW_PARTS), size_bytes=st.integers(1, MAX_WINDOW_BYTES))
 
 
 @st.composite
@@ -125,6 +128,7 @@ def envelopes(draw: Callable[..., Any]) -> list[Envelope]:
                 draw(LIVES),
                 draw(st.one_of(st.none(), TEXTS)),
                 draw(st.booleans()),
+                draw(st.one_of(st.none(), WINDOWS)),
             )
         )
     return rows
@@ -201,7 +205,8 @@ def survives(payload: bytes) -> None:
         assert type(row.ask_id) is int
         assert row.origin.capability is None or {type(prefix) for prefix in row.origin.capability} <= {str}
         assert row.deadline is None or type(row.deadline) is float
-        if row.kind is not Kind.REPLY:
+        assert row.window is None or type(row.window) is Window
+        if row.kind not in (Kind.REPLY, Kind.PART):
             assert isinstance(row.message, Message | Undecodable)
         if row.kind is Kind.ASK:
             assert isinstance(row.message, Request | Undecodable)

@@ -577,4 +577,5 @@ async def test_envelopes_have_kinds_that_stand_on_the_wire() -> None:
         "FAILURE": 3,
         "SIGNAL": 4,
         "NOTICE": 5,
+        "PART": 6,
     }

@@ -272,7 +272,7 @@ async def test_parts_of_one_round_of_the_loop_go_together() -> None:
             batches.append(len(batch.parts))
             arrived(batch)
 
-        stream.arrived = counted  # type: ignore[method-assign]
+        stream.arrived = counted
         await read(stream)
 
     assert batches == [10, 5]
