@@ -112,7 +112,7 @@ class OpenAIProvider:
         if self._closed:
             raise Closed(f"the provider at {self._host} was closed; make another one")
         written, shown = Written(), ""
-        arguments = {**self.arguments(request, card), "stream_options": {"include_usage": True}}
+        arguments: dict[str, Any] = {**self.arguments(request, card), "stream_options": {"include_usage": True}}
         try:
             async with asyncio.timeout(self._timeout_s) as limit:
                 async with await self._client.chat.completions.create(**arguments, stream=True) as chunks:

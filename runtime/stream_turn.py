@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from regrow.runtime.errors import Misuse
 from regrow.runtime.message import StreamRequest
@@ -11,8 +11,10 @@ from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S
 
 if TYPE_CHECKING:
     from regrow.runtime.cell import Cell
+    from regrow.runtime.context import Parked, Stashed
     from regrow.runtime.envelope import Envelope
     from regrow.runtime.ref import ActorRef
+    from regrow.runtime.reply_slot import ReplySlot
     from regrow.runtime.stream import Stream
     from regrow.runtime.stream_window import Window
 
@@ -31,7 +33,7 @@ class StreamTurn:
     if TYPE_CHECKING:
         _cell: Cell
         _envelope: Envelope | None
-        instead: object
+        instead: ReplySlot[Any] | Stashed | Parked | None
 
         def live(self) -> None: ...
         def _on_own_thread(self) -> None: ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -24,12 +24,14 @@ from regrow.runtime.testing import pass_time, virtual
 from tests.runtime.scripted import Process, settle
 
 if TYPE_CHECKING:
-    from regrow.router.catalog import ModelCard
+    from regrow.router.catalog import ModelCard, NanoUsd
     from regrow.router.provider import Emit
-    from regrow.router.usage import UsageTotals
+    from regrow.router.usage import Call, CallId, CallRecord, UsageTotals
+    from regrow.runtime.message import Request
     from regrow.runtime.ref import ActorRef
     from regrow.runtime.stream import Stream
 
+R = TypeVar("R")
 LONG = " ".join(f"word{n}" for n in range(500))
 SMALL = Window(parts=4)
 COUNTED = Usage(input_tokens=1_000, output_tokens=2_000)
@@ -78,8 +80,11 @@ async def totals(ref: ActorRef) -> UsageTotals:
     return await ref.ask(UsageReport(history=10))
 
 
-def models_at(ref: ActorRef) -> Models:
-    return Models(ref.ask, stream=ref.stream, principal="ann", agent="desk/analyst")
+def models_at(ref: ActorRef, *, streamed: bool = True) -> Models:
+    async def ask(request: Request[R], /) -> R:
+        return await ref.ask(request)
+
+    return Models(ask, stream=ref.stream if streamed else None, principal="ann", agent="desk/analyst")
 
 
 @virtual
@@ -127,9 +132,9 @@ async def test_a_reader_that_goes_midway_ends_the_call_and_it_is_settled_once_at
 @virtual
 async def test_a_reader_that_goes_while_the_end_is_settled_leaves_no_call_open() -> None:
     class SlowLedger(MemoryLedger):
-        async def settle(self, *args: Any) -> Any:
+        async def settle(self, id: CallId, usage: Usage, cost_nusd: NanoUsd | None) -> CallRecord:
             await pass_time(1.0)
-            return await super().settle(*args)
+            return await super().settle(id, usage, cost_nusd)
 
     provider = ScriptedProvider([ProviderReply(text="one two", usage=COUNTED)])
     process, ledger = Process(), SlowLedger(budget_usd=1.0)
@@ -147,9 +152,9 @@ async def test_a_reader_that_goes_while_the_end_is_settled_leaves_no_call_open()
 @virtual
 async def test_a_reader_that_goes_while_the_money_is_reserved_takes_it_back() -> None:
     class SlowLedger(MemoryLedger):
-        async def reserve(self, *args: Any) -> None:
+        async def reserve(self, call: Call, most_nusd: NanoUsd | None) -> None:
             await pass_time(1.0)
-            await super().reserve(*args)
+            await super().reserve(call, most_nusd)
 
     process, ledger = Process(), SlowLedger(budget_usd=1.0)
     provider = ScriptedProvider([])
@@ -193,7 +198,7 @@ async def test_models_that_can_not_be_streamed_say_so() -> None:
     ref = await router(ScriptedProvider([]))
 
     with pytest.raises(Misuse, match="use complete"):
-        Models(ref.ask).stream(Work.GENERATE, "write")
+        models_at(ref, streamed=False).stream(Work.GENERATE, "write")
 
 
 async def test_the_extractive_model_gives_its_quotations_one_by_one() -> None:

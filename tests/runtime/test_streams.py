@@ -1,5 +1,8 @@
 """Answers that are read part by part, in one process (SEMANTICS 9)."""
 
+# pyright: reportUnusedClass=false
+# Classes of these tests are refused before anybody could use them.
+
 from __future__ import annotations
 
 import asyncio
