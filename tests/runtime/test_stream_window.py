@@ -1,4 +1,4 @@
-"""The bookkeeping of a stream: nothing passes the window, nothing gets stuck, nothing is lost (SEMANTICS 9)."""
+"""The bookkeeping of a stream: nothing passes the window, nothing gets stuck, nothing is lost (SEMANTICS 4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that are read part by part, in one process (SEMANTICS 9)."""
+"""Answers that are read part by part, in one process (SEMANTICS 4)."""
 
 # pyright: reportUnusedClass=false
 # Classes of these tests are refused before anybody could use them.

@@ -1,4 +1,4 @@
-"""Answers that are read part by part from another process (SEMANTICS 9)."""
+"""Answers that are read part by part from another process (SEMANTICS 4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streams over wires that lose, double and delay calls, between processes that die (SEMANTICS 9).
+"""Streams over wires that lose, double and delay calls, between processes that die (SEMANTICS 4).
 
 Readers open streams of tellers anywhere, read at their own pace, stop for a while, leave early, are cancelled, or let
 the deadline pass; tellers emit at theirs, refuse, crash and are killed, and whole processes with them. What was truly
