@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -59,13 +59,14 @@ class Watched:
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        async with AsyncRedis.from_url(self._url) as client, client.monitor() as monitor:
+        async with AsyncRedis.from_url(self._url, socket_timeout=None) as client, client.monitor() as monitor:
             reading = asyncio.create_task(self._read(monitor.listen()))
             try:
                 yield
             finally:
                 reading.cancel()
-                await asyncio.wait([reading])
+                with suppress(asyncio.CancelledError):
+                    await reading
 
     async def _read(self, lines: AsyncIterator[dict[str, str]]) -> None:
         async for line in lines:
