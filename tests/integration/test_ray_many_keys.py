@@ -16,6 +16,7 @@ import pytest
 from pydantic import SecretStr
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
+from redis.asyncio.client import MonitorCommandInfo
 
 from regrow import Running
 from regrow.cluster.config import RedisSettings, Settings
@@ -68,7 +69,7 @@ class Watched:
                 with suppress(asyncio.CancelledError):
                     await reading
 
-    async def _read(self, lines: AsyncIterator[dict[str, str]]) -> None:
+    async def _read(self, lines: AsyncIterator[MonitorCommandInfo]) -> None:
         async for line in lines:
             if line["client_type"] == "lua":
                 continue  # what a script does is part of its one command
@@ -101,7 +102,7 @@ def copy_rows(url: str, numbers: Sequence[int]) -> None:
         return PART % (partition_of(agent), name, agent)
 
     with Redis.from_url(url) as client:
-        dumped = {name: client.dump(place(0, name)) for name in ("row", "past")}
+        dumped = {name: client.dump(place(0, name)) or b"" for name in ("row", "past")}
         assert all(dumped.values())
         for first in range(0, len(numbers), ROWS_AT_ONCE):
             pipeline = client.pipeline(transaction=False)
