@@ -34,6 +34,8 @@ from regrow.runtime.journal_entries import HostEpoch, OperationId
 SPRING_LIMIT_S = 20.0
 """For a trap to spring: the script it waits for runs many times a second, unless another fault keeps it from that."""
 RECOVER_LIMIT_S = 240.0
+LATE_LIMIT_S = 60.0
+"""For Redis to say something to a late script: longer than it is stopped, loads its data, or has no room."""
 KILL_LIMIT_S = 60.0
 SHORT_STOP_S = (0.2, 1.5)
 DELAY_S = (0.05, 0.4)
@@ -98,6 +100,20 @@ def wake(process: int) -> None:
 def has_ended(process: int) -> bool:
     """Whether a process has, by its pidfd."""
     return bool(select.select([process], [], [], 0)[0])
+
+
+async def verdict_on_late(send: Callable[[], bytes], *, pause_s: float = LOOK_S) -> str:
+    """What Redis says to a late script; it is sent again while another fault keeps Redis from saying anything."""
+    deadline = monotonic() + LATE_LIMIT_S
+    while True:
+        answer = b""
+        with suppress(OSError):  # it is killed, or stopped; TimeoutError is one of these
+            answer = await asyncio.to_thread(send)
+        if verdict := verdict_in(answer):
+            return verdict
+        if monotonic() > deadline:
+            return repr(answer[:40])
+        await asyncio.sleep(pause_s)
 
 
 class Faults:
@@ -255,8 +271,7 @@ class Faults:
     async def _come_late(self, fault: Fault) -> None:
         """Sends what a dead process had wanted to say, now that another one serves its agent."""
         raw = self._sprung_last[fault.agent].call.raw
-        answer = await asyncio.to_thread(self._proxy.send_late, raw)
-        self.log.late_answers[verdict_in(answer) or repr(answer[:40])] += 1
+        self.log.late_answers[await verdict_on_late(lambda: self._proxy.send_late(raw))] += 1
 
     async def _stop_host(self, plan: Plan) -> float:
         """Stops a host in the middle of a commit, and lets it go on; past its lease it is replaced meanwhile."""

@@ -150,8 +150,15 @@ class RedisProxy:
         return trap.sprung
 
     def send_late(self, raw: bytes) -> bytes:
-        """Sends a script that was kept, on a connection of its own; gives Redis' answer. From another thread."""
-        return asyncio.run_coroutine_threadsafe(self._send_late(raw), self._loop).result(LATE_WITHIN_S)
+        """Sends a script that was kept, on a connection of its own; gives Redis' answer. From another thread.
+
+        Raises OSError while there is no Redis, and TimeoutError where it says nothing.
+        """
+        sending = asyncio.run_coroutine_threadsafe(self._send_late(raw), self._loop)
+        try:
+            return sending.result(LATE_WITHIN_S)
+        finally:
+            sending.cancel()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

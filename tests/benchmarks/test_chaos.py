@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from chaos import result_of, run_of, troubles
-from chaos_faults import Fault, FaultLog
+from chaos_faults import Fault, FaultLog, verdict_on_late
 from chaos_plans import NEEDED_FAULTS, NEEDED_IN_WINDOW, Kind, Window, deck, has_rows, says, verdict_in
 from chaos_proxy import Side
 from history import Event, EventType
@@ -84,6 +84,25 @@ def test_a_long_run_fails_itself_that_has_not_shown_as_much_as_it_was_to() -> No
     assert troubles(CLEAN, log, acked=CLEAN.acked, faults=len(log.faults)) == []
     assert troubles(CLEAN, log, acked=50_000) == [f"{CLEAN.acked} commands were acknowledged, and 50000 are needed"]
     assert troubles(CLEAN, log, faults=1_000) == [f"{len(log.faults)} faults, and 1000 are needed"]
+
+
+async def test_a_late_script_is_sent_again_while_redis_is_killed_stopped_or_loads() -> None:
+    answers: list[bytes | Exception] = [
+        ConnectionRefusedError(),
+        TimeoutError(),
+        b"",
+        b"-LOADING Redis is loading the dataset in memory\r\n",
+        b"$13\r\n\x92\xabstale_epoch\x01\r\n",
+    ]
+
+    def send() -> bytes:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert await verdict_on_late(send, pause_s=0) == "stale_epoch"
+    assert answers == []
 
 
 def test_a_run_in_which_a_dead_life_commits_fails_and_one_in_which_it_is_refused_does_not() -> None:

@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -16,6 +16,7 @@ import pytest
 from pydantic import SecretStr
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
+from redis.asyncio.client import MonitorCommandInfo
 
 from regrow import Running
 from regrow.cluster.config import RedisSettings, Settings
@@ -59,15 +60,16 @@ class Watched:
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        async with AsyncRedis.from_url(self._url) as client, client.monitor() as monitor:
+        async with AsyncRedis.from_url(self._url, socket_timeout=None) as client, client.monitor() as monitor:
             reading = asyncio.create_task(self._read(monitor.listen()))
             try:
                 yield
             finally:
                 reading.cancel()
-                await asyncio.wait([reading])
+                with suppress(asyncio.CancelledError):
+                    await reading
 
-    async def _read(self, lines: AsyncIterator[dict[str, str]]) -> None:
+    async def _read(self, lines: AsyncIterator[MonitorCommandInfo]) -> None:
         async for line in lines:
             if line["client_type"] == "lua":
                 continue  # what a script does is part of its one command
@@ -100,7 +102,7 @@ def copy_rows(url: str, numbers: Sequence[int]) -> None:
         return PART % (partition_of(agent), name, agent)
 
     with Redis.from_url(url) as client:
-        dumped = {name: client.dump(place(0, name)) for name in ("row", "past")}
+        dumped = {name: client.dump(place(0, name)) or b"" for name in ("row", "past")}
         assert all(dumped.values())
         for first in range(0, len(numbers), ROWS_AT_ONCE):
             pipeline = client.pipeline(transaction=False)
