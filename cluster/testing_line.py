@@ -19,7 +19,7 @@ from regrow.router.catalog import ModelCard
 from regrow.router.errors import ProviderUnreachable
 from regrow.router.provider import ProviderReply
 from regrow.router.request import ModelRequest
-from regrow.runtime import ActorId, Incarnation, Message, RegrowError
+from regrow.runtime import ActorId, CodeNotImportable, Incarnation, Message, RegrowError
 from regrow.runtime.packing import Opaque, opened, pack, unpack
 from regrow.runtime.signals import Failure, failure_of
 
@@ -130,9 +130,11 @@ class Prompter:
             writer.close()
 
     def _cue(self, begins: TurnBegins) -> Cue:
-        turn = SeenTurn(
-            agent=ActorId(begins.agent), incarnation=Incarnation(begins.incarnation), message=opened(begins.message)
-        )
+        try:
+            message = opened(begins.message)
+        except CodeNotImportable:
+            message = begins.message  # of a class that this process has not imported, so that no test can ask for it
+        turn = SeenTurn(agent=ActorId(begins.agent), incarnation=Incarnation(begins.incarnation), message=message)
         number, crash = self._playbook.begins(turn)
         return Cue(call=begins.call, number=number, crash=crash)
 
@@ -167,6 +169,8 @@ class HostLine:
 
     async def begins(self, turn: SeenTurn) -> tuple[int, str]:
         """See Watcher. When the test has gone, turns go on without it."""
+        if not isinstance(turn.message, Message):
+            return 0, ""  # what could not be read here is no message of anybody's
         call = next(self._calls)
         cue = await self._asked(
             TurnBegins(

@@ -18,6 +18,7 @@ from regrow.cluster.errors import NotSettled
 from regrow.cluster.testing_line import Prompter
 from regrow.cluster.tree import TreeNode, Trees
 from regrow.runtime import ActorId, Misuse
+from regrow.runtime.virtual_time import VirtualLoop
 
 if TYPE_CHECKING:
     from regrow.cluster.testing_playbook import Playbook
@@ -47,9 +48,14 @@ class RayStage:
         self._until_s = 0.0
 
     async def start(self) -> Running:
-        """See Stage."""
+        """See Stage. Raises Misuse on a loop whose time is virtual."""
         from regrow.cluster.ray_engine import RayEngine  # it loads Ray
 
+        if isinstance(asyncio.get_running_loop(), VirtualLoop):
+            raise Misuse(
+                "Ray runs in real time, and this test on a virtual clock; run it with pytest --regrow-engine=ray, and "
+                'mark it with @pytest.mark.regrow(engine="ray") if it is for Ray alone'
+            )
         logs.configure(self._settings.log)
         if self._settings.data_dir is None:
             self._folder = Path(tempfile.mkdtemp(prefix="regrow-test-"))

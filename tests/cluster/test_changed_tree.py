@@ -44,8 +44,8 @@ async def greet(name: str) -> str:
 
 
 def tree(**rules: object) -> SupervisorSpec:
-    clerk = {"id": "clerk", "config": Config(size=1), "shutdown_s": 5.0} | rules.pop("clerk", {})  # type: ignore[call-overload,operator]
-    pool = {"max_children": 5} | rules.pop("pool", {})  # type: ignore[call-overload,operator]
+    clerk = {"id": "clerk", "config": Config(size=1), "shutdown_s": 5.0} | rules.pop("clerk", {})  # type: ignore[operator]
+    pool = {"max_children": 5} | rules.pop("pool", {})  # type: ignore[operator]
     children = [
         child(Clerk, **clerk),
         child(DynamicSupervisor(child(greet), **pool), id="pool"),

@@ -308,6 +308,12 @@ def test_a_loop_with_real_time_is_refused_with_what_to_do() -> None:
         asyncio.run(main())
 
 
+@virtual
+async def test_ray_on_a_virtual_clock_is_refused_with_what_to_do() -> None:
+    with pytest.raises(Misuse, match="--regrow-engine=ray"):
+        await TestApp(app, engine="ray").__aenter__()
+
+
 # ---- models --------------------------------------------------------------------------------------
 
 

@@ -10,13 +10,14 @@ import pytest
 
 from regrow import Message, Work
 from regrow.cluster.errors import ScriptBroke
-from regrow.cluster.testing_line import HOST, HostLine, Prompter
+from regrow.cluster.testing_line import HOST, LENGTH_BYTES, Cue, HostLine, Prompter, TurnBegins
 from regrow.cluster.testing_playbook import Playbook, SeenTurn
 from regrow.cluster.testing_script import ScriptedModel, ScriptItem
 from regrow.router import ProviderUnreachable, RateLimited
 from regrow.router.catalog import extractive_card
 from regrow.router.request import ModelRequest, Tier
 from regrow.runtime import ActorId, Incarnation
+from regrow.runtime.packing import Opaque, pack, unpack
 
 CARD = extractive_card(Tier.LARGE)
 TURN_S = 5.0
@@ -110,6 +111,25 @@ async def test_when_the_test_has_gone_turns_go_on_and_models_are_not_reached() -
 
     late = HostLine("1 word script")
     assert await late.begins(turn(3)) == (0, "")
+
+
+async def test_a_message_of_a_class_that_the_test_has_not_imported_is_no_fault() -> None:
+    playbook = Playbook()
+    prompter = Prompter(playbook, None)
+    port, word, _ = (await prompter.listen()).split()
+    foreign = Opaque(packed=pack(Note(number=1)).replace(b"Note", b"Nope"))
+    begins = pack(TurnBegins(call=1, agent="desk/clerk", incarnation=1, message=foreign))
+    reader, writer = await asyncio.open_connection(HOST, int(port))
+    writer.write(word.encode() + len(begins).to_bytes(LENGTH_BYTES, "big") + begins)
+
+    async with asyncio.timeout(TURN_S):
+        length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
+        cue = unpack(await reader.readexactly(length))
+
+    assert cue == Cue(call=1, number=1, crash="")
+    assert [str(turn) for turn in playbook.running] == ["desk/clerk#1 handles Opaque"]
+    writer.close()
+    await prompter.aclose()
 
 
 async def test_who_does_not_know_the_word_is_not_heard() -> None:
