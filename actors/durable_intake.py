@@ -258,6 +258,8 @@ class DurableIntake:
             others += more
         envelope.command_id = message.command
         entry = self._entries[envelope] = Entry(envelope, message.command, self._cell.runtime.loop.create_future())
+        if message.begun is None:  # else it has waited, and its asker's deadline is not its own any more
+            envelope.deadline = self._durability.deadline(message.expires_ms)
         entry.begun = True
         entry.attempts = message.attempts
         entry.tick = beside if isinstance(beside, Tick) else None
@@ -363,6 +365,7 @@ class DurableIntake:
                 agent=self._cell.actor,
                 command=entry.command,
                 body=entry.body or body_of(codec, entry.envelope),
+                expires_ms=self._durability.expires_ms(entry.envelope.deadline),
                 epoch=epoch,
             )
             for entry in batch

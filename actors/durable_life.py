@@ -232,7 +232,7 @@ class DurableLife:
         ctx.life, ctx.tick = self, entry.tick
         if (unfit := self._attempts.unfit(entry)) is not None:
             await self._quarantine(entry, turn, unfit)
-        if is_over(ctx) and not turn.has_waited:
+        if is_over(ctx):  # a turn that has waited has no deadline
             await self._end_turn(entry, turn, Outcome.EXPIRED, b"", NOTHING)
             raise NotRunAgain(
                 f"the deadline of {type(message).__name__} had passed before {self._cell.actor} came to it"

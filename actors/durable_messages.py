@@ -44,6 +44,23 @@ class DurableMessages(Context):
         """Set while a message is handled; outside of that nothing is recorded."""
         self.reads = False  # true for a handler that is read_only
 
+    @property
+    def deadline(self) -> float | None:
+        """How many seconds are left until the reply is worth nothing; None without one, and once the turn has waited.
+
+        Who asked may have gone long before a person answers, and what the turn does then is done all the same.
+        """
+        return None if self._has_waited else super().deadline
+
+    @property
+    def deadline_at(self) -> float | None:
+        """The same as a time of this process's loop."""
+        return None if self._has_waited else super().deadline_at
+
+    @property
+    def _has_waited(self) -> bool:
+        return self.turn is not None and self.turn.has_waited
+
     async def tell(
         self, target: ActorRef | str | object, message: Message, *, send_timeout_s: float = DEFAULT_SEND_TIMEOUT_S
     ) -> None:

@@ -108,7 +108,7 @@ if given then return given end
 local m = marked()
 if not m or m[1] ~= 'Q' then return answer('not_quarantined') end
 local kept = note()
-push_back(kept.body, kept.expires, m)
+push_back(kept.body, nil, m)  -- without its deadline: a person wants it run, whoever asked
 remember('requeued', false, 0, false, kept.about)
 redis.call('ZREM', quarantine, a.agent .. '\0' .. a.command)
 redis.call('HINCRBY', row, 'z', -1)

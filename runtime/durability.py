@@ -73,6 +73,14 @@ class Durability:
         """The store has said what time it is."""
         self._offset_ms = now_ms - self._loop.time() * 1000
 
+    def expires_ms(self, deadline: float | None) -> int | None:
+        """A deadline by this process's loop as one by the store's clock, for whoever comes to the message."""
+        return None if deadline is None else int(deadline * 1000 + self._offset_ms)
+
+    def deadline(self, expires_ms: int | None) -> float | None:
+        """The same the other way round."""
+        return None if expires_ms is None else (expires_ms - self._offset_ms) / 1000
+
     def command(self) -> CommandId:
         """A new id for a message."""
         return uuid7(self.now_ms(), self._rng.getrandbits(74))

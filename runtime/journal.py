@@ -189,7 +189,10 @@ class Journal(Protocol):
     async def requeue(
         self, agent: ActorId, command: CommandId, *, operation: OperationId, assume: Assume | None = None
     ) -> SettleVerdict:
-        """Puts a message back into the mailbox, its attempts forgotten, its open steps settled as `assume` says."""
+        """Puts a message back into the mailbox, its attempts forgotten, its open steps settled as `assume` says.
+
+        It has no deadline any more, since a person wants it run, whoever asked.
+        """
         ...
 
     async def drop(self, agent: ActorId, command: CommandId, *, operation: OperationId) -> SettleVerdict:

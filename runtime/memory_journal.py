@@ -193,7 +193,7 @@ class MemoryJournal(MemoryTurns):
             return SettleVerdict.NOT_QUARANTINED
         noted = row.noted[command]
         self._remember(row, command, Ending.REQUEUED, about=noted.about)
-        row.push(_set_aside(row, command, noted), mark)
+        row.push(replace(_set_aside(row, command, noted), expires_ms=None), mark)
         steps = row.steps.get(command, {})
         for place, step in list(steps.items()) if assume is not None else ():
             if step.record.state is StepState.STARTED and assume is Assume.UNDONE:

@@ -295,6 +295,22 @@ async def test_requeue_settles_open_steps_and_counts_attempts_anew(
     assert await stand.journal.quarantined(HERE) == ()
 
 
+async def test_a_message_keeps_its_deadline_while_it_waits_and_has_none_when_it_is_requeued(stand: Stand) -> None:
+    holder = await stand.hold()
+    waits, requeued = await stand.command(), await stand.command()
+    expires_ms = await stand.now_ms() + 60_000
+    for command in (waits, requeued):
+        await stand.journal.enqueue([Incoming(agent=CLERK, command=command, body=b"x", expires_ms=expires_ms)])
+    await stand.journal.quarantine(holder.hand(requeued), b"why")
+    await holder.park(waits, APPROVAL)
+
+    await stand.journal.requeue(CLERK, requeued, operation=stand.operation())
+    await stand.journal.answer(CLERK, waits, APPROVAL, body=b"yes", operation=stand.operation())
+
+    deadlines = {message.command: message.expires_ms for message in await holder.taken()}
+    assert deadlines == {requeued: None, waits: expires_ms}
+
+
 async def test_a_message_that_was_dropped_is_gone_and_its_id_known(stand: Stand) -> None:
     holder = await stand.hold()
     command = await holder.receive()
