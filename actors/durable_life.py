@@ -244,6 +244,8 @@ class DurableLife:
         turn.stored = entry.stored if runs_ahead else None
         begun = await self._begun(entry) if turn.has_waited else begun_with(self._written, self._agent.schema)
         end = await self._handled(message, ctx, entry, turn)
+        if not self._lasts:
+            raise asyncio.CancelledError("its life has ended, and the next one has its message")
         if turn.parking is not None and turn.broken is None:
             await self._park(entry, turn, turn.parking, begun)
             self._parked(entry, ctx)
@@ -283,7 +285,9 @@ class DurableLife:
             return TurnEnd(Outcome.COMMITTED, packed(codec, reply), self.writes_of(turn), reply=reply)
         except Refused as refusal:
             return TurnEnd(Outcome.REFUSED, packed(codec, failure_of(refusal)), NOTHING, refusal=refusal)
-        except Exception as error:  # counted, and raised again: a turn that is broken has its own reason
+        except (Exception, asyncio.CancelledError) as error:  # counted, and raised: what is broken has its own reason
+            if not self._lasts or (isinstance(error, asyncio.CancelledError) and self._cell.told_to_stop):
+                raise
             if turn.broken is not None or turn.parking is not None:
                 return None
             if isinstance(error, FencedOut):
@@ -395,6 +399,12 @@ class DurableLife:
         if not await self._attempts.set_aside(entry, turn, reason):
             self._fenced()
 
+    @property
+    def _lasts(self) -> bool:
+        """Whether this life goes on: a handler may take its time to let go of one that has ended."""
+        return self._cell.behavior is self and not self._cell.is_over
+
     def _fenced(self) -> NoReturn:
-        self._cell.end(Fenced())
+        if self._lasts:
+            self._cell.end(Fenced())
         raise FencedOut(f"another life of {self._cell.actor} has taken over")

@@ -19,6 +19,7 @@ from regrow.runtime.signals import Failure, failure_of
 
 if TYPE_CHECKING:
     from regrow.runtime.address import ActorId
+    from regrow.runtime.behavior import Behavior
     from regrow.runtime.cell import Cell
 
 
@@ -128,30 +129,44 @@ async def run_turn(cell: Cell, envelope: Envelope) -> None:
     try:
         reply = await behavior.handle(envelope.message, ctx)
         if ctx.instead is not None:
-            is_stashed = _without_reply(cell, envelope, ctx.instead, reply)
-        elif envelope.kind == Kind.ASK and envelope in cell.in_turn:
+            is_stashed = _lasts(cell, behavior, envelope) and _without_reply(cell, envelope, ctx.instead, reply)
+        elif envelope.kind == Kind.ASK and _lasts(cell, behavior, envelope):
             _answer(cell, envelope, reply)
     except Refused as refusal:
-        _refuse(cell, envelope, refusal)
+        if _lasts(cell, behavior, envelope):
+            _refuse(cell, envelope, refusal)
     except asyncio.CancelledError as error:
-        if flow is None or not flow.is_left or cell.stop_reason is not None:
+        is_left = flow is not None and flow.is_left and cell.stop_reason is None
+        if not is_left and _lasts(cell, behavior, envelope):
             _cancelled(cell, envelope, error)
     except BaseException as error:  # what leaves an actor's code ends the actor, whatever it is
-        _crash(cell, envelope, error)
+        if _lasts(cell, behavior, envelope):
+            _crash(cell, envelope, error)
         if is_interrupt(error):
             raise
     finally:
         current.reset(token)
         if flow is not None:
             cell.runtime.streams.end(flow)
-        cell.in_turn.pop(envelope, None)
-        if envelope.mark is not None and not is_stashed:
+        if cell.behavior is behavior:
+            cell.in_turn.pop(envelope, None)
+        if envelope.mark is not None and not is_stashed and not _is_kept(cell, envelope):
             mark_handled(envelope)
+
+
+def _lasts(cell: Cell, behavior: Behavior, envelope: Envelope) -> bool:
+    """Whether a turn still is that of its envelope: else the end of its life has answered, or the next life has it."""
+    return envelope in cell.in_turn and cell.behavior is behavior
+
+
+def _is_kept(cell: Cell, envelope: Envelope) -> bool:
+    """Whether the envelope has an outcome yet to come; whoever sent it keeps it until it is stored."""
+    return cell.intake is not None and cell.intake.holds(envelope)
 
 
 def _is_over(cell: Cell, envelope: Envelope) -> bool:
     """True for what must not run any more: past its deadline, meant for an earlier life, or perhaps run by one."""
-    if cell.intake is not None and cell.intake.holds(envelope):
+    if _is_kept(cell, envelope):
         return False  # what has been accepted gets an outcome that is recorded, by its agent
     if envelope.deadline is not None and envelope.deadline <= cell.runtime.loop.time():
         cell.runtime.dead_letters.add(envelope, "expired", cell.incarnation)
@@ -196,8 +211,6 @@ def _answer(cell: Cell, envelope: Envelope, reply: object) -> None:
 
 def _without_reply(cell: Cell, envelope: Envelope, instead: object, reply: object) -> bool:
     """Ends a turn that has deferred its reply, or sets its message aside; True when it goes into the stash."""
-    if envelope not in cell.in_turn:
-        return False  # its life has ended and answered for it
     if isinstance(instead, Stashed):
         cell.mailbox.stash(envelope)
         return True
@@ -207,8 +220,6 @@ def _without_reply(cell: Cell, envelope: Envelope, instead: object, reply: objec
 
 
 def _refuse(cell: Cell, envelope: Envelope, refusal: Refused) -> None:
-    if envelope not in cell.in_turn:
-        return
     deferred = cell.open_slots.get(envelope.reply_host, envelope.ask_id) if envelope.ask_id else None
     if deferred is not None:
         cell.open_slots.settle(deferred)
@@ -221,20 +232,19 @@ def _refuse(cell: Cell, envelope: Envelope, refusal: Refused) -> None:
 
 def _cancelled(cell: Cell, envelope: Envelope, error: asyncio.CancelledError) -> None:
     """A stop or kill cut the turn short; without one, the handler let a cancellation escape."""
-    if envelope not in cell.in_turn:
-        return  # the exit has answered for this turn
     if cell.stop_reason is None:
         _crash(cell, envelope, error)
         return
     task = asyncio.current_task()
     if task is not None:
         task.uncancel()  # the stop has been heard; `stopping` may use timeouts and task groups
-    if envelope.kind == Kind.ASK:
+    if _is_kept(cell, envelope):
+        cell.mailbox.put_back(envelope)  # it was accepted, so it has an outcome yet to come: in the next life
+    elif envelope.kind == Kind.ASK:
         cell.debts.owe(envelope, cell.incarnation, cell.stop_reason, intake=cell.intake)
     elif envelope.kind == Kind.TELL:
         cell.runtime.dead_letters.add(envelope, "stopped", cell.incarnation)
 
 
 def _crash(cell: Cell, envelope: Envelope, error: BaseException) -> None:
-    if envelope in cell.in_turn:
-        cell.end(crashed(error, on_message=type(envelope.message).__name__))
+    cell.end(crashed(error, on_message=type(envelope.message).__name__))

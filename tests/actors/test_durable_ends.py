@@ -1,0 +1,160 @@
+"""Turns that a stop or a kill of their life cuts, at once or late: the next life has their messages (SEMANTICS 6)."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+from pydantic import BaseModel
+
+from regrow.actors import DurableAgent, DurableContext, on
+from regrow.actors.durable_errors import InQuarantine
+from regrow.runtime.address import ActorId
+from regrow.runtime.journal import Journal
+from regrow.runtime.lifecycle import Shutdown
+from regrow.runtime.message import Message, Request
+from regrow.runtime.testing import pass_time
+from tests.actors.durable_stand import Host, memory_journal, on_virtual_time
+
+CLERK = "desk/clerk"
+TIDYING_S = 1.0
+WORK_S = 3.0
+HOW = ["tidies up", "goes on", "goes on at once"]
+
+
+class Tally(BaseModel):
+    total: int = 0
+
+
+class Add(Request[int]):
+    """Works for WORK_S; `how` says what it does when it is cancelled, or that it cancels itself."""
+
+    n: int
+    how: str = ""
+
+
+class Total(Request[int]):
+    pass
+
+
+class Note(Message):
+    """The same without a reply."""
+
+    n: int
+    how: str = ""
+
+
+class Clerk(DurableAgent[Tally]):
+    @on
+    async def total(self, request: Total) -> int:
+        return self.state.total
+
+    @on
+    async def note(self, note: Note) -> None:
+        if note.how:
+            await asyncio.sleep(WORK_S)
+        self.state = Tally(total=self.state.total * 10 + note.n)
+
+    @on
+    async def add(self, request: Add, ctx: DurableContext) -> int:
+        match request.how:
+            case "tidies up":
+                try:
+                    await asyncio.sleep(WORK_S)
+                finally:
+                    await asyncio.sleep(TIDYING_S)
+            case "goes on":
+                await cut_or_done(WORK_S)
+                await asyncio.sleep(TIDYING_S)
+            case "goes on at once":
+                await cut_or_done(WORK_S)
+            case "is cancelled":
+                raise asyncio.CancelledError
+            case "stops itself and is cancelled":
+                ctx.stop()
+                raise asyncio.CancelledError
+            case _:
+                pass
+        self.state = Tally(total=self.state.total + request.n)
+        return self.state.total
+
+
+async def cut_or_done(takes_s: float) -> None:
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(takes_s)
+
+
+async def desk(journal: Journal | None = None, name: str = "here") -> Host:
+    host = await Host.on(journal if journal is not None else memory_journal(), name)
+    assert await host.start(Clerk, CLERK) is None
+    return host
+
+
+@on_virtual_time
+async def test_what_a_stop_cuts_comes_first_in_another_process_too() -> None:
+    journal = memory_journal()
+    host = await desk(journal)
+    host.restarts = 0
+    for n, how in ((1, "works"), (2, ""), (3, "")):
+        await host.ref(CLERK).tell(Note(n=n, how=how))
+    await pass_time(WORK_S / 3)
+
+    host.runtime.cells[ActorId(CLERK)].stop(Shutdown(), 10.0)
+    await pass_time(0.001)
+    host.runtime.forget(ActorId(CLERK))
+    there = await desk(journal, "there")
+
+    assert await there.ref(CLERK).ask(Total()) == 123
+    assert not host.runtime.dead_letters.counts
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_turn_that_outlives_the_kill_of_its_life_does_not_end_the_next_one_and_counts_nothing(how: str) -> None:
+    @on_virtual_time
+    async def test() -> None:
+        host = await desk()
+        asking = asyncio.create_task(host.ref(CLERK).ask(Add(n=1, how=how)))
+        await pass_time(WORK_S / 3)
+
+        host.runtime.cells[ActorId(CLERK)].kill()
+
+        assert await asking == 1
+        assert await host.ref(CLERK).ask(Add(n=1)) == 2
+        assert len(host.ends) == 1
+        assert not host.runtime.dead_letters.counts
+
+    test()
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_turn_that_goes_on_when_it_is_stopped_is_done_once(how: str) -> None:
+    @on_virtual_time
+    async def test() -> None:
+        host = await desk()
+        asking = asyncio.create_task(host.ref(CLERK).ask(Add(n=1, how=how)))
+        await pass_time(WORK_S / 3)
+
+        host.runtime.cells[ActorId(CLERK)].stop(Shutdown(), 10.0)
+
+        assert await asking == 1
+        assert await host.ref(CLERK).ask(Add(n=1)) == 2
+        assert host.ends == [(CLERK, Shutdown())]
+        assert not host.runtime.dead_letters.counts
+
+    test()
+
+
+@pytest.mark.parametrize("how", ["is cancelled", "stops itself and is cancelled"])
+def test_a_cancellation_that_a_handler_lets_escape_is_a_failed_attempt(how: str) -> None:
+    @on_virtual_time
+    async def test() -> None:
+        host = await desk()
+
+        with pytest.raises(InQuarantine, match="3 attempts failed"):
+            await host.ref(CLERK).ask(Add(n=1, how=how))
+
+        assert await host.ref(CLERK).ask(Add(n=1)) == 1
+        assert len(await host.quarantined(CLERK)) == 1
+
+    test()
