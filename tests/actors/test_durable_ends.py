@@ -53,7 +53,7 @@ class Clerk(DurableAgent[Tally]):
     @on
     async def note(self, note: Note) -> None:
         if note.how:
-            await asyncio.sleep(WORK_S)
+            await pass_time(WORK_S)
         self.state = Tally(total=self.state.total * 10 + note.n)
 
     @on
@@ -61,12 +61,12 @@ class Clerk(DurableAgent[Tally]):
         match request.how:
             case "tidies up":
                 try:
-                    await asyncio.sleep(WORK_S)
+                    await pass_time(WORK_S)
                 finally:
-                    await asyncio.sleep(TIDYING_S)
+                    await pass_time(TIDYING_S)
             case "goes on":
                 await cut_or_done(WORK_S)
-                await asyncio.sleep(TIDYING_S)
+                await pass_time(TIDYING_S)
             case "goes on at once":
                 await cut_or_done(WORK_S)
             case "is cancelled":
@@ -82,7 +82,7 @@ class Clerk(DurableAgent[Tally]):
 
 async def cut_or_done(takes_s: float) -> None:
     with suppress(asyncio.CancelledError):
-        await asyncio.sleep(takes_s)
+        await pass_time(takes_s)
 
 
 async def desk(journal: Journal | None = None, name: str = "here") -> Host:
