@@ -16,6 +16,7 @@ RegrowError (runtime)
 └── Refused
     ├── NotStored       the store took no message until the deadline; nothing was done
     ├── NotRunAgain     the id of the message is too old, or of no clock here: whether it ran is not known
+    ├── ReplyNotReadable the message was done before, and its stored reply is no more known to the code here
     ├── InQuarantine    the message was set aside for a person to decide
     └── WaitTimedOut    nobody has answered what was waited for
 """
@@ -79,6 +80,10 @@ class NotStored(Refused):
 
 class NotRunAgain(Refused):
     """The command's id is older than results are kept, or comes from a clock too far ahead; it was not run."""
+
+
+class ReplyNotReadable(Refused):
+    """The command was done once and is not done again, and the code here can not read the reply that is stored."""
 
 
 class InQuarantine(Refused):

@@ -18,7 +18,7 @@ from regrow.actors.durable_children import SpawnedChildren
 from regrow.actors.durable_claim import claimed
 from regrow.actors.durable_context import DurableContext
 from regrow.actors.durable_entry import Entry
-from regrow.actors.durable_errors import FencedOut, InQuarantine, NotRunAgain, NotStored, StateNotStorable
+from regrow.actors.durable_errors import FencedOut, InQuarantine, NotStored, StateNotReadable, StateNotStorable
 from regrow.actors.durable_home import durability_of
 from regrow.actors.durable_idleness import Idleness
 from regrow.actors.durable_intake import DurableIntake
@@ -27,6 +27,7 @@ from regrow.actors.durable_outcome import (
     FENCING,
     OutcomeKnown,
     TurnEnd,
+    expired,
     is_over,
     not_run,
     overruled,
@@ -37,23 +38,14 @@ from regrow.actors.durable_outcome import (
 from regrow.actors.durable_reading import CommittedState
 from regrow.actors.durable_timers import DurableTimers
 from regrow.actors.durable_turn import Turn
-from regrow.actors.durable_wait import Parking, begun_with, state_and_schema
+from regrow.actors.durable_wait import Parking, begun_with, park_of, state_and_schema
 from regrow.actors.turn_history import occasion_of
 from regrow.runtime.contain import contained
 from regrow.runtime.context import Parked
 from regrow.runtime.envelope import Kind
 from regrow.runtime.errors import Misuse, Refused
 from regrow.runtime.journal_answers import Enqueued, EnqueueVerdict, TurnEnded, TurnVerdict
-from regrow.runtime.journal_entries import (
-    NOTHING,
-    Commit,
-    Outcome,
-    Park,
-    Row,
-    SetTimer,
-    StoredResult,
-    Writes,
-)
+from regrow.runtime.journal_entries import NOTHING, Commit, Outcome, Row, SetTimer, StoredResult, Writes
 from regrow.runtime.lifecycle import ExitReason, Fenced, crashed
 from regrow.runtime.message import Message, Request, wrong_reply
 from regrow.runtime.signals import failure_of
@@ -154,13 +146,16 @@ class DurableLife:
         self._agent.state = self._read(self._written, self._agent.schema)
         return before
 
-    async def _begun(self, entry: Entry) -> bytes:
+    async def _begun(self, entry: Entry, turn: Turn) -> bytes:
         """What the turn of a message that has waited began with; the agent's state becomes that."""
         pending = await self._intake.pending(self._epoch)
         begun = next((each.begun for each in pending or () if each.command == entry.command), None)
         if begun is None:
             self._fenced()
-        self._agent.state = self._read(*state_and_schema(begun))
+        try:
+            self._agent.state = self._read(*state_and_schema(begun))
+        except StateNotReadable as error:  # the same each time, and others can be served
+            await self._quarantine(entry, turn, f"what its turn began with before its wait can not be read: {error}")
         return begun
 
     async def _answers_wait(self, entry: Entry, message: Message, turn: Turn) -> bool:
@@ -180,13 +175,7 @@ class DurableLife:
     async def _park(self, entry: Entry, turn: Turn, parking: Parking, begun: bytes) -> None:
         """Commits what a turn has done up to its wait. Raises StateNotStorable, FencedOut."""
         await turn.wait_stored()
-        park = Park(
-            hand=turn.ending(self._durable.operation()),
-            wait=parking.wait,
-            begun=begun,
-            deadline_ms=parking.deadline_ms,
-            writes=parking.writes,
-        )
+        park = park_of(parking, turn.ending(self._durable.operation()), begun)
         ended = await self._outbox.with_room(lambda: self._durable.journal.park(park))
         await self._check_ended(entry, turn, ended, parking.writes, b"")
         self._attempts.ended(entry.command, committed=True)
@@ -234,15 +223,13 @@ class DurableLife:
             await self._quarantine(entry, turn, unfit)
         if is_over(ctx):  # a turn that has waited has no deadline
             await self._end_turn(entry, turn, Outcome.EXPIRED, b"", NOTHING)
-            raise NotRunAgain(
-                f"the deadline of {type(message).__name__} had passed before {self._cell.actor} came to it"
-            )
+            raise expired(self._cell.actor, message)
         if await self._answers_wait(entry, message, turn):
             await self._end_turn(entry, turn, Outcome.COMMITTED, packed(self._durable.codec, None), NOTHING)
             return None
         entry.begun = True
         turn.stored = entry.stored if runs_ahead else None
-        begun = await self._begun(entry) if turn.has_waited else begun_with(self._written, self._agent.schema)
+        begun = await self._begun(entry, turn) if turn.has_waited else begun_with(self._written, self._agent.schema)
         end = await self._handled(message, ctx, entry, turn)
         if not self._lasts:
             raise asyncio.CancelledError("its life has ended, and the next one has its message")
@@ -313,10 +300,10 @@ class DurableLife:
                 return answer.stored
             case EnqueueVerdict.STALE_EPOCH:
                 self._fenced()
-            case _:
-                why = not_run(self._cell.actor, entry, answer.verdict, self._durable.journal.limits)
+            case verdict:
+                reason = not_run(self._cell.actor, entry, verdict, self._durable.journal.limits)
         self._intake.ended(entry.envelope)
-        raise NotRunAgain(why)
+        raise reason
 
     async def _records(self, entry: Entry) -> Any:
         if not entry.begun:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regrow.actors.durable_body import unpacked
-from regrow.actors.durable_errors import InQuarantine, NotRunAgain, TurnOverruled
+from regrow.actors.durable_errors import InQuarantine, NotRunAgain, ReplyNotReadable, TurnOverruled
 from regrow.runtime.errors import Bug, CodeNotImportable, Refused
 from regrow.runtime.journal_answers import Enqueued, EnqueueVerdict, TurnVerdict
 from regrow.runtime.journal_entries import CommandId, JournalLimits, Outcome, StoredResult, Writes
@@ -64,39 +64,49 @@ def overruled(actor: ActorId, command: CommandId, verdict: TurnVerdict) -> TurnO
     )
 
 
-def not_run(actor: ActorId, entry: Entry, verdict: EnqueueVerdict, limits: JournalLimits) -> str:
-    """Why a message that the journal did not take is not run at all."""
+def stored_reply(codec: FrameCodec, actor: ActorId, message: Message, stored: StoredResult) -> object:
+    """The reply that is stored for a message. Raises the refusal that is stored, or ReplyNotReadable."""
+    name = type(message).__name__
+    match stored.outcome:
+        case Outcome.COMMITTED | Outcome.REFUSED:
+            try:
+                value = unpacked(codec, stored.result)
+                if isinstance(message, Request) and stored.outcome is Outcome.COMMITTED:
+                    value = message.reply().read(value)
+            except (CodeNotImportable, ValueError) as error:
+                what = str(message.reply()) if isinstance(message, Request) else "outcome"
+                raise ReplyNotReadable(
+                    f"{name} was done once, and is not done again; the reply of {actor} that is stored is no {what} "
+                    f"any more ({error}): run the code that wrote it, or send {name} under a new id"
+                ) from error
+            if stored.outcome is Outcome.COMMITTED:
+                return value
+            assert isinstance(value, Failure)
+            raise value.exception(actor)
+        case Outcome.EXPIRED:
+            raise expired(actor, message)
+        case Outcome.QUARANTINED:
+            raise InQuarantine(f"{name} was set aside by {actor} for a person to decide")
+
+
+def expired(actor: ActorId, message: Message) -> NotRunAgain:
+    """What is said of a message whose deadline has passed."""
+    return NotRunAgain(f"the deadline of {type(message).__name__} had passed before {actor} came to it")
+
+
+def not_run(actor: ActorId, entry: Entry, verdict: EnqueueVerdict, limits: JournalLimits) -> NotRunAgain:
+    """What is said of a message that the journal has not taken."""
     match verdict:
         case EnqueueVerdict.TOO_OLD | EnqueueVerdict.AHEAD:
-            return f"the id {entry.command} is too old, or of another clock, so whether it ran is not known"
+            text = f"the id {entry.command} is too old, or of another clock, so whether it ran is not known"
         case EnqueueVerdict.TOO_LARGE:
             name = type(entry.envelope.message).__name__
-            return f"{name} takes more than the {limits.message_bytes} bytes that are stored"
+            text = f"{name} takes more than the {limits.message_bytes} bytes that are stored"
         case EnqueueVerdict.DELETED:
-            return f"{actor} was deleted"
+            text = f"{actor} was deleted"
         case _:
             raise Bug(f"a message that is {verdict} is waited for")
-
-
-def stored_reply(codec: FrameCodec, actor: ActorId, message: Message, stored: StoredResult) -> object:
-    """The reply that is stored for a message. Raises the refusal that is stored, or CodeNotImportable."""
-    match stored.outcome:
-        case Outcome.COMMITTED:
-            value = unpacked(codec, stored.result)
-            if not isinstance(message, Request):
-                return value
-            try:
-                return message.reply().read(value)
-            except ValueError as error:
-                raise CodeNotImportable(f"the stored reply is no {message.reply()} any more ({error})") from error
-        case Outcome.REFUSED:
-            failure = unpacked(codec, stored.result)
-            assert isinstance(failure, Failure)
-            raise failure.exception(actor)
-        case Outcome.EXPIRED:
-            raise NotRunAgain(f"{type(message).__name__} had expired before {actor} came to it")
-        case Outcome.QUARANTINED:
-            raise InQuarantine(f"{type(message).__name__} was set aside by {actor} for a person to decide")
+    return NotRunAgain(text)
 
 
 def too_many(actor: ActorId, limits: JournalLimits, verdict: TurnVerdict) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from regrow.runtime.errors import Bug
 from regrow.runtime.immutable import wire_name
-from regrow.runtime.journal_entries import StepKey, Writes
+from regrow.runtime.journal_entries import Hand, Park, StepKey, Writes
 from regrow.runtime.message import Message
 
 WAIT_MARK = "~wait:"
@@ -52,3 +52,8 @@ def state_and_schema(begun: bytes) -> tuple[bytes, int]:
     if not separator:
         raise Bug(f"the state that a turn began with has no schema: {begun[:80]!r}")
     return state, int(schema)
+
+
+def park_of(parking: Parking, hand: Hand, begun: bytes) -> Park:
+    """What ends a turn at its wait."""
+    return Park(hand=hand, wait=parking.wait, begun=begun, deadline_ms=parking.deadline_ms, writes=parking.writes)

@@ -11,10 +11,12 @@ from pydantic import BaseModel
 
 from regrow import Message, Request
 from regrow.actors import DurableAgent, DurableContext, on
-from regrow.actors.durable_errors import InQuarantine
+from regrow.actors.durable_errors import InQuarantine, ReplyNotReadable
 from regrow.actors.durable_outbox import ROOM_WITHIN_S
+from regrow.runtime import message
 from regrow.runtime.address import ActorId
 from regrow.runtime.errors import MessageTooLarge
+from regrow.runtime.immutable import wire_name
 from regrow.runtime.journal_entries import JournalLimits, partition_of
 from regrow.runtime.lifecycle import Crashed
 from regrow.runtime.memory_journal import MemoryJournal
@@ -356,3 +358,112 @@ async def test_two_that_wait_for_room_at_each_other_do_not_wait_for_ever() -> No
 
     with pytest.raises(InQuarantine, match=r"wait to be relayed \(outbox\).*two agents wait for each other"):
         await host.ref(CLERK).ask(Send(sizes=(1,)), timeout_s=4 * ROOM_WITHIN_S)
+
+
+# ---- what a message finds that was stored before ---------------------------------------------------
+
+
+class Approval(Message):
+    pass
+
+
+class Wait(Request[int]):
+    pass
+
+
+class Waiting(DurableAgent[Lines]):
+    @on
+    async def wait(self, request: Wait, ctx: DurableContext) -> int:
+        self.state.total += 1
+        await ctx.wait_for(Approval)
+        return self.state.total
+
+    @on
+    async def add(self, request: Add) -> int:
+        self.state.total += request.n
+        return self.state.total
+
+
+class WaitingAnew(Waiting):
+    schema = 2
+
+    @classmethod
+    def upgraded(cls, state: dict[str, Any], schema: int) -> dict[str, Any]:
+        if not state["total"]:
+            raise ValueError("nobody begins with nothing any more")
+        return state
+
+
+@on_virtual_time
+async def test_a_message_that_has_waited_and_whose_beginning_can_not_be_read_is_set_aside_at_once() -> None:
+    journal = memory_journal()
+    old = await Host.on(journal)
+    assert await old.start(Waiting, CLERK) is None
+    asking = asyncio.create_task(old.ref(CLERK).ask(Wait()))
+    await pass_time(0.01)
+    old.restarts = 0
+    old.runtime.cells[CLERK].kill()
+    await pass_time(0.01)
+    old.classes[CLERK] = WaitingAnew
+    assert await old.start(WaitingAnew, CLERK) is None
+
+    await old.ref(CLERK).tell(Approval())
+
+    with pytest.raises(
+        InQuarantine, match=r"began with before its wait can not be read.*nobody begins with nothing any more"
+    ):
+        await asking
+    assert await old.ref(CLERK).ask(Add(n=4)) == 5
+    assert len(old.ends) == 1
+    assert len(await old.quarantined(CLERK)) == 1
+
+
+@on_virtual_time
+async def test_a_command_whose_stored_reply_can_not_be_read_any_more_is_refused_and_nobody_ends() -> None:
+    host = await desk()
+    command = "019ab2d4-6c00-7000-8000-000000000001"
+    assert await host.ref(CLERK).ask(Add(n=4), command_id=command) == 4
+
+    for _ in range(2):
+        with pytest.raises(ReplyNotReadable, match="was done once, and is not done again"):
+            await host.ref(CLERK).ask(Echo(size=1), command_id=command)
+
+    assert host.ends == []
+    assert await host.ref(CLERK).ask(Add(n=4)) == 8
+
+
+class Receipt(Message):
+    number: int
+
+
+class Order(Request[Receipt | str]):
+    pass
+
+
+class Shop(DurableAgent[Lines]):
+    @on
+    async def order(self, request: Order) -> Receipt | str:
+        self.state.total += 1
+        return Receipt(number=self.state.total)
+
+
+@on_virtual_time
+async def test_so_is_a_command_whose_stored_reply_is_of_a_class_that_is_gone() -> None:
+    journal = memory_journal()
+    old = await Host.on(journal, "old")
+    assert await old.start(Shop, CLERK) is None
+    command = "019ab2d4-6c00-7000-8000-000000000001"
+    await old.ref(CLERK).ask(Order(), command_id=command)
+    old.restarts = 0
+    old.runtime.cells[CLERK].kill()
+    await pass_time(0.01)
+    old.runtime.forget(CLERK)
+    with pytest.MonkeyPatch.context() as newer_code:
+        newer_code.delitem(vars(message)["_registry"], wire_name(Receipt))
+        new = await Host.on(journal, "new")
+        assert await new.start(Shop, CLERK) is None
+
+        with pytest.raises(ReplyNotReadable, match="Receipt could not be read"):
+            await new.ref(CLERK).ask(Order(), command_id=command)
+
+    assert new.ends == []
