@@ -131,7 +131,7 @@ async def test_an_ask_whose_deadline_has_passed_when_another_process_comes_to_it
     assert await later.ref(CLERK).ask(Done()) == ("in time",)
     endings = {turn.command: turn.ending for turn in await lives.journal.history(CLERK)}
     assert endings[COMMAND] is Ending.EXPIRED
-    with pytest.raises(NotRunAgain, match="expired"):
+    with pytest.raises(NotRunAgain, match="had passed before"):
         await later.ref(CLERK).ask(Do(what="late"), command_id=COMMAND)
     for asking in (late, in_time):
         with pytest.raises((AskTimeout, Closed)):

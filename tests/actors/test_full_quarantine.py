@@ -203,7 +203,7 @@ async def test_a_turn_whose_message_has_another_outcome_ends_its_life_by_that_na
         await journal.commit(Commit(hand=hand(ctx), outcome=Outcome.EXPIRED, result=b""))
 
     world.meddle = commit
-    with pytest.raises(NotRunAgain, match="had expired before"):
+    with pytest.raises(NotRunAgain, match="had passed before"):
         await host.ref(CLERK).ask(Meddled(), command_id=COMMAND)
 
     ((_, reason),) = host.ends
