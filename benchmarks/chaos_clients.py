@@ -84,7 +84,7 @@ class Clients:
         return await wished.sent
 
     async def wait_ack(self, agent: str, *, after_s: float) -> float:
-        """When that agent has first answered something that was sent after a moment."""
+        """When that agent has first answered something that was first sent after a moment: all before it has passed."""
         waiter = _Waiter(after_s=after_s, acked=asyncio.get_running_loop().create_future())
         self._waiters[agent].append(waiter)
         try:
@@ -179,21 +179,23 @@ class Clients:
             poison=invoke.poison,
             clock_ahead_s=wish.clock_ahead_s,
         )
+        first_s = monotonic()
         for _ in range(LIMIT_TRIES):
             if wish.twice:
-                is_known = any(await asyncio.gather(*(self._try(invoke, request, wished) for _ in range(2))))
+                is_known = any(await asyncio.gather(*(self._try(invoke, request, wished, first_s) for _ in range(2))))
             else:
-                is_known = await self._try(invoke, request, wished)  # in this task, so that all leave in their order
+                is_known = await self._try(
+                    invoke, request, wished, first_s
+                )  # in this task, so that all leave in their order
             if is_known:
                 return
             await asyncio.sleep(AGAIN_S)
 
-    async def _try(self, invoke: Event, request: Write, wished: _Wished | None) -> bool:
-        """One ask; whether its outcome is known by now."""
-        sent_s = monotonic()
+    async def _try(self, invoke: Event, request: Write, wished: _Wished | None, first_s: float) -> bool:
+        """One ask; whether its outcome is known by now. One that is sent again may be answered from its record."""
         self._add(invoke, EventType.INVOKE)
         if wished is not None and not wished.sent.done():
-            wished.sent.set_result(sent_s)
+            wished.sent.set_result(first_s)
         try:
             written = await self._running.ref(invoke.agent).ask(request, timeout_s=ASK_LIMIT_S, command_id=invoke.id)
         except (InQuarantine, NotRunAgain) as error:
@@ -204,7 +206,7 @@ class Clients:
             return False
         self._ok(invoke, written)
         for waiter in list(self._waiters[invoke.agent]):
-            if sent_s >= waiter.after_s and not waiter.acked.done():
+            if first_s >= waiter.after_s and not waiter.acked.done():
                 waiter.acked.set_result(monotonic())
         return True
 

@@ -181,8 +181,21 @@ class Faults:
     async def _do(self, plan: Plan) -> None:
         """One fault, and the wait until all whom it hit are served again."""
         begun = len(self.log.faults)
-        served_from_s = await self._done(plan)
-        done = [fault for fault in self.log.faults[begun:] if fault.agent == plan.agent]
+        try:
+            served_from_s = await self._done(plan)
+        except Missed:
+            if killed := self._done_since(begun, plan):
+                await self._wait_served(plan, killed, killed[-1].at_s)  # or the next try kills it at the same message
+            raise
+        done = self._done_since(begun, plan)
+        await self._wait_served(plan, done, served_from_s)
+        if plan.kind is Kind.LATE:
+            await self._come_late(done[-1])
+
+    def _done_since(self, begun: int, plan: Plan) -> list[Fault]:
+        return [fault for fault in self.log.faults[begun:] if fault.agent == plan.agent]
+
+    async def _wait_served(self, plan: Plan, done: list[Fault], served_from_s: float) -> None:
         for agent in [plan.agent] if plan.agent else AGENTS:
             try:
                 served_s = await asyncio.wait_for(self._clients.wait_ack(agent, after_s=served_from_s), RECOVER_LIMIT_S)
@@ -193,8 +206,6 @@ class Faults:
                 if fault.kind in TAKES_AWAY:
                     took_ms = round((served_s - served_from_s) * 1_000, 1)
                     fault.recover_ms = max(took_ms, fault.recover_ms or 0.0)
-        if plan.kind is Kind.LATE:
-            await self._come_late(done[-1])
 
     async def _done(self, plan: Plan) -> float:
         """Does it; the time from which on its victims should be served. Raises Missed, RegrowError."""
