@@ -123,7 +123,7 @@ accidents: list[str] = []
 app = App("shop", Supervisor(children=[child(Cashier, id="cashier"), child(Clerk, id="clerk")]), journal="memory")
 
 
-async def show(what: str, answer: Awaitable[object]) -> None:
+async def show(what: str, answer: Awaitable[str]) -> None:
     print(f"\n{what}")
     try:
         print(f"  {await answer}")

@@ -281,6 +281,8 @@ KNOW_A_FUNCTION = {
     "actors/tool_process.py": "names its module and qualname to the other process",
     "actors/agent.py": "that of a handler",
     "actors/function.py": "that of an agent function",
+    "router/openai_tools.py": "what a completion calls so: a name and arguments as text",
+    "router/openai_stream.py": "the same in pieces",
 }
 """Who has to do with an attribute of the name `function`. Whoever adds a file says what function it is, and why."""
 MAY_ASK_THE_RUNNER = {"actors/tool_calls.py", "actors/recorded_tools.py"}

@@ -74,7 +74,7 @@ def test_calls_and_results_are_said_in_the_words_of_chat_completions() -> None:
                 {"id": "1", "type": "function", "function": {"name": "search", "arguments": '{"query": "mailbox"}'}}
             ],
         },
-        {"role": "tool", "tool_call_id": "1", "content": SAID[1].content},  # type: ignore[union-attr]
+        {"role": "tool", "tool_call_id": "1", "content": SAID[1].content},
     ]
     assert as_tools([SCHEMA])[0]["function"]["parameters"] == json.loads(SCHEMA.parameters)
 
@@ -102,7 +102,7 @@ def test_for_a_model_that_keeps_up_no_conversation_results_are_passages_behind_t
     asked = as_one_question(REQUEST.model_copy(update={"context": (Passage(text="first"),)}))
 
     assert asked.prompt == "How many messages does the mailbox hold?"
-    assert [passage.text for passage in asked.context] == ["first", SAID[1].content]  # type: ignore[union-attr]
+    assert [passage.text for passage in asked.context] == ["first", SAID[1].content]
     assert (asked.messages, asked.tools) == ((), ())
 
 

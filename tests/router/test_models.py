@@ -93,7 +93,10 @@ async def test_schemas_and_what_was_said_reach_the_model_and_its_calls_come_back
     held, schema = await models(provider), ToolSchema(name="search", description="Searches.")
 
     first = await held.complete(Work.SYNTHESIZE, "why?", tools=[schema])
-    said = [Said(role=Role.ASSISTANT, tool_calls=first.tool_calls), ToolResult(call_id="1", content="a page")]
+    said: list[Said | ToolResult] = [
+        Said(role=Role.ASSISTANT, tool_calls=first.tool_calls),
+        ToolResult(call_id="1", content="a page"),
+    ]
     second = await held.complete(Work.SYNTHESIZE, "why?", tools=[schema], messages=said)
 
     assert (first.tool_calls, first.finish) == ((call,), FinishReason.TOOL_CALLS)
