@@ -1,6 +1,7 @@
 """What an actor can be: agents with typed handlers, and agent functions.
 
-Reading order: errors, context, handlers → agent → function; durable → keyed.
+Reading order: errors, context, handlers → agent → function; durable → keyed; tool_errors, tool → tool_gate →
+tool_calls, tool_runner, tool_process.
 """
 
 if __name__ != "regrow.actors":
@@ -9,26 +10,64 @@ if __name__ != "regrow.actors":
 from regrow.actors.agent import Agent, on
 from regrow.actors.context import Context
 from regrow.actors.durable import DurableAgent
-from regrow.actors.durable_context import DurableContext, Step
+from regrow.actors.durable_context import DurableContext
+from regrow.actors.durable_wait import AnswerAbout
 from regrow.actors.errors import InvalidAgent, InvalidConfig, Unhandled
 from regrow.actors.function import FunctionAgent, agent
 from regrow.actors.keyed import keyed
 from regrow.actors.reminder import Reminder
+from regrow.actors.step import Step
 from regrow.actors.step_retries import Retries
+from regrow.actors.tool import Tool, tool
+from regrow.actors.tool_approval import ToolApproval
+from regrow.actors.tool_calls import Tools
+from regrow.actors.tool_errors import (
+    InvalidArguments,
+    InvalidResult,
+    InvalidTool,
+    NotApproved,
+    ResultTooLarge,
+    ResultUnknown,
+    ToolCalledDirectly,
+    ToolDenied,
+    ToolError,
+    ToolFailed,
+    ToolTimedOut,
+    UnknownTool,
+)
+from regrow.actors.tool_options import ProcessLimits
 
 __all__ = [
     "Agent",
+    "AnswerAbout",
     "Context",
     "DurableAgent",
     "DurableContext",
     "FunctionAgent",
     "InvalidAgent",
+    "InvalidArguments",
     "InvalidConfig",
+    "InvalidResult",
+    "InvalidTool",
+    "NotApproved",
+    "ProcessLimits",
     "Reminder",
+    "ResultTooLarge",
+    "ResultUnknown",
     "Retries",
     "Step",
+    "Tool",
+    "ToolApproval",
+    "ToolCalledDirectly",
+    "ToolDenied",
+    "ToolError",
+    "ToolFailed",
+    "ToolTimedOut",
+    "Tools",
     "Unhandled",
+    "UnknownTool",
     "agent",
     "keyed",
     "on",
+    "tool",
 ]

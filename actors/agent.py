@@ -7,13 +7,15 @@ at run time a message costs one look-up in a dict.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar, cast, get_type_hints, overload
 
 from regrow.actors.context import Context
 from regrow.actors.errors import InvalidAgent, InvalidConfig, Unhandled
 from regrow.actors.handlers import Handler, Mark, read_handler, scope_of_caller
 from regrow.actors.threads import in_thread
+from regrow.actors.tool import Tool
+from regrow.actors.tool_gate import allow_list
 from regrow.runtime.immutable import shown
 from regrow.runtime.lifecycle import ExitReason, Reachable, Unreachable
 from regrow.runtime.message import Message
@@ -68,6 +70,11 @@ class Agent:
     _own: ClassVar[dict[type, Handler]] = {}
     _found: ClassVar[dict[type, Handler]] = {}  # `handlers`, and what `_inherited` has found for other messages
 
+    tools: ClassVar[Sequence[Tool[Any]]] = ()
+    """What its turns may run by `ctx.tools`, and models on their behalf; nothing else is allowed."""
+    listed_tools: ClassVar[Mapping[str, Tool[Any]]] = {}
+    """The same by name, as it was when the class was defined."""
+
     config: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -87,6 +94,7 @@ class Agent:
                         )
                     own[message] = handler
         _check_calls(cls)
+        cls.listed_tools = allow_list(cls.__name__, cls.tools)
         cls._own = own
         cls.handlers = {}
         for ancestor in reversed(cls.__mro__):  # so that every base counts, and the nearest wins

@@ -1,12 +1,16 @@
 """The context of an agent's turn: the kernel's, with the services of the app.
 
-`ctx.memory` and `ctx.models` are doors to actors of the app; the first use starts them.
+`ctx.memory` and `ctx.models` are doors to actors of the app; the first use starts them. `ctx.tools` are the tools of
+the agent itself.
 """
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
+from regrow.actors.tool import Tool
+from regrow.actors.tool_calls import Tools, listed_tools
 from regrow.memory.fabric import Memory
 from regrow.router.models import Models
 from regrow.runtime.address import ActorId, Address
@@ -59,6 +63,16 @@ class Context(CellContext):
         """The small and the large model, within the app's budget."""
         service = self._service("models")
         return Models(service, stream=service.stream, principal=self.principal, agent=self.id)
+
+    @property
+    def tools(self) -> Tools:
+        """The tools of this agent's class, as far as the capability of this message allows; none is the default."""
+        return Tools(self, self._listed_tools)
+
+    @property
+    def _listed_tools(self) -> Mapping[str, Tool[Any]]:
+        self.live()
+        return listed_tools(self._cell.behavior)
 
     async def start_child(
         self, supervisor: ActorRef | str | None = None, *, config: object | None = None, spec: ChildSpec | None = None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from regrow.actors.durable_body import packed
 from regrow.actors.durable_errors import FencedOut, UnknownOutcome
-from regrow.actors.durable_wait import wait_name
+from regrow.actors.durable_wait import answered_by
 from regrow.actors.recorded_steps import RecordedSteps
 from regrow.runtime.journal_answers import AnswerVerdict
 from regrow.runtime.journal_entries import CommandId, OperationId, StepKey, StepState, partition_of
@@ -60,7 +60,7 @@ async def answers_wait(durability: Durability, turn: Turn, message: Message) -> 
     However often the turn is run again, it answers one wait at most. It is broken (UnknownOutcome) where the message
     of the wait that was chosen has ended, and with whose answer can not be seen. Raises FencedOut.
     """
-    name, body, number = wait_name(type(message)), packed(durability.codec, message), 0
+    name, body, number = answered_by(message), packed(durability.codec, message), 0
     while True:
         record = turn.record(ANSWER_STEP, number)
         if record is not None:

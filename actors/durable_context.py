@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Protocol, TypeVar, overload
 
 from pydantic import BaseModel
@@ -15,15 +14,17 @@ from regrow.actors.durable_children import SpawnedChildren
 from regrow.actors.durable_errors import StateNotStorable, WaitTimedOut
 from regrow.actors.durable_messages import DurableMessages
 from regrow.actors.durable_turn import Turn
-from regrow.actors.durable_wait import NO_ARGUMENTS, Parking, TurnParks, wait_name
+from regrow.actors.durable_wait import NO_ARGUMENTS, Parking, TurnParks, check_may_wait, wait_name
 from regrow.actors.recorded_steps import kept_through_stop
+from regrow.actors.recorded_tools import RecordedTools
 from regrow.actors.reminder import TICK_BYTES, Reminder, Tick, planned
 from regrow.actors.schedule import FURTHEST, first_and_schedule
+from regrow.actors.step import Step, call_with_step
 from regrow.actors.step_retries import ATTEMPT_MARK, Retries, tried
-from regrow.actors.threads import in_thread
+from regrow.actors.tool import Tool
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.errors import CodeNotImportable, Misuse
-from regrow.runtime.journal_entries import CancelTimer, SetTimer, StepState, Writes, check_id
+from regrow.runtime.journal_entries import CancelTimer, SetTimer, StepKey, StepState, Writes, check_id
 from regrow.runtime.message import Message
 from regrow.runtime.ref import ActorRef
 
@@ -44,18 +45,6 @@ class TurnLife(Protocol):
     def take_current_state(self) -> BaseModel:
         """The agent's state becomes what was committed last; gives the one of before."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What a step's function gets that has a parameter of this type, to make itself safe against a second run.
-
-    `key` is the same whenever this step of this message runs; `epoch` grows with each life of the agent, so that
-    whoever has seen a higher one can refuse this one.
-    """
-
-    key: str
-    epoch: int
 
 
 class DurableContext(DurableMessages):
@@ -113,13 +102,15 @@ class DurableContext(DurableMessages):
         TurnDiverged; InvalidMessage for arguments or a result that can not be stored; ResultTooLarge.
         """
         turn = self._turn()
+        if isinstance(function, Tool):
+            function()  # raises, before anything is recorded: a tool is run by `ctx.tools`
         if ATTEMPT_MARK in name or (retries is not None and not idempotent):
             raise Misuse(
                 f"step {name!r} of {self.id}: only a step that says idempotent=True may have retries, and no name of a "
                 f"step has a {ATTEMPT_MARK!r}"
             )
         key, record = turn.next_step(name, self._digest(args, kwargs), idempotent=idempotent)
-        call = self._call_of(function, args, kwargs, Step(f"{turn.command}/{name}/{key.occurrence}", turn.epoch))
+        call = call_with_step(function, args, kwargs, self.step_of(key))
         if retries is not None:
             return await tried(
                 key,
@@ -136,14 +127,28 @@ class DurableContext(DurableMessages):
             return await steps.taken(key, call)
         return await kept_through_stop(steps.taken, lambda: self._cell.told_to_stop, key, call)
 
-    @staticmethod
-    def _call_of(
-        function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], step: Step
-    ) -> Callable[[], Awaitable[Any]]:
-        given = {**kwargs, **_with_step(function, step)}
-        if inspect.iscoroutinefunction(function):
-            return lambda: function(*args, **given)
-        return lambda: in_thread(lambda: function(*args, **given), ())
+    def step_of(self, key: StepKey) -> Step:
+        """What the function of a recorded call is told about itself."""
+        turn = self._turn()
+        return Step(f"{turn.command}/{key.name}/{key.occurrence}", turn.epoch)
+
+    async def recorded_once(
+        self, name: str, digest: str, call: Callable[[StepKey], Awaitable[object]], *, idempotent: bool
+    ) -> object:
+        """What a call gives, made once for this message; its value or its refusal is recorded, and given again."""
+        turn = self._turn()
+        steps = self._steps(turn)
+        key, record = turn.next_step(name, digest, idempotent=idempotent)
+        if record is not None:
+            return await steps.outcome(record)
+        if idempotent:
+            return await steps.concluded(key, partial(call, key))
+        return await kept_through_stop(steps.concluded, lambda: self._cell.told_to_stop, key, partial(call, key))
+
+    @property
+    def tools(self) -> RecordedTools:
+        """See Context.tools; each call is a step of this turn, and one that needs consent waits for it."""
+        return RecordedTools(self, self._listed_tools)
 
     async def now(self) -> datetime:
         """The time, in UTC: the same each time that this turn is run."""
@@ -177,22 +182,23 @@ class DurableContext(DurableMessages):
 
     # ---- waiting -------------------------------------------------------------------------------
 
-    async def wait_for(self, answer: type[M], *, timeout_s: float | None = None) -> M:
+    async def wait_for(self, answer: type[M], *, timeout_s: float | None = None, about: str = "") -> M:
         """Waits for a message of this class, for days and across restarts, and costs nothing meanwhile.
 
         Commits what the turn has done so far and ends it; other messages are served. On the answer the handler runs
         again from its first line, with the state it began with; finished steps give their records, and what it writes
         and sends before this line is not done twice. From here on `self.state` is the current state: read it anew.
 
-        `regrow approve ID` answers, or a message of this class, for which the agent has no handler. Raises
-        WaitTimedOut.
+        `regrow approve ID` answers, or a message of this class, for which the agent has no handler. Of a class derived
+        from AnswerAbout it is one that is `about` the same. Raises WaitTimedOut.
         """
         turn = self._turn()
+        check_may_wait(self.id)
         if timeout_s is not None and not 0 < timeout_s <= FURTHEST.total_seconds():
             raise Misuse(f"timeout_s={timeout_s:g}: give seconds above 0, or none to wait without limit")
         self.check_unemitted("waits")
         assert self.life is not None
-        key, record = turn.next_step(wait_name(answer), NO_ARGUMENTS, idempotent=True)
+        key, record = turn.next_step(wait_name(answer, about), NO_ARGUMENTS, idempotent=True)
         if record is None:
             deadline_ms = None if timeout_s is None else self._durable.now_ms() + int(timeout_s * 1000)
             turn.parking = Parking(wait=key, deadline_ms=deadline_ms, writes=self.life.writes_of(turn))
@@ -259,12 +265,3 @@ class DurableContext(DurableMessages):
         """
         check_id("reminder's name", name)
         self._turn().timers[name] = CancelTimer(timer=name)
-
-
-def _with_step(function: Callable[..., Any], step: Step) -> dict[str, Step]:
-    """The step under the name of the parameter that wants it."""
-    try:
-        parameters = inspect.signature(function, eval_str=True).parameters.values()
-    except (TypeError, ValueError, NameError):  # a built-in has none to show
-        return {}
-    return {parameter.name: step for parameter in parameters if parameter.annotation is Step}

@@ -5,17 +5,51 @@ A wait is a record like a step, under the name of the class that answers it. The
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
-from regrow.runtime.errors import Bug
+from regrow.runtime.errors import Bug, Misuse
 from regrow.runtime.immutable import wire_name
 from regrow.runtime.journal_entries import Hand, Park, StepKey, Writes
 from regrow.runtime.message import Message
 
 WAIT_MARK = "~wait:"
 """Before the name of the class; no step's name has a `~`."""
+ABOUT_MARK = "#"
+"""Behind it, in the name of a wait, stands what its answer has to be about."""
 NO_ARGUMENTS = "-"
 """In place of a digest."""
+
+
+class AnswerAbout(Message):
+    """An answer to one question alone, whatever else its agent waits for: `about` names it.
+
+    `regrow approve ID` and `Running.answer` fill it in, since ID names what waits.
+    """
+
+    about: str = ""
+
+
+_within: ContextVar[str] = ContextVar("regrow_within", default="")
+"""The recorded call that runs here, inside of which no turn can end to wait."""
+
+
+@contextmanager
+def recorded_call(name: str) -> Iterator[None]:
+    """As long as this lasts, the code in it can not wait for people."""
+    token = _within.set(name)
+    try:
+        yield
+    finally:
+        _within.reset(token)
+
+
+def check_may_wait(agent: str) -> None:
+    """Raises Misuse inside of a recorded call: run again behind its wait, nobody would know whether it was done."""
+    if name := _within.get():
+        raise Misuse(f"{agent} waits inside of {name}, which is recorded as a whole; wait in the handler, before it")
 
 
 class TurnParks(BaseException):
@@ -31,14 +65,24 @@ class Parking:
     writes: Writes
 
 
-def wait_name(answer: type[Message]) -> str:
-    """The name of waits that this class answers."""
-    return WAIT_MARK + wire_name(answer)
+def wait_name(answer: type[Message], about: str = "") -> str:
+    """The name of waits that this class answers, if it is about that."""
+    return WAIT_MARK + wire_name(answer) + (ABOUT_MARK + about if about else "")
+
+
+def answered_by(message: Message) -> str:
+    """The name of waits that this message answers."""
+    return wait_name(type(message), message.about if isinstance(message, AnswerAbout) else "")
 
 
 def answer_name(wait: str) -> str:
     """The wire name of the class that answers waits of this name."""
-    return wait.removeprefix(WAIT_MARK)
+    return wait.removeprefix(WAIT_MARK).partition(ABOUT_MARK)[0]
+
+
+def subject_of(wait: str) -> str:
+    """What the answer to waits of this name has to be about; empty where it may be about anything."""
+    return wait.partition(ABOUT_MARK)[2]
 
 
 def begun_with(state: bytes, schema: int) -> bytes:

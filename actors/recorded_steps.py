@@ -10,9 +10,10 @@ from regrow.actors.durable_body import packed, unpacked
 from regrow.actors.durable_errors import FencedOut, ResultLost, ResultTooLarge, StateNotStorable, TurnDiverged
 from regrow.actors.durable_wait import NO_ARGUMENTS
 from regrow.runtime.contain import Escape, contained
+from regrow.runtime.errors import Refused
 from regrow.runtime.journal_answers import StepAnswer, StepVerdict
 from regrow.runtime.journal_entries import CommandId, born_ms
-from regrow.runtime.signals import Failure
+from regrow.runtime.signals import Failure, failure_of
 
 if TYPE_CHECKING:
     from regrow.actors.durable_turn import Turn
@@ -77,6 +78,24 @@ class RecordedSteps:
         result = await call()
         await self.end(key, result)
         return result
+
+    async def concluded(self, key: StepKey, call: Callable[[], Awaitable[object]]) -> object:
+        """The same, where a refusal is an outcome like any other: it is recorded, and raised."""
+        await self.begin(key)
+        try:
+            value = await call()
+        except Refused as refusal:
+            await self.end(key, failure_of(refusal))
+            raise
+        await self.end(key, value)
+        return value
+
+    async def outcome(self, record: StepRecord) -> object:
+        """What `concluded` has recorded. Raises the refusal."""
+        value = await self.value(record)
+        if isinstance(value, Failure):
+            raise value.exception(self._turn.agent)
+        return value
 
     async def made(self, key: StepKey, value: object) -> None:
         """Records a call that has been made already, with what it gave."""

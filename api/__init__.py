@@ -18,7 +18,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from regrow.actors import Agent, Context, DurableAgent, DurableContext, agent, keyed, on
+    from regrow.actors import (
+        Agent,
+        Context,
+        DurableAgent,
+        DurableContext,
+        Step,
+        ToolApproval,
+        ToolError,
+        agent,
+        keyed,
+        on,
+        tool,
+    )
     from regrow.cluster import App, Running
     from regrow.router import Work
     from regrow.runtime import (
@@ -69,8 +81,11 @@ __all__ = [
     "Request",
     "Running",
     "Shutdown",
+    "Step",
     "StreamRequest",
     "Supervisor",
+    "ToolApproval",
+    "ToolError",
     "Work",
     "__version__",
     "agent",
@@ -78,10 +93,12 @@ __all__ = [
     "keyed",
     "new_command_id",
     "on",
+    "tool",
 ]
 
 _ROOM_OF = {
-    **dict.fromkeys(("Agent", "Context", "DurableAgent", "DurableContext", "agent", "keyed", "on"), "actors"),
+    **dict.fromkeys(("Agent", "Context", "DurableAgent", "DurableContext", "Step"), "actors"),
+    **dict.fromkeys(("ToolApproval", "ToolError", "agent", "keyed", "on", "tool"), "actors"),
     **dict.fromkeys(("App", "Running"), "cluster"),
     **dict.fromkeys(("Work",), "router"),
     **dict.fromkeys(("DynamicSupervisor", "Supervisor", "child"), "supervisors"),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from regrow.actors.durable_body import packed
-from regrow.actors.durable_wait import answer_name
+from regrow.actors.durable_body import packed, unpacked
+from regrow.actors.durable_wait import AnswerAbout, answer_name, subject_of
+from regrow.actors.tool_approval import APPROVAL_STEP, AskedApproval
 from regrow.cluster.cli_ask import message_for, plain_value
-from regrow.cluster.journal_desk import AnswerWait, ListWaits, OpenWait
+from regrow.cluster.journal_desk import AnswerWait, ListSteps, ListWaits, OpenWait
 from regrow.cluster.set_aside import agent_and_command, asked_at_desk, time_told
 from regrow.runtime import Message, Misuse
 from regrow.runtime.codec import FrameCodec
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 
 async def waits(running: Running, agent: str) -> dict[str, Any]:
-    """The messages that wait for an answer, oldest first: of one agent, or all of the app where it is empty."""
+    """The messages that wait for an answer, oldest first: of one agent, or all of the app where it is empty.
+
+    Of one that waits for consent to the call of a tool, `call` tells the tool and its arguments.
+    """
     found = await asked_at_desk(running, ListWaits(agent=agent))
     rows = [
         {
@@ -33,6 +37,7 @@ async def waits(running: Running, agent: str) -> dict[str, Any]:
             "sent": time_told(born_ms(row.command)),  # type: ignore[arg-type] # the journal has it as such
             "for": answer_name(row.name),
             "until": time_told(row.deadline_ms) if row.deadline_ms is not None else None,
+            "call": await _call_asked_for(running, row),
         }
         for row in found.rows
     ]
@@ -49,7 +54,7 @@ async def approved(running: Running, id: str, fields: Mapping[str, Any] | None, 
     cls = registered(name)
     if cls is None:
         raise Misuse(f"{id} waits for {name}, which this process does not know; run the app with the code that has it")
-    answer = message_for(wait.agent, cls, fields, words)
+    answer = _about_this(id, wait, message_for(wait.agent, cls, fields, words))
     await _answer(running, id, wait, answer)
     return {"id": id, "type": name, "answer": plain_value(answer)}
 
@@ -59,7 +64,30 @@ async def answered(running: Running, id: str, answer: Message) -> None:
     wait = await _wait_of(running, id)
     if answer_name(wait.name) != wire_name(type(answer)):
         raise Misuse(f"{id} waits for {answer_name(wait.name)} and not for {wire_name(type(answer))}")
-    await _answer(running, id, wait, answer)
+    await _answer(running, id, wait, _about_this(id, wait, answer))
+
+
+def _about_this(id: str, wait: OpenWait, answer: Message) -> Message:
+    """The answer with what it is about. Raises Misuse where it is about something else."""
+    if not isinstance(answer, AnswerAbout):
+        return answer
+    subject = subject_of(wait.name)
+    if answer.about not in ("", subject):
+        raise Misuse(f"{id} waits for an answer about {subject!r}, and this one is about {answer.about!r}")
+    return answer.model_copy(update={"about": subject})
+
+
+async def _call_asked_for(running: Running, wait: OpenWait) -> dict[str, str] | None:
+    """The call of a tool to which consent is asked by this wait."""
+    subject, runtime = subject_of(wait.name), running.engine.runtime
+    if not subject:
+        return None
+    codec = FrameCodec(runtime.ref_to, runtime.loop.time)
+    for step in await asked_at_desk(running, ListSteps(agent=wait.agent, command=wait.command)):
+        asked = unpacked(codec, step.result) if step.name.startswith(APPROVAL_STEP) and step.result else None
+        if isinstance(asked, AskedApproval) and asked.call == subject:
+            return {"tool": asked.tool, "arguments": asked.arguments}
+    return {"tool": subject.rpartition("/")[0], "arguments": "(too large to be shown)"}
 
 
 async def _wait_of(running: Running, id: str) -> OpenWait:

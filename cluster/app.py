@@ -292,6 +292,16 @@ class Running:
         """The messages that nobody handled, in all processes of the app: counted by reason, and the latest ones."""
         return await self.engine.letters()
 
+    async def waits(self, agent: str = "") -> list[dict[str, Any]]:
+        """The messages whose turns wait for an answer, oldest first, as `regrow waits --json` tells them.
+
+        `id` is what `answer` takes; `call` is the tool with its arguments to which consent is asked, or None.
+        """
+        from regrow.cluster.answers import waits  # here, since few programs look
+
+        rows: list[dict[str, Any]] = (await waits(self, agent))["waits"]
+        return rows
+
     async def answer(self, id: str, answer: Message) -> None:
         """Gives a durable agent's message what its turn waits for in `ctx.wait_for`; `id` is its `ctx.message_id`.
 

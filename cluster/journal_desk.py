@@ -25,6 +25,7 @@ from regrow.runtime.starter import StartRequest
 if TYPE_CHECKING:
     from regrow.runtime import Runtime
     from regrow.runtime.journal import Journal
+    from regrow.runtime.journal_entries import StepRecord
 
 T = TypeVar("T")
 
@@ -157,6 +158,13 @@ class ListWaits(Request[OpenWaits]):
     agent: str = ""
 
 
+class ListSteps(Request[tuple[TakenStep, ...]]):
+    """The recorded calls of a message that is neither in quarantine nor over."""
+
+    agent: str
+    command: str
+
+
 class AnswerWait(Request[str]):
     """Give a wait its answer, packed; the reply is the journal's verdict. See Journal.answer."""
 
@@ -239,6 +247,8 @@ class JournalDesk:
                 return self._settled(agent, await _surely(lambda: journal.drop(agent, command, operation=operation)))
             case ListWaits():
                 return await self._waits(message.agent)
+            case ListSteps():
+                return _taken(await _surely(lambda: journal.steps(ActorId(message.agent), CommandId(message.command))))
             case AnswerWait():
                 return await self._answer(message)
             case ListTurns():
@@ -325,19 +335,6 @@ class JournalDesk:
         found = await _surely(lambda: self._journal.show_quarantined(agent, command))
         if found is None:
             return ()
-        steps = (
-            TakenStep(
-                name=record.key.name,
-                number=record.key.occurrence + 1,
-                state=record.state.value,
-                epoch=record.epoch,
-                result=record.result,
-                kept_apart=None
-                if record.blob is None
-                else KeptApart(digest=record.blob.digest, size_bytes=record.blob.size_bytes),
-            )
-            for record in found.steps
-        )
         shown = SetAsideMessage(
             agent=agent,
             command=command,
@@ -346,9 +343,24 @@ class JournalDesk:
             attempts=found.attempts,
             body=found.body,
             history=tuple(FailedAttempt(epoch=note.epoch, text=_text(note.text)) for note in found.notes),
-            steps=tuple(steps),
+            steps=_taken(found.steps),
         )
         return (shown,)
+
+
+def _taken(records: tuple[StepRecord, ...]) -> tuple[TakenStep, ...]:
+    taken = (
+        TakenStep(
+            name=record.key.name,
+            number=record.key.occurrence + 1,
+            state=record.state.value,
+            epoch=record.epoch,
+            result=record.result,
+            kept_apart=KeptApart(digest=blob.digest, size_bytes=blob.size_bytes) if (blob := record.blob) else None,
+        )
+        for record in records
+    )
+    return tuple(taken)
 
 
 async def keep_journal_desk(runtime: Runtime, journal: Journal) -> None:

@@ -157,7 +157,8 @@ def show_waits(told: Mapping[str, Any], of: str, *, to: IO[str]) -> None:
         sent, until = datetime.fromisoformat(row["sent"]).astimezone(), ""
         if row["until"] is not None:
             until = f" until {datetime.fromisoformat(row['until']).astimezone():%Y-%m-%d %H:%M:%S}"
-        awaited = f"  for {row['for'].rpartition(':')[2]}{until}"
+        call = f" of {row['call']['tool']} {row['call']['arguments']}" if row.get("call") else ""
+        awaited = f"  for {row['for'].rpartition(':')[2]}{call}{until}"
         line = Text.assemble((f"{sent:%Y-%m-%d %H:%M:%S}", "dim"), "  ", row["id"], (awaited, "dim"))
         console.print(line, soft_wrap=True)
     if told["more"]:

@@ -1,10 +1,10 @@
 """The router: sends each piece of work to a small or a large model, inside a budget, and records it.
 
-Reading order: `errors`; `request` (what is asked and answered), `settings` (which models), `catalog` (cards
-and prices), `usage` (what calls came to); the ports `provider` and `ledger`, each with its twin; the
-adapters `openai_provider` (with `prompting`), `extractive_provider` (with `markup`, `sentences`, `terms`,
-`ranking`, `digest`) and `redis_ledger`; `policy`, which decides; `router`, which does; `service`, the
-behavior around it; `models`, what an agent holds. Importing the room loads none of it: a name is loaded
+Reading order: `errors`; `conversation` (what is said in turns), `request` (what is asked and answered), `settings`
+(which models), `catalog` (cards and prices), `usage` (what calls came to); the ports `provider` and `ledger`, each with
+its twin; the adapters `openai_provider` (with `prompting`, `openai_tools`), `extractive_provider` (with `markup`,
+`sentences`, `terms`, `ranking`, `digest`) and `redis_ledger`; `policy`, which decides; `router`, which does; `service`,
+the behavior around it; `models`, what an agent holds. Importing the room loads none of it: a name is loaded
 when it is first used.
 """
 
@@ -17,6 +17,7 @@ from regrow.runtime.late_names import late_names
 
 if TYPE_CHECKING:
     from regrow.router.catalog import ModelCard, PriceBand
+    from regrow.router.conversation import Role, Said, ToolCall, ToolResult, ToolSchema
     from regrow.router.errors import (
         BadAnswer,
         BudgetExceeded,
@@ -83,12 +84,17 @@ __all__ = [
     "Quote",
     "RateLimited",
     "RequestRejected",
+    "Role",
     "RoutedModel",
     "Router",
     "RouterService",
     "RouterSettings",
+    "Said",
     "ScriptedProvider",
     "Tier",
+    "ToolCall",
+    "ToolResult",
+    "ToolSchema",
     "ToolsNotRun",
     "Totals",
     "Usage",
@@ -106,6 +112,13 @@ if not TYPE_CHECKING:  # a checker that saw this function would take every missp
             "catalog": (
                 "ModelCard",
                 "PriceBand",
+            ),
+            "conversation": (
+                "Role",
+                "Said",
+                "ToolCall",
+                "ToolResult",
+                "ToolSchema",
             ),
             "errors": (
                 "BadAnswer",

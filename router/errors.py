@@ -14,7 +14,7 @@ Refused (runtime)
 └── LedgerUnreachable       also WorldBroke: the budget cannot be checked, so nothing is spent
 Misuse (runtime)
 ├── InvalidSettings         the model settings do not fit together: mend the config
-└── ToolsNotRun             tools were given to a version that runs none
+└── ToolsNotRun             tools were given to a completion, which runs none, in place of their schemas
 
 A failing provider is a fault of the world, but restarting the router would not mend it and would end
 the calls of everybody else. So these errors are `Refused` too: the asker gets them, the router lives.
@@ -31,7 +31,7 @@ class InvalidSettings(Misuse):
 
 
 class ToolsNotRun(Misuse):
-    """A completion was asked for with tools, and this version of the router runs none."""
+    """A completion was asked for with tools; it takes their schemas, and whoever asks runs them."""
 
 
 class BudgetExceeded(OutOfBudget):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from regrow.router.digest import standing_for, within
 from regrow.router.errors import RequestRejected
 from regrow.router.markup import blocks, without_markup
+from regrow.router.prompting import as_one_question
 from regrow.router.provider import Emit, ProviderReply, estimated_usage
 from regrow.router.ranking import Line, answering, lines_of, tokens_of
 from regrow.router.request import FinishReason, ModelRequest, Quote, Work
@@ -87,6 +88,7 @@ class ExtractiveProvider:
         """
         if self._closed:
             raise Closed("the extractive provider was closed; make another one")
+        request = as_one_question(request)
         length = len(request.prompt) + sum(len(passage.text) for passage in request.context)
         if length > LIMIT_INPUT_CHARS:
             raise RequestRejected(

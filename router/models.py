@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
+from regrow.router.conversation import Said, ToolResult, ToolSchema
 from regrow.router.errors import ToolsNotRun
 from regrow.router.request import (
     DEFAULT_MAX_OUTPUT_TOKENS,
@@ -72,6 +73,7 @@ class Models:
         *,
         context: Iterable[Citable | str] = (),
         labels: Sequence[str] = (),
+        messages: Sequence[Said | ToolResult] = (),
         tools: Sequence[object] = (),
         max_output_tokens: int = DEFAULT_MAX_OUTPUT_TOKENS,
         tier: Tier | None = None,
@@ -79,20 +81,17 @@ class Models:
         """Give the completion of `prompt`, which may lean on `context` (best first).
 
         `work` says what kind of work it is, which decides between small and large model unless `tier`
-        does. CLASSIFY and ROUTE choose one of `labels`.
+        does. CLASSIFY and ROUTE choose one of `labels`. `messages` are what was said since the prompt. `tools` are
+        schemas, as `ctx.tools.schemas()` gives them: the reply then has what the model asks for in `tool_calls`, and
+        whoever calls runs that (`ctx.tools.answer`) and asks again.
 
         Raises:
-            ToolsNotRun: `tools` is not empty.
+            ToolsNotRun: `tools` holds tools, and not their schemas.
             Misuse: `context` has too many items, or one that is no text.
             BudgetExceeded: the call could pass the budget; it was not made.
             ProviderFailed: the model gave no usable answer; the text says why and what to do.
         """
-        if tools:
-            raise ToolsNotRun(
-                f"{len(tools)} tools were given to complete(), and this version runs none; call them before, "
-                "and give what they return as context"
-            )
-        return await self._ask(self._request(work, prompt, context, labels, max_output_tokens, tier))
+        return await self._ask(self._request(work, prompt, context, labels, messages, tools, max_output_tokens, tier))
 
     def stream(
         self,
@@ -101,6 +100,8 @@ class Models:
         *,
         context: Iterable[Citable | str] = (),
         labels: Sequence[str] = (),
+        messages: Sequence[Said | ToolResult] = (),
+        tools: Sequence[object] = (),
         max_output_tokens: int = DEFAULT_MAX_OUTPUT_TOKENS,
         tier: Tier | None = None,
     ) -> Stream[ModelPart, ModelReply]:
@@ -114,7 +115,7 @@ class Models:
         """
         if self._stream is None:
             raise Misuse("these models give whole completions only; use complete()")
-        return self._stream(self._request(work, prompt, context, labels, max_output_tokens, tier))
+        return self._stream(self._request(work, prompt, context, labels, messages, tools, max_output_tokens, tier))
 
     def _request(
         self,
@@ -122,14 +123,24 @@ class Models:
         prompt: str,
         context: Iterable[Citable | str],
         labels: Sequence[str],
+        messages: Sequence[Said | ToolResult],
+        tools: Sequence[object],
         max_output_tokens: int,
         tier: Tier | None,
     ) -> ModelRequest:
+        schemas = tuple(each for each in tools if isinstance(each, ToolSchema))
+        if len(schemas) < len(tools):
+            raise ToolsNotRun(
+                f"{len(tools)} tools were given to a completion, which runs none; give their schemas, as "
+                "ctx.tools.schemas() does, and run what the reply asks for with ctx.tools.answer(call)"
+            )
         return ModelRequest(
             work=work,
             prompt=prompt,
             context=_passages(context),
             labels=tuple(labels),
+            messages=tuple(messages),
+            tools=schemas,
             max_output_tokens=max_output_tokens,
             tier=tier,
             principal=self._principal,

@@ -24,6 +24,7 @@ from regrow.router.errors import (
     RequestRejected,
 )
 from regrow.router.openai_stream import Written, outside
+from regrow.router.openai_tools import SaidCall, as_messages, as_tools, calls_in
 from regrow.router.prompting import as_label, chat_messages, checked_quotes, cited_sources
 from regrow.router.provider import Emit, ProviderReply
 from regrow.router.request import FinishReason, ModelRequest, Usage
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from openai import APIConnectionError, APIStatusError, AsyncOpenAI
 
     from regrow.router.catalog import ModelCard
+    from regrow.router.conversation import ToolCall
 
 NO_KEY: Final = "none"
 """Sent where no key is set: local servers ask for none, and the SDK refuses to start without one."""
@@ -122,6 +124,7 @@ class OpenAIProvider:
                             shown += piece
                             await outside(limit, emit(piece))
             written.check_whole()
+            calls = calls_in(written.calls)
         except APIStatusError as error:
             raise self._refusal(error, card) from error
         except APIConnectionError as error:
@@ -132,7 +135,7 @@ class OpenAIProvider:
             raise self._unreadable(card, str(error)) from error
         except APIError as error:  # told by the server in the midst of its stream
             raise self._broke_off(card, error.message) from error
-        reply = _reply(written.content, written.refusal, written.finish_reason, written.usage, request)
+        reply = _reply(written.content, written.refusal, written.finish_reason, written.usage, request, calls)
         if reply.text.startswith(shown) and len(reply.text) > len(shown):
             await emit(reply.text[len(shown) :])
         return reply
@@ -147,7 +150,9 @@ class OpenAIProvider:
         """Give what is sent to the SDK for `request`."""
         limit = "max_completion_tokens" if self._newer else "max_tokens"
         messages = [{"role": message.role, "content": message.content} for message in chat_messages(request)]
-        return {"model": card.name, "messages": messages, limit: request.max_output_tokens}
+        messages += as_messages(request.messages)
+        offered = {"tools": as_tools(request.tools)} if request.tools else {}
+        return {"model": card.name, "messages": messages, limit: request.max_output_tokens, **offered}
 
     def _read(self, raw: object, request: ModelRequest, card: ModelCard) -> ProviderReply:
         try:
@@ -158,7 +163,11 @@ class OpenAIProvider:
             raise self._unreadable(card, f"{place}: {first['msg']}") from error
         choice = answer.choices[0]
         said = choice.message
-        return _reply(said.content, said.refusal, choice.finish_reason, answer.usage, request)
+        try:
+            calls = calls_in(said.tool_calls or ())
+        except ValueError as error:
+            raise self._unreadable(card, str(error)) from error
+        return _reply(said.content, said.refusal, choice.finish_reason, answer.usage, request, calls)
 
     def _refusal(self, error: APIStatusError, card: ModelCard) -> ProviderFailed:
         """What an answer with an error status means, and what to do about it."""
@@ -261,11 +270,18 @@ class OpenAIProvider:
 
 
 def _reply(
-    content: str | None, refusal: str | None, finish_reason: str | None, usage: object, request: ModelRequest
+    content: str | None,
+    refusal: str | None,
+    finish_reason: str | None,
+    usage: object,
+    request: ModelRequest,
+    calls: tuple[ToolCall, ...],
 ) -> ProviderReply:
     finish = _FINISH.get(finish_reason or "", FinishReason.STOP)
     if refusal and not content:
         finish = FinishReason.FILTERED
+    if calls and finish is FinishReason.STOP:
+        finish = FinishReason.TOOL_CALLS  # some servers say `stop`; cut off or filtered, the calls may be halves
     # Some servers leave a reasoning model's thoughts in the answer; they are none of it.
     text = _THINKING.sub("", content or refusal or "").strip()
     if request.labels:
@@ -276,6 +292,7 @@ def _reply(
         quotes=checked_quotes(text, request.context),
         sources=cited_sources(text, request.context),
         usage=_usage(usage),
+        tool_calls=calls,
     )
 
 
@@ -283,6 +300,7 @@ class _Said(BaseModel):
     model_config = ConfigDict(from_attributes=True)
     content: str | None = None
     refusal: str | None = None
+    tool_calls: list[SaidCall] | None = None
 
 
 class _Choice(BaseModel):

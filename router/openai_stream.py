@@ -7,7 +7,10 @@ import re
 from collections.abc import Awaitable
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from regrow.router.conversation import LIMIT_CALLS
+from regrow.router.openai_tools import SaidCall, SaidFunction
 
 LIMIT_TEXT_CHARS: Final = 4_000_000
 """More than any model writes in one completion; a server that goes on is cut off."""
@@ -16,10 +19,26 @@ _THINK: Final = "<think>"
 _THOUGHTS: Final = re.compile(r"\A\s*<think>.*?</think>\s*", re.DOTALL)
 
 
+class _FunctionPart(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _CallPart(BaseModel):
+    """A piece of the call at `index`: its id and name come with the first, its arguments bit by bit."""
+
+    model_config = ConfigDict(from_attributes=True)
+    index: int = Field(default=0, ge=0, lt=LIMIT_CALLS)
+    id: str | None = None
+    function: _FunctionPart | None = None
+
+
 class _Delta(BaseModel):
     model_config = ConfigDict(from_attributes=True)
     content: str | None = None
     refusal: str | None = None
+    tool_calls: list[_CallPart] | None = None
 
 
 class _Choice(BaseModel):
@@ -44,6 +63,8 @@ class Written:
         self.refusal = ""
         self.finish_reason: str | None = None
         self.usage: object = None
+        self._calls: dict[int, tuple[str, str, str]] = {}
+        """By their index: id, name, arguments."""
         self._shown = 0
         self._began: int | None = None
 
@@ -55,9 +76,26 @@ class Written:
         for choice in chunk.choices[:1]:
             self.content += choice.delta.content or ""
             self.refusal += choice.delta.refusal or ""
+            for part in choice.delta.tool_calls or ():
+                self._add_call(part)
             self.finish_reason = choice.finish_reason or self.finish_reason
-        if len(self.content) + len(self.refusal) > LIMIT_TEXT_CHARS:
+        written = sum(len(name) + len(arguments) for _, name, arguments in self._calls.values())
+        if len(self.content) + len(self.refusal) + written > LIMIT_TEXT_CHARS:
             raise ValueError(f"a text of more than {LIMIT_TEXT_CHARS:,} signs")
+
+    def _add_call(self, part: _CallPart) -> None:
+        id, name, arguments = self._calls.get(part.index, ("", "", ""))
+        function = part.function or _FunctionPart()
+        # Some servers say id and name again in each piece; only the arguments come in bits.
+        self._calls[part.index] = part.id or id, name or function.name or "", arguments + (function.arguments or "")
+
+    @property
+    def calls(self) -> list[SaidCall]:
+        """The calls that it asks for, in their order."""
+        return [
+            SaidCall(id=id, function=SaidFunction(name=name, arguments=arguments))
+            for _, (id, name, arguments) in sorted(self._calls.items())
+        ]
 
     def check_whole(self) -> None:
         """Raises ValueError where the model has not said that it is done."""

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from regrow.router.request import ModelRequest, Passage, Quote, Work
+from regrow.router.conversation import Role, Said, ToolResult
+from regrow.router.request import LIMIT_PASSAGES, ModelRequest, Passage, Quote, Work
 
 LIMIT_QUOTES: Final = 32
 """Quotations taken from one answer; a longer list is a copy of the passages, not an answer."""
@@ -53,7 +54,8 @@ def chat_messages(request: ModelRequest) -> tuple[ChatMessage, ...]:
     """Give `request` as a system message with the task and a user message with data and prompt.
 
     The passages stand before the prompt, so that a provider's prefix cache serves the next question
-    about the same ones.
+    about the same ones. What was said since follows behind them (`request.messages`); where that is all, there is no
+    user message here.
     """
     rules = [_TASKS[request.work]]
     if request.labels:
@@ -65,10 +67,10 @@ def chat_messages(request: ModelRequest) -> tuple[ChatMessage, ...]:
         parts.extend(_fenced(number, passage, tag) for number, passage in enumerate(request.context, start=1))
     if request.prompt:
         parts.append(request.prompt)
-    return (
-        ChatMessage(role="system", content="\n\n".join(rules)),
-        ChatMessage(role="user", content="\n\n".join(parts)),
-    )
+    system = ChatMessage(role="system", content="\n\n".join(rules))
+    if request.messages and not parts:
+        return (system,)
+    return (system, ChatMessage(role="user", content="\n\n".join(parts)))
 
 
 def most_input_tokens(request: ModelRequest) -> int:
@@ -78,7 +80,27 @@ def most_input_tokens(request: ModelRequest) -> int:
     is about four times too high; that much is reserved for as long as the call runs, and given back.
     """
     signs = sum(len(message.content.encode()) for message in chat_messages(request))
-    return signs + MESSAGE_OVERHEAD_TOKENS
+    since = (*request.messages, *request.tools)
+    signs += sum(each.size_bytes for each in since)
+    return signs + MESSAGE_OVERHEAD_TOKENS * (1 + len(since))
+
+
+def as_one_question(request: ModelRequest) -> ModelRequest:
+    """Give the same for a model that keeps up no conversation: the last question, and results as passages."""
+    if not request.messages:
+        return request
+    asked = [said.text for said in request.messages if isinstance(said, Said) and said.role is Role.USER and said.text]
+    given = [each for each in request.messages if isinstance(each, ToolResult) and each.content and not each.is_error]
+    room = LIMIT_PASSAGES - len(request.context)
+    passages = tuple(Passage(text=result.content) for result in given[-room:]) if room else ()
+    return request.model_copy(
+        update={
+            "prompt": asked[-1] if asked else request.prompt,
+            "context": request.context + passages,
+            "messages": (),
+            "tools": (),
+        }
+    )
 
 
 def cited_sources(text: str, passages: Sequence[Passage]) -> tuple[str, ...]:

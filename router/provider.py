@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from regrow.router.catalog import ModelCard
+from regrow.router.conversation import ToolCall
 from regrow.router.errors import ProviderFailed, RequestRejected
 from regrow.router.request import FinishReason, ModelRequest, Quote, Usage
 from regrow.runtime.errors import Closed
@@ -28,6 +29,7 @@ class ProviderReply:
     quotes: tuple[Quote, ...] = ()
     sources: tuple[str, ...] = ()
     usage: Usage | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 Emit = Callable[[str], Awaitable[None]]
@@ -63,8 +65,8 @@ class Provider(Protocol):
         ...
 
 
-Answer = str | ProviderReply | ProviderFailed
-"""What a script gives for one request: a text, a whole reply, or a failure to raise."""
+Answer = str | ToolCall | tuple[ToolCall, ...] | ProviderReply | ProviderFailed
+"""What a script gives for one request: a text, calls of tools, a whole reply, or a failure to raise."""
 
 
 class ScriptedProvider:
@@ -111,12 +113,15 @@ class ScriptedProvider:
             )
         self.requests.append(request)
         answer = self._answers[min(number, len(self._answers) - 1)]
-        given = answer if isinstance(answer, str | ProviderReply | ProviderFailed) else answer(request)
+        given = answer(request) if callable(answer) else answer
         if isinstance(given, ProviderFailed):
             raise given
         if isinstance(given, ProviderReply):
             return given
-        return ProviderReply(text=given, usage=estimated_usage(request, given))
+        calls = (given,) if isinstance(given, ToolCall) else given if isinstance(given, tuple) else ()
+        text = given if isinstance(given, str) else ""
+        finish = FinishReason.TOOL_CALLS if calls else FinishReason.STOP
+        return ProviderReply(text=text, finish=finish, tool_calls=calls, usage=estimated_usage(request, text))
 
     async def stream(self, request: ModelRequest, card: ModelCard, emit: Emit) -> ProviderReply:
         """Give the next item of the script, word by word."""
@@ -138,6 +143,7 @@ def words_of(text: str) -> list[str]:
 def estimated_usage(request: ModelRequest, text: str) -> Usage:
     """Estimate the tokens of a call by the length of what went in and came out."""
     signs_in = len(request.prompt) + sum(len(passage.text) for passage in request.context)
+    signs_in += sum(each.size_bytes for each in (*request.messages, *request.tools))
     return Usage(input_tokens=estimated_tokens(signs_in), output_tokens=estimated_tokens(len(text)), estimated=True)
 
 

@@ -6,6 +6,7 @@ from enum import Enum
 
 from pydantic import Field
 
+from regrow.router.conversation import LIMIT_CALLS, LIMIT_MESSAGES, LIMIT_TOOLS, Said, ToolCall, ToolResult, ToolSchema
 from regrow.runtime.message import Message, StreamRequest
 
 DEFAULT_MAX_OUTPUT_TOKENS = 2_048
@@ -66,6 +67,8 @@ class FinishReason(Enum):
     """`max_output_tokens` was reached; the text may end in the middle of a thought."""
     FILTERED = "filtered"
     """The provider withheld text by its content rules."""
+    TOOL_CALLS = "tool_calls"
+    """The model waits for the results of the calls that it asks for."""
     NOTHING_FOUND = "nothing_found"
     """The model says that what it was given holds no answer. Only the extractive model knows this surely."""
 
@@ -96,10 +99,10 @@ class Usage(Message):
 class ModelReply(Message):
     """A completion, and everything that is known about how it came to be.
 
-    `text` is what the model wrote. `quotes` were checked to stand in the passages; `sources` are those
-    the text leans on, in the order of their first use. `cost_usd` is None where no price is known,
-    never 0 for that reason. `fell_back` is True where the tier that the work asks for has no model.
-    `latency_s` is the provider's time alone.
+    `text` is what the model wrote, and `tool_calls` what it asks to be run, as it wrote that. `quotes` were checked to
+    stand in the passages; `sources` are those the text leans on, in the order of their first use. `cost_usd` is None
+    where no price is known, never 0 for that reason. `fell_back` is True where the tier that the work asks for has no
+    model. `latency_s` is the provider's time alone.
     """
 
     text: str
@@ -113,6 +116,7 @@ class ModelReply(Message):
     latency_s: float = Field(ge=0)
     finish: FinishReason = FinishReason.STOP
     fell_back: bool = False
+    tool_calls: tuple[ToolCall, ...] = Field(default=(), max_length=LIMIT_CALLS)
 
 
 class ModelPart(Message):
@@ -125,8 +129,9 @@ class ModelRequest(StreamRequest[ModelPart, ModelReply]):
     """One completion to be made; streamed, its text comes in pieces as the model writes it.
 
     `prompt` is the question or instruction, `context` what the answer may lean on (best first),
-    `labels` the choices of CLASSIFY and ROUTE. `tier` overrides the one of the declared work.
-    `principal` and `agent` say in the ledger for whom it was.
+    `labels` the choices of CLASSIFY and ROUTE. `messages` are what was said since: the model's own words and calls,
+    the results of these, more questions. `tools` is what it may ask for; whoever asked runs them. `tier` overrides
+    the one of the declared work. `principal` and `agent` say in the ledger for whom it was.
     """
 
     work: Work
@@ -134,6 +139,8 @@ class ModelRequest(StreamRequest[ModelPart, ModelReply]):
     context: tuple[Passage, ...] = Field(default=(), max_length=LIMIT_PASSAGES)
     labels: tuple[str, ...] = Field(default=(), max_length=LIMIT_LABELS)
     max_output_tokens: int = Field(default=DEFAULT_MAX_OUTPUT_TOKENS, ge=1, le=LIMIT_OUTPUT_TOKENS)
+    messages: tuple[Said | ToolResult, ...] = Field(default=(), max_length=LIMIT_MESSAGES)
+    tools: tuple[ToolSchema, ...] = Field(default=(), max_length=LIMIT_TOOLS)
     tier: Tier | None = None
     principal: str = ""
     agent: str = ""

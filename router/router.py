@@ -175,4 +175,5 @@ def _reply(chosen: Candidate, reply: ProviderReply, usage: Usage, record: CallRe
         latency_s=latency_s,
         finish=reply.finish,
         fell_back=chosen.fell_back,
+        tool_calls=reply.tool_calls,
     )

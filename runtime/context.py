@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import structlog
 
-from regrow.runtime import telemetry
+from regrow.runtime import capability, telemetry
 from regrow.runtime.address import ActorId, Address, Incarnation, child_id
 from regrow.runtime.ask_all import AskOutcome, ask_all, paired
 from regrow.runtime.envelope import Envelope, Kind, Origin
@@ -144,7 +144,8 @@ class CellContext(StreamTurn):
                 hops=cause.hops + 1,
                 chain=waits,
             )
-        return self._origin
+        tools = capability.tools_only.get()
+        return self._origin if tools is None else self._origin.limited(tools)
 
     def live(self) -> None:
         """Raises Closed when this incarnation has ended."""

@@ -7,9 +7,10 @@ origin once a frame, and in one host it costs one pointer.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
+from regrow.runtime import capability as capabilities
 from regrow.runtime.address import ActorId, Address, HostId, Incarnation
 from regrow.runtime.lifecycle import Down, ExitSignal
 
@@ -48,8 +49,8 @@ class Origin:
     """Where the messages of one turn come from.
 
     `chain` lists the agents that serve nothing else while this turn runs, in the order in which they
-    ask each other; it counts only for asks. `capability` lists the id prefixes that may be addressed; None means all.
-    `trace` is a W3C traceparent, empty where nothing is traced.
+    ask each other; it counts only for asks. `capability` lists what may be addressed and run (see capability);
+    None means all. `trace` is a W3C traceparent, empty where nothing is traced.
     """
 
     __slots__ = ("capability", "chain", "hops", "principal", "sender", "trace")
@@ -82,11 +83,20 @@ class Origin:
             chain=self.chain,
         )
 
+    def limited(self, tools: Iterable[str]) -> Origin:
+        """The same for what may run no other tools than those of these names, however far it travels."""
+        return Origin(
+            sender=self.sender,
+            principal=self.principal,
+            capability=capabilities.narrowed(self.capability, tools),
+            trace=self.trace,
+            hops=self.hops,
+            chain=self.chain,
+        )
+
     def permits(self, receiver: ActorId) -> bool:
         """True when the capability reaches `receiver`: its id, or a prefix that ends at a `/`."""
-        if self.capability is None:
-            return True
-        return any(receiver == prefix or receiver.startswith(prefix + "/") for prefix in self.capability)
+        return capabilities.reaches(self.capability, receiver)
 
 
 class Envelope:

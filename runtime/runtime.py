@@ -153,7 +153,7 @@ class Runtime:
                 return origin.under(trace) if trace and trace != origin.trace else origin
             return origin
         trace = telemetry.outgoing()
-        return Origin(principal=self.origin.principal, trace=trace) if trace else self.origin
+        return self.origin.under(trace) if trace else self.origin
 
     async def tell(self, target: Address, message: Message, send_timeout_s: float) -> None:
         """See ActorRef.tell."""

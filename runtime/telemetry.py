@@ -15,6 +15,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 INVOKE_AGENT = "invoke_agent"
 CHAT = "chat"
+EXECUTE_TOOL = "execute_tool"
 SEARCH_MEMORY = "search_memory"
 SEND = "send"
 PROCESS = "process"
@@ -30,6 +31,7 @@ ESCALATED = "supervisor.escalated"
 
 AGENT_ID = "regrow.agent.id"
 AGENT_INCARNATION = "regrow.agent.incarnation"
+TOOL_COST_USD = "regrow.tool.cost_usd"
 SUPERVISOR_ID = "regrow.supervisor.id"
 EXIT_KIND = "regrow.exit.kind"
 EXIT_REASON = "regrow.exit.reason"

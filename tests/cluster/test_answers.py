@@ -9,6 +9,9 @@ import pytest
 from pydantic import BaseModel
 
 from regrow import App, DurableAgent, DurableContext, Message, Request, Running, Supervisor, child, on
+from regrow.actors.tool import tool
+from regrow.actors.tool_approval import ToolApproval
+from regrow.actors.tool_errors import NotApproved
 from regrow.cluster.answers import approved, waits
 from regrow.runtime.errors import Misuse
 from regrow.runtime.testing import pass_time
@@ -34,11 +37,30 @@ class Charge(Request[int]):
     """Waits for an amount, for a minute."""
 
 
+class Refund(Request[str]):
+    """Pays back, with consent."""
+
+    cents: int
+    note: str = ""
+
+
+@tool(approval=True)
+async def pay_back(cents: int, note: str) -> str:
+    """Pays back."""
+    return f"paid back {cents}"
+
+
 class Orders(BaseModel):
     ids: list[str] = []
 
 
 class Clerk(DurableAgent[Orders]):
+    tools = [pay_back]
+
+    @on
+    async def refund(self, request: Refund, ctx: DurableContext) -> str:
+        return await ctx.tools.call(pay_back, {"cents": request.cents, "note": request.note})
+
     @on
     async def pay(self, request: Pay, ctx: DurableContext) -> str:
         self.state.ids.append(ctx.message_id)
@@ -133,3 +155,58 @@ async def test_what_waits_for_nothing_is_told_with_what_to_do() -> None:
             await approved(running, f"desk/clerk@{UNKNOWN}", None, [])
         with pytest.raises(Misuse, match="names no message; write APP/AGENT@COMMAND"):
             await approved(running, "desk/clerk", None, [])
+
+
+@virtual
+async def test_who_is_to_consent_to_a_tool_sees_its_arguments_and_her_word_is_for_this_call_alone() -> None:
+    async with desk().start(engine="inline") as running:
+        first, second = await asked(running, Refund(cents=500)), await asked(running, Refund(cents=700))
+        rows = await open_waits(running)
+        ids = [row["id"] for row in rows]
+
+        assert [row["for"].rpartition(":")[2] for row in rows] == ["ToolApproval"] * 2
+        assert [row["call"] for row in rows] == [
+            {"tool": "pay_back", "arguments": '{"cents":500,"note":""}'},
+            {"tool": "pay_back", "arguments": '{"cents":700,"note":""}'},
+        ]
+        await approved(running, ids[1], None, ["by=Ada"])
+        assert await second == "paid back 700"
+        assert not first.done()
+        await approved(running, ids[0], None, ["approved=false", "reason=too early"])
+        with pytest.raises(NotApproved, match=r"a person has refused it \(too early\)"):
+            await first
+
+
+@virtual
+async def test_consent_to_another_call_than_the_one_that_waits_is_told() -> None:
+    async with desk().start(engine="inline") as running:
+        asking = await asked(running, Refund(cents=500))
+        [row] = await open_waits(running)
+
+        with pytest.raises(
+            Misuse, match=r"waits for an answer about 'pay_back/.*', and this one is about 'pay_back/1'"
+        ):
+            await running.answer(row["id"], ToolApproval(about="pay_back/1"))
+        await running.answer(row["id"], ToolApproval())
+
+        assert await asking == "paid back 500"
+
+
+@virtual
+async def test_arguments_that_are_too_large_to_be_shown_are_named_as_such() -> None:
+    async with desk().start(engine="inline") as running:
+        asking = await asked(running, Refund(cents=500, note="x" * 100_000))
+        [row] = await open_waits(running)
+
+        assert row["call"] == {"tool": "pay_back", "arguments": "(too large to be shown)"}
+        await running.answer(row["id"], ToolApproval())
+        assert await asking == "paid back 500"
+
+
+@virtual
+async def test_what_waits_for_no_tool_shows_none() -> None:
+    async with desk().start(engine="inline") as running:
+        asking = await asked(running, Pay(text="rent"))
+
+        assert (await open_waits(running))[0]["call"] is None
+        asking.cancel()

@@ -179,6 +179,16 @@ def test_waits_lists_who_waits_for_what_and_until_when(regrow: Regrow, monkeypat
     assert json.loads(in_json) == told
 
 
+def test_waits_shows_the_call_of_a_tool_to_which_consent_is_asked(
+    regrow: Regrow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = {"tool": "pay_back", "arguments": '{"cents":500}'}
+    wait = {**ROW, "sent": ROW["since"], "for": "regrow.actors.tool_approval:ToolApproval", "until": None, "call": call}
+    answers(monkeypatch, {"app": "desk", "waits": [wait], "more": False})
+
+    assert 'for ToolApproval of pay_back {"cents":500}' in regrow("waits", "desk")[1]
+
+
 def test_approve_sends_the_words_or_the_json_that_were_typed(regrow: Regrow, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = answers(monkeypatch, {"id": ID, "type": "desk:Approval", "answer": {"by": "ada"}})
 

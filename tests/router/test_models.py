@@ -8,10 +8,11 @@ from typing import TypeVar
 
 import pytest
 
+from regrow.router.conversation import Role, Said, ToolCall, ToolResult, ToolSchema
 from regrow.router.errors import ToolsNotRun
 from regrow.router.models import Models
 from regrow.router.provider import ScriptedProvider
-from regrow.router.request import LIMIT_PASSAGES, ModelRequest, Passage, Tier, Work
+from regrow.router.request import LIMIT_PASSAGES, FinishReason, ModelRequest, Passage, Tier, Work
 from regrow.router.service import RouterService
 from regrow.runtime.errors import Misuse
 from regrow.runtime.message import Request
@@ -79,11 +80,36 @@ async def test_tools_are_refused_with_the_way_round() -> None:
     provider = ScriptedProvider(["so"])
     held = await models(provider)
 
-    with pytest.raises(ToolsNotRun, match="give what they return as context"):
+    with pytest.raises(ToolsNotRun, match=r"give their schemas, as ctx.tools.schemas\(\) does"):
         await held.complete(Work.SYNTHESIZE, "why?", tools=[print])
     await held.complete(Work.SYNTHESIZE, "why?", tools=[])
 
     assert len(provider.requests) == 1
+
+
+async def test_schemas_and_what_was_said_reach_the_model_and_its_calls_come_back() -> None:
+    call = ToolCall(id="1", name="search", arguments='{"query": "x"}')
+    provider = ScriptedProvider([call, lambda request: f"read: {request.messages[-1].content}"])  # type: ignore[union-attr]
+    held, schema = await models(provider), ToolSchema(name="search", description="Searches.")
+
+    first = await held.complete(Work.SYNTHESIZE, "why?", tools=[schema])
+    said: list[Said | ToolResult] = [
+        Said(role=Role.ASSISTANT, tool_calls=first.tool_calls),
+        ToolResult(call_id="1", content="a page"),
+    ]
+    second = await held.complete(Work.SYNTHESIZE, "why?", tools=[schema], messages=said)
+
+    assert (first.tool_calls, first.finish) == ((call,), FinishReason.TOOL_CALLS)
+    assert (second.text, second.finish) == ("read: a page", FinishReason.STOP)
+    assert [request.tools for request in provider.requests] == [(schema,)] * 2
+
+
+async def test_a_script_may_ask_for_several_calls_at_once() -> None:
+    calls = tuple(ToolCall(id=str(number), name="search") for number in range(3))
+
+    reply = await (await models(ScriptedProvider([calls]))).complete(Work.SYNTHESIZE, "why?")
+
+    assert reply.tool_calls == calls
 
 
 @pytest.mark.parametrize(

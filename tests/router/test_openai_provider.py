@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from regrow.router.catalog import ModelCard
+from regrow.router.conversation import Role, Said, ToolCall, ToolResult, ToolSchema
 from regrow.router.errors import (
     BadAnswer,
     KeyRejected,
@@ -272,3 +273,60 @@ def test_importing_the_room_loads_no_sdk_no_redis_and_no_prices() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+TOOL = ToolSchema(name="search", description="Searches.", parameters='{"type":"object","properties":{}}')
+
+
+async def test_tools_and_what_was_said_are_sent_and_the_calls_of_a_model_are_read(server: ChatServer) -> None:
+    calls = [
+        {"id": "a", "type": "function", "function": {"name": "search", "arguments": '{"query": "x"}'}},
+        {"id": "b", "type": "function", "function": {"name": "no_such_tool", "arguments": '{"query": '}},
+    ]
+    server.says(None, finish="tool_calls", tool_calls=calls)
+    said = (
+        Said(role=Role.ASSISTANT, tool_calls=(ToolCall(id="0", name="search", arguments="{}"),)),
+        ToolResult(call_id="0", content="nothing"),
+    )
+
+    reply = await asked(server, QUESTION.model_copy(update={"tools": (TOOL,), "messages": said}))
+
+    assert reply.finish is FinishReason.TOOL_CALLS
+    assert reply.text == ""
+    assert reply.tool_calls == (
+        ToolCall(id="a", name="search", arguments='{"query": "x"}'),
+        ToolCall(id="b", name="no_such_tool", arguments='{"query": '),
+    )
+    body = server.sent[0].body
+    assert [message["role"] for message in body["messages"]] == ["system", "user", "assistant", "tool"]
+    assert body["messages"][3] == {"role": "tool", "tool_call_id": "0", "content": "nothing"}
+    assert body["tools"][0]["function"]["name"] == "search"
+
+
+async def test_calls_of_a_server_that_says_stop_are_calls_and_those_that_were_cut_off_are_marked(
+    server: ChatServer,
+) -> None:
+    call = {"id": "a", "type": "function", "function": {"name": "search", "arguments": "{}"}}
+    request = QUESTION.model_copy(update={"tools": (TOOL,)})
+    server.says(None, tool_calls=[call])
+    assert (await asked(server, request)).finish is FinishReason.TOOL_CALLS
+
+    server.says(None, finish="length", tool_calls=[call])
+    assert (await asked(server, request)).finish is FinishReason.LENGTH
+
+
+@pytest.mark.parametrize(
+    "calls", [[{"id": "a"}], "search", [{"function": {"arguments": "{}"}}], [{"function": {"name": "x"}}] * 129]
+)
+async def test_calls_that_can_not_be_read_are_a_bad_answer(server: ChatServer, calls: object) -> None:
+    server.says(None, finish="tool_calls", tool_calls=calls)
+
+    await failure(server, BadAnswer)
+
+
+async def test_without_tools_none_are_offered(server: ChatServer) -> None:
+    server.says("A thousand.")
+
+    await asked(server)
+
+    assert "tools" not in server.sent[0].body

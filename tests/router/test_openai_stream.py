@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from regrow.router.catalog import ModelCard
+from regrow.router.conversation import ToolCall
 from regrow.router.errors import (
     BadAnswer,
     ProviderBroke,
@@ -17,6 +18,7 @@ from regrow.router.errors import (
 )
 from regrow.router.openai_provider import OpenAIProvider
 from regrow.router.openai_stream import LIMIT_TEXT_CHARS, Written, outside
+from regrow.router.openai_tools import calls_in
 from regrow.router.provider import ProviderReply
 from regrow.router.request import FinishReason, ModelRequest, Passage, Tier, Usage, Work
 from regrow.runtime.testing import pass_time, virtual
@@ -217,3 +219,33 @@ def test_a_text_without_end_is_cut_off() -> None:
 
     with pytest.raises(ValueError, match="more than 4,000,000 signs"):
         written.add({"choices": [{"delta": {"content": "x" * (LIMIT_TEXT_CHARS + 1)}}]})
+
+
+def chunk(**delta: object) -> dict[str, object]:
+    return {"choices": [{"delta": delta, "finish_reason": None}]}
+
+
+def part(index: int, arguments: str, id: str | None = None, name: str | None = None) -> dict[str, object]:
+    return {"index": index, "id": id, "function": {"name": name, "arguments": arguments}}
+
+
+def test_calls_that_come_in_pieces_are_put_together_by_their_index() -> None:
+    written = Written()
+
+    written.add(chunk(tool_calls=[part(1, "", "b", "read")]))
+    written.add(chunk(tool_calls=[part(0, '{"query"', "a", "search"), part(1, '{"path": ')]))
+    written.add(chunk(tool_calls=[part(0, ': "x"}', "a", "search")]))
+
+    assert calls_in(written.calls) == (
+        ToolCall(id="a", name="search", arguments='{"query": "x"}'),
+        ToolCall(id="b", name="read", arguments='{"path": '),
+    )
+
+
+def test_calls_count_for_the_limit_and_more_than_there_may_be_are_none() -> None:
+    written = Written()
+    with pytest.raises(ValueError, match="less than 128"):
+        written.add(chunk(tool_calls=[part(128, "")]))
+
+    with pytest.raises(ValueError, match="a text of more than 4,000,000 signs"):
+        written.add(chunk(tool_calls=[part(0, "x" * (LIMIT_TEXT_CHARS + 1))]))

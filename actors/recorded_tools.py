@@ -1,0 +1,79 @@
+"""Tools as a durable turn uses them: each call is a step, made once; one that needs consent waits for it for days."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from regrow.actors.durable_body import digest
+from regrow.actors.durable_errors import WaitTimedOut
+from regrow.actors.durable_wait import recorded_call
+from regrow.actors.tool import Tool, read_result
+from regrow.actors.tool_approval import APPROVAL_STEP, AskedApproval, ToolApproval, asked_approval
+from regrow.actors.tool_calls import Tools
+from regrow.actors.tool_errors import NotApproved, ResultUnknown
+from regrow.actors.tool_gate import Allowed, NeedsApproval
+from regrow.actors.tool_result import Given
+from regrow.actors.tool_runner import runner_of
+
+if TYPE_CHECKING:
+    from regrow.actors.durable_context import DurableContext
+    from regrow.runtime.journal_entries import StepKey
+
+TOOL_STEP = "tool:"
+"""Before the name of the tool, in the name of the step that its call is."""
+
+
+class RecordedTools(Tools):
+    """Runs what the gate has let pass as the steps of one turn."""
+
+    def __init__(self, ctx: DurableContext, listed: Mapping[str, Tool[Any]]) -> None:
+        super().__init__(ctx, listed)
+        self._durable = ctx
+
+    async def _run(self, verdict: Allowed | NeedsApproval) -> Given:
+        if isinstance(verdict, NeedsApproval):
+            await self._consented(verdict.call)
+            verdict = verdict.call
+        call, tool, ctx = verdict, verdict.tool, self._durable
+
+        async def run(key: StepKey) -> str:
+            with recorded_call(f"tool {tool.name}"):
+                return (await runner_of(ctx.runtime).run(call, ctx, ctx.step_of(key))).written
+
+        written = await ctx.recorded_once(
+            TOOL_STEP + tool.name, digest(call.written.encode()), run, idempotent=tool.idempotent
+        )
+        if not isinstance(written, str):
+            raise ResultUnknown(
+                f"{tool.name} was done, by word of a person who has settled this message; what it gave is not known",
+                tool=tool.name,
+            )
+        # Read from what is recorded also the first time, so that no run of the turn sees another value.
+        return Given(read_result(tool, written), written)
+
+    async def _consented(self, call: Allowed) -> None:
+        """Waits until a person has consented to this call. Raises NotApproved."""
+        ctx, tool = self._durable, call.tool
+
+        async def ask(key: StepKey) -> AskedApproval:
+            return asked_approval(ctx.id, ctx.message_id, call, key)
+
+        asked = await ctx.recorded_once(APPROVAL_STEP + tool.name, digest(call.written.encode()), ask, idempotent=True)
+        assert isinstance(asked, AskedApproval)
+        try:
+            said = await ctx.wait_for(ToolApproval, about=asked.call, timeout_s=tool.approval_timeout_s)
+        except WaitTimedOut as error:
+            raise NotApproved(
+                f"{tool.name} was not run: within {tool.approval_timeout_s:,.0f} s nobody has consented to it; ask "
+                "again if it is still wanted",
+                tool=tool.name,
+            ) from error
+        if not said.approved:
+            who, why = said.by or "a person", f" ({said.reason})" if said.reason else ""
+            raise NotApproved(f"{tool.name} was not run: {who} has refused it{why}; do without", tool=tool.name)
+        if asked.tool_hash != tool.hash:
+            raise NotApproved(
+                f"{tool.name} was not run: it has changed since consent to this call was asked for; ask again",
+                tool=tool.name,
+            )

@@ -1,0 +1,140 @@
+"""What a handler holds as `ctx.tools`: the tools of its agent, each call of which goes through the gate."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from regrow.actors.step import Step
+from regrow.actors.tool import Tool, json_text
+from regrow.actors.tool_errors import NotApproved, ToolError
+from regrow.actors.tool_gate import Allowed, Denied, NeedsApproval, allowed_tools, decide
+from regrow.actors.tool_runner import ToolCounts, runner_of
+from regrow.router.conversation import ToolCall, ToolResult, ToolSchema
+from regrow.runtime.capability import only_tools
+
+if TYPE_CHECKING:
+    from regrow.actors.context import Context
+    from regrow.actors.tool_result import Given
+
+R = TypeVar("R")
+
+
+class Tools:
+    """The tools of one agent on behalf of one message. What is not in its class's list is denied."""
+
+    def __init__(self, ctx: Context, listed: Mapping[str, Tool[Any]]) -> None:
+        self._ctx = ctx
+        self._listed = listed
+
+    # ---- what there is -------------------------------------------------------------------------
+
+    def allowed(self) -> tuple[Tool[Any], ...]:
+        """Those that this turn may run: in the list of the agent's class, and in the capability of its message."""
+        return allowed_tools(self._listed, self._ctx.origin().capability)
+
+    def schemas(self) -> tuple[ToolSchema, ...]:
+        """The same as a model is told of them."""
+        return tuple(
+            ToolSchema(name=each.name, description=each.description, parameters=json_text(each.schema))
+            for each in self.allowed()
+        )
+
+    def functions(self) -> list[Callable[..., Awaitable[Any]]]:
+        """The same as plain async functions, to hand to another framework: each call goes through the gate here.
+
+        They have the name, docstring and typed parameters of the tool's function, without context and step, and
+        belong to this turn.
+        """
+        return [self._bound(each) for each in self.allowed()]
+
+    def only(self, *tools: Tool[Any] | str) -> AbstractContextManager[None]:
+        """As long as it lasts, this code and all that it asks and tells may run these tools alone, of those it may.
+
+        `with ctx.tools.only(read_page): await ctx.ask(analyst, …)` lets the analyst, and whomever it asks in turn,
+        run read_page and no other, whatever their own lists say.
+        """
+        return only_tools(each if isinstance(each, str) else each.name for each in tools)
+
+    def counts(self) -> Mapping[str, ToolCounts]:
+        """The calls of each tool in this host since it began: how many, time, and cost."""
+        return runner_of(self._ctx.runtime).counts()
+
+    # ---- calls ---------------------------------------------------------------------------------
+
+    @overload
+    async def call(self, tool: Tool[R], arguments: Mapping[str, object] | str = ..., /) -> R: ...
+
+    @overload
+    async def call(self, tool: str, arguments: Mapping[str, object] | str = ..., /) -> Any: ...
+
+    async def call(self, tool: Tool[Any] | str, arguments: Mapping[str, object] | str = "", /) -> Any:
+        """Runs a tool of this agent, itself or by its name, with named arguments or with JSON as a model writes it.
+
+        In a durable turn the call is the step `tool:NAME`: made once, and given again when the turn is run again.
+
+        Raises:
+            ToolDenied: it is not in the agent's list, or not in the capability of this message.
+            UnknownTool: no tool of the agent has that name.
+            InvalidArguments: they are not what it takes. Of none of these anything has run.
+            NotApproved: a person has not consented to it.
+            ToolTimedOut, ToolFailed, InvalidResult, ResultTooLarge: it has run, and gave no result.
+            Refused: of its own, as its function has raised it.
+        """
+        return (await self._called(tool, arguments)).value
+
+    async def answer(self, call: ToolCall) -> ToolResult:
+        """Runs what a model has asked for, and gives what it is to be told: the result, or why there is none."""
+        try:
+            given = await self._called(call.name, call.arguments)
+        except ToolError as error:
+            return ToolResult(call_id=call.id, content=str(error), is_error=True)
+        return ToolResult(call_id=call.id, content=given.told)
+
+    async def _called(self, tool: Tool[Any] | str, arguments: Mapping[str, object] | str) -> Given:
+        ctx = self._ctx
+        ctx.live()
+        match decide(ctx.id, self._listed, ctx.origin().capability, tool, arguments):
+            case Denied(error=error):
+                raise error
+            case verdict:
+                return await self._run(verdict)
+
+    async def _run(self, verdict: Allowed | NeedsApproval) -> Given:
+        """Runs what the gate has let pass; a durable turn has a way of its own for that."""
+        ctx = self._ctx
+        if isinstance(verdict, NeedsApproval):
+            name = verdict.call.tool.name
+            raise NotApproved(
+                f"{name} was not run: this call of it needs the consent of a person, and {ctx.id} is a plain Agent, "
+                f"which can not wait for one; make it a DurableAgent, or leave {name} to one",
+                tool=name,
+            )
+        key = f"{ctx.id}#{ctx.incarnation}/{ctx.runtime.fresh_number()}"
+        return await runner_of(ctx.runtime).run(verdict, ctx, Step(key, ctx.incarnation))
+
+    def _bound(self, tool: Tool[Any]) -> Callable[..., Awaitable[Any]]:
+        names = set(tool.signature.names)
+        whole = inspect.signature(tool.function)
+        kept = [parameter for parameter in whole.parameters.values() if parameter.name in names]
+        signature = whole.replace(parameters=kept)
+
+        async def bound(*args: Any, **kwargs: Any) -> Any:
+            return await self.call(tool, signature.bind(*args, **kwargs).arguments)
+
+        bound.__name__ = bound.__qualname__ = tool.name
+        bound.__doc__ = tool.function.__doc__
+        bound.__module__ = tool.function.__module__
+        bound.__annotations__ = {
+            name: hint for name, hint in tool.function.__annotations__.items() if name in names or name == "return"
+        }
+        bound.__signature__ = signature  # type: ignore[attr-defined] # what inspect.signature looks at first
+        return bound
+
+
+def listed_tools(behavior: object) -> Mapping[str, Tool[Any]]:
+    """The list of the agent that this behavior is or drives, by name; empty for whatever is no agent."""
+    found: Mapping[str, Tool[Any]] = getattr(getattr(behavior, "agent", behavior), "listed_tools", {})
+    return found

@@ -1,0 +1,249 @@
+"""The process in which a tool with isolation="process" runs: `python -m regrow.actors.tool_child`, started by its host.
+
+There are two. The outer one runs our code alone: it keeps the pipe to the host, and when that closes (the host wants
+the call ended, or was killed) or the tool has given its result, it kills all that the tool has started, also what has
+left its process group: orphans come back to it, since it is their subreaper. The inner one has the limits, imports the
+tool's module and runs its function.
+
+What goes in and out is JSON. In: one line, the `Order`. Out: one line that says how it went, then the result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import importlib
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from regrow.actors.tool_order import READ_BYTES, Order
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+LOOK_S = 0.05
+"""How often the outer process counts what runs below it."""
+MAX_ROUNDS = 200
+"""How often it kills all that it finds; what forks faster than that is killed with the namespace, or not at all."""
+ROUND_S = 0.005
+MAX_ORDER_BYTES = 4_194_304
+MAX_TEXT_CHARS = 1_000
+
+
+class Ended(BaseException):
+    """The host wants the call to end, or is gone."""
+
+
+# ---- the outer process ---------------------------------------------------------------------------
+
+
+def main() -> NoReturn:
+    """Runs one order and ends. Its exit code says nothing; what it writes does."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    answer = b""
+    try:
+        told, result = _run(_order())
+        answer = json.dumps(told).encode() + b"\n" + result
+    except Ended:
+        pass
+    finally:
+        _kill_all_below()
+    _write(1, answer)
+    os._exit(0)  # at once: there is nothing here that would have to be put in order
+
+
+def _on_sigterm(number: int, frame: object) -> NoReturn:
+    raise Ended
+
+
+def _order() -> Order:
+    read = b""
+    while not read.endswith(b"\n"):
+        part = os.read(0, READ_BYTES)
+        if not part or len(read) > MAX_ORDER_BYTES:
+            raise Ended
+        read += part
+    given = json.loads(read)
+    if given["step"] is not None:
+        given["step"] = tuple(given["step"])
+    return Order(**given)
+
+
+def _run(order: Order) -> tuple[dict[str, Any], bytes]:
+    """How it went, and the result where there is one. Raises Ended."""
+    reads, writes = os.pipe()
+    worker = os.fork()
+    if worker == 0:
+        os.close(reads)
+        _work(order, writes)
+    os.close(writes)
+    found, status = b"", None
+    limit = order.result_bytes + READ_BYTES  # for what the worker says about it
+    while True:
+        ready, _, _ = select.select([0, reads], [], [], LOOK_S)
+        if 0 in ready:
+            raise Ended  # nothing more is said there: it was closed
+        part = os.read(reads, READ_BYTES) if reads in ready else b""
+        found += part
+        if len(found) > limit:
+            return {"too_large": True}, b""
+        if status is None:
+            ended, status_now = os.waitpid(worker, os.WNOHANG)
+            status = status_now if ended else None
+        if len(_below(os.getpid())) > order.processes:
+            return {"processes": order.processes}, b""
+        if reads in ready and not part:
+            break
+        if status is not None and not ready:
+            break  # what it has started may keep the pipe open
+    if status is None:
+        status = _waited(worker)
+    line, newline, result = found.partition(b"\n")
+    if newline and os.WIFEXITED(status):
+        return json.loads(line), result
+    if os.WIFSIGNALED(status):
+        return {"signal": os.WTERMSIG(status)}, b""
+    return {"exit": os.waitstatus_to_exitcode(status)}, b""
+
+
+def _waited(worker: int) -> int:
+    """The status of a worker that has closed its pipe. It has no time left: it has nothing more to do."""
+    while True:
+        ended, status = os.waitpid(worker, os.WNOHANG)
+        if ended:
+            return status
+        if select.select([0], [], [], LOOK_S)[0]:
+            raise Ended
+
+
+def _below(pid: int) -> list[int]:
+    """The processes below this one, those that it started and those that they did."""
+    found: list[int] = []
+    pending = [pid]
+    while pending:
+        parent = pending.pop()
+        with suppress(OSError):
+            for task in Path(f"/proc/{parent}/task").iterdir():
+                children = [int(child) for child in (task / "children").read_text().split()]
+                found += children
+                pending += children
+    return found
+
+
+def _kill_all_below() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for _ in range(MAX_ROUNDS):
+        found = _below(os.getpid())
+        for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first, so that none of them starts another meanwhile
+            for pid in found:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, number)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        if not found:
+            return
+        time.sleep(ROUND_S)
+
+
+def _write(to: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(to, view) :]
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+# ---- the inner process ---------------------------------------------------------------------------
+
+
+def _work(order: Order, writes: int) -> NoReturn:
+    """Runs the function and says how it went. Never returns: what it was forked from goes on in the other process."""
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.dup2(2, 1)  # what the tool prints is no result
+        _limit(order)
+        told, result = _outcome(order)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        _write(writes, json.dumps(told).encode() + b"\n" + result)
+    finally:
+        os._exit(0)
+
+
+def _limit(order: Order) -> None:
+    for limit, most in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_CPU, order.cpu_s),
+        (resource.RLIMIT_FSIZE, order.file_bytes),
+        (resource.RLIMIT_NOFILE, order.files),
+        (resource.RLIMIT_AS, order.memory_bytes),
+    ):
+        _, hard = resource.getrlimit(limit)
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(limit, (most, most))
+    with suppress(OSError):  # where memory runs out, this process is to be killed before its host
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def _outcome(order: Order) -> tuple[dict[str, Any], bytes]:
+    """How the function went, and its result as JSON where it has one."""
+    try:
+        tool = _tool(order)
+        value = _called(tool, order)
+    except BaseException as error:  # of the tool's code, SystemExit too: its host makes a ToolFailed of it
+        return {"failed": type(error).__name__, "text": _text(error)}, b""
+    try:
+        written = tool.result.dump_json(tool.result.validate_python(value, strict=True), warnings="error")
+    except ValueError as error:  # what pydantic raises for what is not of the type, and what has no JSON form
+        return {"invalid": _text(error), "gave": type(value).__name__}, b""
+    if len(written) > order.result_bytes:
+        return {"too_large": True}, b""
+    return {"result": True}, written
+
+
+def _tool(order: Order) -> Any:
+    """The tool, where it is still the one that its host knows."""
+    from regrow.actors.tool import Tool  # here, so that the outer process is small
+
+    found = getattr(importlib.import_module(order.module), order.qualname, None)
+    if not isinstance(found, Tool):
+        raise ImportError(f"{order.module} has no tool {order.qualname!r} at its top")
+    if found.hash != order.hash:
+        raise ImportError(f"{order.module}:{order.qualname} has changed since its host imported it")
+    return found
+
+
+def _called(tool: Any, order: Order) -> object:
+    from regrow.actors.step import Step
+
+    given = tool.arguments.validate_json(order.arguments)
+    arguments = {name: getattr(given, name) for name in tool.signature.names}
+    if tool.signature.step is not None and order.step is not None:
+        arguments[tool.signature.step] = Step(*order.step)
+    if tool.signature.is_async:
+        return asyncio.run(tool.function(**arguments))
+    return tool.function(**arguments)
+
+
+def _text(error: BaseException) -> str:
+    return str(error)[:MAX_TEXT_CHARS].encode("utf-8", "replace").decode()
+
+
+if __name__ == "__main__":
+    main()

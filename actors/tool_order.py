@@ -1,0 +1,30 @@
+"""What the host of a tool tells the process in which it is to run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+READ_BYTES = 65_536
+"""As much is read at a time; and so much more than its result may a process answer, to say how it went."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is to be run, and within which limits. `hash` is the tool's, as its host knows it."""
+
+    module: str
+    qualname: str
+    hash: str
+    arguments: str
+    step: tuple[str, int] | None
+    result_bytes: int
+    memory_bytes: int
+    cpu_s: int
+    file_bytes: int
+    files: int
+    processes: int
+
+    def line(self) -> bytes:
+        """The order on its way into the process."""
+        return json.dumps(asdict(self)).encode() + b"\n"

@@ -1,0 +1,232 @@
+"""The one doer of tools: runs what the gate has allowed, within its time, its places and its size, and counts it.
+
+There is one in each host. It takes an `Allowed` and nothing else; no other module calls the function of a tool (a test
+looks through all of them).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import structlog
+from opentelemetry import trace
+
+from regrow.actors.threads import in_thread
+from regrow.actors.tool import Isolation
+from regrow.actors.tool_errors import (
+    ToolError,
+    ToolFailed,
+    ToolTimedOut,
+)
+from regrow.actors.tool_process import run_apart
+from regrow.actors.tool_result import checked_result, failed
+from regrow.runtime import telemetry
+from regrow.runtime.contain import Escape, contained, text_of
+from regrow.runtime.errors import AskFailed, MailboxFull, RegrowError, TooLate
+
+if TYPE_CHECKING:
+    from regrow.actors.context import Context
+    from regrow.actors.step import Step
+    from regrow.actors.tool import Tool
+    from regrow.actors.tool_gate import Allowed
+    from regrow.actors.tool_result import Given
+    from regrow.runtime.runtime import Runtime
+
+CANCEL_GRACE_S = 3.0
+"""How long an async tool may take to end once it is cancelled; then it is left to itself, in its place."""
+MAX_COUNTED = 10_000
+"""Of so many names of tools the calls are counted in one host."""
+
+log = structlog.get_logger("regrow.tools")
+
+_TELLS_OF_OTHERS = (AskFailed, TooLate, MailboxFull)
+"""What of our own errors says that somebody else failed, whom the tool has asked; all others are about this turn."""
+
+
+@dataclass(slots=True)
+class ToolCounts:
+    """The calls of one tool in one host since it began: how many, how many gave no result, time, and cost."""
+
+    calls: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    cost_usd: float = 0.0
+
+
+class Place:
+    """One of the places of a tool, taken until what runs in it has ended. `in_thread` is true once a thread has it."""
+
+    __slots__ = ("_places", "in_thread")
+
+    def __init__(self, places: asyncio.Semaphore) -> None:
+        self._places: asyncio.Semaphore | None = places
+        self.in_thread = False
+
+    def leave(self) -> None:
+        """Harmless the second time."""
+        if self._places is not None:
+            places, self._places = self._places, None
+            places.release()
+
+
+class ToolRunner:
+    """Runs tools in one host."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._places: WeakKeyDictionary[Tool[Any], asyncio.Semaphore] = WeakKeyDictionary()
+        self._left: set[asyncio.Task[Given]] = set()
+        self._counts: dict[str, ToolCounts] = {}
+
+    @property
+    def left_to_themselves(self) -> int:
+        """How many calls have not ended though they were cancelled; each still takes its place."""
+        return len(self._left)
+
+    def counts(self) -> Mapping[str, ToolCounts]:
+        """The calls of each tool here, by name."""
+        return {name: dataclasses.replace(each) for name, each in self._counts.items()}
+
+    async def run(self, call: Allowed, ctx: Context, step: Step | None = None) -> Given:
+        """What the tool gives. Raises ToolError, a Refused of the tool's own, and what is wrong with this turn."""
+        tool, began_s = call.tool, self._loop.time()
+        attributes: dict[str, str | int | float | bool] = {
+            "gen_ai.operation.name": telemetry.EXECUTE_TOOL,
+            "gen_ai.tool.name": tool.name,
+            "gen_ai.tool.type": "function",
+            telemetry.AGENT_ID: ctx.id,
+            telemetry.TOOL_COST_USD: tool.cost_usd,
+        }
+        counts = self._counted(tool)
+        counts.calls += 1
+        parent = telemetry.outgoing() or ctx.origin().trace
+        with telemetry.span(f"{telemetry.EXECUTE_TOOL} {tool.name}", parent, attributes):
+            try:
+                return await self._in_its_place(call, ctx, step, counts)
+            except BaseException as error:
+                counts.failed += 1
+                trace.get_current_span().set_attribute("error.type", type(error).__name__)
+                raise
+            finally:
+                counts.seconds += self._loop.time() - began_s
+
+    def _counted(self, tool: Tool[Any]) -> ToolCounts:
+        if tool.name not in self._counts and len(self._counts) >= MAX_COUNTED:
+            return ToolCounts()
+        return self._counts.setdefault(tool.name, ToolCounts())
+
+    async def _in_its_place(self, call: Allowed, ctx: Context, step: Step | None, counts: ToolCounts) -> Given:
+        tool = call.tool
+        deadline = self._loop.time() + tool.timeout_s
+        places = self._places.setdefault(tool, asyncio.Semaphore(tool.concurrency))
+        try:
+            async with asyncio.timeout_at(deadline):
+                await places.acquire()
+        except TimeoutError as error:
+            raise ToolTimedOut(
+                f"{tool.name} was not run: for {tool.timeout_s:g} s all its {tool.concurrency} places in this host "
+                "were taken (concurrency); try again later",
+                tool=tool.name,
+            ) from error
+        counts.cost_usd += tool.cost_usd
+        place = Place(places)
+        task = self._loop.create_task(_given(call, self._way(call, ctx, step, place)))
+        task.add_done_callback(partial(_ended, place))
+        try:
+            await asyncio.wait((task,), timeout=max(0.0, deadline - self._loop.time()))
+        except asyncio.CancelledError:
+            await self._let_go(task, tool)
+            raise
+        if not task.done():
+            await self._let_go(task, tool)
+            raise ToolTimedOut(
+                f"{tool.name} was stopped after {tool.timeout_s:g} s (timeout_s) without a result; what it has done "
+                "until then is done",
+                tool=tool.name,
+            )
+        if task.cancelled():
+            raise ToolFailed(f"{tool.name} failed: it cancelled itself", tool=tool.name)
+        return task.result()
+
+    async def _let_go(self, task: asyncio.Task[Given], tool: Tool[Any]) -> None:
+        """Ends a call; one that does not listen is left to itself, so that its agent does not hang with it."""
+        task.cancel()
+        self._left.add(task)
+        task.add_done_callback(self._left.discard)
+        await asyncio.wait((task,), timeout=CANCEL_GRACE_S)
+        if not task.done():
+            log.warning("a tool goes on though it was cancelled", tool=tool.name, left=len(self._left))
+
+    def _way(self, call: Allowed, ctx: Context, step: Step | None, place: Place) -> Callable[[], Awaitable[object]]:
+        """How the function is run: apart, on the loop, or in a thread."""
+        tool, signature = call.tool, call.tool.signature
+        if tool.isolation is Isolation.PROCESS:
+            return partial(run_apart, tool, call.written, step)
+        arguments: dict[str, Any] = {name: getattr(call.arguments, name) for name in signature.names}
+        if signature.context is not None:
+            arguments[signature.context] = ctx
+        if signature.step is not None:
+            arguments[signature.step] = step
+        function = partial(tool.function, **arguments)
+        return function if signature.is_async else partial(self._in_thread, function, place)
+
+    async def _in_thread(self, function: Callable[[], object], place: Place) -> object:
+        """In a thread, which keeps the place until it has ended, whether or not anybody still waits."""
+
+        def called() -> object:
+            place.in_thread = True
+            try:
+                return function()
+            finally:
+                try:
+                    self._loop.call_soon_threadsafe(place.leave)
+                except RuntimeError:
+                    pass  # the loop is closed, and with it the host
+
+        return await in_thread(called, ())
+
+
+def _ended(place: Place, task: asyncio.Task[Given]) -> None:
+    if not place.in_thread:
+        place.leave()
+    if not task.cancelled():
+        task.exception()  # looked at, or asyncio would complain of a call that was left to itself
+
+
+async def _given(call: Allowed, run: Callable[[], Awaitable[object]]) -> Given:
+    """What the function gives, checked. Raises ToolError, and what passes through; see `run`."""
+    tool = call.tool
+    try:
+        value = await contained(run)
+    except (ToolError, asyncio.CancelledError):
+        raise
+    except RegrowError as error:
+        if isinstance(error, _TELLS_OF_OTHERS):
+            raise _failed(tool, error) from error
+        raise
+    except Escape as escape:
+        raise _failed(tool, escape.error) from escape.error
+    except Exception as error:  # of the tool's code: an answer for whoever called it, and no end of the agent
+        raise _failed(tool, error) from error
+    return checked_result(tool, value)
+
+
+def _failed(tool: Tool[Any], error: BaseException) -> ToolFailed:
+    return failed(tool, type(error).__name__, text_of(error))
+
+
+_runners: WeakKeyDictionary[Runtime, ToolRunner] = WeakKeyDictionary()
+
+
+def runner_of(runtime: Runtime) -> ToolRunner:
+    """The one of this host."""
+    runner = _runners.get(runtime)
+    if runner is None:
+        runner = _runners[runtime] = ToolRunner(runtime.loop)
+    return runner

@@ -1,0 +1,330 @@
+"""Every path by which the function of a tool can run: it goes through the gate, or it is denied.
+
+The list has two halves. What users can write is tried here, one path after the other. What our own code does is read:
+of all files two take the function out of a tool, and one of them makes only what the gate has allowed.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from regrow import Agent, App, Context, DurableAgent, DurableContext, Refused, Request, agent, child, on
+from regrow.actors.threads import in_thread
+from regrow.actors.tool import Tool, tool
+from regrow.actors.tool_errors import InvalidTool, ToolCalledDirectly, ToolDenied, UnknownTool
+from regrow.router.conversation import ToolCall
+from regrow.runtime.errors import AskFailed, InvalidDefinition
+from regrow.runtime.testing import virtual
+from regrow.supervisors import Supervisor
+from tests.actors.tool_shop import Do
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+ran: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_has_run() -> None:
+    ran.clear()
+
+
+@tool
+async def forbidden(text: str = "") -> str:
+    """Must not run."""
+    ran.append(text)
+    return text
+
+
+@tool
+def forbidden_in_a_thread(text: str = "") -> str:
+    """Must not run."""
+    ran.append(text)
+    return text
+
+
+@tool
+async def allowed(text: str = "") -> str:
+    """May run."""
+    return text
+
+
+@tool(name="allowed")
+async def namesake(text: str = "") -> str:
+    """Must not run, whatever it is called."""
+    ran.append(text)
+    return text
+
+
+@tool
+async def calls_on(ctx: Context) -> str:
+    """Is allowed, and tries what is not."""
+    return str(await ctx.tools.call(forbidden))
+
+
+Path_ = Callable[[Context], Awaitable[object]]
+
+
+async def by_object(ctx: Context) -> object:
+    return await ctx.tools.call(forbidden)
+
+
+async def by_object_in_a_thread(ctx: Context) -> object:
+    return await ctx.tools.call(forbidden_in_a_thread)
+
+
+async def by_name(ctx: Context) -> object:
+    return await ctx.tools.call("forbidden")
+
+
+async def by_a_namesake(ctx: Context) -> object:
+    return await ctx.tools.call(namesake)
+
+
+async def by_a_copy(ctx: Context) -> object:
+    return await ctx.tools.call(tool(name="allowed")(forbidden.function))
+
+
+async def by_another_tool(ctx: Context) -> object:
+    return await ctx.tools.call(calls_on)
+
+
+async def by_a_models_call(ctx: Context) -> object:
+    answer = await ctx.tools.answer(ToolCall(id="1", name="forbidden"))
+    assert answer.is_error
+    raise UnknownTool(answer.content)
+
+
+async def by_a_bound_function_of_a_wider_turn(ctx: Context) -> object:
+    (function, *_) = ctx.tools.functions()
+    with ctx.tools.only():
+        return await function("x")
+
+
+async def directly(ctx: Context) -> object:
+    return forbidden("x")
+
+
+async def directly_in_a_thread(ctx: Context) -> object:
+    return await in_thread(forbidden, ("x",))
+
+
+async def after_the_list_was_changed(ctx: Context) -> object:
+    Shop.tools.append(forbidden)
+    return await ctx.tools.call(forbidden)
+
+
+async def after_the_list_was_set(ctx: Context) -> object:
+    Shop.tools = [forbidden]
+    return await ctx.tools.call(forbidden)
+
+
+async def beyond_the_capability_of_the_message(ctx: Context) -> object:
+    with ctx.tools.only("forbidden"):
+        return await ctx.ask("narrow", Do())
+
+
+async def beyond_a_limit_that_would_widen(ctx: Context) -> object:
+    with ctx.tools.only(allowed):
+        with ctx.tools.only(forbidden, allowed):
+            return await ctx.tools.call(forbidden)
+
+
+PATHS: list[tuple[Path_, type[Exception]]] = [
+    (by_object, ToolDenied),
+    (by_object_in_a_thread, ToolDenied),
+    (by_name, UnknownTool),
+    (by_a_namesake, ToolDenied),
+    (by_a_copy, ToolDenied),
+    (by_another_tool, ToolDenied),
+    (by_a_models_call, UnknownTool),
+    (by_a_bound_function_of_a_wider_turn, ToolDenied),
+    (after_the_list_was_changed, ToolDenied),
+    (after_the_list_was_set, ToolDenied),
+    (beyond_the_capability_of_the_message, ToolDenied),
+    (beyond_a_limit_that_would_widen, ToolDenied),
+]
+MISUSES: list[Path_] = [directly, directly_in_a_thread]
+
+_path: list[Path_] = []
+
+
+class Shop(Agent):
+    tools: list[Tool[Any]] = [allowed, calls_on]  # type: ignore[misc]
+
+    @on
+    async def do(self, request: Do, ctx: Context) -> str:
+        return str(await _path[-1](ctx))
+
+
+class Narrow(Agent):
+    """Has a tool that the capability of its messages does not list."""
+
+    tools = [allowed]
+
+    @on
+    async def do(self, request: Do, ctx: Context) -> str:
+        return str(await ctx.tools.call(allowed))
+
+
+class Nothing(BaseModel):
+    pass
+
+
+class Clerk(DurableAgent[Nothing]):
+    tools: list[Tool[Any]] = [allowed, calls_on]  # type: ignore[misc]
+
+    @on
+    async def do(self, request: Do, ctx: DurableContext) -> str:
+        return str(await _path[-1](ctx))
+
+
+async def by_a_step(ctx: Context) -> object:
+    assert isinstance(ctx, DurableContext)
+    return await ctx.step("forbidden", forbidden, "x")
+
+
+def desk() -> App:
+    children = [child(Shop, id="shop"), child(Narrow, id="narrow"), child(Clerk, id="clerk")]
+    return App("desk", Supervisor(children=children), journal="memory")
+
+
+@pytest.mark.parametrize("who", ["shop", "clerk"])
+@pytest.mark.parametrize(("path", "error"), PATHS, ids=[path.__name__ for path, _ in PATHS])
+def test_each_path_that_a_handler_has_is_denied(path: Path_, error: type[Exception], who: str) -> None:
+    @virtual
+    async def run() -> None:
+        _path.append(path)
+        async with desk().start(engine="inline") as running:
+            with pytest.raises(error):
+                await running.ref(f"desk/{who}").ask(Do())
+
+    run()
+    Shop.tools = [allowed, calls_on]
+
+    assert ran == []
+
+
+@pytest.mark.parametrize("who", ["shop", "clerk"])
+@pytest.mark.parametrize("path", [*MISUSES, by_a_step], ids=lambda path: path.__name__)
+def test_each_path_around_the_gate_is_a_misuse_that_says_what_to_write(path: Path_, who: str) -> None:
+    if path is by_a_step and who == "shop":
+        return  # a plain agent has none
+
+    @virtual
+    async def run() -> None:
+        _path.append(path)
+        async with desk().start(engine="inline") as running:
+            with pytest.raises((AskFailed, Refused), match="ToolCalledDirectly"):
+                await running.ref(f"desk/{who}").ask(Do())
+
+    run()
+
+    assert ran == []
+
+
+class Other(Request[str]):
+    text: str = ""
+
+
+def as_an_agent() -> object:
+    return agent(forbidden)
+
+
+def as_an_agent_of_a_tree() -> object:
+    return child(forbidden, id="x")  # type: ignore[arg-type]
+
+
+def as_a_handler() -> object:
+    class Wrong(Agent):
+        @on
+        @tool
+        async def other(self, message: Other) -> str:
+            """Handles."""
+            return ""
+
+    return Wrong
+
+
+def as_a_tool_of_a_tool() -> object:
+    return tool(forbidden)
+
+
+@pytest.mark.parametrize("define", [as_an_agent, as_an_agent_of_a_tree, as_a_handler, as_a_tool_of_a_tool])
+def test_a_tool_can_be_defined_as_nothing_else(define: Callable[[], object]) -> None:
+    with pytest.raises((InvalidDefinition, InvalidTool)):
+        define()
+
+
+def test_a_call_of_a_tool_never_reaches_its_function() -> None:
+    for call in (lambda: forbidden("x"), lambda: forbidden_in_a_thread(text="x"), lambda: forbidden.__call__("x")):
+        with pytest.raises(ToolCalledDirectly):
+            call()
+
+    assert ran == []
+
+
+# ---- our own code --------------------------------------------------------------------------------
+
+MAY_RUN_A_TOOL = {
+    "actors/tool_runner.py": "what the gate has allowed",
+    "actors/tool_child.py": "the same in another process, which the runner has started",
+}
+KNOW_A_FUNCTION = {
+    **MAY_RUN_A_TOOL,
+    "actors/tool_calls.py": "copies its name and parameters to the functions for frameworks",
+    "actors/tool_process.py": "names its module and qualname to the other process",
+    "actors/agent.py": "that of a handler",
+    "actors/function.py": "that of an agent function",
+    "router/openai_tools.py": "what a completion calls so: a name and arguments as text",
+    "router/openai_stream.py": "the same in pieces",
+}
+"""Who has to do with an attribute of the name `function`. Whoever adds a file says what function it is, and why."""
+MAY_ASK_THE_RUNNER = {"actors/tool_calls.py", "actors/recorded_tools.py"}
+
+
+def sources() -> list[tuple[str, ast.Module]]:
+    rooms = ("runtime", "supervisors", "memory", "router", "actors", "cluster", "api")
+    files = sorted(file for room in rooms for file in (REPOSITORY / room).glob("*.py"))
+    return [(file.relative_to(REPOSITORY).as_posix(), ast.parse(file.read_text("utf-8"))) for file in files]
+
+
+def test_all_who_have_to_do_with_the_function_of_a_tool_are_known() -> None:
+    found = {
+        name
+        for name, tree in sources()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr == "function"
+    }
+
+    assert found == KNOW_A_FUNCTION.keys()
+
+
+def test_of_those_only_two_call_that_of_a_tool() -> None:
+    harmless = ("inspect.signature", "importable_module")
+    calls = {
+        name
+        for name, tree in sources()
+        if name in KNOW_A_FUNCTION
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) not in harmless
+        if any(ast.unparse(part) == "tool.function" for part in (node.func, *node.args))
+    }
+
+    assert calls == MAY_RUN_A_TOOL.keys()
+
+
+def test_the_runner_is_asked_by_those_who_have_asked_the_gate() -> None:
+    asks = {
+        name
+        for name, tree in sources()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and any(alias.name in ("runner_of", "ToolRunner") for alias in node.names)
+    }
+
+    assert asks == MAY_ASK_THE_RUNNER
