@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from regrow.actors import Agent, Context, DurableAgent, DurableContext, agent, keyed, on
+    from regrow.actors import Agent, Context, DurableAgent, DurableContext, Prompt, adopt, agent, keyed, on
     from regrow.cluster import App, Running
     from regrow.router import Work
     from regrow.runtime import (
@@ -64,6 +64,7 @@ __all__ = [
     "NotAllowed",
     "OutOfBudget",
     "Packed",
+    "Prompt",
     "Refused",
     "RegrowError",
     "Request",
@@ -73,6 +74,7 @@ __all__ = [
     "Supervisor",
     "Work",
     "__version__",
+    "adopt",
     "agent",
     "child",
     "keyed",
@@ -81,7 +83,9 @@ __all__ = [
 ]
 
 _ROOM_OF = {
-    **dict.fromkeys(("Agent", "Context", "DurableAgent", "DurableContext", "agent", "keyed", "on"), "actors"),
+    **dict.fromkeys(
+        ("Agent", "Context", "DurableAgent", "DurableContext", "Prompt", "adopt", "agent", "keyed", "on"), "actors"
+    ),
     **dict.fromkeys(("App", "Running"), "cluster"),
     **dict.fromkeys(("Work",), "router"),
     **dict.fromkeys(("DynamicSupervisor", "Supervisor", "child"), "supervisors"),

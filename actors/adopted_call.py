@@ -1,0 +1,124 @@
+"""One call of adopted code: within its deadline, below its trace, and contained, whatever it does.
+
+The code runs in a task of its own, because it may hold on when it is told to end. Then the turn ends without it: at
+a deadline by HeldOn, which is a crash, and at a stop by the kill after the grace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterable, Callable
+from concurrent.futures import Executor
+from typing import Any
+
+from regrow.actors.context import Context
+from regrow.actors.errors import CutOff, HeldOn, TooManyParts
+from regrow.actors.threads import in_thread
+from regrow.runtime import telemetry
+from regrow.runtime.contain import call_contained, contained
+
+LET_GO_S = 5.0
+"""How long adopted code may take to end after its deadline; then its agent ends without it."""
+
+PARTS_LIMIT = 10_000
+"""How many parts of an async iterator one reply holds."""
+
+
+async def outcome(call: Callable[[], Any], ctx: Context, *, in_threads: bool, threads: Executor | None = None) -> Any:
+    """What adopted code gives: the value itself, what its awaitable gives, or the parts of its async iterator.
+
+    Cancelled, it cancels the code and waits until that has ended, as long as the grace lasts. A thread can not be
+    interrupted, so it is only waited for.
+
+    Raises:
+        CutOff: the deadline passed, and the code has ended.
+        HeldOn: the deadline passed, and LET_GO_S later it still runs.
+        TooManyParts: an async iterator gave more than PARTS_LIMIT.
+        Escape: the code raised SystemExit or another error that would end the loop.
+    """
+    attributes = {"gen_ai.operation.name": telemetry.INVOKE_AGENT, telemetry.AGENT_ID: ctx.id}
+    with ctx.span(f"{telemetry.INVOKE_AGENT} {ctx.id}", **attributes):  # so that spans of the code stand below it
+        code = _Code(call, threads, in_threads=in_threads)
+        try:
+            await asyncio.wait((code.task,), timeout=ctx.deadline)
+            if not code.task.done():
+                return await _end_late(code, ctx)
+            return code.task.result()
+        except asyncio.CancelledError:
+            code.tell_to_end()
+            await asyncio.wait((code.task,))  # a kill ends this too
+            raise
+        finally:
+            code.task.cancel()  # what runs on after this has been given up
+
+
+async def _end_late(code: _Code, ctx: Context) -> Any:
+    """Ends what runs past its deadline. A result that comes all the same is given back, and is a dead letter."""
+    code.tell_to_end()
+    task = code.task
+    await asyncio.wait((task,), timeout=LET_GO_S)
+    if not task.done():
+        how = "runs in a thread, which can not be interrupted" if code.is_in_thread else "swallowed its cancellation"
+        raise HeldOn(
+            f"the code that {ctx.id} adopted {how}, and still ran {LET_GO_S:g} s after the deadline of its request; "
+            "ask with a longer timeout_s, or give the code a timeout of its own, such as ctx.deadline"
+        )
+    error = None if task.cancelled() else task.exception()
+    if error is None and not task.cancelled():
+        return task.result()
+    raise CutOff(f"{ctx.id} was cancelled at the deadline of its request; ask with a longer timeout_s") from error
+
+
+class _Code:
+    """One call in a task of its own, and how it is told to end."""
+
+    def __init__(self, call: Callable[[], Any], threads: Executor | None, *, in_threads: bool) -> None:
+        self.is_in_thread = in_threads
+        self._call = call
+        self._threads = threads
+        self._is_told = False
+        self.task = asyncio.ensure_future(contained(self._result))
+        self.task.add_done_callback(_look_at)
+
+    def tell_to_end(self) -> None:
+        """Cancels what runs on the loop; what runs in a thread is only waited for."""
+        self._is_told = True
+        if not self.is_in_thread:
+            self.task.cancel()
+
+    async def _result(self) -> Any:
+        if self.is_in_thread:
+            given = await in_thread(call_contained, (self._call,), self._threads)
+            self.is_in_thread = False
+            if self._is_told and inspect.iscoroutine(given):
+                given.close()
+                raise asyncio.CancelledError  # as it would have been, had it begun
+        else:
+            given = self._call()
+        if inspect.isawaitable(given):
+            given = await given
+        return await parts(given) if isinstance(given, AsyncIterable) else given
+
+
+async def parts(iterable: AsyncIterable[Any]) -> tuple[Any, ...]:
+    """All that an async iterator gives, at most PARTS_LIMIT of them. Raises TooManyParts."""
+    iterator, taken = aiter(iterable), list[Any]()
+    try:
+        async for part in iterator:
+            if len(taken) == PARTS_LIMIT:
+                raise TooManyParts(
+                    f"it gave more than {PARTS_LIMIT:,} parts, which one reply does not hold; give fewer"
+                )
+            taken.append(part)
+    finally:
+        aclose = getattr(iterator, "aclose", None)
+        if aclose is not None:  # now, and not when the garbage collector comes by
+            await aclose()
+    return tuple(taken)
+
+
+def _look_at(task: asyncio.Task[Any]) -> None:
+    """An error of code that was given up is no news, and asyncio would log one that nobody has looked at."""
+    if not task.cancelled():
+        task.exception()
