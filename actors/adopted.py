@@ -204,10 +204,10 @@ def adopt(call: Callable[..., Any], *, reply: Callable[[Any], str] | None = None
     module, namespace = module_of_caller(1), dict(scope_of_caller(1))
     _check(call)
     known = adopted_from(call)
-    if known is not None and known.__module__ == module and reply is None:
-        return known  # two children made of one function share its request
+    if known is not None and reply is None:
+        return known  # whoever adopts one function means one agent, and one request that asks it
     made = _made(call, reply, namespace, module)
-    if inspect.isfunction(call) and call.__module__ == module and reply is None:
+    if inspect.isfunction(call) and reply is None:
         setattr(call, _MARK, made)
     return made
 
@@ -232,7 +232,7 @@ def _made(
 
 
 def adopted_from(code: object) -> Adopted[..., Any] | None:
-    """The agent that was made of this very function where it is defined, None when none was."""
+    """The agent that was made of this very function, None when none was."""
     known = getattr(code, _MARK, None)
     return known if isinstance(known, Adopted) else None
 
