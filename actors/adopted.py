@@ -19,7 +19,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast, get_args, get_ori
 from regrow.actors.adopted_call import outcome
 from regrow.actors.agent import Agent, on
 from regrow.actors.context import Context
-from regrow.actors.errors import InvalidAgent, ThreadsFull
+from regrow.actors.errors import InvalidAgent, ThreadsFull, Unhandled
 from regrow.actors.function import FunctionAgent
 from regrow.actors.handlers import hints_of, is_context, module_of_caller, scope_of_caller
 from regrow.actors.threads import HandlerThreads
@@ -150,13 +150,24 @@ class _Worker(Agent):
     async def started(self, ctx: Context) -> None:
         ctx.after(0.0, _Begin())
 
-    @on(concurrent=True)  # so that whoever asks it is refused at once and does not wait for its end
+    def runs_concurrently(self, message: object) -> bool:
+        """So that whoever asks it is refused at once, and does not wait for its end."""
+        return True
+
+    def handle(self, message: Any, ctx: Context) -> Awaitable[object]:
+        return _not_asked(ctx) if isinstance(message, Request) else super().handle(message, ctx)
+
+    @on
     async def begin(self, message: _Begin, ctx: Context) -> None:
         if self.has_begun:
             raise Refused(f"{ctx.id} has begun its work already")
         self.has_begun = True
         await self.work.run(ctx)
         ctx.stop(Normal())
+
+
+async def _not_asked(ctx: Context) -> object:
+    raise Unhandled(f"{ctx.id} does nothing but its own work, and answers nobody")
 
 
 @overload

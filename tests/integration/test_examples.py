@@ -70,7 +70,11 @@ def test_the_agent_with_memory_and_models_of_the_readme_runs(tmp_path: Path) -> 
 
 
 GUIDE = REPOSITORY / "docs/guides/let-it-crash.md"
-GUIDES = {"let_it_crash.py": GUIDE, "orders.py": REPOSITORY / "docs/guides/state-that-survives.md"}
+GUIDES = {
+    "let_it_crash.py": GUIDE,
+    "orders.py": REPOSITORY / "docs/guides/state-that-survives.md",
+    "frameworks.py": REPOSITORY / "docs/guides/bring-your-own-framework.md",
+}
 """Each guide by its example."""
 
 
