@@ -4,7 +4,8 @@ from crewai import LLM, Agent, Crew, Task
 
 from regrow import App, Supervisor, adopt, child
 
-model = LLM(model="openai/gpt-4o-mini", max_retries=0)
+# It calls models in threads, which no cancellation reaches, so that they need a timeout of their own.
+model = LLM(model="openai/gpt-4o-mini", max_retries=0, timeout=10)
 reporter = Agent(role="reporter", goal="Say the weather", backstory="Looks out of the window", llm=model)
 
 
