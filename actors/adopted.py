@@ -26,7 +26,7 @@ from regrow.actors.threads import HandlerThreads
 from regrow.runtime.errors import CodeNotImportable, InvalidMessage, Misuse, Refused
 from regrow.runtime.immutable import importable_module
 from regrow.runtime.lifecycle import Normal
-from regrow.runtime.message import Message, Request
+from regrow.runtime.message import Message, Request, StreamRequest
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,8 +37,8 @@ WORK_THREADS = 64
 _MARK = "__regrow_adopted__"
 
 
-class Prompt(Request[str]):
-    """Asks what was adopted without types of its own: a text, for a text."""
+class Prompt(StreamRequest[str, str]):
+    """Asks what was adopted without types of its own: a text, for a text, which an async iterator gives in parts."""
 
     text: str
 
@@ -63,11 +63,13 @@ class Adopted(FunctionAgent[P, R]):
             f"{self.__module__}: {_as_variable(self.__name__)} = adopt(…), and make the child of that"
         )
 
-    def reply_of(self, returns: Any) -> Any:
-        """The parts of an async iterator are one reply, a tuple."""
-        if get_origin(returns) in _ITERATORS:
-            return tuple[get_args(returns)[0], ...]  # type: ignore[misc] # known only here
-        return returns
+    def request_base(self, returns: Any) -> tuple[Any, Any]:
+        """An async iterator is streamed; its reply is the tuple of its parts."""
+        if get_origin(returns) not in _ITERATORS:
+            return super().request_base(returns)
+        part = get_args(returns)[0]
+        reply = tuple[part, ...]  # type: ignore[valid-type] # known only here
+        return StreamRequest.__class_getitem__((part, reply)), reply
 
     def made_class(self, returns: Any) -> type[Agent]:
         """The agent class that answers by the code."""
@@ -82,7 +84,8 @@ class Adopted(FunctionAgent[P, R]):
     async def answer(self, request: Request[R], ctx: Context) -> Any:
         """What the code gives for a request. Raises what `outcome` does."""
         call = partial(self.function, **self.arguments(request, ctx))
-        return await outcome(call, ctx, in_threads=self._in_threads)
+        emit = ctx.emit if isinstance(request, StreamRequest) else None
+        return await outcome(call, ctx, in_threads=self._in_threads, emit=emit)
 
 
 class AdoptedText(Adopted[[str], str]):
@@ -100,7 +103,13 @@ class AdoptedText(Adopted[[str], str]):
     async def answer(self, request: Request[str], ctx: Context) -> str:
         """The text that the code gives for a Prompt."""
         assert isinstance(request, Prompt)
-        given = await outcome(partial(self.function, request.text), ctx, in_threads=self._in_threads)
+
+        async def emit(part: object) -> None:
+            if isinstance(part, str):  # what else comes is for `reply`
+                await ctx.emit(part)
+
+        call = partial(self.function, request.text)
+        given = await outcome(call, ctx, in_threads=self._in_threads, emit=emit)
         if self._reply is not None:
             given = self._reply(given)
         elif isinstance(given, tuple) and all(isinstance(part, str) for part in given):

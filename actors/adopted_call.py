@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from concurrent.futures import Executor
 from typing import Any
 
@@ -25,21 +25,28 @@ PARTS_LIMIT = 10_000
 """How many parts of an async iterator one reply holds."""
 
 
-async def outcome(call: Callable[[], Any], ctx: Context, *, in_threads: bool, threads: Executor | None = None) -> Any:
+async def outcome(
+    call: Callable[[], Any],
+    ctx: Context,
+    *,
+    in_threads: bool,
+    threads: Executor | None = None,
+    emit: Callable[[Any], Awaitable[None]] | None = None,
+) -> Any:
     """What adopted code gives: the value itself, what its awaitable gives, or the parts of its async iterator.
 
-    Cancelled, it cancels the code and waits until that has ended, as long as the grace lasts. A thread can not be
-    interrupted, so it is only waited for.
+    Each part goes to `emit` as it comes. Cancelled, by a stop or since its reader has gone, it cancels the code and
+    waits until that has ended, as long as the grace lasts. A thread can not be interrupted, so it is only waited for.
 
     Raises:
         CutOff: the deadline passed, and the code has ended.
-        HeldOn: the deadline passed, and LET_GO_S later it still runs.
+        HeldOn: LET_GO_S after the deadline it still runs, though it was told to end.
         TooManyParts: an async iterator gave more than PARTS_LIMIT.
         Escape: the code raised SystemExit or another error that would end the loop.
     """
     attributes = {"gen_ai.operation.name": telemetry.INVOKE_AGENT, telemetry.AGENT_ID: ctx.id}
     with ctx.span(f"{telemetry.INVOKE_AGENT} {ctx.id}", **attributes):  # so that spans of the code stand below it
-        code = _Code(call, threads, in_threads=in_threads)
+        code = _Code(call, threads, emit, in_threads=in_threads)
         try:
             await asyncio.wait((code.task,), timeout=ctx.deadline)
             if not code.task.done():
@@ -47,7 +54,8 @@ async def outcome(call: Callable[[], Any], ctx: Context, *, in_threads: bool, th
             return code.task.result()
         except asyncio.CancelledError:
             code.tell_to_end()
-            await asyncio.wait((code.task,))  # a kill ends this too
+            # A kill ends this too, but none comes where it was the reader who has gone.
+            await _wait_to_end(code, ctx, None if ctx.deadline is None else max(ctx.deadline, 0.0) + LET_GO_S)
             raise
         finally:
             code.task.cancel()  # what runs on after this has been given up
@@ -56,27 +64,39 @@ async def outcome(call: Callable[[], Any], ctx: Context, *, in_threads: bool, th
 async def _end_late(code: _Code, ctx: Context) -> Any:
     """Ends what runs past its deadline. A result that comes all the same is given back, and is a dead letter."""
     code.tell_to_end()
-    task = code.task
-    await asyncio.wait((task,), timeout=LET_GO_S)
-    if not task.done():
+    await _wait_to_end(code, ctx, LET_GO_S)
+    error = None if code.task.cancelled() else code.task.exception()
+    if error is None and not code.task.cancelled():
+        return code.task.result()
+    raise CutOff(f"{ctx.id} was cancelled at the deadline of its request; ask with a longer timeout_s") from error
+
+
+async def _wait_to_end(code: _Code, ctx: Context, limit_s: float | None) -> None:
+    """Waits for code that was told to end. Raises HeldOn when it has not after so many seconds; None is no limit."""
+    await asyncio.wait((code.task,), timeout=limit_s)
+    if not code.task.done():
         how = "runs in a thread, which can not be interrupted" if code.is_in_thread else "swallowed its cancellation"
         raise HeldOn(
             f"the code that {ctx.id} adopted {how}, and still ran {LET_GO_S:g} s after the deadline of its request; "
             "ask with a longer timeout_s, or give the code a timeout of its own, such as ctx.deadline"
         )
-    error = None if task.cancelled() else task.exception()
-    if error is None and not task.cancelled():
-        return task.result()
-    raise CutOff(f"{ctx.id} was cancelled at the deadline of its request; ask with a longer timeout_s") from error
 
 
 class _Code:
     """One call in a task of its own, and how it is told to end."""
 
-    def __init__(self, call: Callable[[], Any], threads: Executor | None, *, in_threads: bool) -> None:
+    def __init__(
+        self,
+        call: Callable[[], Any],
+        threads: Executor | None,
+        emit: Callable[[Any], Awaitable[None]] | None,
+        *,
+        in_threads: bool,
+    ) -> None:
         self.is_in_thread = in_threads
         self._call = call
         self._threads = threads
+        self._emit = emit
         self._is_told = False
         self.task = asyncio.ensure_future(contained(self._result))
         self.task.add_done_callback(_look_at)
@@ -98,10 +118,10 @@ class _Code:
             given = self._call()
         if inspect.isawaitable(given):
             given = await given
-        return await parts(given) if isinstance(given, AsyncIterable) else given
+        return await _parts(given, self._emit) if isinstance(given, AsyncIterable) else given
 
 
-async def parts(iterable: AsyncIterable[Any]) -> tuple[Any, ...]:
+async def _parts(iterable: AsyncIterable[Any], emit: Callable[[Any], Awaitable[None]] | None) -> tuple[Any, ...]:
     """All that an async iterator gives, at most PARTS_LIMIT of them. Raises TooManyParts."""
     iterator, taken = aiter(iterable), list[Any]()
     try:
@@ -110,6 +130,8 @@ async def parts(iterable: AsyncIterable[Any]) -> tuple[Any, ...]:
                 raise TooManyParts(
                     f"it gave more than {PARTS_LIMIT:,} parts, which one reply does not hold; give fewer"
                 )
+            if emit is not None:
+                await emit(part)
             taken.append(part)
     finally:
         aclose = getattr(iterator, "aclose", None)

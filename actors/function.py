@@ -35,18 +35,18 @@ class FunctionAgent(Generic[P, R]):
         fields, self._context_name = fields_of(self.__name__, function, hints)
         self._names = tuple(fields)
         self._required = frozenset(name for name, (_, default) in fields.items() if default is ...)
-        returns = self.reply_of(hints["return"])
+        base, returns = self.request_base(hints["return"])
         self.request_class: type[Request[R]] = create_model(
             f"{self.__name__}.Request",
-            __base__=cast("type[Request[R]]", Request.__class_getitem__(returns)),
+            __base__=cast("type[Request[R]]", base),
             __module__=function.__module__,
             **fields,
         )
         self.agent_class = self.made_class(returns)
 
-    def reply_of(self, returns: Any) -> Any:
-        """The type of the reply of a function that is annotated to return this."""
-        return returns
+    def request_base(self, returns: Any) -> tuple[Any, Any]:
+        """What the request of a function that is annotated to return this derives from, and the type of its reply."""
+        return Request.__class_getitem__(returns), returns
 
     def made_class(self, returns: Any) -> type[Agent]:
         """The agent class that answers by the function."""

@@ -410,6 +410,21 @@ def test_work_threads_are_full_when_each_has_one_that_does_not_end() -> None:
     assert WORK_THREADS == 64
 
 
+@virtual
+async def test_work_that_finds_no_thread_ends_its_agent_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, gate = HandlerThreads(1), threading.Event()
+    monkeypatch.setattr(adopted_module, "_work_threads", lambda: threads)
+    threads.submit(gate.wait, PATIENCE_S)
+
+    process, ref = await started(adopt(lambda: None))
+    down = asyncio.ensure_future(process.cell("desk/it").wait_exited())
+    await pass_time(0.01)
+    await down
+
+    assert process.state("desk/it") is State.RESTARTING
+    gate.set()
+
+
 # ---- its trace -----------------------------------------------------------------------------------
 
 
