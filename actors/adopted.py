@@ -14,7 +14,7 @@ import inspect
 import sys
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
 from functools import lru_cache, partial
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast, get_args, get_origin, get_type_hints, overload
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, get_args, get_origin, get_type_hints, overload
 
 from regrow.actors.adopted_call import outcome
 from regrow.actors.agent import Agent, on
@@ -30,6 +30,8 @@ from regrow.runtime.message import Message, Request, StreamRequest
 
 P = ParamSpec("P")
 R = TypeVar("R")
+X = TypeVar("X")
+"""A part."""
 
 WORK_THREADS = 64
 """How many agents of one process may have a `def` as their own work, which keeps a thread as long as they live."""
@@ -63,14 +65,6 @@ class Adopted(FunctionAgent[P, R]):
             f"{self.__module__}: {_as_variable(self.__name__)} = adopt(…), and make the child of that"
         )
 
-    def request_base(self, returns: Any) -> tuple[Any, Any]:
-        """An async iterator is streamed; its reply is the tuple of its parts."""
-        if get_origin(returns) not in _ITERATORS:
-            return super().request_base(returns)
-        part = get_args(returns)[0]
-        reply = tuple[part, ...]  # type: ignore[valid-type] # known only here
-        return StreamRequest.__class_getitem__((part, reply)), reply
-
     def made_class(self, returns: Any) -> type[Agent]:
         """The agent class that answers by the code."""
 
@@ -86,6 +80,20 @@ class Adopted(FunctionAgent[P, R]):
         call = partial(self.function, **self.arguments(request, ctx))
         emit = ctx.emit if isinstance(request, StreamRequest) else None
         return await outcome(call, ctx, in_threads=self._in_threads, emit=emit)
+
+
+class AdoptedStream(Adopted[P, tuple[X, ...]], Generic[P, X]):
+    """An agent made from a function of an async iterator: it is streamed, and its reply is the tuple of its parts."""
+
+    def request_base(self, returns: Any) -> tuple[Any, Any]:
+        """See FunctionAgent."""
+        part = get_args(returns)[0]
+        reply = tuple[part, ...]  # type: ignore[valid-type] # known only here
+        return StreamRequest.__class_getitem__((part, reply)), reply
+
+    def request(self, *args: P.args, **kwargs: P.kwargs) -> StreamRequest[X, tuple[X, ...]]:
+        """The message that asks this agent with these arguments. Raises TypeError as the call would."""
+        return cast("StreamRequest[X, tuple[X, ...]]", super().request(*args, **kwargs))
 
 
 class AdoptedText(Adopted[[str], str]):
@@ -184,11 +192,11 @@ def adopt(call: Callable[..., Any], *, reply: Callable[[Any], str]) -> Adopted[[
 
 
 @overload
-def adopt(call: Callable[Concatenate[Context, P], AsyncIterator[R]]) -> Adopted[P, tuple[R, ...]]: ...
+def adopt(call: Callable[Concatenate[Context, P], AsyncIterator[X]]) -> AdoptedStream[P, X]: ...
 
 
 @overload
-def adopt(call: Callable[P, AsyncIterator[R]]) -> Adopted[P, tuple[R, ...]]: ...
+def adopt(call: Callable[P, AsyncIterator[X]]) -> AdoptedStream[P, X]: ...
 
 
 @overload
@@ -246,7 +254,9 @@ def _made(
     if inspect.isfunction(call) and call.__annotations__:
         if reply is not None:
             raise InvalidAgent(f"{_name(call)} has types, and its reply is what it returns; leave reply= out")
-        return Adopted(call, namespace, module)
+        returns = hints_of(_name(call), call, namespace).get("return")
+        kind: type[Adopted[..., Any]] = AdoptedStream if get_origin(returns) in _ITERATORS else Adopted
+        return kind(call, namespace, module)
     _check_takes_text(call)
     return AdoptedText(call, reply, module)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -15,11 +15,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from regrow.actors import Context, FunctionAgent, Prompt, adopt, adopted_call
-from regrow.actors.adopted import WORK_THREADS
+from regrow.actors import adopted as adopted_module
 from regrow.actors.threads import HandlerThreads
 from regrow.cluster import App, Running
 from regrow.cluster.config import Settings
 from regrow.runtime import telemetry
+from regrow.runtime.cell import State
 from regrow.runtime.errors import AskFailed, AskTimeout, Refused
 from regrow.runtime.lifecycle import Crashed, Killed, Shutdown
 from regrow.runtime.testing import pass_time, virtual
@@ -315,6 +316,96 @@ async def test_a_refusal_of_adopted_code_answers_and_the_agent_lives() -> None:
     assert process.cell("desk/it").incarnation == 1
 
 
+# ---- as a stream ---------------------------------------------------------------------------------
+
+
+class Counting:
+    """Counts, and says when it is closed."""
+
+    def __init__(self) -> None:
+        self.is_closed = False
+
+    async def count(self, start: int) -> AsyncIterator[int]:
+        try:
+            while True:
+                yield start
+                start += 1
+                await asyncio.sleep(0)
+        finally:
+            self.is_closed = True
+
+
+@virtual
+async def test_an_async_iterator_is_read_part_by_part() -> None:
+    async def letters(word: str) -> AsyncIterator[str]:
+        for letter in word:
+            yield letter
+
+    adopted = adopt(letters)
+    _, ref = await started(adopted)
+
+    async with ref.stream(adopted.request("word")) as stream:
+        parts = [part async for part in stream]
+
+    assert parts == ["w", "o", "r", "d"]
+    assert stream.reply == ("w", "o", "r", "d")
+
+
+@virtual
+async def test_texts_of_an_object_without_types_are_read_part_by_part() -> None:
+    class Framework:
+        async def tokens(self, prompt: str) -> AsyncIterator[str]:
+            for token in (prompt, " ", "done"):
+                yield token
+
+    _, ref = await started(adopt(Framework().tokens))
+
+    async with ref.stream(Prompt(text="why")) as stream:
+        assert [part async for part in stream] == ["why", " ", "done"]
+
+
+@virtual
+async def test_the_reader_of_a_stream_that_goes_cancels_the_code() -> None:
+    counting = Counting()
+
+    async def count(start: int) -> AsyncIterator[int]:
+        async for number in counting.count(start):
+            yield number
+
+    adopted = adopt(count)
+    process, ref = await started(adopted)
+
+    async with ref.stream(adopted.request(3)) as stream:
+        async for number in stream:
+            if number == 5:
+                break
+    await settle()
+
+    assert not process.cell("desk/it").in_turn
+    assert counting.is_closed
+
+
+@virtual
+async def test_code_that_holds_on_when_its_reader_goes_ends_its_agent_after_the_deadline() -> None:
+    heard = Heard(swallows=1)
+
+    async def tell(text: str) -> AsyncIterator[str]:
+        yield text
+        yield await heard.wait()
+
+    adopted = adopt(tell)
+    process, ref = await started(adopted)
+
+    async with ref.stream(adopted.request("why"), timeout_s=3.0) as stream:
+        async for _ in stream:
+            break
+    await pass_time(3.0 + adopted_call.LET_GO_S - 0.1)
+    assert process.state("desk/it") is State.RUNNING
+    await pass_time(0.2)
+
+    assert process.state("desk/it") is State.RESTARTING
+
+
 # ---- its own work --------------------------------------------------------------------------------
 
 
@@ -407,7 +498,7 @@ def test_work_threads_are_full_when_each_has_one_that_does_not_end() -> None:
 
     assert threads.is_full
     gate.set()
-    assert WORK_THREADS == 64
+    assert adopted_module.WORK_THREADS == 64
 
 
 @virtual
@@ -416,7 +507,7 @@ async def test_work_that_finds_no_thread_ends_its_agent_by_name(monkeypatch: pyt
     monkeypatch.setattr(adopted_module, "_work_threads", lambda: threads)
     threads.submit(gate.wait, PATIENCE_S)
 
-    process, ref = await started(adopt(lambda: None))
+    process, _ = await started(adopt(lambda: None))
     down = asyncio.ensure_future(process.cell("desk/it").wait_exited())
     await pass_time(0.01)
     await down
