@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
+from typing import Any
 
 from regrow import App, AskFailed, AskTimeout, Prompt, Refused, Running, Supervisor, adopt, child
 
@@ -70,7 +71,7 @@ async def tour(running: Running) -> None:
     """Asks each, and then has one thing after the other go wrong."""
     ref = running.ref(assistant)
 
-    async def step(title: str, asked: Awaitable[object]) -> None:
+    async def step(title: str, asked: Awaitable[Any]) -> None:
         print(f"\n{title}\n  the asker: {await outcome(asked)}")
 
     await step("By a text.", ref.ask(Prompt(text="why")))
@@ -88,7 +89,7 @@ async def tour(running: Running) -> None:
     await step("Work is not asked.", running.ref("poll").ask(Prompt(text="and you")))
 
 
-async def outcome(asked: Awaitable[object]) -> object:
+async def outcome(asked: Awaitable[Any]) -> Any:
     """The reply, or what the asker is told instead."""
     try:
         return await asked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -40,10 +41,10 @@ def test_what_is_adopted_under_a_name_is_found_by_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("function", [research, beat])
-def test_a_function_that_is_adopted_where_the_child_is_made_is_found_by_its_own_name(function: object) -> None:
-    adopted = adopt(function)  # type: ignore[arg-type]
+def test_a_function_that_is_adopted_where_the_child_is_made_is_found_by_its_own_name(function: Any) -> None:
+    adopted = adopt(function)
 
-    assert name_of(adopted) == f"{HERE}:{getattr(function, '__name__')}"  # noqa: B009
+    assert name_of(adopted) == f"{HERE}:{function.__name__}"
     assert agent_class(found(name_of(adopted))) is adopted.agent_class
 
 

@@ -16,6 +16,7 @@ import urllib.request
 from importlib.metadata import version
 
 from regrow import App, AskFailed
+from regrow.actors import Adopted
 
 ASK_S = 90.0
 
@@ -28,7 +29,7 @@ def wait_hanging() -> None:
 
 async def main(recipe: str, packages: list[str]) -> None:
     app: App = importlib.import_module(recipe).app
-    (adopted,) = app.agents.values()
+    (adopted,) = (made for made in app.agents.values() if isinstance(made, Adopted))
     async with app.start(engine="inline") as running:
         ref = running.ref("weather")
         first = await ref.ask(adopted.request("How warm is it?"), timeout_s=ASK_S)

@@ -33,6 +33,8 @@ async def test_every_shape_of_adopted_code_answers(running: Running) -> None:
     assert (said.split()[0], object_said.split()[0]) == ("why", "who")
     assert await running.ref("words").ask(adopt(adopted.words).request("one two")) == ("one", "two")
     assert await running.ref("shouted").ask(Prompt(text="loud")) == "LOUD"
+    async with running.ref("words").stream(adopt(adopted.words).request("one two")) as stream:
+        assert [word async for word in stream] == ["one", "two"]
 
 
 @pytest.mark.parametrize("agent", ["research", "block"])
