@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections.abc import AsyncIterable, Awaitable, Callable
 from concurrent.futures import Executor
 from typing import Any
@@ -75,7 +76,7 @@ async def _wait_to_end(code: _Code, ctx: Context, limit_s: float | None) -> None
     """Waits for code that was told to end. Raises HeldOn when it has not after so many seconds; None is no limit."""
     await asyncio.wait((code.task,), timeout=limit_s)
     if not code.task.done():
-        how = "runs in a thread, which can not be interrupted" if code.is_in_thread else "swallowed its cancellation"
+        how = "runs in a thread, which can not be interrupted" if code.holds_thread else "swallowed its cancellation"
         raise HeldOn(
             f"the code that {ctx.id} adopted {how}, and still ran {LET_GO_S:g} s after the deadline of its request; "
             "ask with a longer timeout_s, or give the code a timeout of its own, such as ctx.deadline"
@@ -93,24 +94,27 @@ class _Code:
         *,
         in_threads: bool,
     ) -> None:
-        self.is_in_thread = in_threads
+        self.holds_thread = False
         self._call = call
+        self._in_threads = in_threads
         self._threads = threads
         self._emit = emit
         self._is_told = False
+        self._turn_of_state = threading.Lock()  # it is told on the loop, and begins in its thread
         self.task = asyncio.ensure_future(contained(self._result))
         self.task.add_done_callback(_look_at)
 
     def tell_to_end(self) -> None:
-        """Cancels what runs on the loop; what runs in a thread is only waited for."""
-        self._is_told = True
-        if not self.is_in_thread:
-            self.task.cancel()
+        """Cancels what runs on the loop or waits for a thread; what has one is only waited for."""
+        with self._turn_of_state:
+            self._is_told = True
+            if not self.holds_thread:
+                self.task.cancel()
 
     async def _result(self) -> Any:
-        if self.is_in_thread:
-            given = await in_thread(call_contained, (self._call,), self._threads)
-            self.is_in_thread = False
+        if self._in_threads:
+            given = await in_thread(self._begin, (), self._threads)
+            self.holds_thread = False
             if self._is_told and inspect.iscoroutine(given):
                 given.close()
                 raise asyncio.CancelledError  # as it would have been, had it begun
@@ -119,6 +123,14 @@ class _Code:
         if inspect.isawaitable(given):
             given = await given
         return await _parts(given, self._emit) if isinstance(given, AsyncIterable) else given
+
+    def _begin(self) -> Any:
+        """The call itself, in its thread; not where it was told to end before a thread was free."""
+        with self._turn_of_state:
+            if self._is_told:
+                return None
+            self.holds_thread = True
+        return call_contained(self._call)
 
 
 async def _parts(iterable: AsyncIterable[Any], emit: Callable[[Any], Awaitable[None]] | None) -> tuple[Any, ...]:

@@ -6,7 +6,6 @@ import asyncio
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from regrow.actors import Context, FunctionAgent, Prompt, adopt, adopted_call
+from regrow.actors import Context, FunctionAgent, Prompt, adopt, adopted_call, threads
 from regrow.actors import adopted as adopted_module
 from regrow.actors.threads import HandlerThreads
 from regrow.cluster import App, Running
@@ -29,6 +28,9 @@ from tests.runtime.scripted import Process, settle
 
 PATIENCE_S = 5.0
 """How long a thread of a test that fails waits at most."""
+
+BEGIN_S = 1.0
+"""Within this a thread has begun, also on a busy machine."""
 
 
 async def started(function: FunctionAgent[..., Any]) -> tuple[Process, Any]:
@@ -135,23 +137,49 @@ async def test_a_thread_is_waited_for_after_the_deadline_and_then_its_agent_ends
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(adopted_call, "LET_GO_S", 0.02)
-    gate, went_on = threading.Event(), threading.Event()
+    gate, begun, went_on = threading.Event(), threading.Event(), threading.Event()
 
     def hold(text):  # type: ignore[no-untyped-def]
+        begun.set()
         gate.wait(PATIENCE_S)
         went_on.set()
         return str(text)
 
     process, ref = await started(adopt(hold))
-    ended = asyncio.ensure_future(process.cell("desk/it").wait_ended())
+    cell = process.cell("desk/it")
+    ended = asyncio.ensure_future(cell.wait_ended())
 
-    with suppress(AskTimeout, AskFailed):
-        await ref.ask(Prompt(text="why"), timeout_s=0.02)
-    process.runtime.forget(process.cell("desk/it").actor)
+    with pytest.raises((AskTimeout, AskFailed)):
+        await ref.ask(Prompt(text="why"), timeout_s=BEGIN_S)
+    process.runtime.forget(cell.actor)  # else its end would only be the end of a life
     await asyncio.wait_for(ended, PATIENCE_S)
 
+    assert begun.is_set()
     assert not went_on.is_set()
     gate.set()
+
+
+@pytest.mark.slow
+async def test_code_that_waits_for_a_thread_is_cut_off_at_the_deadline_and_never_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool, gate, ran = HandlerThreads(1), threading.Event(), list[str]()
+    monkeypatch.setattr(threads, "_threads", lambda: pool)
+    pool.submit(gate.wait, PATIENCE_S)
+
+    def note(text: str) -> None:
+        ran.append(text)
+
+    notes = adopt(note)
+    process, ref = await started(notes)
+
+    with pytest.raises(AskTimeout):
+        await ref.ask(notes.request("late"), timeout_s=0.02)
+    gate.set()
+    await ref.ask(notes.request("in time"), timeout_s=PATIENCE_S)
+
+    assert process.cell("desk/it").incarnation == 1
+    assert ran == ["in time"]
 
 
 # ---- a stop --------------------------------------------------------------------------------------
@@ -486,26 +514,26 @@ async def test_plain_work_runs_in_a_thread_that_no_handler_waits_for() -> None:
 
 
 def test_work_threads_are_full_when_each_has_one_that_does_not_end() -> None:
-    threads, gate, begun = HandlerThreads(1), threading.Event(), threading.Event()
+    pool, gate, begun = HandlerThreads(1), threading.Event(), threading.Event()
 
     def hold() -> None:
         begun.set()
         gate.wait(PATIENCE_S)
 
-    assert not threads.is_full
-    threads.submit(hold)
+    assert not pool.is_full
+    pool.submit(hold)
     begun.wait(PATIENCE_S)
 
-    assert threads.is_full
+    assert pool.is_full
     gate.set()
     assert adopted_module.WORK_THREADS == 64
 
 
 @virtual
 async def test_work_that_finds_no_thread_ends_its_agent_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    threads, gate = HandlerThreads(1), threading.Event()
-    monkeypatch.setattr(adopted_module, "_work_threads", lambda: threads)
-    threads.submit(gate.wait, PATIENCE_S)
+    pool, gate = HandlerThreads(1), threading.Event()
+    monkeypatch.setattr(adopted_module, "_work_threads", lambda: pool)
+    pool.submit(gate.wait, PATIENCE_S)
 
     process, _ = await started(adopt(lambda: None))
     down = asyncio.ensure_future(process.cell("desk/it").wait_exited())
