@@ -1,18 +1,19 @@
 """What an actor can be: agents with typed handlers, and agent functions.
 
-Reading order: errors, context, handlers → agent → function; durable → keyed; tool_errors, tool → tool_gate →
+Reading order: errors, context, handlers → agent → function → adopted; durable → keyed; tool_errors, tool → tool_gate →
 tool_calls, tool_runner, tool_process.
 """
 
 if __name__ != "regrow.actors":
     raise ImportError(f"this is regrow.actors; import it under that name, not as {__name__!r}")
 
+from regrow.actors.adopted import Adopted, Prompt, adopt
 from regrow.actors.agent import Agent, on
 from regrow.actors.context import Context
 from regrow.actors.durable import DurableAgent
 from regrow.actors.durable_context import DurableContext
 from regrow.actors.durable_wait import AnswerAbout
-from regrow.actors.errors import InvalidAgent, InvalidConfig, Unhandled
+from regrow.actors.errors import CutOff, HeldOn, InvalidAgent, InvalidConfig, ThreadsFull, TooManyParts, Unhandled
 from regrow.actors.function import FunctionAgent, agent
 from regrow.actors.keyed import keyed
 from regrow.actors.reminder import Reminder
@@ -38,12 +39,15 @@ from regrow.actors.tool_errors import (
 from regrow.actors.tool_options import ProcessLimits
 
 __all__ = [
+    "Adopted",
     "Agent",
     "AnswerAbout",
     "Context",
+    "CutOff",
     "DurableAgent",
     "DurableContext",
     "FunctionAgent",
+    "HeldOn",
     "InvalidAgent",
     "InvalidArguments",
     "InvalidConfig",
@@ -51,11 +55,14 @@ __all__ = [
     "InvalidTool",
     "NotApproved",
     "ProcessLimits",
+    "Prompt",
     "Reminder",
     "ResultTooLarge",
     "ResultUnknown",
     "Retries",
     "Step",
+    "ThreadsFull",
+    "TooManyParts",
     "Tool",
     "ToolApproval",
     "ToolCalledDirectly",
@@ -66,6 +73,7 @@ __all__ = [
     "Tools",
     "Unhandled",
     "UnknownTool",
+    "adopt",
     "agent",
     "keyed",
     "on",

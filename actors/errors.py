@@ -4,12 +4,17 @@ InvalidDefinition (runtime)
 ├── InvalidAgent        an agent class or agent function that is defined wrongly; raised when it is defined
 └── InvalidConfig       a child's config is not what its agent class declares
 Refused (runtime)
-└── Unhandled           the agent has no handler for this message
+├── Unhandled           the agent has no handler for this message
+├── CutOff              adopted code was cancelled at the deadline of its request
+└── TooManyParts        an adopted iterator gave more than a reply holds
+WorldBroke (runtime)
+├── HeldOn              adopted code was told to end, and did not
+└── ThreadsFull         all threads of this process for adopted work are taken
 """
 
 from __future__ import annotations
 
-from regrow.runtime.errors import InvalidDefinition, Refused
+from regrow.runtime.errors import InvalidDefinition, Refused, WorldBroke
 
 
 class InvalidAgent(InvalidDefinition):
@@ -22,3 +27,19 @@ class InvalidConfig(InvalidDefinition):
 
 class Unhandled(Refused):
     """The agent has no handler for this type of message."""
+
+
+class CutOff(Refused):
+    """The deadline of the request passed while adopted code ran, so that it was cancelled; the agent lives."""
+
+
+class TooManyParts(Refused):
+    """An adopted async iterator gave more parts than one reply holds."""
+
+
+class HeldOn(WorldBroke):
+    """Adopted code was told to end at its deadline and still runs; the agent ends instead."""
+
+
+class ThreadsFull(WorldBroke):
+    """All threads that a process has for adopted work are taken."""

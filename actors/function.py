@@ -32,16 +32,40 @@ class FunctionAgent(Generic[P, R]):
         hints = hints_of(self.__name__, function, namespace)
         if "return" not in hints:
             raise InvalidAgent(f"{self.__name__}: annotate what it returns, such as -> str or -> None")
-        fields, self._context_name = _fields(self.__name__, function, hints)
+        fields, self._context_name = fields_of(self.__name__, function, hints)
         self._names = tuple(fields)
         self._required = frozenset(name for name, (_, default) in fields.items() if default is ...)
+        base, returns = self.request_base(hints["return"])
         self.request_class: type[Request[R]] = create_model(
             f"{self.__name__}.Request",
-            __base__=cast("type[Request[R]]", Request.__class_getitem__(hints["return"])),
+            __base__=cast("type[Request[R]]", base),
             __module__=function.__module__,
             **fields,
         )
-        self.agent_class = _agent_class(self, hints["return"])
+        self.agent_class = self.made_class(returns)
+
+    def request_base(self, returns: Any) -> tuple[Any, Any]:
+        """What the request of a function that is annotated to return this derives from, and the type of its reply."""
+        return Request.__class_getitem__(returns), returns
+
+    def made_class(self, returns: Any) -> type[Agent]:
+        """The agent class that answers by the function."""
+
+        function = self
+
+        async def call(self: Agent, request: Any, ctx: Any) -> Any:
+            return await function.call(request, ctx)
+
+        def call_in_thread(self: Agent, request: Any, ctx: Any) -> Any:
+            return function.call(request, ctx)
+
+        return self.class_with(call if inspect.iscoroutinefunction(self.function) else call_in_thread, returns)
+
+    def class_with(self, handler: Callable[..., Any], returns: Any) -> type[Agent]:
+        """An agent class whose one handler is this, for this agent's own request."""
+        handler.__annotations__ = {"request": self.request_class, "return": returns}
+        body = {"call": on(handler), "__module__": self.__module__, "__doc__": self.__doc__}
+        return cast("type[Agent]", type(self.__name__, (Agent,), body))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Calls the function itself, without any agent."""
@@ -59,10 +83,14 @@ class FunctionAgent(Generic[P, R]):
 
     def call(self, request: Request[R], ctx: Any) -> Any:
         """The function's result for a request."""
+        return self.function(**self.arguments(request, ctx))  # type: ignore[call-arg]
+
+    def arguments(self, request: Request[R], ctx: Any) -> dict[str, Any]:
+        """What the function gets for a request, by name."""
         arguments = {name: getattr(request, name) for name in self._names}
         if self._context_name is not None:
             arguments[self._context_name] = ctx
-        return self.function(**arguments)  # type: ignore[call-arg]
+        return arguments
 
 
 @overload
@@ -95,7 +123,8 @@ def agent(function: Callable[..., Any]) -> FunctionAgent[..., Any]:
     return FunctionAgent(function, dict(scope_of_caller(1)))
 
 
-def _fields(name: str, function: Callable[..., Any], hints: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+def fields_of(name: str, function: Callable[..., Any], hints: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """The fields of a function's request, and the name of the parameter that gets the context."""
     fields: dict[str, Any] = {}
     context_name = None
     for parameter in inspect.signature(function).parameters.values():
@@ -114,16 +143,3 @@ def _fields(name: str, function: Callable[..., Any], hints: dict[str, Any]) -> t
         default = ... if parameter.default is inspect.Parameter.empty else parameter.default
         fields[parameter.name] = (hints[parameter.name], default)
     return fields, context_name
-
-
-def _agent_class(function: FunctionAgent[P, R], returns: Any) -> type[Agent]:
-    async def call(self: Agent, request: Any, ctx: Any) -> Any:
-        return await function.call(request, ctx)
-
-    def call_in_thread(self: Agent, request: Any, ctx: Any) -> Any:
-        return function.call(request, ctx)
-
-    handler: Callable[..., Any] = call if inspect.iscoroutinefunction(function.function) else call_in_thread
-    handler.__annotations__ = {"request": function.request_class, "return": returns}
-    body = {"call": on(handler), "__module__": function.__module__, "__doc__": function.__doc__}
-    return cast("type[Agent]", type(function.__name__, (Agent,), body))

@@ -120,6 +120,14 @@ def scope_of_caller(depth: int) -> Mapping[str, Any]:
     return frame.f_locals if frame is not None else {}
 
 
+def module_of_caller(depth: int) -> str:
+    """The name of the module where a class or function is being defined."""
+    frame = inspect.currentframe()
+    for _ in range(depth + 1):
+        frame = frame.f_back if frame is not None else None
+    return str(frame.f_globals.get("__name__", "")) if frame is not None else ""
+
+
 def _messages(where: str, parameter: str, hints: dict[str, Any]) -> tuple[type[Message], ...]:
     if parameter not in hints:
         raise InvalidAgent(

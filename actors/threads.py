@@ -18,8 +18,13 @@ HANDLER_THREADS = 16
 """How many `def` handlers may run at once in one host; the next waits for a thread."""
 
 
-async def in_thread(function: Callable[..., Any], arguments: tuple[Any, ...]) -> object:
-    """The result of a function that runs in a thread. Raises what it raises, also what a future can not hold."""
+async def in_thread(
+    function: Callable[..., Any], arguments: tuple[Any, ...], threads: Executor | None = None
+) -> object:
+    """The result of a function that runs in a thread, one of a host's for handlers where no others are named.
+
+    Raises what it raises, also what a future can not hold.
+    """
     context = contextvars.copy_context()
 
     def call() -> tuple[object, BaseException | None]:
@@ -28,7 +33,7 @@ async def in_thread(function: Callable[..., Any], arguments: tuple[Any, ...]) ->
         except BaseException as error:  # StopIteration, too: in the future it would be lost, and the turn with it
             return None, error
 
-    result, error = await asyncio.get_running_loop().run_in_executor(_threads(), call)
+    result, error = await asyncio.get_running_loop().run_in_executor(threads or _threads(), call)
     if error is not None:
         raise error
     return result
@@ -47,6 +52,12 @@ class HandlerThreads(Executor):
         self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._idle = 0
         self._size = 0
+
+    @property
+    def is_full(self) -> bool:
+        """True when what is handed in now would wait for a thread."""
+        with self._changed:
+            return self._size >= self._limit and self._idle <= len(self._waiting)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Runs a call as soon as a thread is free. What is cancelled before that does not run."""

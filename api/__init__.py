@@ -23,9 +23,11 @@ if TYPE_CHECKING:
         Context,
         DurableAgent,
         DurableContext,
+        Prompt,
         Step,
         ToolApproval,
         ToolError,
+        adopt,
         agent,
         keyed,
         on,
@@ -76,6 +78,7 @@ __all__ = [
     "NotAllowed",
     "OutOfBudget",
     "Packed",
+    "Prompt",
     "Refused",
     "RegrowError",
     "Request",
@@ -88,6 +91,7 @@ __all__ = [
     "ToolError",
     "Work",
     "__version__",
+    "adopt",
     "agent",
     "child",
     "keyed",
@@ -97,8 +101,8 @@ __all__ = [
 ]
 
 _ROOM_OF = {
-    **dict.fromkeys(("Agent", "Context", "DurableAgent", "DurableContext", "Step"), "actors"),
-    **dict.fromkeys(("ToolApproval", "ToolError", "agent", "keyed", "on", "tool"), "actors"),
+    **dict.fromkeys(("Agent", "Context", "DurableAgent", "DurableContext", "Prompt", "Step"), "actors"),
+    **dict.fromkeys(("ToolApproval", "ToolError", "adopt", "agent", "keyed", "on", "tool"), "actors"),
     **dict.fromkeys(("App", "Running"), "cluster"),
     **dict.fromkeys(("Work",), "router"),
     **dict.fromkeys(("DynamicSupervisor", "Supervisor", "child"), "supervisors"),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from regrow.actors import Agent, FunctionAgent
+from regrow.actors.adopted import adopted_from
 from regrow.cluster.errors import AppNotFound
 from regrow.runtime import CodeNotImportable
 from regrow.runtime.errors import Misuse
@@ -186,7 +187,8 @@ def agent_class(target: object) -> type[Agent] | None:
         return target.agent_class
     if isinstance(target, type) and issubclass(target, Agent):
         return target
-    return None
+    adopted = adopted_from(target)  # a host finds the function itself by its name
+    return adopted.agent_class if adopted is not None else None
 
 
 def not_an_agent(target: object) -> Misuse:

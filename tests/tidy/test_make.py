@@ -54,10 +54,11 @@ def test_a_venv_that_is_ready_is_not_made_again(fresh: Path) -> None:
     assert not any("venv --clear" in command for command in planned(fresh, "run"))
 
 
-def test_ci_leaves_out_no_test(house: House) -> None:
-    script = (house.root / ".ci" / "run").read_text(encoding="utf-8")
+def test_ci_leaves_out_no_test_but_those_of_the_night(house: House) -> None:
+    by_day, by_night = ((house.root / ".ci" / name).read_text(encoding="utf-8") for name in ("run", "nightly"))
 
-    assert """make test ARGS="-m ''" """ in script
+    assert """make test ARGS="-m 'not nightly'" """ in by_day
+    assert """make test ARGS="-m nightly" """ in by_night
 
 
 def test_ci_begins_on_a_clean_clone_with_the_main_job_alone(house: House) -> None:
