@@ -18,6 +18,7 @@ from regrow.actors.durable_attempts import Blame
 from regrow.actors.durable_body import body_of, with_beside
 from regrow.actors.durable_entry import Entry
 from regrow.actors.durable_errors import NotStored
+from regrow.actors.durable_outbox import DurableOutbox
 from regrow.actors.reminder import Tick
 from regrow.runtime.durability import AGAIN_FIRST_S, Durability
 from regrow.runtime.envelope import Envelope, Kind, mark_handled
@@ -58,6 +59,7 @@ class DurableIntake:
         """Who asked what waits in the journal, as long as their processes wait for it."""
         self._storing: asyncio.Task[None] | None = None
         self.blame = Blame()
+        self.outbox = DurableOutbox(cell, durability)
         self.epoch: Epoch | None = None
         """The claim under which this process may store; None until there is one."""
         self._served: Epoch | None = None

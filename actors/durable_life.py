@@ -22,7 +22,6 @@ from regrow.actors.durable_errors import FencedOut, InQuarantine, NotStored, Sta
 from regrow.actors.durable_home import durability_of
 from regrow.actors.durable_idleness import Idleness
 from regrow.actors.durable_intake import DurableIntake
-from regrow.actors.durable_outbox import DurableOutbox
 from regrow.actors.durable_outcome import (
     FENCING,
     OutcomeKnown,
@@ -91,7 +90,7 @@ class DurableLife:
         self._attempts = Attempts(
             cell, self._durable, self._intake, epoch=self._epoch, poison_after=self._agent.poison_after
         )
-        self._outbox = DurableOutbox(cell.runtime, self._durable, ctx.id)
+        self._outbox = self._intake.outbox
         self._timers = DurableTimers(cell, self._durable, self._intake, self._epoch)
         self._intake.serves(self._epoch)
         if not self._intake.is_loaded:
@@ -104,7 +103,7 @@ class DurableLife:
         check_start_result(ctx.id, result)
         if written(self._agent.state) != self._written:
             raise Misuse(f"{ctx.id} changed its state in `started`, where nothing is committed; do it in a handler")
-        self._outbox.relay()
+        self._outbox.begin_life()
         self._timers.look()
         self._idleness = Idleness(cell, self._intake, self._outbox, self._timers)
 

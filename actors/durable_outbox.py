@@ -21,12 +21,12 @@ from regrow.runtime.outcome import Outcome
 from regrow.runtime.tells import Settling
 
 if TYPE_CHECKING:
-    from regrow.runtime.address import ActorId
+    from regrow.runtime.address import Incarnation
+    from regrow.runtime.cell import Cell
     from regrow.runtime.durability import Durability
     from regrow.runtime.envelope import Envelope
     from regrow.runtime.journal_answers import OutboxRow, TurnEnded
     from regrow.runtime.journal_entries import OutboxId
-    from regrow.runtime.runtime import Runtime
 
 log = structlog.get_logger("regrow.durable")
 
@@ -52,14 +52,18 @@ class Sent(Settling):
 
 
 class DurableOutbox:
-    """The messages of one agent that are committed and have not arrived. It ends with the life that has made it."""
+    """The messages of one agent that are committed and have not arrived.
 
-    def __init__(self, runtime: Runtime, durability: Durability, agent: ActorId) -> None:
-        self._runtime = runtime
+    It stays with the cell from one life to the next: what the one before has sent is still on its way, and a plain
+    agent would have it twice if it were sent again. Between two lives nothing is sent.
+    """
+
+    def __init__(self, cell: Cell, durability: Durability) -> None:
+        self._runtime = cell.runtime
         self._durability = durability
-        self._agent = agent
-        self._cell = runtime.cells[agent]
-        self._life = self._cell.incarnation
+        self._agent = cell.actor
+        self._cell = cell
+        self._life: Incarnation | None = None
         self._order = RelayOrder(page=durability.journal.limits.page)
         self._relaying: asyncio.Task[None] | None = None
         self._heard = asyncio.Event()
@@ -68,6 +72,12 @@ class DurableOutbox:
     def is_busy(self) -> bool:
         """Whether something is on its way, or waits for its receiver."""
         return self._relaying is not None
+
+    def begin_life(self) -> None:
+        """The life that runs now sends what is left to be sent."""
+        self._life = self._cell.incarnation
+        self._order.begin_life(self._runtime.loop.time())
+        self._go_on()
 
     def relay(self) -> None:
         """There may be something to send."""
@@ -121,10 +131,10 @@ class DurableOutbox:
         self._order.confirmed(ids)
 
     async def _send_page(self, after: OutboxId | None) -> None:
-        journal, partition = self._durability.journal, partition_of(self._agent)
+        journal, partition, life = self._durability.journal, partition_of(self._agent), self._life
         page = await self._durability.surely(lambda: journal.outbox(partition, after=after))
-        if not self._lives:
-            return
+        if not self._lives or self._life != life:
+            return  # the next life begins with the first row
         for row in page:  # its partition may hold rows of others too
             if row.agent == self._agent and self._order.takes(row.id, row.target):
                 self._send(row)

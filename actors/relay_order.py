@@ -63,7 +63,7 @@ class Receiver:
 
 
 class RelayOrder:
-    """The rows of one life of an agent. `page` is how many of all agents the journal gives at once."""
+    """The rows of one agent, as its process knows them. `page` is how many of all agents the journal gives at once."""
 
     def __init__(self, *, page: int, sent_rows: int = SENT_ROWS, receiver_rows: int = RECEIVER_ROWS) -> None:
         self._page = page
@@ -87,6 +87,13 @@ class RelayOrder:
         """Receivers that were not there are tried at once."""
         for receiver in self._receivers.values():
             receiver.paused_until_s = min(receiver.paused_until_s, now_s)
+
+    def begin_life(self, now_s: float) -> None:
+        """The next life begins: it looks at all rows, and what the one before has sent is not sent again meanwhile."""
+        self._from_first = False
+        self._begin_again(now_s)
+        self._after, self._from_first = None, True
+        self.more()
 
     def next(self, now_s: float, *, lives: bool = True) -> Next | None:
         """What is to be done; None where nothing is, until `more` is called. One that does not `lives` sends nothing.

@@ -8,16 +8,19 @@ from contextlib import suppress
 import pytest
 from pydantic import BaseModel
 
-from regrow.actors import DurableAgent, DurableContext, on
+from regrow.actors import Agent, DurableAgent, DurableContext, on
 from regrow.actors.durable_errors import InQuarantine
-from regrow.runtime.address import ActorId
+from regrow.runtime.address import ActorId, Incarnation
 from regrow.runtime.journal import Journal
 from regrow.runtime.lifecycle import Shutdown
+from regrow.runtime.mailbox import MailboxSettings
 from regrow.runtime.message import Message, Request
+from regrow.runtime.starter import StartRequest
 from regrow.runtime.testing import pass_time
 from tests.actors.durable_stand import Host, memory_journal, on_virtual_time
 
 CLERK = "desk/clerk"
+SENDER = "desk/sender"
 TIDYING_S = 1.0
 WORK_S = 3.0
 HOW = ["tidies up", "goes on", "goes on at once"]
@@ -35,6 +38,10 @@ class Add(Request[int]):
 
 
 class Total(Request[int]):
+    pass
+
+
+class All(Request[tuple[int, ...]]):
     pass
 
 
@@ -156,5 +163,62 @@ def test_a_cancellation_that_a_handler_lets_escape_is_a_failed_attempt(how: str)
 
         assert await host.ref(CLERK).ask(Add(n=1)) == 1
         assert len(await host.quarantined(CLERK)) == 1
+
+    test()
+
+
+# ---- what it has told ------------------------------------------------------------------------------
+
+
+class Send(Request[int]):
+    """Tells these numbers to an agent that is not durable."""
+
+    numbers: tuple[int, ...]
+
+
+class Sender(DurableAgent[Tally]):
+    @on
+    async def send(self, request: Send, ctx: DurableContext) -> int:
+        for n in request.numbers:
+            await ctx.tell("slow", Note(n=n))
+        return len(request.numbers)
+
+
+class Slow(Agent):
+    """Takes a second for each, and no more than one may wait."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    @on
+    async def note(self, note: Note) -> None:
+        await pass_time(1.0)
+        self.seen.append(note.n)
+
+    @on
+    async def all(self, request: All) -> tuple[int, ...]:
+        return tuple(self.seen)
+
+
+@pytest.mark.parametrize("end", ["kill", "stop"])
+@pytest.mark.parametrize("after_s", [0.0, 0.001, 1.5])
+def test_what_a_turn_tells_a_plain_agent_comes_once_and_in_order_though_its_life_ends(end: str, after_s: float) -> None:
+    @on_virtual_time
+    async def test() -> None:
+        host = await Host.on(memory_journal())
+        assert await host.start(Sender, SENDER) is None
+        slow = StartRequest(
+            actor=ActorId("desk/slow"), incarnation=Incarnation(1_000), target=Slow, mailbox=MailboxSettings(capacity=1)
+        )
+        assert await host.runtime.start(slow) is None
+
+        for first in (0, 3, 6):
+            await host.ref(SENDER).ask(Send(numbers=tuple(range(first, first + 3))))
+            await pass_time(after_s)
+            cell = host.runtime.cells[ActorId(SENDER)]
+            cell.kill() if end == "kill" else cell.stop(Shutdown(), 10.0)
+        await pass_time(20.0)
+
+        assert await host.ref("desk/slow").ask(All()) == tuple(range(9))
 
     test()

@@ -127,6 +127,7 @@ ACTIONS = {
     "late": 2,
     "wait": 2,
     "retry": 1,
+    "life": 1,
 }
 """What may happen, and how often."""
 
@@ -146,6 +147,9 @@ def act(outbox: Outbox, what: str, targets: tuple[ActorId, ...]) -> None:
             outbox.stuck -= set(targets)
         case "heard":
             outbox.heard(targets)
+        case "life":
+            outbox.order.next(outbox.now_s, lives=False)
+            outbox.order.begin_life(outbox.now_s)
         case "step":
             outbox.step(targets)
         case "late":
