@@ -73,6 +73,7 @@ class ReloadingEngine:
         self._specs: dict[ActorId, ChildSpec] = {}
         self._journal: MemoryJournal | None = None
         self._changing = asyncio.Lock()
+        self._is_stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self.running = Running(app, self)
         self._take(app)
@@ -89,13 +90,17 @@ class ReloadingEngine:
         """See Engine; from now on the files are watched."""
         await self._inner.start()
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._mind()), loop.create_task(self._watch())]
+        watching = loop.create_task(self._watch())
+        watching.add_done_callback(self._watched)
+        self._tasks = [loop.create_task(self._mind()), watching]
         self._say(f"watching {len(self._sources.files)} files; changed agents are restarted")
 
     async def stop(self) -> None:
         """See Engine."""
-        for task in self._tasks:
-            task.cancel()
+        self._is_stopping = True
+        async with self._changing:  # a change that has begun is not cut short, or half of an app might be left
+            for task in self._tasks:
+                task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self._inner.stop()
@@ -141,7 +146,14 @@ class ReloadingEngine:
                     before = now
                     await asyncio.sleep(LOOK_S)
                 async with self._changing:
-                    await self._change()
+                    if not self._is_stopping:
+                        await self._change()
+
+    def _watched(self, watching: asyncio.Task[None]) -> None:
+        if not watching.cancelled() and (error := watching.exception()) is not None:
+            self._say(
+                f"no change is seen any more ({type(error).__name__}: {error}); start it again to go on with --reload"
+            )
 
     async def _change(self) -> None:
         old = self.running.app
@@ -209,6 +221,7 @@ class ReloadingEngine:
             else:
                 self._say(f"{told}, started anew")
                 return
+        self._say("the code before did not start either, so the app ends")
         self.request_stop()
 
     # ---- inside ----------------------------------------------------------------------------------

@@ -15,9 +15,11 @@ from regrow.cluster.app import App, Running
 from regrow.cluster.config import Settings
 from regrow.cluster.engine import Engine
 from regrow.cluster.errors import NotSettled
+from regrow.cluster.services import MODELS_NAME, service_id
 from regrow.cluster.testing_line import Prompter
 from regrow.cluster.tree import TreeNode, Trees
-from regrow.runtime import ActorId, Misuse
+from regrow.router.usage import UsageReport
+from regrow.runtime import ActorId, Address, Misuse
 from regrow.runtime.virtual_time import VirtualLoop
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ T = TypeVar("T")
 
 ADVANCE_LIMIT_S = 30.0
 """More than this no test on Ray may let pass at once: it really waits."""
+SERVICE_START_S = 120.0
+"""How long the start of a service in a host of its own may take on a busy machine."""
 LOOK_S = 0.1
 """Between two looks at the tree; what two looks find the same has settled."""
 SAME_LOOKS = 3
@@ -42,6 +46,7 @@ class RayStage:
         self._app = app
         self._settings = settings
         self._playbook = playbook
+        self._script = script
         self._prompter = Prompter(playbook, script)
         self._engine: Engine | None = None
         self._folder: Path | None = None
@@ -63,10 +68,17 @@ class RayStage:
         engine = self._engine = RayEngine(self._app, self._settings, rehearsal=await self._prompter.listen())
         try:
             await engine.start()
+            if self._script is not None:
+                await self._start_models(engine)
         except BaseException:
             await self.stop()
             raise
         return Running(self._app, engine)
+
+    async def _start_models(self, engine: Engine) -> None:
+        """Has the router's host up before the test begins, or the first ask would pay for it with its deadline."""
+        models = engine.runtime.ref_to(Address(service_id(self._app.name, MODELS_NAME)))
+        await models.ask(UsageReport(), timeout_s=SERVICE_START_S)
 
     async def stop(self) -> None:
         """See Stage."""

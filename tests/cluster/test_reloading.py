@@ -276,3 +276,50 @@ def test_a_file_that_no_agent_is_made_of_restarts_nobody(project: Project) -> No
 
     run_virtual(main())
     assert project.said[1:] == ["new code, of which no agent that runs is made"]
+
+
+MANY = """\
+from AGENTS_MODULE import Greeter, Sum
+from regrow import App, DynamicSupervisor, Supervisor, child, keyed
+
+app = App(
+    "shop",
+    Supervisor(children=[child(DynamicSupervisor(child(Greeter)), id="greeters"), keyed(Sum, id="sums")]),
+    journal="memory",
+)
+"""
+
+
+def test_children_of_one_spec_and_agents_with_keys_take_new_code_too(project: Project) -> None:
+    project.write("app", MANY)
+
+    async def main() -> None:
+        async with project.running() as running:
+            greeter = await running.start_child("greeters")
+            adding = running.ref("sums/ada")
+            assert await adding.ask(project.words().Add(number=2)) == 2
+
+            project.write("agents", AGENTS.replace("hello", "good day,").replace("+= request", "+= 10 * request"))
+            await pass_time(2.0)
+
+            assert await greeted(project, greeter) == "good day, ada"
+            assert await adding.ask(project.words().Add(number=3)) == 32
+            assert await running.ref("sums/bob").ask(project.words().Add(number=1)) == 10, "who starts later has it"
+
+    run_virtual(main())
+
+
+def test_a_stop_waits_for_a_change_that_has_begun(project: Project) -> None:
+    head = "class Other(Agent):\n"
+    start = "    async def started(self, ctx):\n        await asyncio.sleep(20)\n\n"
+    slow = "import asyncio\n" + OTHER.replace(head, head + start)
+
+    async def main() -> None:
+        async with project.running() as running:
+            project.write("other", slow)
+            await pass_time(5.0)
+            runtime = running.engine.runtime
+        assert runtime.cells == {}
+
+    run_virtual(main())
+    assert project.said[1:] == ["new code: shop/other is running again"]

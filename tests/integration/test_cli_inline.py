@@ -238,7 +238,7 @@ def test_a_new_app_runs_and_passes_its_test(shell: Shell) -> None:
 
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "hello world\n", "")
     assert tested.returncode == 0, tested.stdout
-    assert "1 passed" in tested.stdout
+    assert "2 passed" in tested.stdout
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(shell: Shell) -> None:
