@@ -17,7 +17,7 @@ from regrow.cluster.errors import ScriptBroke
 from regrow.cluster.testing_playbook import Playbook, SeenTurn
 from regrow.router.catalog import ModelCard
 from regrow.router.errors import ProviderUnreachable
-from regrow.router.provider import ProviderReply
+from regrow.router.provider import Emit, ProviderReply, words_of
 from regrow.router.request import ModelRequest
 from regrow.runtime import ActorId, CodeNotImportable, Incarnation, Message, RegrowError
 from regrow.runtime.packing import Opaque, opened, pack, unpack
@@ -201,6 +201,13 @@ class HostLine:
         if answer.said is None:
             raise ScriptBroke(f"a function of the script raised {answer.broke}")
         return answer.said
+
+    async def stream(self, request: ModelRequest, card: ModelCard, emit: Emit) -> ProviderReply:
+        """See Provider; word by word, as the script itself streams."""
+        reply = await self.complete(request, card)
+        for piece in words_of(reply.text):
+            await emit(piece)
+        return reply
 
     async def aclose(self) -> None:
         """See Provider. The script belongs to the test, and stays."""
