@@ -154,7 +154,7 @@ async def test_a_stream_ends_at_its_deadline_behind_what_had_come_and_its_handle
     began_s = loop.time()
     numbers: list[int] = []
 
-    with pytest.raises(AskTimeout):
+    with pytest.raises(AskTimeout, match="its turn is cancelled"):
         await read_through(ref.stream(Tell(parts=100), timeout_s=5.0), numbers)
 
     assert numbers == [0, 1]
