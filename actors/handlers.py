@@ -60,7 +60,7 @@ def read_handler(owner: str, function: Callable[..., Any], mark: Mark, *, namesp
         raise InvalidAgent(f"{where}: its second parameter {parameters[1].name!r} gets the Context; annotate it so")
     messages = _messages(where, parameters[0].name, hints)
     for message in messages:
-        _check_return(where, message, hints)
+        _check_return(where, message, hints, is_async=inspect.iscoroutinefunction(function))
     _check_mark(where, mark, messages)
     return Handler(
         name=function.__name__,
@@ -143,7 +143,7 @@ def _messages(where: str, parameter: str, hints: dict[str, Any]) -> tuple[type[M
     return parts
 
 
-def _check_return(where: str, message: type[Message], hints: dict[str, Any]) -> None:
+def _check_return(where: str, message: type[Message], hints: dict[str, Any], *, is_async: bool) -> None:
     annotated = hints.get("return", _MISSING)
     given = _besides_stashed(annotated)
     if not issubclass(message, Request):
@@ -154,7 +154,7 @@ def _check_return(where: str, message: type[Message], hints: dict[str, Any]) -> 
             )
         return
     if issubclass(message, StreamRequest):
-        _check_part(where, message)
+        _check_part(where, message, is_async=is_async)
     expected = reply_type(message)
     if given is _MISSING:
         raise InvalidAgent(f"{where}: annotate its return; {message.__name__} expects -> {shown(expected)}")
@@ -174,7 +174,12 @@ def _check_return(where: str, message: type[Message], hints: dict[str, Any]) -> 
         pass  # it names a type that is defined further down; the first reply is checked against it
 
 
-def _check_part(where: str, message: type[StreamRequest[Any, Any]]) -> None:
+def _check_part(where: str, message: type[StreamRequest[Any, Any]], *, is_async: bool) -> None:
+    if not is_async:
+        raise InvalidAgent(
+            f"{where} is a `def`, so it runs in a thread, and {message.__name__} is answered in parts, which "
+            "a thread can not emit; make it `async def`"
+        )
     try:
         message.part()
     except PydanticSchemaGenerationError as error:  # then no part could ever be checked, or travel

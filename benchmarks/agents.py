@@ -1,7 +1,8 @@
 """What agents do all day: a stream of tokens from another host, beside plain Ray's streaming generator.
 
 Producer and reader are agents in two hosts, and two actors of plain Ray in the same session. Each token is a message
-of a number and a word. Alternated rounds, medians; a gap is the time between two tokens as their reader gets them.
+of a number and a word. Alternated rounds, medians. A gap is the time between two tokens as their reader gets them: ours
+are measured at 20,000 tokens a second, emitted each millisecond, those of plain Ray at its full rate, which is less.
 """
 
 from __future__ import annotations

@@ -12,6 +12,10 @@ from measure import percentile
 from regrow import Agent, App, Context, Message, Request, StreamRequest, Supervisor, child, on
 
 WORD = "stream"
+STREAM_S = 100.0
+"""How long one stream may take, also on a busy machine."""
+TICK_S = 0.001
+"""How often a paced producer emits what is due by then."""
 ROUND = 32
 """The producer lets its loop come round after so many tokens, as one does that reads them from a connection."""
 
@@ -30,9 +34,10 @@ class Said(Message):
 
 
 class Say(StreamRequest[Word, Said]):
-    """Expects so many tokens."""
+    """Expects so many tokens, at that pace; as fast as they are taken where it is 0."""
 
     words: int
+    per_s: int = 0
 
 
 class Heard(Message):
@@ -43,9 +48,10 @@ class Heard(Message):
 
 
 class Listen(Request[Heard]):
-    """Has the reader read so many tokens."""
+    """Has the reader read so many tokens, at that pace."""
 
     words: int
+    per_s: int = 0
 
 
 class Speaker(Agent):
@@ -53,10 +59,13 @@ class Speaker(Agent):
 
     @on
     async def say(self, request: Say, ctx: Context) -> Said:
-        """As many as are asked for, as fast as they are taken."""
+        """As many as are asked for."""
+        begun_s = perf_counter()
         for n in range(request.words):
+            if request.per_s and n / request.per_s > perf_counter() - begun_s:
+                await asyncio.sleep(TICK_S)  # some are due by then, and go one behind the other
             await ctx.emit(Word(n=n, text=WORD))
-            if not n % ROUND:
+            if not request.per_s and not n % ROUND:
                 await asyncio.sleep(0)
         return Said(words=request.words)
 
@@ -68,7 +77,7 @@ class Listener(Agent):
     async def listen(self, request: Listen, ctx: Context) -> Heard:
         """Reads one stream to its end."""
         times_s = [perf_counter()]
-        async with ctx.stream(Speaker, Say(words=request.words)) as stream:
+        async with ctx.stream(Speaker, Say(words=request.words, per_s=request.per_s), timeout_s=STREAM_S) as stream:
             async for word in stream:
                 if word.n != len(times_s) - 1:
                     raise AssertionError(f"token {word.n} came where {len(times_s) - 1} was to come")

@@ -17,14 +17,14 @@ from regrow.cluster.errors import ScriptBroke
 from regrow.cluster.testing_playbook import Playbook, SeenTurn
 from regrow.router.catalog import ModelCard
 from regrow.router.errors import ProviderUnreachable
-from regrow.router.provider import ProviderReply, words_of
+from regrow.router.provider import Emit, ProviderReply, words_of
 from regrow.router.request import ModelRequest
 from regrow.runtime import ActorId, CodeNotImportable, Incarnation, Message, RegrowError
 from regrow.runtime.packing import Opaque, opened, pack, unpack
 from regrow.runtime.signals import Failure, failure_of
 
 if TYPE_CHECKING:
-    from regrow.router.provider import Emit, Provider
+    from regrow.router.provider import Provider
 
 HOST = "127.0.0.1"
 FRAME_LIMIT_BYTES = 64 * 1024 * 1024
@@ -203,7 +203,7 @@ class HostLine:
         return answer.said
 
     async def stream(self, request: ModelRequest, card: ModelCard, emit: Emit) -> ProviderReply:
-        """See Provider; word by word, as the script itself does where no process is between."""
+        """See Provider; word by word, as the script itself streams."""
         reply = await self.complete(request, card)
         for piece in words_of(reply.text):
             await emit(piece)

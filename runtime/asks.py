@@ -204,4 +204,4 @@ class Asks:
 
 def timed_out(ask: PendingAsk) -> AskTimeout:
     """Nobody answered in time."""
-    return AskTimeout(ask.actor, type(ask.request).__name__, ask.timeout_s)
+    return AskTimeout(ask.actor, type(ask.request).__name__, ask.timeout_s, streamed=ask.stream is not None)

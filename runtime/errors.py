@@ -192,12 +192,12 @@ class TooLate(RegrowError):
 
 
 class AskTimeout(TooLate):
-    """No reply came in time. The callee was not stopped and may still be running."""
+    """No reply came in time. The callee was not stopped and may still be running; one that streamed is cancelled."""
 
-    def __init__(self, actor: str, message_type: str, timeout_s: float) -> None:
+    def __init__(self, actor: str, message_type: str, timeout_s: float, *, streamed: bool = False) -> None:
+        then = "its turn is cancelled, unless a durable agent accepted it," if streamed else "it was not stopped"
         super().__init__(
-            f"{actor} did not answer {message_type} within {timeout_s:g} s; "
-            "it was not stopped and may have done the work"
+            f"{actor} did not answer {message_type} within {timeout_s:g} s; {then} and may have done the work"
         )
         self.actor = actor
         self.message_type = message_type

@@ -89,7 +89,7 @@ class NewMail(Message):
 
 
 class TakenBack(Message):
-    """The asker of this request has gone; it need not run, unless it has begun."""
+    """The asker of this request has gone; it need not run, unless it has begun. If it is streamed it ends even then."""
 
     host: HostId
     ask_id: int

@@ -47,6 +47,7 @@ class Stream(Generic[P, R]):
                 f"{target.actor} can not stream the answer to {name}, which names no parts; derive it with "
                 f"class {name}(StreamRequest[Part, Reply]), or use ask"
             )
+        request.part()  # raises InvalidMessage for a type that it leaves open, before anything is sent
         self._runtime = runtime
         self._target = target
         self._request = request

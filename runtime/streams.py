@@ -156,7 +156,7 @@ class Streams:
         runtime = self._runtime
         if ask.host is None:
             self._granted(runtime.host, ask.ask_id, read)
-        elif ask.host is not None and runtime.delivery.carrier is not None:
+        elif runtime.delivery.carrier is not None:
             signal = Granted(host=runtime.host, ask_id=ask.ask_id, parts=read.parts, size_bytes=read.size_bytes)
             envelope = Envelope(Kind.SIGNAL, ask.actor, signal, runtime.origin)
             envelope.reroutes = MAX_REROUTES  # the turn that emits is there, or nowhere

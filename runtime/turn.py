@@ -125,8 +125,10 @@ async def run_turn(cell: Cell, envelope: Envelope) -> None:
     ctx = cell.context(envelope)
     token = current.set(ctx)
     is_stashed = False
-    flow = cell.runtime.streams.begin(cell, envelope) if envelope.window is not None else None
+    flow = None
     try:
+        if envelope.window is not None:
+            flow = cell.runtime.streams.begin(cell, envelope)
         reply = await behavior.handle(envelope.message, ctx)
         if ctx.instead is not None:
             is_stashed = _lasts(cell, behavior, envelope) and _without_reply(cell, envelope, ctx.instead, reply)

@@ -93,6 +93,15 @@ def test_a_handler_that_yields_is_told_how_to_stream() -> None:
                 yield Token(text="")
 
 
+def test_a_handler_of_a_stream_in_a_thread_is_refused() -> None:
+    with pytest.raises(InvalidAgent, match="which a thread can not emit; make it `async def`"):
+
+        class _Wrong(Agent):
+            @on
+            def tell(self, request: Tell) -> Answer:
+                return Answer(tokens=0)
+
+
 def test_parts_of_a_type_that_can_not_travel_are_refused_when_the_agent_is_defined() -> None:
     class Odd(StreamRequest[asyncio.Event, str]):
         pass

@@ -71,6 +71,19 @@ async def test_a_line_carries_turns_crashes_and_what_the_script_says() -> None:
         assert (await host.complete(asked("shout"), CARD)).text == "SHOUT"
 
 
+async def test_a_script_is_streamed_word_by_word_across_the_line() -> None:
+    pieces: list[str] = []
+
+    async def emit(piece: str) -> None:
+        pieces.append(piece)
+
+    async with line(["one two three"]) as (_, _, host):
+        reply = await host.stream(asked("?"), CARD, emit)
+
+    assert pieces == ["one ", "two ", "three"]
+    assert reply.text == "one two three"
+
+
 async def test_failures_of_a_script_arrive_as_what_they_are() -> None:
     def mistaken(request: ModelRequest) -> str:
         raise KeyError("of the test")

@@ -154,7 +154,7 @@ async def test_a_stream_ends_at_its_deadline_behind_what_had_come_and_its_handle
     began_s = loop.time()
     numbers: list[int] = []
 
-    with pytest.raises(AskTimeout):
+    with pytest.raises(AskTimeout, match="its turn is cancelled"):
         await read_through(ref.stream(Tell(parts=100), timeout_s=5.0), numbers)
 
     assert numbers == [0, 1]
@@ -523,6 +523,19 @@ def test_a_stream_request_without_parts_or_with_a_field_of_that_name_is_refused(
 
     with pytest.raises(InvalidMessage, match=r"class Bare\(StreamRequest\[Part, Reply\]\)"):
         Bare.part()
+
+
+@virtual
+async def test_a_request_that_leaves_its_parts_open_is_refused_before_it_is_sent() -> None:
+    class Open(StreamRequest):  # type: ignore[type-arg] # that is what is wrong with it
+        pass
+
+    process = Process()
+    ref, behavior = await teller(process)
+
+    with pytest.raises(InvalidMessage, match="does not name its parts"):
+        ref.stream(Open())
+    assert behavior.emitted == 0
 
 
 def test_parts_and_reply_may_be_named_by_what_is_defined_later() -> None:
