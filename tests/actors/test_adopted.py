@@ -167,7 +167,7 @@ TEXTS: dict[str, tuple[Any, str]] = {
     "plain method that gives an awaitable": (adopt(FRAMEWORK.later, reply=output), "why!"),
     "object": (adopt(FRAMEWORK), "called with why"),
     "partial": (adopt(partial(FRAMEWORK.of_two, model="small")), "small why"),
-    "function without types": (adopt(lambda text: text.upper()), "WHY"),
+    "function without types": (adopt(lambda text: f"{text}?"), "why?"),
     "builtin": (adopt(ascii), "'why'"),
 }
 

@@ -576,6 +576,7 @@ def test_spans_of_adopted_code_stand_below_its_turn_in_the_trace_of_the_asker(
         spans = {span.name: span for span in exporter.get_finished_spans()}
         chat, turn, outside = spans["chat m"], spans["invoke_agent desk/it"], spans["outside"]
         assert chat.parent is not None and turn.parent is not None
+        assert turn.context is not None and outside.context is not None
         assert chat.parent.span_id == turn.context.span_id
         assert turn.parent.span_id == outside.context.span_id
         assert turn.attributes is not None

@@ -27,7 +27,7 @@ async def beat() -> None:
 
 
 object_of_theirs = adopt(Framework().run)
-shouted = adopt(lambda text: text.upper())
+shouted = adopt(lambda text: f"{text}!")
 bound = adopt(partial(Framework().run))
 HERE = __name__
 

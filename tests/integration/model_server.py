@@ -53,7 +53,7 @@ def model_server() -> Iterator[ModelServer]:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: ModelServer
+    server: ModelServer  # pyright: ignore[reportIncompatibleVariableOverride] # as socketserver's users do
 
     def log_message(self, format: str, *args: object) -> None:
         """Says nothing."""

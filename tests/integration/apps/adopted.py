@@ -47,7 +47,7 @@ async def beat() -> None:
 
 
 framework = adopt(Framework().run)
-shouted = adopt(lambda text: text.upper())
+shouted = adopt(str.upper)
 
 app = App(
     "adopted",
