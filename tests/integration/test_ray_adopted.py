@@ -50,6 +50,7 @@ async def test_adopted_code_that_is_killed_while_it_runs_is_back(running: Runnin
         await asked
     assert isinstance(failed.value.reason, Killed)
     assert replaced.after is not None
+    begun.unlink()  # inline its thread outlives it
 
 
 @pytest.mark.parametrize("agent", ["research", "block"])
@@ -67,6 +68,7 @@ async def test_adopted_code_that_holds_on_at_a_stop_is_killed_after_its_grace(
     with pytest.raises(AskFailed) as failed:
         await asked
     assert isinstance(failed.value.reason, Killed)
+    begun.unlink()  # inline its thread outlives it
 
 
 async def test_work_is_back_after_a_kill(running: Running) -> None:

@@ -30,9 +30,10 @@ async def research(question: str, begun: str = "") -> str:
 
 
 def block(question: str, begun: str) -> str:
-    """Holds its thread for longer than anybody waits."""
+    """Holds its thread as long as the file is there."""
     Path(begun).touch()
-    threading.Event().wait(60)
+    while Path(begun).exists():
+        threading.Event().wait(0.05)
     return question
 
 
