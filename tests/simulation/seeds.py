@@ -26,6 +26,7 @@ KEPT: Mapping[str, tuple[int, ...]] = {
         21456970,
     ),
     "durable": (),
+    "durable ends": (),
     "fleet": (
         # Siblings of a child that an operator had stopped stayed `restarting`, and nobody tried to start them.
         483558270,
