@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from regrow.cluster.errors import RayUnavailable
     from regrow.cluster.ray_connect import RaySession
     from regrow.cluster.testing import TestApp
 
@@ -23,6 +24,10 @@ FIXTURE = "test_app"
 INLINE, RAY = "inline", "ray"
 
 _ray: pytest.StashKey[RaySession] = pytest.StashKey()
+_failed: pytest.StashKey[list[RayUnavailable]] = pytest.StashKey()
+
+RAY_TRIES = 2
+"""So often a run tries to start its Ray: a busy machine may need another try, and where none helps each takes long."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -106,8 +111,16 @@ def _open_ray(config: pytest.Config) -> None:
     if _ray in config.stash:
         return
     from regrow.cluster.config import RaySettings
+    from regrow.cluster.errors import RayUnavailable
     from regrow.cluster.ray_connect import RaySession
 
+    failed = config.stash.setdefault(_failed, [])
+    if len(failed) >= RAY_TRIES:
+        raise RayUnavailable(f"not tried again, since {len(failed)} tries failed: {failed[-1]}")
     session = RaySession(RaySettings())
-    session.open()
+    try:
+        session.open()
+    except RayUnavailable as error:
+        failed.append(error)
+        raise
     config.stash[_ray] = session
