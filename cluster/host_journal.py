@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-import regrow.actors.durable_life  # noqa: F401 # now, and not when an agent that was killed is to be back
+# Loaded now, and not when an agent that was killed is to be back.
+import regrow.actors.durable_life  # noqa: F401 # pyright: ignore[reportUnusedImport]
 from regrow.cluster.high_water import HighWater
 from regrow.cluster.host_lease import LeaseEnd, keep_lease
 from regrow.cluster.redis_journal import RedisJournal
