@@ -23,6 +23,7 @@ from regrow.actors.errors import InvalidAgent, ThreadsFull, Unhandled
 from regrow.actors.function import FunctionAgent
 from regrow.actors.handlers import hints_of, is_context, module_of_caller, scope_of_caller
 from regrow.actors.threads import HandlerThreads
+from regrow.actors.tool import Tool
 from regrow.runtime.errors import CodeNotImportable, InvalidMessage, Misuse, Refused
 from regrow.runtime.immutable import importable_module
 from regrow.runtime.lifecycle import Normal
@@ -270,6 +271,10 @@ def adopted_from(code: object) -> Adopted[..., Any] | None:
 def _check(call: object) -> None:
     if isinstance(call, FunctionAgent):
         raise InvalidAgent(f"{call.__name__} is an agent already; make the child of it as it is")
+    if isinstance(call, Tool):
+        raise InvalidAgent(
+            f"{call.name} is a tool, which is run by an agent that lists it; write `tools = [{call.name}]` in its class"
+        )
     if isinstance(call, type) or not callable(call):
         raise InvalidAgent(
             f"{call!r:.120} can not be adopted; give a function, or a method of an object such as agent.run. Each life "

@@ -15,6 +15,7 @@ import pytest
 from pydantic import BaseModel
 
 from regrow import Agent, App, Context, DurableAgent, DurableContext, Refused, Request, agent, child, on
+from regrow.actors.adopted import adopt
 from regrow.actors.threads import in_thread
 from regrow.actors.tool import Tool, tool
 from regrow.actors.tool_errors import InvalidTool, ToolCalledDirectly, ToolDenied, UnknownTool
@@ -236,6 +237,10 @@ def as_an_agent() -> object:
     return agent(forbidden)
 
 
+def as_adopted_code() -> object:
+    return adopt(forbidden)
+
+
 def as_an_agent_of_a_tree() -> object:
     return child(forbidden, id="x")  # type: ignore[arg-type]
 
@@ -255,7 +260,9 @@ def as_a_tool_of_a_tool() -> object:
     return tool(forbidden)
 
 
-@pytest.mark.parametrize("define", [as_an_agent, as_an_agent_of_a_tree, as_a_handler, as_a_tool_of_a_tool])
+@pytest.mark.parametrize(
+    "define", [as_an_agent, as_adopted_code, as_an_agent_of_a_tree, as_a_handler, as_a_tool_of_a_tool]
+)
 def test_a_tool_can_be_defined_as_nothing_else(define: Callable[[], object]) -> None:
     with pytest.raises((InvalidDefinition, InvalidTool)):
         define()
@@ -281,6 +288,7 @@ KNOW_A_FUNCTION = {
     "actors/tool_process.py": "names its module and qualname to the other process",
     "actors/agent.py": "that of a handler",
     "actors/function.py": "that of an agent function",
+    "actors/adopted.py": "that of adopted code, which is no tool",
     "router/openai_tools.py": "what a completion calls so: a name and arguments as text",
     "router/openai_stream.py": "the same in pieces",
 }
