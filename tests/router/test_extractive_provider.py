@@ -194,9 +194,9 @@ async def test_hostile_text_takes_no_more_time_than_its_length(work: Work, promp
         return (Passage(text=sign * (length // len(sign))),)
 
     async def taken_s(length: int) -> float:
-        begun_s = time.perf_counter()
+        begun_s = time.process_time()
         await done(work, prompt, context=passages(length))
-        return time.perf_counter() - begun_s
+        return time.process_time() - begun_s
 
     assert await taken_s(160_000) < 100 * await taken_s(10_000) + 0.1
 
@@ -205,8 +205,8 @@ async def test_hostile_text_takes_no_more_time_than_its_length(work: Work, promp
 @pytest.mark.parametrize("sign", ["`a", "*a ", "a then ", "[a](", "- ", "<!--"])
 async def test_a_hostile_prompt_is_planned_in_time(sign: str) -> None:
     async def taken_s(length: int) -> float:
-        begun_s = time.perf_counter()
+        begun_s = time.process_time()
         await done(Work.PLAN, sign * (length // len(sign)))
-        return time.perf_counter() - begun_s
+        return time.process_time() - begun_s
 
     assert await taken_s(160_000) < 100 * await taken_s(10_000) + 0.1
