@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -134,9 +134,10 @@ class DurableIntake:
 
     def _waiting(self) -> list[Envelope]:
         """Who asked what waits in the journal, and is still there."""
-        now = self._cell.runtime.loop.time()
-        asks = itertools.chain(*self._parked.values())
-        return [ask for ask in asks if ask.deadline is None or ask.deadline > now]
+        return self._still_there(itertools.chain(*self._parked.values()))
+
+    def _still_there(self, asks: Iterable[Envelope]) -> list[Envelope]:
+        return [ask for ask in asks if ask.deadline is None or ask.deadline > self._cell.runtime.loop.time()]
 
     async def _release(self, epoch: Epoch) -> None:
         journal, agent = self._durability.journal, self._cell.actor
@@ -191,8 +192,8 @@ class DurableIntake:
     def parks(self, entry: Entry) -> None:
         """The journal has set the message aside until somebody answers what its turn waits for."""
         self._entries.pop(entry.envelope, None)
-        if entry.envelope.kind == Kind.ASK:
-            self._parked.setdefault(entry.command, []).append(entry.envelope)
+        if entry.envelope.kind == Kind.ASK:  # one that asks again and again leaves no more than its last ask
+            self._parked[entry.command] = [*self._still_there(self._parked.get(entry.command, ())), entry.envelope]
 
     async def look_again(self, entry: Entry) -> Enqueued:
         """What the journal says of a message by now. Raises JournalRefused."""

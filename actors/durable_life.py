@@ -45,7 +45,7 @@ from regrow.runtime.envelope import Kind
 from regrow.runtime.errors import Misuse, Refused
 from regrow.runtime.journal_answers import Enqueued, EnqueueVerdict, TurnEnded, TurnVerdict
 from regrow.runtime.journal_entries import NOTHING, Commit, Outcome, Row, SetTimer, StoredResult, Writes
-from regrow.runtime.lifecycle import ExitReason, Fenced, crashed
+from regrow.runtime.lifecycle import ExitReason, Fenced, Normal, crashed
 from regrow.runtime.message import Message, Request, wrong_reply
 from regrow.runtime.signals import failure_of
 from regrow.runtime.start import check_start_result
@@ -119,6 +119,8 @@ class DurableLife:
     async def stopping(self, reason: ExitReason, ctx: DurableContext) -> None:
         """See Behavior."""
         await self._agent.stopping(reason, ctx)
+        if isinstance(reason, Normal):  # its own end, behind which there may be no next life that would send
+            await self._outbox.emptied()
         if self._cell.is_closed:
             await self._intake.give_back()  # before its end is told, so that the next life finds the agent free
 
@@ -272,10 +274,12 @@ class DurableLife:
         except Refused as refusal:
             return TurnEnd(Outcome.REFUSED, packed(codec, failure_of(refusal)), NOTHING, refusal=refusal)
         except (Exception, asyncio.CancelledError) as error:  # counted, and raised: what is broken has its own reason
-            if not self._lasts or (isinstance(error, asyncio.CancelledError) and self._cell.told_to_stop):
+            if not self._lasts:
                 raise
             if turn.broken is not None or turn.parking is not None:
                 return None
+            if isinstance(error, asyncio.CancelledError) and self._cell.told_to_stop:
+                raise
             if isinstance(error, FencedOut):
                 self._fenced()
             await self._failed(entry, turn, error)

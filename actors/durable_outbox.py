@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("regrow.durable")
 
+EMPTIED_WITHIN_S = 2.0
+"""How long an agent that ends itself waits for its last messages to leave; those of stuck receivers stay stored."""
 ROOM_FIRST_S = 0.01
 ROOM_MAX_S = 1.0
 ROOM_WITHIN_S = 600.0
@@ -83,6 +85,11 @@ class DurableOutbox:
         """There may be something to send."""
         self._order.more()
         self._go_on()
+
+    async def emptied(self) -> None:
+        """Waits a while until what was committed has left, for a life that ends by its own will."""
+        if self._relaying is not None:
+            await asyncio.wait((self._relaying,), timeout=EMPTIED_WITHIN_S)
 
     async def with_room(self, end_turn: Callable[[], Awaitable[TurnEnded]]) -> TurnEnded:
         """Ends a turn when there is room for what it sends, as a plain tell waits for room at its receiver.

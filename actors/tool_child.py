@@ -49,7 +49,8 @@ def main() -> NoReturn:
     """Runs one order and ends. Its exit code says nothing; what it writes does."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    signal.signal(signal.SIGTERM, _on_sigterm)
+    # It stays pending and is looked for: a handler could break into the very killing of what is left.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     answer = b""
     try:
         told, result = _run(_order())
@@ -60,10 +61,6 @@ def main() -> NoReturn:
         _kill_all_below()
     _write(1, answer)
     os._exit(0)  # at once: there is nothing here that would have to be put in order
-
-
-def _on_sigterm(number: int, frame: object) -> NoReturn:
-    raise Ended
 
 
 def _order() -> Order:
@@ -90,9 +87,7 @@ def _run(order: Order) -> tuple[dict[str, Any], bytes]:
     found, status = b"", None
     limit = order.result_bytes + READ_BYTES  # for what the worker says about it
     while True:
-        ready, _, _ = select.select([0, reads], [], [], LOOK_S)
-        if 0 in ready:
-            raise Ended  # nothing more is said there: it was closed
+        ready = _ready(reads)
         part = os.read(reads, READ_BYTES) if reads in ready else b""
         found += part
         if len(found) > limit:
@@ -122,8 +117,15 @@ def _waited(worker: int) -> int:
         ended, status = os.waitpid(worker, os.WNOHANG)
         if ended:
             return status
-        if select.select([0], [], [], LOOK_S)[0]:
-            raise Ended
+        _ready()
+
+
+def _ready(*files: int) -> list[int]:
+    """Which of these can be read, after a moment at the latest. Raises Ended when the host is gone, or wants that."""
+    ready, _, _ = select.select([0, *files], [], [], LOOK_S)
+    if 0 in ready or signal.SIGTERM in signal.sigpending():
+        raise Ended  # nothing more is said there: it was closed
+    return ready
 
 
 def _below(pid: int) -> list[int]:
@@ -141,7 +143,6 @@ def _below(pid: int) -> list[int]:
 
 
 def _kill_all_below() -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for _ in range(MAX_ROUNDS):
         found = _below(os.getpid())
         for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first, so that none of them starts another meanwhile
@@ -172,7 +173,7 @@ def _prctl(option: int, value: int) -> None:
 def _work(order: Order, writes: int) -> NoReturn:
     """Runs the function and says how it went. Never returns: what it was forked from goes on in the other process."""
     try:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)

@@ -86,10 +86,12 @@ class HostJournal:
         try:
             reason = asyncio.run(self._keep_lease()).value
         finally:  # whatever broke: a host whose lease nobody renews holds its agents for nothing
-            log.error("this host ends", reason=reason, pid=os.getpid(), exc_info=sys.exc_info()[0] is not None)
-            sys.stderr.flush()
-            # Not in order: by now others may hold its agents, and what still runs here runs beside their next lives.
-            os._exit(EXIT_WITHOUT_LEASE)
+            try:
+                log.error("this host ends", reason=reason, pid=os.getpid(), exc_info=sys.exc_info()[0] is not None)
+                sys.stderr.flush()
+            finally:  # also where nobody takes that
+                # Not in order: by now others may hold its agents, and what runs here runs beside their next lives.
+                os._exit(EXIT_WITHOUT_LEASE)
 
     async def _keep_lease(self) -> LeaseEnd:
         loop = asyncio.get_running_loop()

@@ -22,14 +22,19 @@ def leave_turns(cell: Cell, reason: ExitReason) -> None:
     streams.life_ended(cell)
     for envelope in reversed(cell.in_turn):
         if cell.intake is not None and cell.intake.holds(envelope):
-            if (flow := streams.of(envelope)) is not None and flow.has_begun:
-                _end_stream(cell, envelope, reason)
-            cell.mailbox.put_back(envelope)
+            put_back(cell, envelope, reason)
         elif envelope.kind == Kind.ASK:
             cell.debts.owe(envelope, cell.incarnation, reason, intake=cell.intake)
         elif envelope.kind == Kind.TELL:
             cell.runtime.dead_letters.add(envelope, "crashed", cell.incarnation)
     cell.in_turn.clear()
+
+
+def put_back(cell: Cell, envelope: Envelope, reason: ExitReason) -> None:
+    """A stored message comes first in the next life; who has read parts of its answer hears why no more come."""
+    if (flow := cell.runtime.streams.of(envelope)) is not None and flow.has_begun:
+        _end_stream(cell, envelope, reason)
+    cell.mailbox.put_back(envelope)
 
 
 def _end_stream(cell: Cell, envelope: Envelope, reason: ExitReason) -> None:

@@ -13,6 +13,7 @@ from regrow.runtime.contain import is_interrupt
 from regrow.runtime.context import Stashed, current
 from regrow.runtime.envelope import Envelope, Kind, mark_handled
 from regrow.runtime.errors import AskCycle, CallingSelf, InvalidMessage, Refused
+from regrow.runtime.leftovers import put_back
 from regrow.runtime.lifecycle import Killed, NoProc, crashed
 from regrow.runtime.message import Request, wrong_reply
 from regrow.runtime.signals import Failure, failure_of
@@ -241,7 +242,7 @@ def _cancelled(cell: Cell, envelope: Envelope, error: asyncio.CancelledError) ->
     if task is not None:
         task.uncancel()  # the stop has been heard; `stopping` may use timeouts and task groups
     if _is_kept(cell, envelope):
-        cell.mailbox.put_back(envelope)  # it was accepted, so it has an outcome yet to come: in the next life
+        put_back(cell, envelope, cell.stop_reason)  # it was accepted, so its outcome is yet to come: in the next life
     elif envelope.kind == Kind.ASK:
         cell.debts.owe(envelope, cell.incarnation, cell.stop_reason, intake=cell.intake)
     elif envelope.kind == Kind.TELL:

@@ -10,9 +10,10 @@ from pydantic import BaseModel
 
 from regrow.actors import Agent, Context, DurableAgent, DurableContext, on
 from regrow.actors.durable_errors import InQuarantine
+from regrow.runtime.address import ActorId
 from regrow.runtime.command_ids import uuid7
 from regrow.runtime.errors import AskFailed, Refused
-from regrow.runtime.lifecycle import Crashed, Killed
+from regrow.runtime.lifecycle import Crashed, Killed, Shutdown
 from regrow.runtime.message import Message, Request, StreamRequest
 from regrow.runtime.stream_window import Window
 from regrow.runtime.testing import pass_time
@@ -198,6 +199,24 @@ async def test_a_turn_that_is_run_again_ahead_of_its_first_part_is_streamed_as_i
         assert await read(stream) == list(range(10))
 
     assert stream.reply == 10
+    assert outside.runs == 2
+
+
+@on_virtual_time
+async def test_a_stop_behind_the_first_part_ends_the_stream_with_the_reason_and_the_next_life_commits() -> None:
+    host = await _host()
+    outside.hang_at = 3
+    numbers: list[int] = []
+
+    async with host.ref(TELLER).stream(Tell(parts=10), command_id=COMMAND) as stream:
+        reading = asyncio.ensure_future(_read_on(stream, numbers))
+        await settle()
+        host.runtime.cells[ActorId(TELLER)].stop(Shutdown(), 5.0)
+        with pytest.raises(AskFailed, match="its journal has it: ask under the same command id"):
+            await reading
+
+    assert numbers == [0, 1, 2]
+    assert await host.ref(TELLER).ask(Tell(parts=10), command_id=COMMAND) == 10
     assert outside.runs == 2
 
 

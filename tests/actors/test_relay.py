@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from regrow.actors import DurableAgent, DurableContext, on
+from regrow.actors.durable_outbox import EMPTIED_WITHIN_S
 from regrow.runtime.address import ActorId
 from regrow.runtime.journal_entries import JournalLimits, partition_of
 from regrow.runtime.message import Message, Request
@@ -63,6 +64,16 @@ class Stuck(Clerk):
         self.state.got.append(message.n)
 
 
+class Leaving(Clerk):
+    """Ends behind what it sends."""
+
+    @on
+    async def send(self, request: Send, ctx: DurableContext) -> int:
+        sent = await super().send(request, ctx)
+        ctx.stop()
+        return sent
+
+
 async def desk(limits: JournalLimits) -> Host:
     Stuck.may_go = asyncio.Event()
     host = await Host.on(memory_journal(limits))
@@ -109,6 +120,33 @@ async def test_pages_of_messages_for_an_agent_that_is_not_there_hold_up_no_other
 
     assert (others, later) == ((12,), (12, 0))
     assert await seen(host, STUCK) == (*range(12), 1)
+
+
+@on_virtual_time
+async def test_what_an_agent_has_sent_leaves_though_it_ends_behind_it_for_good() -> None:
+    host = await desk(JournalLimits())
+    host.restarts = 0
+    assert await host.start(Leaving, "desk/leaving") is None
+
+    await host.ref("desk/leaving").ask(Send(to=(OTHER, OTHER, OTHER)))
+    await pass_time(1.0)
+
+    assert [end[0] for end in host.ends] == ["desk/leaving"]
+    assert await seen(host, OTHER) == (0, 1, 2)
+
+
+@on_virtual_time
+async def test_an_agent_that_ends_waits_for_no_receiver_that_takes_nothing() -> None:
+    host = await desk(JournalLimits(mailbox=1))
+    host.restarts = 0
+    assert await host.start(Stuck, STUCK) is None
+    assert await host.start(Leaving, "desk/leaving") is None
+
+    await host.ref("desk/leaving").ask(Send(to=(STUCK,) * 5))
+    await pass_time(EMPTIED_WITHIN_S + 0.1)
+
+    assert [end[0] for end in host.ends] == ["desk/leaving"]
+    Stuck.may_go.set()
 
 
 @on_virtual_time

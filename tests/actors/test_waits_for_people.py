@@ -10,6 +10,8 @@ from pydantic import BaseModel
 
 from regrow.actors import DurableAgent, DurableContext, on
 from regrow.actors.durable_errors import InQuarantine, WaitTimedOut
+from regrow.actors.durable_intake import DurableIntake
+from regrow.runtime.address import ActorId
 from regrow.runtime.command_ids import uuid7
 from regrow.runtime.errors import AskTimeout
 from regrow.runtime.journal_entries import CommandId
@@ -200,6 +202,23 @@ async def test_a_wait_outlives_the_process_and_an_ask_under_its_id_gets_the_repl
     assert await again == "rent: True"
     assert (runs, world.runs, world.mails) == (1, 2, ["rent"])
     assert asking.exception() is not None
+
+
+@on_virtual_time
+async def test_who_asks_again_and_again_for_what_waits_is_kept_once() -> None:
+    host = await Host.on(memory_journal())
+    assert await host.start(Clerk, CLERK) is None
+    command = uuid7(BEGUN_MS, 1)
+
+    for _ in range(50):
+        with pytest.raises(AskTimeout):
+            await host.ref(CLERK).ask(Pay(text="rent"), timeout_s=1.0, command_id=command)
+
+    intake = host.runtime.cells[ActorId(CLERK)].intake
+    assert isinstance(intake, DurableIntake)
+    assert len(intake._parked[command]) == 1  # pyright: ignore[reportPrivateUsage] # seen nowhere else
+    await host.ref(CLERK).tell(Approval())
+    assert "rent" in await host.ref(CLERK).ask(Pay(text="rent"), command_id=command)
 
 
 @on_virtual_time
