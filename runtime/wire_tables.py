@@ -236,7 +236,7 @@ class Head:
         self.host = None if host is None else HostId(one_of(str, host))
         self.incarnation = None if incarnation is None else Incarnation(one_of(int, incarnation))
         self.window = _window(*all_of(int, window)) if window else None
-        self.plain = not columns and host is None and incarnation is None
+        self.plain = not columns and host is None and incarnation is None and self.window is None
         self.messages: Iterator[object] = iter(())
 
     def take(self, cls: type | None, messages: Iterator[object]) -> None:

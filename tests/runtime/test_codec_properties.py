@@ -9,7 +9,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from regrow.runtime.address import ActorId, Address, HostId, Incarnation
@@ -156,6 +156,7 @@ def test_every_reply_comes_back_exactly(value: object) -> None:
 
 
 @given(rows=envelopes())
+@example(rows=[Envelope(Kind.TELL, ActorId("desk"), frames.Ping(), Origin(), window=Window(parts=1, size_bytes=1))])
 def test_every_frame_comes_back_in_order(rows: list[Envelope]) -> None:
     codec = codec_at()
 
