@@ -15,6 +15,9 @@ BESIDE = --numprocesses=$(JOBS) --dist=loadscope --no-loadscope-reorder
 QUICK := simulation runtime supervisors actors memory router cluster
 READY := .venv/.ready
 
+# Tests and the desk start many processes of the same code: bytecode is kept, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
+
 # `value` takes what was typed as it stands; make would otherwise expand a $ in a question.
 export ASKED_DOCS := $(value DOCS)
 export ASKED_TEXT := $(value ASK)
@@ -48,7 +51,8 @@ test: $(READY)
 	@$(BIN)/pytest --quiet --ignore=tests/tidy -m 'not again' $(BESIDE) $(ARGS)
 
 quick: $(READY)
-	@$(BIN)/pytest --quiet $(addprefix tests/,$(QUICK)) -m 'not ray and not redis and not heavy and not program' $(BESIDE) $(ARGS)
+	@$(BIN)/pytest --quiet $(addprefix tests/,$(QUICK)) \
+		-m 'not ray and not redis and not heavy and not program' --hypothesis-profile=quick $(BESIDE) $(ARGS)
 
 check: check-lint check-walls check-types check-tidy
 

@@ -151,9 +151,7 @@ class Desk:
             asks += 1
             self.report.asks += 1
             try:
-                answer = await self.running.ref(Analyst).ask(
-                    question, timeout_s=ANSWER_TIMEOUT_S, command_id=command_id
-                )
+                answer = await self.read_answer(question, command_id)
             except AskFailed as failure:
                 if asks == LIMIT_ASKS or not isinstance(failure.reason, Killed):
                     raise
@@ -163,6 +161,15 @@ class Desk:
             else:
                 self.report.answers += 1
                 return answer
+
+    async def read_answer(self, question: Question, command_id: str) -> Answer:
+        """Asks, and shows what is written as it comes. Raises what `ask` does."""
+        analyst = self.running.ref(Analyst)
+        with self.screen.writing() as write:
+            async with analyst.stream(question, timeout_s=ANSWER_TIMEOUT_S, command_id=command_id) as stream:
+                async for part in stream:
+                    write(part)
+        return stream.reply
 
     async def ask_and_kill(self, text: str) -> Answer:
         """Asks, and kills the analyst's process while it works on the answer."""

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 
 from researchers import Answer
 from rich.console import Console
+from rich.live import Live
 from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.status import Status
@@ -131,6 +132,17 @@ class Screen:
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("", total=count)
             yield lambda name: progress.update(task, advance=1, description=name.replace("[", r"\["))
+
+    @contextmanager
+    def writing(self) -> Iterator[Callable[[str], None]]:
+        """The answer as it is written, on a terminal, until it is whole; call what it gives with each part."""
+        console = Console(stderr=True)
+        if not console.is_terminal:
+            yield lambda part: None
+            return
+        with Live(console=console, transient=True) as live:
+            written = Text()
+            yield lambda part: live.update(Padding(written.append(part), (0, 0, 0, 3)))
 
     def has_read(self, report: Report, others: tuple[tuple[str, int], ...], seconds: float) -> None:
         """Says what was read, and what was not."""

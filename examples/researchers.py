@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import documents
 
-from regrow import Agent, Context, Message, Request, Work, on
-from regrow.memory import Hits, MemoryRecord
+from regrow import Agent, Context, Message, Request, StreamRequest, Work, on, tool
+from regrow.memory import Hit, MemoryRecord
 from regrow.router import BudgetExceeded, FinishReason, ProviderFailed, Quote, UsageTotals
 
 PASSAGES = 8
@@ -39,8 +40,8 @@ class Answer(Message):
     sources: tuple[str, ...] = ()
 
 
-class Question(Request[Answer]):
-    """A question to the documents on a shelf."""
+class Question(StreamRequest[str, Answer]):
+    """A question to the documents on a shelf; its parts are what a model writes, with citations as yet unchecked."""
 
     text: str
     shelf: str
@@ -110,8 +111,21 @@ class Reader(Agent):
         return len(passages)
 
 
+@tool
+async def search(question: str, shelf: str, ctx: Context) -> tuple[Hit, ...]:
+    """Finds the passages on a shelf of the memory that have to do with a question, best first.
+
+    Args:
+        question: what they should answer
+        shelf: where to look
+    """
+    return tuple(await ctx.memory.recall(question, k=PASSAGES, scope=shelf))
+
+
 class Analyst(Agent):
-    """Answers questions from what the readers have remembered, and from nothing else."""
+    """Answers questions from what the readers have remembered, and from nothing else: it may search, and no more."""
+
+    tools = [search]
 
     def __init__(self) -> None:
         self.ponder_s = 0.0  # lives as long as its process: the next life does not ponder
@@ -124,15 +138,18 @@ class Analyst(Agent):
     async def answer(self, question: Question, ctx: Context) -> Answer:
         await ctx.tell(Scribe, Begun(question=question.text, command_id=ctx.command_id or ""))
         await asyncio.sleep(self.ponder_s)
-        hits = await ctx.memory.recall(question.text, k=PASSAGES, scope=question.shelf)
+        hits = await ctx.tools.call(search, {"question": question.text, "shelf": question.shelf})
         answer = await self.from_passages(question.text, hits, ctx)
         await ctx.tell(Scribe, Answered(question=question.text, answer=answer))
         return answer
 
-    async def from_passages(self, question: str, hits: Hits, ctx: Context) -> Answer:
+    async def from_passages(self, question: str, hits: Sequence[Hit], ctx: Context) -> Answer:
         if not hits:  # given nothing, a model would answer from what it was trained on
             return Answer(text="No document shares a word with this question.", found=False)
-        reply = await ctx.models.complete(Work.SYNTHESIZE, question, context=hits)
+        async with ctx.models.stream(Work.SYNTHESIZE, question, context=hits) as stream:
+            async for part in stream:
+                await ctx.emit(part.text)
+        reply = stream.reply
         return Answer(
             text="" if reply.provider == "extractive" and reply.quotes else citing(reply.sources, reply.text, hits),
             found=reply.finish is not FinishReason.NOTHING_FOUND,
@@ -193,7 +210,7 @@ class Scribe(Agent):
 _CITATION = re.compile(r"\[\d{1,3}(?:\s*[,;]\s*\d{1,3})*\]")
 
 
-def citing(sources: tuple[str, ...], text: str, hits: Hits) -> str:
+def citing(sources: tuple[str, ...], text: str, hits: Sequence[Hit]) -> str:
     """The text with its citations, such as [2], as numbers in `sources` and no longer in what was recalled."""
     number_of = {source: number for number, source in enumerate(sources, start=1)}
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 settings.register_profile("regrow", deadline=None, max_examples=60)  # a busy machine is no fault of what is tried
+settings.register_profile("quick", settings.get_profile("regrow"), max_examples=25)
 settings.register_profile("nightly", settings.get_profile("regrow"), max_examples=1_000)
 settings.load_profile("regrow")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Awaitable, Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +297,7 @@ KNOW_A_FUNCTION = {
 MAY_ASK_THE_RUNNER = {"actors/tool_calls.py", "actors/recorded_tools.py"}
 
 
+@cache
 def sources() -> list[tuple[str, ast.Module]]:
     rooms = ("runtime", "supervisors", "memory", "router", "actors", "cluster", "api")
     files = sorted(file for room in rooms for file in (REPOSITORY / room).glob("*.py"))

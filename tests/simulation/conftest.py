@@ -1,12 +1,30 @@
-"""A simulation that fails says how to see it again."""
+"""A failed simulation says how to see it again; every second seed and crash point is left to `make test`."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
 from tests.simulation.seeds import repeats
+
+HERE = Path(__file__).parent
+DRAWN = {"seed", "lives"}
+"""Parameters of which any value tries the same: which dice are thrown, and at which operation a process dies."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks every second value of what is drawn as heavy, so that `make quick` tries half of them."""
+    values: defaultdict[tuple[str, str], dict[object, int]] = defaultdict(dict)
+    for item in items:
+        if isinstance(item, pytest.Function) and item.path.parent == HERE and hasattr(item, "callspec"):
+            for name in item.callspec.params.keys() & DRAWN:
+                of_test = values[item.nodeid.partition("[")[0], name]
+                if of_test.setdefault(item.callspec.params[name], len(of_test)) % 2:
+                    item.add_marker(pytest.mark.heavy)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -272,6 +272,7 @@ def test_every_ask_ends_and_only_agents_that_block_each_other_are_a_ring(seed: i
     run_virtual(_play(seed))
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_one_seed_twice_gives_the_same_log_of_all_calls() -> None:
     assert run_virtual(_play(2)) == run_virtual(_play(2))

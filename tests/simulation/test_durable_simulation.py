@@ -211,6 +211,7 @@ def test_nor_where_answers_of_the_journal_are_lost_and_its_clock_jumps_in_lives_
     assert played.jumps > 0
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_one_seed_twice_gives_the_same_history_of_durable_agents() -> None:
     first, second, other = (run_virtual(play(seed, lives=40, plan=FAULTY, faults=DISTURBED)).log for seed in (5, 5, 6))

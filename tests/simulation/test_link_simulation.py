@@ -125,6 +125,7 @@ def test_no_row_is_lost_doubled_or_overtaken_in_a_storm(seed: int) -> None:
     assert_all_accounted_for(net)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_one_seed_twice_gives_the_same_log() -> None:
     assert storm(7).lines == storm(7).lines

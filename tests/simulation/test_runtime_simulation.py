@@ -402,6 +402,7 @@ def test_names_are_free_at_each_down_and_no_pause_is_taken_for_a_death_in_a_stor
     play(seed, has_guardian=True)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [3, 7])
 def test_one_seed_twice_gives_the_same_log_of_all_runtimes(seed: int) -> None:
