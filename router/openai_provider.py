@@ -7,6 +7,7 @@ extractive model needs none of it. It makes one attempt per call; whoever wants 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -23,7 +24,7 @@ from regrow.router.errors import (
     RateLimited,
     RequestRejected,
 )
-from regrow.router.openai_stream import Written, outside
+from regrow.router.openai_stream import Written, is_whole, outside
 from regrow.router.openai_tools import SaidCall, as_messages, as_tools, calls_in
 from regrow.router.prompting import as_label, chat_messages, checked_quotes, cited_sources
 from regrow.router.provider import Emit, ProviderReply
@@ -107,23 +108,28 @@ class OpenAIProvider:
     async def stream(self, request: ModelRequest, card: ModelCard, emit: Emit) -> ProviderReply:
         """Give the same while it is written. Of `labels` one is chosen, and that can be told only at the end.
 
+        A server that does not stream is read as `complete` reads it, and its text comes in one piece.
+
         Raises as `complete` does; a stream that breaks off, also behind its first pieces, is a failure.
         """
         from openai import APIConnectionError, APIError, APIResponseValidationError, APIStatusError
 
         if self._closed:
             raise Closed(f"the provider at {self._host} was closed; make another one")
-        written, shown = Written(), ""
+        written, shown, whole = Written(), "", None
         arguments: dict[str, Any] = {**self.arguments(request, card), "stream_options": {"include_usage": True}}
         try:
             async with asyncio.timeout(self._timeout_s) as limit:
                 async with await self._client.chat.completions.create(**arguments, stream=True) as chunks:
-                    async for raw in chunks:
-                        written.add(raw)
-                        if not request.labels and (piece := written.fresh()):
-                            shown += piece
-                            await outside(limit, emit(piece))
-            written.check_whole()
+                    if is_whole(chunks.response.headers):
+                        whole = json.loads(await chunks.response.aread())
+                    else:
+                        async for raw in chunks:
+                            written.add(raw)
+                            if not request.labels and (piece := written.fresh()):
+                                shown += piece
+                                await outside(limit, emit(piece))
+                        written.check_whole()
             calls = calls_in(written.calls)
         except APIStatusError as error:
             raise self._refusal(error, card) from error
@@ -135,7 +141,10 @@ class OpenAIProvider:
             raise self._unreadable(card, str(error)) from error
         except APIError as error:  # told by the server in the midst of its stream
             raise self._broke_off(card, error.message) from error
-        reply = _reply(written.content, written.refusal, written.finish_reason, written.usage, request, calls)
+        if whole is not None:
+            reply = self._read(whole, request, card)
+        else:
+            reply = _reply(written.content, written.refusal, written.finish_reason, written.usage, request, calls)
         if reply.text.startswith(shown) and len(reply.text) > len(shown):
             await emit(reply.text[len(shown) :])
         return reply

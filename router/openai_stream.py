@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -122,6 +122,11 @@ class Written:
             elif start < len(text) and not _THINK.startswith(text[start : start + len(_THINK)]):
                 self._began = start
         return self._began
+
+
+def is_whole(headers: Mapping[str, str]) -> bool:
+    """Whether a server has answered with a whole completion, though it was asked for a stream of its chunks."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
 
 
 async def outside(limit: asyncio.Timeout, emitting: Awaitable[None]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 
+import structlog
 from opentelemetry import trace
 
 from regrow.router.catalog import ModelCard, NanoUsd, cost_nusd, most_cost_nusd
@@ -19,8 +20,13 @@ from regrow.router.request import ModelReply, ModelRequest, Usage
 from regrow.router.usage import Call, CallId, CallRecord, UsageTotals
 from regrow.runtime import telemetry
 
+T = TypeVar("T")
+
 CANCELLED: Final = "Cancelled"
 """The `failure` of a call whose caller did not wait for its end."""
+
+
+log = structlog.get_logger("regrow.router")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +68,8 @@ class Router:
         self._ledger = ledger
         self._now_s = now_s
         self._new_call_id = new_call_id
+        self._closing: set[asyncio.Task[Any]] = set()
+        """What closes reserves, also of calls that nobody waits for any more."""
 
     async def complete(self, request: ModelRequest, *, emit: Emit | None = None) -> ModelReply:
         """Give the completion of `request` by the first candidate, and its pieces to `emit` while it is made.
@@ -100,8 +108,8 @@ class Router:
             began_s = self._now_s()
             reply = await self._called(call, request, card, emit)
             latency_s = self._now_s() - began_s
-            # Shielded, since a reader that goes at this moment must not leave the call open.
-            usage, record = await asyncio.shield(self._settled(call, request, card, reply))
+            # To its end, since a reader that goes at this moment must not leave the call open.
+            usage, record = await self._to_its_end(self._settled(call, request, card, reply))
             span = trace.get_current_span()
             span.set_attribute("gen_ai.usage.input_tokens", usage.input_tokens)
             span.set_attribute("gen_ai.usage.output_tokens", usage.output_tokens)
@@ -112,7 +120,12 @@ class Router:
         return await self._ledger.totals(history)
 
     async def aclose(self) -> None:
-        """Close the providers and the ledger. Calls in flight are the caller's to end first."""
+        """Close the providers and the ledger, once the reserves of calls that were cancelled are closed.
+
+        Calls in flight are the caller's to end first.
+        """
+        if self._closing:
+            await asyncio.wait(self._closing)
         for provider in {id(provider): provider for provider in self._providers.values()}.values():
             await provider.aclose()
         await self._ledger.aclose()
@@ -123,7 +136,7 @@ class Router:
         try:
             await asyncio.shield(reserving)
         except asyncio.CancelledError:
-            await asyncio.shield(self._taken_back(call, reserving))
+            await self._to_its_end(self._taken_back(call, reserving))
             raise
 
     async def _taken_back(self, call: Call, reserving: asyncio.Future[None]) -> None:
@@ -149,8 +162,19 @@ class Router:
                 await self._ledger.void(call.id, failure=failure)
             raise
         except asyncio.CancelledError:
-            # The request may have been sent. Shielded, since a second cancellation must not lose the money.
-            await asyncio.shield(self._ledger.settle_at_reserve(call.id, None, failure=CANCELLED))
+            # The request may have been sent, and a second cancellation must not lose the money.
+            await self._to_its_end(self._ledger.settle_at_reserve(call.id, None, failure=CANCELLED))
+            raise
+
+    async def _to_its_end(self, closing: Coroutine[Any, Any, T]) -> T:
+        """Closes a reserve, also where whoever waits for it is cancelled meanwhile."""
+        task = asyncio.create_task(closing)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_told)
             raise
 
     async def _settled(
@@ -160,6 +184,12 @@ class Router:
             usage = estimated_usage(request, reply.text)
             return usage, await self._ledger.settle_at_reserve(call.id, usage)
         return reply.usage, await self._ledger.settle(call.id, reply.usage, cost_nusd(card, reply.usage))
+
+
+def _told(closing: asyncio.Task[Any]) -> None:
+    """Says that a reserve stays open which nobody waits for any more; the router's next life closes it."""
+    if not closing.cancelled() and (error := closing.exception()) is not None:
+        log.warning("the reserve of a cancelled call is still open", error=str(error))
 
 
 def _reply(chosen: Candidate, reply: ProviderReply, usage: Usage, record: CallRecord, latency_s: float) -> ModelReply:

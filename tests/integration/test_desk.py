@@ -312,7 +312,7 @@ def desk(at: Path, *arguments: str, env: dict[str, str] | None = None) -> subpro
     )
 
 
-def desk_at_a_terminal(at: Path, *arguments: str) -> tuple[int, str]:
+def desk_at_a_terminal(at: Path, *arguments: str, env: dict[str, str] | None = None) -> tuple[int, str]:
     """The same with its errors on a terminal; gives the exit code, and what the terminal was told."""
     ours, theirs = pty.openpty()
     shown = bytearray()
@@ -325,7 +325,7 @@ def desk_at_a_terminal(at: Path, *arguments: str) -> tuple[int, str]:
     watcher = threading.Thread(target=watch)
     watcher.start()
     command = [sys.executable, str(EXAMPLES / "desk.py"), *arguments]
-    env = environment(TERM="xterm", COLUMNS="120")
+    env = (environment() if env is None else env) | {"TERM": "xterm", "COLUMNS": "120"}
     with subprocess.Popen(command, cwd=at, env=env, stdout=subprocess.DEVNULL, stderr=theirs) as process:
         os.close(theirs)
         code = process.wait(TIMEOUT_S)
@@ -444,6 +444,9 @@ def test_at_a_terminal_a_bar_shows_how_many_documents_are_read(tmp_path: Path) -
     assert "reading" in shown and "━" in shown and "2/2" in shown
 
 
+DONE = "data: [DONE]\n\n"
+
+
 class ModelServer(BaseHTTPRequestHandler):
     """Speaks as much of chat completions as the desk needs; it cites the second passage before the first."""
 
@@ -451,17 +454,26 @@ class ModelServer(BaseHTTPRequestHandler):
     answers: ClassVar[threading.Event] = threading.Event()
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
+        is_streamed = json.loads(self.rfile.read(int(self.headers["content-length"]))).get("stream")
         self.asked.set()
         if not self.answers.wait(TIMEOUT_S):
             return
         content = 'A berth is cheap [2], for it "costs nine crowns a night" [1], as all know [7].'
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}
         usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
-        body = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
-        raw = json.dumps(body).encode()
+        if is_streamed:
+            chosen: list[dict[str, Any]] = [{"delta": {"content": word}} for word in re.split("(?= )", content)]
+            chosen.append({"delta": {}, "finish_reason": "stop"})
+            parts = [{"choices": [{"index": 0, **each}]} for each in chosen] + [{"choices": [], "usage": usage}]
+            self.send("text/event-stream", "".join(f"data: {json.dumps(part)}\n\n" for part in parts) + DONE)
+        else:
+            choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}
+            self.send("application/json", json.dumps({"choices": [choice], "usage": usage}))
+
+    def send(self, kind: str, body: str) -> None:
+        """Answers."""
+        raw = body.encode()
         self.send_response(200)
-        self.send_header("content-type", "application/json")
+        self.send_header("content-type", kind)
         self.send_header("content-length", str(len(raw)))
         self.end_headers()
         with suppress(BrokenPipeError):  # a desk that was stopped does not wait for its answer
@@ -489,6 +501,20 @@ def model_server(*, answers: bool) -> Iterator[dict[str, str]]:
             ModelServer.answers.set()
             server.shutdown()
             thread.join()
+
+
+@pytest.mark.slow
+@pytest.mark.redis
+def test_at_a_terminal_an_answer_is_shown_as_it_is_written(tmp_path: Path) -> None:
+    written(tmp_path / "docs", guide_md=GUIDE, more_md="A berth is cheap, as everybody says.")
+
+    with model_server(answers=True) as env:
+        arguments = ("--engine", "inline", "--docs", "docs", "--ask", "What does a berth cost?", "--json")
+        code, shown = desk_at_a_terminal(tmp_path, *arguments, env=env)
+
+    assert code == 0, shown
+    assert "cheap [2]" in shown  # as the model writes it
+    assert "cheap [1]" in shown.rpartition("cheap [2]")[2]  # its citations checked, behind it
 
 
 @pytest.mark.slow

@@ -73,6 +73,25 @@ async def test_a_server_that_counts_nothing_leaves_the_usage_unknown(server: Cha
 
 
 @pytest.mark.slow
+async def test_a_server_that_does_not_stream_is_read_whole(server: ChatServer) -> None:
+    server.says("A thousand messages [1].", usage=USAGE)
+    pieces: list[str] = []
+
+    reply = await streamed(server, pieces)
+
+    assert pieces == [reply.text] == ["A thousand messages [1]."]
+    assert (reply.sources, reply.usage) == (("box.md",), Usage(input_tokens=90, output_tokens=9))
+
+
+@pytest.mark.slow
+async def test_a_whole_answer_that_is_no_completion_is_a_failure(server: ChatServer) -> None:
+    server.body = b'{"choices": []}'
+
+    with pytest.raises(BadAnswer, match="choices"):
+        await streamed(server, [])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pieces", "text"),
     [

@@ -14,6 +14,7 @@ from regrow.router.catalog import ModelCard, PriceBand
 from regrow.router.errors import (
     BudgetExceeded,
     InvalidSettings,
+    LedgerUnreachable,
     ProviderBroke,
     ProviderFailed,
     ProviderTimedOut,
@@ -24,7 +25,7 @@ from regrow.router.prompting import most_input_tokens
 from regrow.router.provider import Answer, Emit, ProviderReply, ScriptedProvider
 from regrow.router.request import FinishReason, ModelRequest, Quote, Tier, Usage, Work
 from regrow.router.router import RoutedModel, Router
-from regrow.router.usage import CallId
+from regrow.router.usage import CallId, CallRecord
 
 PRICED = (PriceBand(input_usd_per_mtok=1.0, cached_input_usd_per_mtok=0.5, output_usd_per_mtok=10.0),)
 SMALL = ModelCard(name="mini", provider="p", tier=Tier.SMALL, bands=PRICED)
@@ -184,6 +185,47 @@ async def test_a_cancelled_call_is_settled_at_its_reserve() -> None:
     totals = await made.usage(history=1)
     assert (totals.open_calls, totals.reserved_usd) == (0, 0.0)
     assert (totals.recent[0].failure, totals.recent[0].at_reserve) == ("Cancelled", True)
+
+
+class Slow(MemoryLedger):
+    """Closes a reserve once it may, or fails to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began, self.may = asyncio.Event(), asyncio.Event()
+        self.failure: Exception | None = None
+
+    async def settle_at_reserve(self, id: CallId, usage: Usage | None, *, failure: str = "") -> CallRecord:
+        self.began.set()
+        await self.may.wait()
+        if self.failure is not None:
+            raise self.failure
+        return await super().settle_at_reserve(id, usage, failure=failure)
+
+
+@pytest.mark.parametrize("failure", [None, LedgerUnreachable("gone")])
+async def test_the_reserve_of_a_call_that_is_cancelled_twice_is_closed_before_the_ledger(
+    failure: Exception | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    provider, ledger = Hanging(), Slow()
+    ledger.failure = failure
+    made = Router(
+        [RoutedModel(card=LARGE, provider=provider)], ledger, now_s=lambda: 0.0, new_call_id=lambda: CallId("one")
+    )
+    call = asyncio.create_task(made.complete(REASON))
+    await provider.asked.wait()
+    call.cancel()
+    await ledger.began.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+    closing = asyncio.create_task(made.aclose())
+    asyncio.get_running_loop().call_soon(ledger.may.set)
+    await closing
+
+    assert (await made.usage()).open_calls == (0 if failure is None else 1)
+    assert ("still open" in capsys.readouterr().out) == (failure is not None)
 
 
 async def test_a_call_that_could_pass_the_budget_is_not_made() -> None:
