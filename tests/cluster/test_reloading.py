@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from regrow import ActorRef, Running
+from regrow.cluster import reloading
 from regrow.cluster.code import app_named
 from regrow.cluster.config import Settings
 from regrow.cluster.reloading import start_reloading
@@ -124,6 +125,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(reloading, "LOOK_S", 0.05)
     made = Project(tmp_path)
     for name, text in (("words", WORDS), ("agents", AGENTS), ("other", OTHER), ("app", APP)):
         made.write(name, text)
