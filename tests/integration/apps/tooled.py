@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
+import threading
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -45,7 +45,7 @@ async def erase() -> str:
 def hang(begun: str) -> str:
     """Says that it has begun, and stays."""
     Path(begun).write_text(str(os.getpid()))
-    time.sleep(60)
+    threading.Event().wait(60)
     return ""
 
 
