@@ -40,8 +40,8 @@ from regrow.runtime.ref import ActorRef
 from regrow.runtime.signals import Failure, Stop, Tie, exit_of, failure_of
 from regrow.runtime.start import made_behavior, start_life, stopped_while_starting
 from regrow.runtime.starter import StartRequest
-from regrow.runtime.stored_size import too_large_for
 from regrow.runtime.stop_asks import StopAsks
+from regrow.runtime.stored_size import too_large_for
 from regrow.runtime.streams import Streams
 from regrow.runtime.tells import Settling
 
