@@ -27,6 +27,7 @@ KEPT: Mapping[str, tuple[int, ...]] = {
     ),
     "durable": (),
     "durable ends": (),
+    "ordered restarts": (),
     "fleet": (
         # Siblings of a child that an operator had stopped stayed `restarting`, and nobody tried to start them.
         483558270,
