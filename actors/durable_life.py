@@ -287,7 +287,7 @@ class DurableLife:
 
     async def _stands(self, entry: Entry) -> Enqueued:
         """How the journal has a message."""
-        answer = await entry.stored
+        answer = await asyncio.shield(entry.stored)  # a stop cuts the turn, and the next life waits for the same word
         if answer.verdict is EnqueueVerdict.PENDING and (not entry.begun or answer.seq is None):
             answer = await self._intake.look_again(entry)  # what was ahead of it may have been the same command
         if answer.verdict is EnqueueVerdict.PENDING:

@@ -22,6 +22,7 @@ from tests.actors.durable_stand import Host, Unreliable, memory_journal, on_virt
 
 CLERK = "desk/clerk"
 SENDER = "desk/sender"
+COMMAND = "019ab2d4-6c00-7000-8000-000000000001"
 TIDYING_S = 1.0
 WORK_S = 3.0
 HOW = ["tidies up", "goes on", "goes on at once"]
@@ -246,3 +247,18 @@ def test_a_message_that_comes_while_the_next_life_claims_its_agent_does_not_fenc
         assert host.ends == [(CLERK, Shutdown())]
 
     begins()
+
+
+@on_virtual_time
+async def test_a_stop_while_a_turn_waits_for_its_message_to_be_stored_leaves_that_to_the_next_life() -> None:
+    journal = Unreliable(memory_journal())
+    host = await Host.on(cast("Journal", journal))
+    await host.start(Clerk, CLERK)
+    journal.cuts = {("enqueue", number): "before" for number in range(1, 8)}
+    adding = asyncio.create_task(host.ref(CLERK).ask(Add(n=1), command_id=COMMAND))  # named, so it does not run ahead
+    await pass_time(0.001)
+
+    host.runtime.cells[ActorId(CLERK)].stop(Shutdown(), TIDYING_S)
+
+    assert await adding == 1
+    assert host.ends == [(CLERK, Shutdown())]
