@@ -27,7 +27,6 @@ KEPT: Mapping[str, tuple[int, ...]] = {
     ),
     "durable": (),
     "durable ends": (),
-    "ordered restarts": (),
     "fleet": (
         # Siblings of a child that an operator had stopped stayed `restarting`, and nobody tried to start them.
         483558270,
@@ -40,6 +39,7 @@ KEPT: Mapping[str, tuple[int, ...]] = {
     "keyed": (),
     "keyed storms": (),
     "link": (),
+    "ordered restarts": (),
     "poison": (),
     "pool": (),
     "runtimes": (),
