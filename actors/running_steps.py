@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from regrow.runtime.contain import Escape, contained
 
@@ -27,7 +27,7 @@ class RunningSteps:
     def __init__(self, cell: Cell, behavior: Behavior) -> None:
         self._cell = cell
         self._behavior = behavior
-        self._tasks: dict[asyncio.Future[object], StepKey] = {}
+        self._tasks: dict[asyncio.Future[Any], StepKey] = {}
         self._begun: set[StepKey] = set()
 
     def begins(self, key: StepKey) -> None:
@@ -48,7 +48,7 @@ class RunningSteps:
         """
         taking = asyncio.ensure_future(contained(step))
         self._tasks[taking] = key
-        taking.add_done_callback(self._tasks.pop)
+        taking.add_done_callback(lambda task: self._tasks.pop(task, None))
         try:
             return await asyncio.shield(taking)
         except Escape as escape:

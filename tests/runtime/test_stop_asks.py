@@ -45,7 +45,8 @@ class Payer:
 
     async def _ask(self, ctx: CellContext) -> None:
         try:
-            self.heard.append(await ctx.ask(CLERK, Echo(text="paid"), timeout_s=60.0))
+            reply = await ctx.ask(CLERK, Echo(text="paid"), timeout_s=60.0)
+            self.heard.append(reply)
         except RegrowError as error:
             self.heard.append(error)
         self.at_s = asyncio.get_running_loop().time()
