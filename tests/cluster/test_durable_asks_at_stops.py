@@ -139,7 +139,7 @@ End = Callable[[Running], Awaitable[None]]
 
 def desk(order: Order, strategy: StrategyName = "one_for_all") -> App:
     """Stopped is the last one first."""
-    names = {Payer: "payer", Clerk: "clerk"}
+    names: dict[type[DurableAgent[Book]], str] = {Payer: "payer", Clerk: "clerk"}
     children = [child(Neighbour, id="neighbour"), *(child(cls, id=names[cls]) for cls in order)]
     room = Supervisor(strategy=strategy, children=children)
     return App("desk", Supervisor(children=[child(room, id="room")]), journal="memory")
