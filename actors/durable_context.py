@@ -15,7 +15,6 @@ from regrow.actors.durable_errors import StateNotStorable, WaitTimedOut
 from regrow.actors.durable_messages import DurableMessages
 from regrow.actors.durable_turn import Turn
 from regrow.actors.durable_wait import NO_ARGUMENTS, Parking, TurnParks, check_may_wait, wait_name
-from regrow.actors.recorded_steps import kept_through_stop
 from regrow.actors.recorded_tools import RecordedTools
 from regrow.actors.reminder import TICK_BYTES, Reminder, Tick, planned
 from regrow.actors.schedule import FURTHEST, first_and_schedule
@@ -125,7 +124,7 @@ class DurableContext(DurableMessages):
             return await steps.value(record)
         if idempotent:
             return await steps.taken(key, call)
-        return await kept_through_stop(steps.taken, lambda: self._cell.told_to_stop, key, call)
+        return await turn.running.kept(key, partial(steps.taken, key, call))
 
     def step_of(self, key: StepKey) -> Step:
         """What the function of a recorded call is told about itself."""
@@ -143,7 +142,7 @@ class DurableContext(DurableMessages):
             return await steps.outcome(record)
         if idempotent:
             return await steps.concluded(key, partial(call, key))
-        return await kept_through_stop(steps.concluded, lambda: self._cell.told_to_stop, key, partial(call, key))
+        return await turn.running.kept(key, partial(steps.concluded, key, partial(call, key)))
 
     @property
     def tools(self) -> RecordedTools:

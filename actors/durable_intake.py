@@ -64,8 +64,8 @@ class DurableIntake:
         """The claim under which this process may store; None until there is one."""
         self._served: Epoch | None = None
         self._releasing: asyncio.Task[None] | None = None
-        self.is_loaded = False
-        self._has_more = False
+        self._serving: int | None = None  # the last life that has claimed it
+        self.is_loaded = self._has_more = False
         self._looking: asyncio.Task[None] | None = None
 
     # ---- Intake --------------------------------------------------------------------------------
@@ -129,8 +129,7 @@ class DurableIntake:
     @property
     def is_busy(self) -> bool:
         """Whether a message is here that has no outcome, or the journal may have one, or somebody waits for a reply."""
-        under_way = self._storing is not None or self._looking is not None
-        return bool(self._entries) or bool(self._batch) or under_way or self._has_more or bool(self._waiting())
+        return any((self._entries, self._batch, self._storing, self._looking, self._has_more, self._waiting()))
 
     def _waiting(self) -> list[Envelope]:
         """Who asked what waits in the journal, and is still there."""
@@ -161,7 +160,7 @@ class DurableIntake:
         """A life has claimed the agent: what waits is stored, and what an earlier life had begun is looked at again."""
         if self._served is None or epoch != self._served + 1:
             self.is_loaded = False  # another process has had the agent meanwhile, and may have left messages
-        self.epoch = self._served = epoch
+        self.epoch, self._served, self._serving = epoch, epoch, self._cell.incarnation
         for entry in self._entries.values():
             if entry.begun and entry.stored.done():
                 entry.stored, entry.unsure = self._cell.runtime.loop.create_future(), True
@@ -359,7 +358,8 @@ class DurableIntake:
         """Another has claimed the agent: what was not stored waits for a next life here, or for the end of the host."""
         if self.epoch == epoch:
             self.epoch = None
-            self._cell.end(Fenced())
+            if self._serving == self._cell.incarnation:  # else it is the next life here that claims it
+                self._cell.end(Fenced())
 
     async def _enqueue(self, batch: list[Entry], epoch: Epoch | None) -> tuple[Enqueued, ...]:
         codec = self._durability.codec

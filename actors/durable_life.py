@@ -38,8 +38,8 @@ from regrow.actors.durable_reading import CommittedState
 from regrow.actors.durable_timers import DurableTimers
 from regrow.actors.durable_turn import Turn
 from regrow.actors.durable_wait import Parking, begun_with, park_of, state_and_schema
+from regrow.actors.running_steps import RunningSteps
 from regrow.actors.turn_history import occasion_of
-from regrow.runtime.contain import contained
 from regrow.runtime.context import Parked
 from regrow.runtime.envelope import Kind
 from regrow.runtime.errors import Misuse, Refused
@@ -218,8 +218,8 @@ class DurableLife:
         occasion = occasion_of(ctx.envelope, ctx.incarnation, begun_ms=self._durable.now_ms())
         records = await self._records(entry)
         turn = Turn(self._cell.actor, entry.command, self._epoch, self._version, records, occasion=occasion)
-        ctx.turn = turn
-        ctx.life, ctx.tick = self, entry.tick
+        turn.running = RunningSteps(self._cell, self)
+        ctx.turn, ctx.life, ctx.tick = turn, self, entry.tick
         if (unfit := self._attempts.unfit(entry)) is not None:
             await self._quarantine(entry, turn, unfit)
         if is_over(ctx):  # a turn that has waited has no deadline
@@ -264,7 +264,7 @@ class DurableLife:
         """What the agent's code leaves to be committed; None where its turn can not be finished."""
         codec = self._durable.codec
         try:
-            reply = await contained(self._agent.handle, message, ctx)  # what would end the loop is an attempt as well
+            reply = await turn.running.through(self._agent.handle, message, ctx)
             if turn.parking is not None:
                 return None
             turn.check_waits()
@@ -287,7 +287,7 @@ class DurableLife:
 
     async def _stands(self, entry: Entry) -> Enqueued:
         """How the journal has a message."""
-        answer = await entry.stored
+        answer = await asyncio.shield(entry.stored)  # a stop cuts the turn, and the next life waits for the same word
         if answer.verdict is EnqueueVerdict.PENDING and (not entry.begun or answer.seq is None):
             answer = await self._intake.look_again(entry)  # what was ahead of it may have been the same command
         if answer.verdict is EnqueueVerdict.PENDING:

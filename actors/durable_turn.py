@@ -36,6 +36,8 @@ from regrow.runtime.journal_entries import (
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from regrow.actors.running_steps import RunningSteps
+
 Broken: TypeAlias = TurnDiverged | UnknownOutcome | ResultTooLarge | ResultLost
 """What makes that a turn can not be finished; its message goes into quarantine."""
 
@@ -71,6 +73,8 @@ class Turn:
         """Of a turn that runs ahead: the journal's word on its message, behind which its commit will come."""
         self.parking: Parking | None = None
         """Where this turn has come to a wait that is not over."""
+        self.running: RunningSteps
+        """Set by the life that runs this turn."""
         self._records = {(record.key.name, record.key.occurrence): record for record in records}
         self._taken: dict[tuple[str, int], StepRecord] = {}
         """The steps that this run has come to, in their order."""

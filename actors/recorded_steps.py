@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING
 
 from regrow.actors.durable_body import packed, unpacked
 from regrow.actors.durable_errors import FencedOut, ResultLost, ResultTooLarge, StateNotStorable, TurnDiverged
 from regrow.actors.durable_wait import NO_ARGUMENTS
-from regrow.runtime.contain import Escape, contained
 from regrow.runtime.errors import Refused
 from regrow.runtime.journal_answers import StepAnswer, StepVerdict
 from regrow.runtime.journal_entries import CommandId, born_ms
@@ -19,33 +17,6 @@ if TYPE_CHECKING:
     from regrow.actors.durable_turn import Turn
     from regrow.runtime.durability import Durability
     from regrow.runtime.journal_entries import StepKey, StepRecord
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-async def kept_through_stop(
-    step: Callable[P, Awaitable[T]], is_stopping: Callable[[], bool], *args: P.args, **kwargs: P.kwargs
-) -> T:
-    """Awaits a step that must not be cut short: a stop of its agent waits for it, and a kill does not.
-
-    Cut between its beginning and its record, nobody would know whether it was done. It is a task of its own, since the
-    stop cancels that of the turn; what else cancels that one, as a time limit of the handler does, cancels the step.
-    """
-    taking = asyncio.ensure_future(contained(step, *args, **kwargs))
-    try:
-        return await asyncio.shield(taking)
-    except Escape as escape:
-        raise escape.error from None
-    except asyncio.CancelledError:
-        if not is_stopping():
-            taking.cancel()
-        try:
-            await asyncio.wait([taking])
-        finally:
-            if not taking.cancel():  # it has ended, and is looked at: the stop hides what it may have raised
-                _ = taking.cancelled() or taking.exception()
-        raise
 
 
 class RecordedSteps:
@@ -57,10 +28,18 @@ class RecordedSteps:
         self._turn = turn
 
     async def begin(self, key: StepKey) -> None:
-        """Records that a call begins. Raises TurnDiverged, FencedOut, StateNotStorable."""
+        """Records that a call begins. Raises TurnDiverged, FencedOut, StateNotStorable.
+
+        In a turn that is being stopped no call begins: there it raises CancelledError.
+        """
         await self._turn.wait_stored()
         hand = self._turn.hand(self._durability.operation())
-        answer = await self._durability.surely(lambda: self._journal.start_step(hand, key))
+
+        def send() -> Awaitable[StepAnswer]:
+            self._turn.running.begins(key)
+            return self._journal.start_step(hand, key)
+
+        answer = await self._durability.surely(send)
         self._check(key, answer, b"")
 
     async def end(self, key: StepKey, value: object) -> None:

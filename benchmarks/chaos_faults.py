@@ -216,6 +216,8 @@ class Faults:
                 at_s = monotonic()
                 await self._running.kill(plan.agent or SUPERVISOR, timeout_s=KILL_LIMIT_S)
                 return self._note(plan, at_s)
+            case Kind.AGENT_RESTART | Kind.SUPERVISOR_RESTART:
+                return await self._restart(plan)
             case Kind.GUARDIAN_KILL:
                 return await self._kill_guardian(plan)
             case Kind.REDIS_KILL | Kind.REDIS_STOP | Kind.REDIS_STOP_PAST_LEASE | Kind.REDIS_FULL:
@@ -347,6 +349,21 @@ class Faults:
                 if monotonic() > deadline:
                     raise
                 await asyncio.sleep(LOOK_S)
+
+    async def _restart(self, plan: Plan) -> float:
+        """In order: an agent while the word that its step is done is on its way, or a supervisor with all below it."""
+        at_s = monotonic()
+        if plan.agent:
+            trap = Trap(
+                script=plan.script,
+                side=plan.side,
+                act=plan.act,
+                agent=plan.agent,
+                delay_s=self._dice.uniform(*DELAY_S),
+            )
+            at_s = (await self._sprung(self._proxy.arm(trap))).at_s
+        await self._running.restart(plan.agent or SUPERVISOR, timeout_s=KILL_LIMIT_S)
+        return self._note(plan, at_s)
 
     # ---- all at once -----------------------------------------------------------------------------
 

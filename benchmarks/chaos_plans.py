@@ -16,7 +16,11 @@ class Kind(StrEnum):
 
     AGENT_KILL = "agent_kill"
     HOST_KILL = "host_kill"
+    AGENT_RESTART = "agent_restart"
+    """By order, in the middle of a step: its process lives, and a stop waits for nothing that may be repeated."""
     SUPERVISOR_KILL = "supervisor_kill"
+    SUPERVISOR_RESTART = "supervisor_restart"
+    """By order: its children stop one after the other, and start when all have ended."""
     GUARDIAN_KILL = "guardian_kill"
     """On one node the guardian is the keeper as well: one process, which has the supervisors and owns the hosts."""
     REDIS_KILL = "redis_kill"
@@ -50,8 +54,10 @@ class Window(StrEnum):
 TAKES_AWAY = frozenset(
     {
         Kind.AGENT_KILL,
+        Kind.AGENT_RESTART,
         Kind.HOST_KILL,
         Kind.SUPERVISOR_KILL,
+        Kind.SUPERVISOR_RESTART,
         Kind.GUARDIAN_KILL,
         Kind.REDIS_KILL,
         Kind.HOST_STOP,
@@ -175,10 +181,12 @@ PLANS = (
     Plan(kind=Kind.HOST_STOP, times=4, script="commit", act=Act.STOP, window=Window.STOPPED_IN_COMMIT),
     Plan(kind=Kind.HOST_STOP_PAST_LEASE, times=2, script="commit", act=Act.STOP, window=Window.STOPPED_IN_COMMIT),
     Plan(kind=Kind.AGENT_KILL, times=8),
+    Plan(kind=Kind.AGENT_RESTART, times=6, script="finish_step", act=Act.DELAY),
     Plan(kind=Kind.POISON, times=4),
     Plan(kind=Kind.CLOCK_JUMP, times=4),
     Plan(kind=Kind.ASKED_TWICE, times=10),
     Plan(kind=Kind.SUPERVISOR_KILL, times=3, of=()),
+    Plan(kind=Kind.SUPERVISOR_RESTART, times=3, of=()),
     Plan(kind=Kind.REDIS_FULL, times=3, of=()),
     Plan(kind=Kind.REDIS_STOP, times=2, of=()),
     Plan(kind=Kind.REDIS_KILL, times=2, of=()),

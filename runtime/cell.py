@@ -22,6 +22,7 @@ from regrow.runtime.context import CellContext, current
 from regrow.runtime.debts import Debts
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.errors import Bug, MailboxFull
+from regrow.runtime.grace import limit_stop
 from regrow.runtime.leftovers import leave_turns, refuse_what_was_for
 from regrow.runtime.lifecycle import Down, ExitReason, ExitSignal, Killed, Reachable, Unreachable, crashed
 from regrow.runtime.mailbox import MESSAGES_IN_A_ROW, Mailbox
@@ -57,12 +58,12 @@ class Cell:
         "_may_run_beside",
         "_on_ended",
         "_survives_exit",
-        "_watchdog",
         "actor",
         "behavior",
         "bonds",
         "children",
         "debts",
+        "ended_at",
         "holds_names",
         "in_turn",
         "incarnation",
@@ -80,6 +81,7 @@ class Cell:
         "timers",
         "told_to_stop",
         "turns",
+        "watchdog",
     )
 
     def __init__(self, runtime: Runtime, request: StartRequest) -> None:
@@ -93,6 +95,7 @@ class Cell:
         self._on_ended: asyncio.Future[None] = runtime.loop.create_future()
         self.debts = Debts(runtime, request.actor)
         self.intake: Intake | None = None
+        self.ended_at = 0.0  # its last life, by the loop's time
         self.is_closed = request.idle_s is not None  # until its first life runs: whoever looks for it waits till then
         self.begin(request)
 
@@ -114,7 +117,7 @@ class Cell:
         self.state = State.STARTING
         self.stop_reason: ExitReason | None = None
         self.told_to_stop = False
-        self._watchdog: asyncio.TimerHandle | None = None
+        self.watchdog: asyncio.TimerHandle | None = None
 
     def take_behavior(self, behavior: Behavior) -> None:
         """A life begins with what it is to be made of."""
@@ -243,10 +246,11 @@ class Cell:
             self.kill("brutal kill")
             return
         if grace_s is not None:
-            self._limit(grace_s)
+            limit_stop(self, grace_s)
         if self.told_to_stop:
             return
         self.told_to_stop = True
+        self.runtime.stop_asks.begin(self)
         if self.stop_reason is None:
             self.stop_reason = reason
         if self.state is State.STARTING:
@@ -257,14 +261,6 @@ class Cell:
             self.task.cancel()  # between turns the task needs no push: it looks at `stop_reason` itself
         elif self.task is None:
             self.task = self.spawn_task(self.stop_in_order(self.stop_reason))
-
-    def _limit(self, grace_s: float) -> None:
-        loop = self.runtime.loop
-        if self._watchdog is not None:
-            if self._watchdog.when() <= loop.time() + grace_s:
-                return
-            self._watchdog.cancel()
-        self._watchdog = loop.call_later(grace_s, self.kill, f"did not stop within {grace_s:g} s")
 
     def finish(self, reason: ExitReason) -> None:
         """Ends after the turn that runs, as when the actor itself asks for it."""
@@ -354,13 +350,14 @@ class Cell:
     def _announce(self, reason: ExitReason, quiet: bool) -> None:
         self.state = State.RESTARTING if self._survives_exit else State.ENDED
         self.behavior = None
+        self.ended_at = self.runtime.loop.time()
         self.runtime.announce_exit(self, reason, quiet=quiet)
         if self.state is State.ENDED:
             self.runtime.drop(self, reason)
 
     def _end_tasks(self) -> None:
-        if self._watchdog is not None:
-            self._watchdog.cancel()
+        if self.watchdog is not None:
+            self.watchdog.cancel()
         for timer in self.timers:
             timer.cancel()
         self.timers.clear()

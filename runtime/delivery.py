@@ -24,7 +24,7 @@ from regrow.runtime.lifecycle import Down, NoProc
 from regrow.runtime.mailbox import Waiting
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.registry import REGISTRY
-from regrow.runtime.signals import NewMail, Tie, Unwatch, Watch, act_on
+from regrow.runtime.signals import AskedInStop, NewMail, Tie, Unwatch, Watch, act_on
 from regrow.runtime.tells import Settling
 from regrow.runtime.wire_forms import check as check_travels
 
@@ -188,7 +188,7 @@ class Delivery:
             if isinstance(envelope.message, NewMail):
                 if cell.intake is not None:  # between two lives as well: it stays with the cell
                     cell.intake.look()
-            elif cell.behavior is None:
+            elif cell.behavior is None and not isinstance(envelope.message, AskedInStop):
                 self._not_found(envelope)  # between two lives there is nobody to watch, link with or stop
             else:
                 act_on(cell, envelope.message)

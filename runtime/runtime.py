@@ -40,6 +40,7 @@ from regrow.runtime.ref import ActorRef
 from regrow.runtime.signals import Failure, Stop, Tie, exit_of, failure_of
 from regrow.runtime.start import made_behavior, start_life, stopped_while_starting
 from regrow.runtime.starter import StartRequest
+from regrow.runtime.stop_asks import StopAsks
 from regrow.runtime.stored_size import too_large_for
 from regrow.runtime.streams import Streams
 from regrow.runtime.tells import Settling
@@ -91,6 +92,7 @@ class Runtime:
         self.awaited_starts = AwaitedStarts(self)
         self.ask_rings = AskRings(self)
         self.asks.on_long_wait = self.ask_rings.look
+        self.stop_asks = StopAsks(self)
         self.delivery = Delivery(host, self.cells, directory, self.dead_letters, self._refused)
         self.services: dict[str, ActorId] = {}
         self.id_with_key: Callable[[object, str], ActorId] = _no_keys

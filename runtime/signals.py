@@ -95,6 +95,15 @@ class TakenBack(Message):
     ask_id: int
 
 
+class AskedInStop(Message):
+    """This life of `asker` is being stopped and waits for the answer to this ask, which may come too late for it."""
+
+    host: HostId
+    ask_id: int
+    asker: str
+    request: str
+
+
 class Granted(Message):
     """Who reads the stream of this ask has read so much since its start, so that more may come."""
 
@@ -202,6 +211,8 @@ def act_on(cell: Cell, signal: object) -> None:
             passivate(cell, signal)
         case TakenBack():
             cell.runtime.asking.taken_back(cell, signal)
+        case AskedInStop():
+            cell.runtime.stop_asks.heard(cell, signal)
         case Granted():
             cell.runtime.streams.granted(signal)
         case Chase():

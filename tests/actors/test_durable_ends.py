@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import cast
 
 import pytest
 from pydantic import BaseModel
@@ -17,10 +18,11 @@ from regrow.runtime.mailbox import MailboxSettings
 from regrow.runtime.message import Message, Request
 from regrow.runtime.starter import StartRequest
 from regrow.runtime.testing import pass_time
-from tests.actors.durable_stand import Host, memory_journal, on_virtual_time
+from tests.actors.durable_stand import Host, Unreliable, memory_journal, on_virtual_time
 
 CLERK = "desk/clerk"
 SENDER = "desk/sender"
+COMMAND = "019ab2d4-6c00-7000-8000-000000000001"
 TIDYING_S = 1.0
 WORK_S = 3.0
 HOW = ["tidies up", "goes on", "goes on at once"]
@@ -222,3 +224,41 @@ def test_what_a_turn_tells_a_plain_agent_comes_once_and_in_order_though_its_life
         assert await host.ref("desk/slow").ask(All()) == tuple(range(9))
 
     test()
+
+
+# ---- what arrives while the next life begins -----------------------------------------------------
+
+
+@pytest.mark.parametrize("cut", ["before", "after"])
+def test_a_message_that_comes_while_the_next_life_claims_its_agent_does_not_fence_that_life(cut: str) -> None:
+    @on_virtual_time
+    async def begins() -> None:
+        journal = Unreliable(memory_journal())
+        host = await Host.on(cast("Journal", journal))
+        await host.start(Clerk, CLERK)
+        await host.ref(CLERK).tell(Note(n=1))
+        journal.cuts = {("claim", number): cut for number in range(2, 5)}
+
+        host.runtime.cells[ActorId(CLERK)].stop(Shutdown(), TIDYING_S)
+        await pass_time(0.001)
+        await host.ref(CLERK).tell(Note(n=2))
+
+        assert await host.ref(CLERK).ask(Total()) == 12
+        assert host.ends == [(CLERK, Shutdown())]
+
+    begins()
+
+
+@on_virtual_time
+async def test_a_stop_while_a_turn_waits_for_its_message_to_be_stored_leaves_that_to_the_next_life() -> None:
+    journal = Unreliable(memory_journal())
+    host = await Host.on(cast("Journal", journal))
+    await host.start(Clerk, CLERK)
+    journal.cuts = {("enqueue", number): "before" for number in range(1, 8)}
+    adding = asyncio.create_task(host.ref(CLERK).ask(Add(n=1), command_id=COMMAND))  # named, so it does not run ahead
+    await pass_time(0.001)
+
+    host.runtime.cells[ActorId(CLERK)].stop(Shutdown(), TIDYING_S)
+
+    assert await adding == 1
+    assert host.ends == [(CLERK, Shutdown())]

@@ -13,7 +13,6 @@ from pydantic import BaseModel
 from regrow.actors import Agent, DurableAgent, DurableContext, Step, on
 from regrow.actors.durable_errors import InQuarantine
 from regrow.runtime.address import ActorId, Incarnation
-from regrow.runtime.errors import AskFailed
 from regrow.runtime.lifecycle import Crashed, Killed, Shutdown
 from regrow.runtime.mailbox import MailboxSettings, Overflow
 from regrow.runtime.message import Message, Request
@@ -23,7 +22,6 @@ from regrow.runtime.testing import pass_time
 from tests.actors.durable_stand import Host, memory_journal, on_virtual_time
 
 BOSS = "desk/boss"
-COMMAND = "019ab2d4-6c00-7000-8000-000000000001"
 GRACE_S = 10.0
 WORK_S = 3.0
 
@@ -150,17 +148,9 @@ async def desk(cls: type[DurableAgent[Any]] = Boss) -> Host:
     return host
 
 
-async def asked(host: Host, how: str) -> str:
-    """As a program does that wants to know: an ask that a stop has ended is sent again under its id."""
-    try:
-        return await host.ref(BOSS).ask(Work(how=how), command_id=COMMAND)
-    except AskFailed:
-        return await host.ref(BOSS).ask(Work(how=how), command_id=COMMAND)
-
-
 async def begun(host: Host, how: str) -> asyncio.Task[str]:
     """Asks, and waits until the step has begun."""
-    asking = asyncio.create_task(asked(host, how))
+    asking = asyncio.create_task(host.ref(BOSS).ask(Work(how=how)))
     world.loop = asyncio.get_running_loop()
     await world.has_begun.wait()
     return asking

@@ -11,23 +11,29 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+from regrow.runtime.cell import State
 from regrow.runtime.command_ids import NOISE_BITS, uuid7
 from regrow.runtime.durability import open_durability
 from regrow.runtime.journal_errors import JournalFull, JournalUnknown
+from regrow.runtime.lifecycle import Shutdown
 from regrow.runtime.memory_journal import MemoryJournal
-from regrow.runtime.testing import CALM, FaultPlan
+from regrow.runtime.testing import CALM, FaultPlan, pass_time
 from tests.simulation.wires import Node, World
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from regrow.actors import DurableAgent
+    from regrow.runtime.address import ActorId
+    from regrow.runtime.cell import Cell
     from regrow.runtime.journal import Journal
     from regrow.runtime.lifecycle import ExitReason
 
 BEGUN_MS = 1_764_000_000_000
 JUMPS_MS = (-40_000, -11_000, 0, 11_000, 40_000)
 """How far the journal's clock is ahead: past a lease either way, and never so far that a message would expire."""
+LOOK_S = 0.001
+"""Between two looks whether an agent has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +118,8 @@ class DurableWorld(World):
         self.journal = MemoryJournal(now_ms=self._store_ms)
         self.mortals: dict[str, Mortal] = {}
         self._kinds: dict[str, type[DurableAgent[Any]]] = {}
+        self._held: set[ActorId] = set()
+        """Who is not started again before all that are restarted with it have ended."""
 
     def _now_ms(self) -> int:
         return BEGUN_MS + int(self._loop.time() * 1000)
@@ -146,6 +154,44 @@ class DurableWorld(World):
         """Starts a durable agent."""
         self._kinds[actor] = kind
         await self.start(node, actor, lambda: kind.made(None))
+
+    async def restart_in_order(self, actors: Sequence[ActorId], *, grace_s: float) -> None:
+        """As a supervisor restarts siblings: stops one after the other, the last first, and then starts them all."""
+        self._held.update(actors)
+        homes: dict[ActorId, Node] = {}
+        for actor in reversed(actors):
+            await self._stopped(actor, homes, grace_s)
+        for actor in actors:
+            home = homes.get(actor)
+            if home is None or home.is_dead:
+                await pass_time(self.wires.plan.verdict_s[1] + 0.1)  # no other may have it before that
+                home = self.wires.random.choice([node for node in self.living if self.wires.can_call(node.host)])
+            self._held.discard(actor)
+            await self._start(home, actor)
+
+    async def _stopped(self, actor: ActorId, homes: dict[ActorId, Node], grace_s: float) -> None:
+        for node in self.living:
+            cell = node.runtime.cells.get(actor)
+            if cell is None:
+                continue
+            while cell.state is State.STARTING and not node.is_dead:
+                await pass_time(LOOK_S)
+            if cell.behavior is not None:
+                cell.stop(Shutdown(), grace_s)
+            while cell.behavior is not None and not node.is_dead:
+                await pass_time(LOOK_S)
+            homes[actor] = node
+
+    def ended(self, node: Node, cell: Cell, reason: ExitReason) -> None:
+        """See World."""
+        if cell.actor in self._held:
+            self.ends.append((cell.actor, reason))
+        else:
+            super().ended(node, cell, reason)
+
+    def _restart(self, node: Node | None, actor: ActorId) -> None:
+        if actor not in self._held:
+            super()._restart(node, actor)
 
     def kill(self, name: str) -> None:
         """See World."""

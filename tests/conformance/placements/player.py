@@ -294,6 +294,12 @@ class Player(Agent):
             while lingers.exists():
                 await look_again()
             self.sees(ctx, "stopped")
+        asks = Path(f"{self.config.record}.{ctx.id.replace('/', '.')}.asks-at-stop")
+        if asks.exists():
+            try:
+                await ctx.ask(asks.read_text(), Here())
+            except AskFailed:
+                self.sees(ctx, "got no answer")
 
     async def reach(self, ref: ActorRef, ctx: Context) -> None:
         """Returns when what was sent to somebody has arrived there, or when there is nobody."""

@@ -121,6 +121,16 @@ class Record:
             file.unlink()
 
     @contextmanager
+    def asks_at_stop(self, who: str, whom: str, app: str = "stage") -> Iterator[None]:
+        """As long as it lasts, that agent asks the other one when it is told to stop."""
+        file = RECORD.with_name(f"{RECORD.name}.{app}.{who.replace('/', '.')}.asks-at-stop")
+        file.write_text(f"{app}/{whom}")
+        try:
+            yield
+        finally:
+            file.unlink()
+
+    @contextmanager
     def children_ask(self, parent: str, whom: str, app: str = "stage") -> Iterator[None]:
         """As long as it lasts, players ask that one as they start below this parent."""
         file = RECORD.with_name(f"{RECORD.name}.{app}.{parent}.children-ask")

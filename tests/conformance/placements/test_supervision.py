@@ -46,6 +46,24 @@ async def test_one_for_all_stops_all_in_reverse_and_starts_all_in_order(stage: S
     ]
 
 
+async def test_who_is_being_stopped_does_not_wait_for_one_that_was_stopped_before_it(stage: Stage) -> None:
+    _, b, _ = await stage.fresh_group("all", "a", "b", "c")
+
+    with stage.record.asks_at_stop("all/a", "all/c"):
+        await b.tell(Crash())
+        await stage.until_seen("all/a", "got no answer")  # else it would be killed when its grace is over
+
+    await stage.until_seen("all/c", "started")
+    assert stage.record.story("all/a", "all/b", "all/c") == [
+        "all/c stopping",
+        "all/a stopping",
+        "all/a got no answer",
+        "all/a started",
+        "all/b started",
+        "all/c started",
+    ]
+
+
 async def test_one_for_one_leaves_the_siblings_alone(stage: Stage) -> None:
     refs = await stage.fresh_group("types", "permanent", "transient", "temporary")
     before = [await ref.ask(Life()) for ref in refs]

@@ -25,6 +25,7 @@ from regrow.runtime.message import Message, Request, StreamRequest
 from regrow.runtime.ref import ActorRef
 from regrow.runtime.reply_slot import ReplySlot
 from regrow.runtime.signals import (
+    AskedInStop,
     Chase,
     Failure,
     Granted,
@@ -251,5 +252,8 @@ FRAMES: Final[dict[str, list[Envelope]]] = {
         parts(Batch(5, 0, True, ()), 14),
         signal(Granted(host=HOST, ask_id=12, parts=32, size_bytes=2_048)),
         reply(Answer(text="the end"), 12),
+    ],
+    "stops": [
+        signal(AskedInStop(host=HOST, ask_id=12, asker="desk/b", request="Question")),
     ],
 }
