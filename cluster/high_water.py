@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from regrow.cluster.blocking_calls import BlockingCalls
 from regrow.runtime.journal_errors import InvalidEntry, JournalRestored
 
 log = structlog.get_logger("regrow.journal")
@@ -23,12 +24,14 @@ class HighWater:
         """Reads the file, if there is one. Raises InvalidEntry where it holds no mark."""
         self._file = file
         self._is_kept = True
+        self._writes = BlockingCalls()
         self.seen = 0
         if file is not None and file.exists():
             text = file.read_text().strip()
             if not text.isdecimal():
                 raise InvalidEntry(f"{file} holds {text[:40]!r} in place of a high-water mark; delete it to start anew")
             self.seen = int(text)
+        self._kept = self.seen
 
     def rise(self, mark: int, *, asked_at: int, address: str) -> None:
         """Takes in the store's mark, which it was asked for when `asked_at` had been seen.
@@ -42,16 +45,20 @@ class HighWater:
                 f"{address} has mark {mark}, and {asked_at} was seen in it before: "
                 f"it was wiped or restored from an older copy. Bring the newer data back{kept}"
             )
-        if mark <= self.seen:
-            return
-        self.seen = mark
-        if self._file is not None:
-            self._keep(self._file)
+        self.seen = max(self.seen, mark)
 
-    def _keep(self, file: Path) -> None:
+    async def keep(self) -> None:
+        """Returns when the file has what was seen, or can not have it; the event loop is not held meanwhile."""
+        if self._file is not None and self._kept < self.seen:
+            await self._writes.do(self._keep)
+
+    def _keep(self) -> None:
         """A disk without room takes nothing from those who work; what is not noticed then is said once."""
+        file, mark = self._file, self.seen
+        if file is None or mark <= self._kept:
+            return  # the write before this one had it already
         try:
-            write_whole(file, str(self.seen))
+            write_whole(file, str(mark))
         except OSError as error:
             if self._is_kept:
                 log.error(
@@ -62,7 +69,7 @@ class HighWater:
                 )
             self._is_kept = False
         else:
-            self._is_kept = True
+            self._kept, self._is_kept = mark, True
 
 
 def write_whole(file: Path, text: str) -> None:

@@ -7,11 +7,13 @@ container by what numbers processes there.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
+from functools import partial
 from pathlib import Path
 
 import structlog
 
+from regrow.cluster.blocking_calls import BlockingCalls
 from regrow.cluster.high_water import write_whole
 from regrow.runtime.journal_entries import HostEpoch
 
@@ -31,6 +33,7 @@ class HostLives:
         """Reads what an earlier owner has left; a file that can not be read tells nothing."""
         self._file = file
         self._place = _place()
+        self._writes = BlockingCalls()
         self._lives: dict[HostEpoch, tuple[int, str, str]] = {}
         """By number: pid, when it was started, and where its pid counts."""
         if file.exists():
@@ -46,21 +49,31 @@ class HostLives:
             known = UNKNOWN not in (started, place) and place == self._place
             yield epoch, known and started_at(pid) != started
 
-    def note(self, epoch: HostEpoch, pid: int) -> None:
-        """A process has begun a life under this number."""
+    def note(self, epoch: HostEpoch, pid: int) -> Awaitable[None]:
+        """A process has begun a life under this number; what is returned waits until the file says so."""
         self._lives[epoch] = (pid, started_at(pid) or UNKNOWN, self._place)
-        self._write()
+        return self._writes.do(partial(self._write, json.dumps(self._lives)))
 
     def forget(self, epoch: HostEpoch) -> None:
-        """That life was revoked."""
+        """That life was revoked; the file says so a little later, and a number that stays in it harms nobody."""
         if self._lives.pop(epoch, None) is not None:
-            self._write()
+            self._writes.do(partial(self._let_go, json.dumps(self._lives) if self._lives else ""))
 
-    def _write(self) -> None:
-        if not self._lives:
+    async def written(self) -> None:
+        """Waits until the file says all that was noted and forgotten."""
+        await self._writes.done()
+
+    def _let_go(self, text: str) -> None:
+        try:
+            self._write(text)
+        except OSError as error:
+            log.warning("the note of a host that is gone stays; the next start looks at it", reason=error.strerror)
+
+    def _write(self, text: str) -> None:
+        if text:
+            write_whole(self._file, text)
+        else:
             self._file.unlink(missing_ok=True)
-            return
-        write_whole(self._file, json.dumps(self._lives))
 
 
 def started_at(pid: int) -> str | None:

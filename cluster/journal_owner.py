@@ -65,6 +65,7 @@ class JournalOwner:
         self._own: HostEpoch | None = None
         self._stock: deque[HostEpoch] = deque()
         self._restocking: asyncio.Task[None] | None = None
+        self._lives: HostLives | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -93,7 +94,7 @@ class JournalOwner:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             (self._folder / ".gitignore").write_text("*\n")
             water = HighWater(self._folder / f"{self._app}.water")
-            self._lives = HostLives(self._folder / f"{self._app}.hosts")
+            lives = self._lives = HostLives(self._folder / f"{self._app}.hosts")
         except OSError as error:
             raise RedisUnavailable(
                 f"the data folder {self._folder} can not be written ({error.strerror}); "
@@ -110,10 +111,10 @@ class JournalOwner:
         own = self._own = await journal.new_host_epoch()
         await journal.renew(own, ttl_ms=LEASE_TTL_MS)  # at each start, so that each leaves a higher mark
         self._looking = self._spawn(self._look(journal, own))
-        for epoch, is_over in self._lives.earlier():
+        for epoch, is_over in lives.earlier():
             # Where its process is not known to be over, the end of its lease tells.
             if await journal.revoke(epoch, reaped=is_over) is Revocation.REVOKED:
-                self._lives.forget(epoch)
+                lives.forget(epoch)
         self._restock()
 
     async def aclose(self) -> None:
@@ -121,6 +122,8 @@ class JournalOwner:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._lives is not None:
+            await self._lives.written()  # before anybody reads the file again
         journal, self._journal = self._journal, None
         own, self._own = self._own, None
         if journal is None:
@@ -149,9 +152,10 @@ class JournalOwner:
         """Whether one of these agents is durable."""
         return any(map(self._is_durable, actors))
 
-    def joined(self, epoch: int, pid: int) -> None:
-        """A host of this machine may hold agents from now on."""
-        self._lives.note(HostEpoch(epoch), pid)
+    async def joined(self, epoch: int, pid: int) -> None:
+        """A host of this machine may hold agents from now on: returns when that is noted on the disk."""
+        assert self._lives is not None
+        await self._lives.note(HostEpoch(epoch), pid)
 
     async def bury(self, epoch: int, *, reaped: bool) -> bool:
         """Revokes a host that has died; returns when that is done, or has taken too long and goes on behind.
@@ -164,14 +168,12 @@ class JournalOwner:
         return before.done() and before.result()
 
     async def _revoke(self, epoch: HostEpoch, before: asyncio.Future[bool], *, reaped: bool) -> None:
-        assert self._journal is not None
+        assert self._journal is not None and self._lives is not None
         loop = asyncio.get_running_loop()
         deadline, pause_s = loop.time() + REVOKE_WITHIN_S, AGAIN_FIRST_S
         while True:
             try:
-                if not before.done():
-                    before.set_result(await self._journal.revoked(epoch))
-                if await self._journal.revoke(epoch, reaped=reaped) is Revocation.REVOKED:
+                if await self._revoked_now(self._journal, epoch, before, reaped=reaped):
                     self._lives.forget(epoch)
                     return
             except (JournalUnknown, JournalRefused) as error:
@@ -183,6 +185,24 @@ class JournalOwner:
                     return  # nobody has seen its process end, and it renews its lease
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, AGAIN_MAX_S)
+
+    async def _revoked_now(
+        self, journal: RedisJournal, epoch: HostEpoch, before: asyncio.Future[bool], *, reaped: bool
+    ) -> bool:
+        """Whether the host is revoked by now. Raises JournalUnknown and JournalRefused."""
+        if before.done():
+            return await journal.revoke(epoch, reaped=reaped) is Revocation.REVOKED
+        # In one round trip, since supervisors wait for it; the store runs the two in this order.
+        was, verdict = await asyncio.gather(
+            journal.revoked(epoch), journal.revoke(epoch, reaped=reaped), return_exceptions=True
+        )
+        if isinstance(was, bool):
+            before.set_result(was)
+        elif not isinstance(verdict, JournalRefused):
+            before.set_result(False)  # asked again, it might tell of our own revocation
+        if isinstance(verdict, BaseException):
+            raise verdict
+        return verdict is Revocation.REVOKED
 
     # ---- inside --------------------------------------------------------------------------------
 

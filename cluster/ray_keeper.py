@@ -265,7 +265,9 @@ class Keeper:
             if record.node_id != self._node:
                 self._reapers.stand_by(record.node_id)
             elif self._journal is not None:
-                self._journal.joined(record.epoch, record.pid)
+                await self._journal.joined(record.epoch, record.pid)
+                if self.hosts.get(host) is not record:
+                    return  # it has died meanwhile, and that is told already
             self._news.host_joined(record)
             self._spawn(self._keep_contact(record, handle))
 

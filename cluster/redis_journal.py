@@ -138,14 +138,14 @@ class RedisJournal(RedisDecisions):
     async def new_host_epoch(self) -> HostEpoch:
         """See Journal."""
         epoch, mark = await self._run_for_host("new_host_epoch", HostEpoch(0), {"seen": (seen := self._water.seen)})
-        self._rise(mark, seen)
+        await self._rise(mark, seen)
         return HostEpoch(epoch)
 
     async def renew(self, host: HostEpoch, *, ttl_ms: int) -> bool:
         """See Journal."""
         seen = self._water.seen
         held, mark = await self._run_for_host("renew", host, {"host": host, "ttl": ttl_ms, "seen": seen})
-        self._rise(mark, seen)
+        await self._rise(mark, seen)
         return bool(held)
 
     async def revoke(self, host: HostEpoch, *, reaped: bool = False) -> Revocation:
@@ -359,12 +359,13 @@ class RedisJournal(RedisDecisions):
         """See Journal."""
         await self._scripts.aclose()
 
-    def _rise(self, mark: int, seen: int) -> None:
+    async def _rise(self, mark: int, seen: int) -> None:
         try:
             self._water.rise(mark, asked_at=seen, address=self._address)
         except JournalRestored as error:
             self._scripts.refuse(error)
             raise
+        await self._water.keep()
 
     def _enqueue(self, message: Incoming, capacity: int | None) -> Future[list[Any]] | None:
         if not message_fits(message, self.limits):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -24,29 +25,29 @@ def ended() -> int:
     return process.pid
 
 
-def test_a_process_that_has_ended_is_over_and_one_that_runs_is_not(tmp_path: Path) -> None:
+async def test_a_process_that_has_ended_is_over_and_one_that_runs_is_not(tmp_path: Path) -> None:
     file = tmp_path / "hosts"
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         before = HostLives(file)
-        before.note(SEVEN, process.pid)
-        before.note(EIGHT, os.getpid())
+        await before.note(SEVEN, process.pid)
+        await before.note(EIGHT, os.getpid())
         process.kill()
 
     assert dict(HostLives(file).earlier()) == {SEVEN: True, EIGHT: False}
 
 
-def test_another_process_of_the_same_number_is_not_taken_for_the_one_that_was_noted(tmp_path: Path) -> None:
+async def test_another_process_of_the_same_number_is_not_taken_for_the_one_that_was_noted(tmp_path: Path) -> None:
     file = tmp_path / "hosts"
-    HostLives(file).note(SEVEN, os.getpid())
+    await HostLives(file).note(SEVEN, os.getpid())
 
     file.write_text(file.read_text().replace(str(started_at(os.getpid())), "1"))
 
     assert dict(HostLives(file).earlier()) == {SEVEN: True}
 
 
-def test_of_a_process_on_another_machine_nothing_is_known(tmp_path: Path, ended: int) -> None:
+async def test_of_a_process_on_another_machine_nothing_is_known(tmp_path: Path, ended: int) -> None:
     file = tmp_path / "hosts"
-    HostLives(file).note(SEVEN, ended)
+    await HostLives(file).note(SEVEN, ended)
     assert dict(HostLives(file).earlier()) == {SEVEN: False}, "it had no start to be told by"
 
     file.write_text(f'{{"7": [{ended}, "123", "another machine"]}}')
@@ -54,15 +55,17 @@ def test_of_a_process_on_another_machine_nothing_is_known(tmp_path: Path, ended:
     assert dict(HostLives(file).earlier()) == {SEVEN: False}
 
 
-def test_when_all_were_revoked_no_file_is_left(tmp_path: Path) -> None:
+async def test_when_all_were_revoked_no_file_is_left(tmp_path: Path) -> None:
     file = tmp_path / "hosts"
     lives = HostLives(file)
-    lives.note(SEVEN, os.getpid())
-    lives.note(EIGHT, os.getpid())
+    await lives.note(SEVEN, os.getpid())
+    await lives.note(EIGHT, os.getpid())
     lives.forget(SEVEN)
+    await lives.written()
     assert file.exists()
 
     lives.forget(EIGHT)
+    await lives.written()
 
     assert list(tmp_path.iterdir()) == []
 
@@ -75,3 +78,23 @@ def test_a_note_that_can_not_be_read_is_told_and_holds_up_nobody(tmp_path: Path)
         assert list(HostLives(file).earlier()) == []
 
     assert "can not be read" in logs[0]["event"]
+
+
+async def test_while_a_disk_takes_its_time_with_the_note_the_event_loop_goes_on(tmp_path: Path) -> None:
+    draft = tmp_path / "hosts.new"
+    os.mkfifo(draft)  # to be opened for writing, it waits for somebody who reads
+    lives = HostLives(tmp_path / "hosts")
+
+    noting = asyncio.ensure_future(lives.note(SEVEN, os.getpid()))
+    later = asyncio.ensure_future(lives.note(EIGHT, os.getpid()))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    goes_on = not noting.done()
+    reader = await asyncio.to_thread(os.open, draft, os.O_RDONLY)
+    draft.unlink()
+    await asyncio.wait([noting, later])
+    os.close(reader)
+
+    assert goes_on
+    assert isinstance(noting.exception(), OSError)  # what is no file can not be forced to the disk
+    assert dict(HostLives(tmp_path / "hosts").earlier()) == {SEVEN: False, EIGHT: False}

@@ -70,14 +70,14 @@ async def test_an_owner_gives_its_own_lease_back_when_it_lets_go(url: str, tmp_p
 async def test_a_host_whose_process_is_gone_is_revoked_though_its_lease_holds(url: str, tmp_path: Path) -> None:
     async with opened(url, tmp_path) as owner, journal_at(url) as journal:
         host = HostEpoch((await owner.order()).epoch)
-        owner.joined(host, os.getpid())
+        await owner.joined(host, os.getpid())
         await journal.renew(host, ttl_ms=LEASE_TTL_MS)
 
         was_revoked = await owner.bury(host, reaped=True)
 
         assert not was_revoked
         assert await journal.revoked(host)
-        assert not (tmp_path / "journal" / "desk.hosts").exists()
+    assert not (tmp_path / "journal" / "desk.hosts").exists()
 
 
 async def test_a_host_that_nobody_has_seen_gone_is_not_revoked_while_its_lease_holds(url: str, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ async def test_a_new_life_of_the_guardian_revokes_the_dead_hosts_of_the_one_befo
     async with opened(url, tmp_path) as owner, journal_at(url) as journal:
         dead, living = [HostEpoch((await owner.order()).epoch) for _ in range(2)]
         for host in (dead, living):
-            owner.joined(host, os.getpid())
+            await owner.joined(host, os.getpid())
             await journal.renew(host, ttl_ms=LEASE_TTL_MS)
     file = tmp_path / "journal" / "desk.hosts"
     noted = json.loads(file.read_text())

@@ -253,19 +253,21 @@ def test_a_high_water_file_that_holds_something_else_is_named(tmp_path: Path) ->
         HighWater(file)
 
 
-def test_a_mark_that_can_not_be_kept_holds_up_nobody_is_told_once_and_is_tried_again(tmp_path: Path) -> None:
+async def test_a_mark_that_can_not_be_kept_holds_up_nobody_is_told_once_and_is_tried_again(tmp_path: Path) -> None:
     folder = tmp_path / "gone"
     water = HighWater(folder / "high-water")
 
     with capture_logs() as logs:
-        water.rise(5, asked_at=0, address="redis")
-        water.rise(6, asked_at=5, address="redis")
+        for mark in (5, 6):
+            water.rise(mark, asked_at=mark - 1, address="redis")
+            await water.keep()
 
     assert water.seen == 6
     (told,) = logs
     assert "can not be kept" in told["event"] and told["reason"] == "No such file or directory"
     folder.mkdir()
     water.rise(7, asked_at=6, address="redis")
+    await water.keep()
     assert HighWater(folder / "high-water").seen == 7
 
 
