@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Protocol
 
 from regrow.runtime.envelope import Envelope
+
+
+class Kept(enum.Enum):
+    """What the store has of a message to which no life of this process will come."""
+
+    STORED = "stored"
+    UNDER_WAY = "under way"
+    """Its sender is told when it is stored, or keeps it."""
+    UNKNOWN = "unknown"
+    """A try was cut: it may be there, and is there once when it is sent again under its id."""
+    NOT = "not"
 
 
 class Intake(Protocol):
@@ -26,8 +38,8 @@ class Intake(Protocol):
         """Whether the envelope is, or is being, stored: the end of a life does not answer it."""
         ...
 
-    def dropped(self, envelope: Envelope) -> bool:
-        """No further life will come to the envelope in this process; True where the store keeps it."""
+    def dropped(self, envelope: Envelope) -> Kept:
+        """No further life will come to the envelope in this process; says what the store has of it."""
         ...
 
     def look(self) -> None:

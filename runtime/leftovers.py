@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
 from regrow.runtime.envelope import Envelope, Kind, mark_handled
+from regrow.runtime.intake import Kept
 from regrow.runtime.lifecycle import ExitReason, NoProc
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.signals import Failure
@@ -63,34 +62,45 @@ def refuse_what_was_for(cell: Cell, life: Incarnation, reason: ExitReason) -> No
 def empty_mailbox(cell: Cell, reason: ExitReason) -> None:
     """No further life will come here: asks fail, the rest are dead letters, and what is stored stays there."""
     cell.debts.pay("it is not started again")
-    text = f"{cell.actor} has ended for good ({reason}) before it came to this message"
     for envelope in (*cell.mailbox.drain(), *cell.mailbox.give_up_waiters()):
         if _is_kept(cell, envelope):
             continue
+        held = cell.intake is not None and cell.intake.holds(envelope)
+        kept = cell.intake.dropped(envelope) if cell.intake is not None else Kept.NOT
         if envelope.kind == Kind.ASK:
-            cell.runtime.fail(envelope, Failure(error="AskFailed", text=text, reason=NoProc()))
-        elif cell.intake is not None and cell.intake.holds(envelope):
-            pass
+            _fail_for_good(cell, envelope, reason, kept)
+        elif envelope.kind == Kind.TELL and held:
+            if kept in (Kept.NOT, Kept.UNKNOWN):
+                cell.runtime.custody.give_back(envelope)
+            if kept is not Kept.STORED:
+                continue  # it is not handled for its sender before the store has it
         elif envelope.kind == Kind.TELL:
             cell.runtime.delivery.settle_final(envelope, Outcome.NOT_HERE)
-        if cell.intake is not None:
-            cell.intake.dropped(envelope)
         mark_handled(envelope)
+
+
+def _fail_for_good(cell: Cell, envelope: Envelope, reason: ExitReason, kept: Kept) -> None:
+    """Tells an asker whether its message is done all the same when the agent is started again (SEMANTICS 6)."""
+    why = "" if isinstance(reason, NoProc) else f" ({reason})"
+    text = f"{cell.actor} has ended for good{why} before it came to this message"
+    if kept is Kept.NOT:
+        cell.runtime.fail(envelope, Failure(error="AskFailed", text=text, reason=NoProc()))
+        return
+    has = "has it" if kept is Kept.STORED else "may have it"
+    text += f"; its journal {has}, and when the agent is started again it is done: "
+    text += f"ask then under the same command id, {envelope.command_id}"
+    cell.runtime.fail(envelope, Failure(error="AskFailed", text=text, reason=reason))
 
 
 def _is_kept(cell: Cell, envelope: Envelope) -> bool:
     """Of an actor that starts on demand nothing is lost: the store has it, or it goes to the next life under its id."""
     if cell.request.idle_s is None or cell.runtime.closed or envelope.kind > Kind.ASK or cell.intake is None:
         return False
-    is_stored, mark = cell.intake.dropped(envelope), envelope.mark
-    if envelope.kind == Kind.TELL and not is_stored and mark is not None:
-        envelope.on_settled = partial(_arrived, mark)  # only then does its sender, elsewhere, count on it
-    else:
-        mark_handled(envelope)
+    is_stored = cell.intake.dropped(envelope) is Kept.STORED
+    if envelope.kind == Kind.TELL and not is_stored and envelope.mark is not None:
+        cell.runtime.custody.give_back(envelope, at_once=True)
+        return True
+    mark_handled(envelope)
     if envelope.kind == Kind.ASK or not is_stored:
         cell.runtime.delivery.send_again(envelope)
     return True
-
-
-def _arrived(mark: Callable[[], None], _outcome: Outcome) -> None:
-    mark()

@@ -27,6 +27,7 @@ from regrow.runtime.bonds import ANY_LIFE, kind_of
 from regrow.runtime.cell import Cell, State
 from regrow.runtime.context import current
 from regrow.runtime.courier import Courier, CourierHere
+from regrow.runtime.custody import Custody
 from regrow.runtime.dead_letters import DeadLetters
 from regrow.runtime.delivery import Delivery, Directory
 from regrow.runtime.envelope import Envelope, Kind, Origin
@@ -89,6 +90,7 @@ class Runtime:
         self.asks = Asks(self.loop)
         self.asking = Asking(self, self.asks)
         self.streams = Streams(self)
+        self.custody = Custody(self)
         self.awaited_starts = AwaitedStarts(self)
         self.ask_rings = AskRings(self)
         self.asks.on_long_wait = self.ask_rings.look

@@ -1,0 +1,242 @@
+"""A durable agent that takes nothing for good, or leaves its process: what was sent to it is kept by one of the two."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+from pydantic import BaseModel
+
+from regrow.actors import DurableAgent, DurableContext, on
+from regrow.actors.durable_errors import NotStored
+from regrow.runtime.address import ActorId
+from regrow.runtime.errors import AskFailed
+from regrow.runtime.journal_entries import JournalLimits
+from regrow.runtime.journal_errors import JournalRefused, JournalRestored
+from regrow.runtime.lifecycle import Shutdown
+from regrow.runtime.message import Message, Request
+from regrow.runtime.testing import pass_time
+from tests.actors.durable_stand import Host, Unreliable, memory_journal, on_virtual_time
+from tests.simulation.durable_world import DurableWorld
+
+CLERK, OTHER = "desk/clerk", "desk/other"
+GONE_BACK = JournalRestored("it has less than was seen in it")
+
+
+class Notes(BaseModel):
+    got: list[int] = []
+
+
+class Note(Message):
+    n: int
+
+
+class Send(Request[int]):
+    """Sends so many notes to the other one."""
+
+    notes: int
+
+
+class Add(Request[int]):
+    n: int
+
+
+class Seen(Request[tuple[int, ...]]):
+    """The notes."""
+
+
+class Clerk(DurableAgent[Notes]):
+    @on
+    async def send(self, request: Send, ctx: DurableContext) -> int:
+        for n in range(request.notes):
+            await ctx.tell(OTHER, Note(n=n))
+        return request.notes
+
+    @on
+    async def note(self, message: Note) -> None:
+        self.state.got.append(message.n)
+
+    @on
+    async def add(self, request: Add) -> int:
+        await hangs.wait()
+        self.state.got.append(request.n)
+        return request.n
+
+    @on(read_only=True)
+    async def seen(self, request: Seen) -> tuple[int, ...]:
+        return tuple(self.state.got)
+
+
+hangs = asyncio.Event()
+
+
+class Refusing(Unreliable):
+    """Takes no messages for one agent while `refusal` is set."""
+
+    refusal: JournalRefused | None = None
+
+    def _cut(self, name: str, method: Any) -> Any:
+        inner = super()._cut(name, method)
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            if self.refusal is not None and name == "enqueue" and args[0][0].agent == OTHER:
+                raise self.refusal
+            return await inner(*args, **kwargs)
+
+        return call
+
+
+async def desk(limits: JournalLimits | None = None) -> tuple[Host, Refusing]:
+    global hangs
+    hangs = asyncio.Event()
+    journal = Refusing(memory_journal(limits))
+    host = await Host.on(cast("Any", journal))
+    host.restarts = 0
+    host.runtime.delivery.is_durable = lambda _: True
+    for id in (CLERK, OTHER):
+        assert await host.start(Clerk, id) is None
+    return host, journal
+
+
+async def leaves(host: Host, id: str) -> None:
+    """An operator stops the agent, and nobody starts it again here."""
+    await host.ref(id).stop()
+    await pass_time(0.1)
+    host.runtime.forget(ActorId(id))
+    await pass_time(0.1)
+
+
+async def seen(host: Host, id: str = OTHER) -> tuple[int, ...]:
+    found: tuple[int, ...] = await host.ref(id).ask(Seen())
+    return found
+
+
+@on_virtual_time
+async def test_what_a_store_refuses_for_good_stays_with_its_sender_and_arrives_in_order_when_it_is_mended() -> None:
+    host, journal = await desk()
+    journal.refusal = GONE_BACK
+    await host.ref(CLERK).ask(Send(notes=3))
+    await pass_time(30.0)
+
+    journal.refusal = None
+    await host.ref(CLERK).ask(Send(notes=2))
+    await pass_time(61.0)
+
+    assert await seen(host) == (0, 1, 2, 0, 1)
+    assert host.runtime.dead_letters.counts == {}
+    assert host.ends == []
+
+
+@on_virtual_time
+async def test_who_tells_an_agent_whose_store_refuses_for_good_hears_why() -> None:
+    host, journal = await desk()
+    journal.refusal = GONE_BACK
+
+    with pytest.raises(NotStored, match="desk/other has not taken Note: it has less than was seen in it"):
+        await host.ref(OTHER).tell(Note(n=1))
+    with pytest.raises(NotStored, match="it has less than was seen in it"):
+        await host.ref(OTHER).ask(Add(n=1))
+
+
+@on_virtual_time
+async def test_what_was_on_its_way_to_an_agent_that_leaves_before_it_is_stored_is_sent_again_when_it_is_back() -> None:
+    host, journal = await desk()
+    journal.refusal = GONE_BACK
+    await host.ref(CLERK).ask(Send(notes=3))
+    await pass_time(1.0)
+    await leaves(host, OTHER)
+    journal.refusal = None
+
+    assert await host.start(Clerk, OTHER) is None
+    await pass_time(61.0)
+
+    assert await seen(host) == (0, 1, 2)
+
+
+@on_virtual_time
+async def test_so_is_what_another_process_has_sent_and_was_not_told_as_taken() -> None:
+    world = DurableWorld()
+    world.restart_after_s = None
+    a, b = [await world.host(name) for name in "ab"]
+    await world.start_durable(a, CLERK, Clerk)
+    await world.start_durable(b, OTHER, Clerk)
+    world.mortals["b"].full = 1_000_000
+    await a.ref(CLERK).ask(Send(notes=3))
+    await pass_time(5.0)
+    await b.ref(OTHER).stop()
+    await pass_time(1.0)
+    b.runtime.forget(ActorId(OTHER))
+    world.truth.remove(ActorId(OTHER))
+    world.mortals["b"].full = 0
+    await pass_time(5.0)
+
+    await world.start_durable(b, OTHER, Clerk)
+    await pass_time(125.0)
+    found = await a.ref(OTHER).ask(Seen())
+    await world.close()
+
+    assert found == (0, 1, 2)
+
+
+@on_virtual_time
+async def test_an_ask_that_waits_for_an_agent_which_is_stopped_for_good_hears_that_it_is_kept_and_gets_its_reply() -> (
+    None
+):
+    host, _ = await desk()
+    asking = [asyncio.create_task(host.ref(OTHER).ask(Add(n=n), timeout_s=300)) for n in (1, 2)]
+    await pass_time(0.1)
+
+    await leaves(host, OTHER)
+    failed = [ask.exception() for ask in asking]
+    hangs.set()
+    assert await host.start(Clerk, OTHER) is None
+    await pass_time(0.1)
+
+    assert await seen(host) == (1, 2)
+    for error, n in zip(failed, (1, 2), strict=True):
+        assert isinstance(error, AskFailed)
+        kept, _, command = str(error).partition("ask then under the same command id, ")
+        assert "its journal has it, and when the agent is started again it is done" in kept
+        assert await host.ref(OTHER).ask(Add(n=n), command_id=command) == n
+    assert await seen(host) == (1, 2)
+
+
+@on_virtual_time
+async def test_one_that_waits_for_room_in_its_mailbox_then_hears_that_it_is_not_there_and_is_not_done() -> None:
+    host, _ = await desk(JournalLimits(mailbox=2))
+    asking = [asyncio.create_task(host.ref(OTHER).ask(Add(n=n), timeout_s=300)) for n in range(9)]
+    await pass_time(0.1)
+
+    await leaves(host, OTHER)
+    failed = [str(ask.exception()) for ask in asking]
+    hangs.set()
+    assert await host.start(Clerk, OTHER) is None
+    await pass_time(0.1)
+
+    told = {n: [said in text for said in ("has it", "may have it")] for n, text in enumerate(failed)}
+    done = await seen(host)
+    assert [n for n in told if told[n][0]] == [0, 1] == list(done[:2])
+    assert all(any(told[n]) for n in done), told
+
+
+@on_virtual_time
+async def test_a_stop_while_the_first_message_is_still_being_stored_leaves_it_to_the_next_life() -> None:
+    world = DurableWorld()
+    a, b = [await world.host(name) for name in "ab"]
+    await world.start_durable(a, CLERK, Clerk)
+    await world.start_durable(b, OTHER, Clerk)
+    world.mortals["b"].full = 1_000_000
+    await a.ref(CLERK).ask(Send(notes=3))
+    await pass_time(1.0)
+
+    await b.ref(OTHER).stop()
+    await pass_time(1.0)
+    world.mortals["b"].full = 0
+    await pass_time(10.0)
+    found = await a.ref(OTHER).ask(Seen())
+    ends = [str(type(reason).__name__) for _, reason in world.ends]
+    await world.close()
+
+    assert found == (0, 1, 2)
+    assert ends == [Shutdown.__name__]
