@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from regrow.actors.arrival_order import ArrivalOrder
 from regrow.actors.durable_attempts import Blame
 from regrow.actors.durable_body import body_of, with_beside
 from regrow.actors.durable_entry import Entry
@@ -25,6 +26,7 @@ from regrow.runtime.intake import Kept
 from regrow.runtime.journal_answers import Enqueued, EnqueueVerdict
 from regrow.runtime.journal_entries import CommandId, Epoch, Pending
 from regrow.runtime.journal_errors import JournalRefused
+from regrow.runtime.outcome import Outcome
 
 if TYPE_CHECKING:
     from regrow.runtime.cell import Cell
@@ -42,6 +44,7 @@ class DurableIntake:
         """Says of which messages nothing is stored."""
         self._durability = durability
         self._entries: dict[Envelope, Entry] = {}
+        self._in_order = ArrivalOrder()
         self._measured: tuple[Envelope, bytes] | None = None
         """The last message that was found to fit."""
         self._storing = Storing(cell, durability, self._entries)
@@ -57,11 +60,13 @@ class DurableIntake:
 
     # ---- Intake --------------------------------------------------------------------------------
 
-    def fits(self, envelope: Envelope) -> bool:
+    def turned_away(self, envelope: Envelope) -> Outcome | None:
         """See Intake."""
+        if envelope.kind == Kind.TELL and envelope.command_id and not self._in_order.takes(envelope):
+            return Outcome.NOT_HERE  # its sender tries again, and by then the one in front of it may have come
         body = body_of(self._durability.codec, envelope)
         self._measured = envelope, body
-        return len(body) <= self._durability.journal.limits.message_bytes
+        return None if len(body) <= self._durability.journal.limits.message_bytes else Outcome.TOO_LARGE
 
     def entered(self, envelope: Envelope) -> bool:
         """See Intake."""

@@ -67,6 +67,7 @@ class DurableOutbox:
         self._cell = cell
         self._life: Incarnation | None = None
         self._order = RelayOrder(page=durability.journal.limits.page)
+        self._on_way: dict[OutboxId, Envelope] = {}
         self._relaying: asyncio.Task[None] | None = None
         self._heard = asyncio.Event()
 
@@ -156,12 +157,21 @@ class DurableOutbox:
     def _send(self, row: OutboxRow) -> None:
         envelope = envelope_of(self._durability.codec, row.body)
         envelope.command_id = row.command
+        self._on_way[row.id] = envelope
+        if self._runtime.delivery.keeps(envelope):  # a plain agent takes what comes, and keeps nothing waiting
+            self._follows(row.id)
         Sent(self._runtime.loop, envelope, partial(self._settled, row.id, envelope))
         self._runtime.delivery.send(envelope)
+
+    def _follows(self, id: OutboxId) -> None:
+        """Says what a row must not overtake; one that is sent once more is told by then whether that has arrived."""
+        ahead = self._order.behind(id)
+        self._on_way[id].behind = None if ahead is None else self._on_way[ahead].command_id
 
     def _settled(self, id: OutboxId, envelope: Envelope, sent: Sent, outcome: Outcome) -> None:
         if self._runtime.closed:
             return  # what is given up now is still in the outbox, and the next life sends it
+        del self._on_way[id]
         if outcome is Outcome.NOT_HERE and self._runtime.delivery.keeps(envelope):
             if self._order.stays(id, self._runtime.loop.time()):
                 reason = f"{envelope.receiver} is not there ({sent.refusal or 'nobody has such an id'})"
@@ -169,5 +179,7 @@ class DurableOutbox:
         else:
             if outcome is not Outcome.TAKEN:
                 self._runtime.delivery.dead(envelope, outcome)
-            self._order.has_arrived(id)
+            follower = self._order.has_arrived(id)
+            if follower is not None:
+                self._on_way[follower].behind = envelope.behind
         self._go_on()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -53,13 +53,19 @@ Next: TypeAlias = Confirm | ReadPage | Rest
 class Receiver:
     """Where one receiver stands. Rows that it has left behind are sent before any that come later."""
 
-    sent: int = 0
+    on_way: dict[OutboxId, OutboxId | None] = field(default_factory=dict["OutboxId", "OutboxId | None"])
+    """The rows on their way, each with the one that was sent in front of it and had not arrived yet."""
     leaves: bool = False
     """Rows for it are in the outbox that were read and not sent."""
     is_tried: bool = False
     """The last row that is known of has stayed: now one row goes alone, so that none can overtake it."""
     pause_s: float = 0.0
     paused_until_s: float = -math.inf
+
+    @property
+    def sent(self) -> int:
+        """How many rows are on their way."""
+        return len(self.on_way)
 
 
 class RelayOrder:
@@ -141,20 +147,32 @@ class RelayOrder:
             receiver.leaves = True
             return False
         self._sent[id] = target
-        receiver.sent += 1
+        receiver.on_way[id] = next(reversed(receiver.on_way), None)
         return True
 
-    def has_arrived(self, id: OutboxId) -> None:
-        """The receiver's process has taken the row, or nobody ever will."""
+    def behind(self, id: OutboxId) -> OutboxId | None:
+        """The row that this one must not overtake: the receiver is not to take it where it has not seen that one."""
+        return self._receivers[self._sent[id]].on_way[id]
+
+    def has_arrived(self, id: OutboxId) -> OutboxId | None:
+        """The receiver's process has taken the row, or nobody ever will.
+
+        Gives the row that was behind it: that is now behind what this one was behind, or free.
+        """
         receiver = self._receivers[self._sent.pop(id)]
         self._arrived[id] = None
-        receiver.sent -= 1
-        receiver.is_tried, receiver.pause_s, receiver.paused_until_s = False, 0.0, -math.inf
+        ahead = receiver.on_way.pop(id)
+        follower = next((each for each, before in receiver.on_way.items() if before == id), None)
+        if follower is not None:
+            receiver.on_way[follower] = ahead
+        if not receiver.on_way:  # else what follows may be behind a row that has stayed, and comes back
+            receiver.is_tried, receiver.pause_s, receiver.paused_until_s = False, 0.0, -math.inf
+        return follower
 
     def stays(self, id: OutboxId, now_s: float) -> bool:
         """The receiver was not there: the row is sent again, before all that are behind it. True where that is new."""
         receiver = self._receivers[self._sent.pop(id)]
-        receiver.sent -= 1
+        del receiver.on_way[id]  # and what is behind it stays behind it
         is_new = not receiver.is_tried
         if is_new or now_s >= receiver.paused_until_s:
             receiver.pause_s = min(max(2 * receiver.pause_s, AGAIN_FIRST_S), AGAIN_MAX_S)

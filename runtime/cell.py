@@ -138,8 +138,8 @@ class Cell:
                 return Outcome.TAKEN
             if self._may_run_beside and (self._in_serial_turn or self.intake) and runs_beside(self, envelope):
                 return Outcome.TAKEN
-            if self.intake is not None and not self.intake.fits(envelope):
-                return Outcome.TOO_LARGE
+            if self.intake is not None and (turned_away := self.intake.turned_away(envelope)) is not None:
+                return turned_away
             outcome = self.mailbox.offer(envelope)
             if outcome is not Outcome.TAKEN:
                 return outcome

@@ -14,7 +14,8 @@ rows. All messages of one type lie together, each field a column; they are taken
                  ["", [], [names, reasons]]         messages that could not be written, and why
     heads        [[kind, receiver, type], …], or [kind, receiver, type, columns, reply host, incarnation], and behind
                  these two numbers more for an ask whose answer is streamed: the parts and bytes of its window
-                 columns: 1 if the rows have an ask_id, + 2 a deadline, + 4 a command_id; + 8 if they may have run
+                 columns: 1 if the rows have an ask_id, + 2 a deadline, + 4 a command_id; + 8 if they may have run;
+                 + 16 if each has, in front of its command_id, that of the row which it must not overtake
     runs         [head, rows, head, rows, …]
     origin_runs  [origin, rows, origin, rows, …]
     ask_ids      [number, …]                        one for each row whose head says so; so are the next two

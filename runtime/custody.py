@@ -68,6 +68,8 @@ class Custody:
             queue = self._queues[envelope.receiver] = _Queue()
             queue.pause_s = AGAIN_FIRST_S
             self._runtime.loop.call_later(0.0 if at_once else AGAIN_FIRST_S, self._send, envelope.receiver, queue)
+        if envelope.behind not in [ahead.command_id for ahead in queue.marks]:
+            envelope.behind = None  # it was stored here, or its sender knows that it has arrived
         queue.marks[envelope] = mark
 
     def _send(self, receiver: ActorId, queue: _Queue) -> None:
@@ -84,6 +86,9 @@ class Custody:
         if outcome is not Outcome.NOT_HERE:
             self._count -= 1
             mark = queue.marks.pop(envelope)
+            follower = next((each for each in queue.marks if each.behind == envelope.command_id), None)
+            if follower is not None:
+                follower.behind = envelope.behind
             if outcome is not Outcome.TAKEN:
                 self._runtime.delivery.dead(envelope, outcome)
             mark()

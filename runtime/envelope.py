@@ -106,11 +106,14 @@ class Envelope:
     ask and `reply_host` the host that waits. `on_settled` is told once what the receiver's host did
     with it, `mark` once when it has been handled; both are None where nobody wants to know.
     `holder` is where it waits, while it does. `may_have_run` is true of one that is sent again since the process died
-    in which it was. `window` is how many parts of the answer may come before they are read, None where none is wanted.
+    in which it was. `behind` is the command id of what its sender has on the way to the same receiver in front of it;
+    who stores messages takes it then only when it has seen that one. `window` is how many parts of the answer may come
+    before they are read, None where none is wanted.
     """
 
     __slots__ = (
         "ask_id",
+        "behind",
         "command_id",
         "deadline",
         "holder",
@@ -140,6 +143,7 @@ class Envelope:
         command_id: str | None = None,
         may_have_run: bool = False,
         window: Window | None = None,
+        behind: str | None = None,
     ) -> None:
         self.kind = kind
         self.receiver = receiver
@@ -152,6 +156,7 @@ class Envelope:
         self.command_id = command_id
         self.may_have_run = may_have_run
         self.window = window
+        self.behind = behind
         self.on_settled: Callable[[Outcome], None] | None = None
         self.mark: Callable[[], None] | None = None
         self.holder: Holder | None = None

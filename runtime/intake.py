@@ -6,6 +6,7 @@ import enum
 from typing import Protocol
 
 from regrow.runtime.envelope import Envelope
+from regrow.runtime.outcome import Outcome
 
 
 class Kept(enum.Enum):
@@ -22,8 +23,8 @@ class Kept(enum.Enum):
 class Intake(Protocol):
     """Keeps what enters the mailbox of one cell. It stays with the cell from one life to the next."""
 
-    def fits(self, envelope: Envelope) -> bool:
-        """Whether an envelope is within the limit of what can be stored; asked before it takes its place."""
+    def turned_away(self, envelope: Envelope) -> Outcome | None:
+        """Why an envelope may not take its place: it is too large to be stored, or what it is behind was not seen."""
         ...
 
     def entered(self, envelope: Envelope) -> bool:

@@ -22,6 +22,8 @@ ASK_ID, DEADLINE, COMMAND_ID = 1, 2, 4
 """The columns in which the rows of a head have a value."""
 MAY_HAVE_RUN = 8
 """Beside them: the rows are sent again since their receiver's process died. It needs no column."""
+BEHIND = 16
+"""The rows must not overtake others: the ids of those stand in the column of command ids, each in front of its own."""
 MAX_BODIES_BYTES = 2**26
 """What the messages of one frame may take together, once the frame was found too large."""
 MAX_REMAINING_MS = 10 * 365 * 86_400_000
@@ -91,6 +93,9 @@ class Tables:
                 deadlines.append(int(min(left_ms, MAX_REMAINING_MS)) if left_ms > 0 else 0)
             if envelope.command_id is not None:
                 has |= COMMAND_ID
+                if envelope.behind is not None:
+                    has |= BEHIND
+                    self._command_ids.append(envelope.behind)
                 self._command_ids.append(envelope.command_id)
             if envelope.may_have_run:
                 has |= MAY_HAVE_RUN
@@ -183,6 +188,7 @@ def written_off(envelopes: Sequence[Envelope]) -> list[Envelope]:
                 envelope.command_id,
                 envelope.may_have_run,
                 envelope.window,
+                envelope.behind,
             )
         )
     return kept
@@ -259,12 +265,15 @@ class Head:
             origins,
             deadlines if self.columns & DEADLINE else repeat(None),
             ask_ids if self.columns & ASK_ID else repeat(0),
+            command_ids if self.columns & BEHIND else repeat(None),
             command_ids if self.columns & COMMAND_ID else repeat(None),
             strict=False,
         )
         return [
-            Envelope(kind, receiver, message, origin, deadline, ask_id, host, life, command_id, may_have_run, window)
-            for message, origin, deadline, ask_id, command_id in rows
+            Envelope(
+                kind, receiver, message, origin, deadline, ask_id, host, life, command_id, may_have_run, window, behind
+            )
+            for message, origin, deadline, ask_id, behind, command_id in rows
         ]
 
     def _misfit(self, message: object) -> Undecodable:

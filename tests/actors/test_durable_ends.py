@@ -202,7 +202,7 @@ class Slow(Agent):
         return tuple(self.seen)
 
 
-@pytest.mark.parametrize("end", ["kill", "stop"])
+@pytest.mark.parametrize("end", ["kill", "stop", "forget"])
 @pytest.mark.parametrize("after_s", [0.0, 0.001, 1.5])
 def test_what_a_turn_tells_a_plain_agent_comes_once_and_in_order_though_its_life_ends(end: str, after_s: float) -> None:
     @on_virtual_time
@@ -219,6 +219,11 @@ def test_what_a_turn_tells_a_plain_agent_comes_once_and_in_order_though_its_life
             await pass_time(after_s)
             cell = host.runtime.cells[ActorId(SENDER)]
             cell.kill() if end == "kill" else cell.stop(Shutdown(), 10.0)
+            if end == "forget":  # an operator stops it and starts it again
+                host.restarts = 0
+                host.runtime.forget(ActorId(SENDER))
+                await cell.wait_ended()
+                assert await host.start(Sender, SENDER) is None
         await pass_time(20.0)
 
         assert await host.ref("desk/slow").ask(All()) == tuple(range(9))

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 
 from regrow.actors import DurableAgent, DurableContext, on
 from regrow.actors.durable_errors import NotStored
-from regrow.runtime.address import ActorId
+from regrow.runtime.address import ActorId, HostId
+from regrow.runtime.delivery import MAX_REROUTES, Directory
 from regrow.runtime.errors import AskFailed
 from regrow.runtime.journal_entries import JournalLimits
 from regrow.runtime.journal_errors import JournalRefused, JournalRestored
@@ -36,6 +37,7 @@ class Send(Request[int]):
     """Sends so many notes to the other one."""
 
     notes: int
+    first: int = 0
 
 
 class Add(Request[int]):
@@ -49,7 +51,7 @@ class Seen(Request[tuple[int, ...]]):
 class Clerk(DurableAgent[Notes]):
     @on
     async def send(self, request: Send, ctx: DurableContext) -> int:
-        for n in range(request.notes):
+        for n in range(request.first, request.first + request.notes):
             await ctx.tell(OTHER, Note(n=n))
         return request.notes
 
@@ -240,3 +242,55 @@ async def test_a_stop_while_the_first_message_is_still_being_stored_leaves_it_to
 
     assert found == (0, 1, 2)
     assert ends == [Shutdown.__name__]
+
+
+class Stale:
+    """A directory that is wrong for a while: it names another process than the one which has the agent."""
+
+    def __init__(self, right: Directory, wrong: HostId, *, answers: int) -> None:
+        self._right = right
+        self._wrong = wrong
+        self._answers = answers
+        self._is_known = False
+
+    def host_of(self, actor: ActorId) -> HostId | None:
+        if self._answers > 0 and actor == OTHER:
+            return self._wrong if self._is_known else None
+        return self._right.host_of(actor)
+
+    async def locate(self, actor: ActorId) -> HostId | None:
+        found = await self._right.locate(actor)
+        if self._answers > 0 and actor == OTHER:
+            self._answers -= 1
+            self._is_known = True
+            return self._wrong
+        return found
+
+    def forget(self, actor: ActorId) -> None:
+        self._is_known = False
+        self._right.forget(actor)
+
+    def host_died(self, host: HostId) -> list[ActorId]:
+        return self._right.host_died(host)
+
+
+@pytest.mark.parametrize("between_s", [0.001, 0.003, 0.005, 0.008, 0.012])
+def test_a_message_that_was_sent_after_an_agent_that_had_moved_is_overtaken_by_none(between_s: float) -> None:
+    @on_virtual_time
+    async def test() -> None:
+        world = DurableWorld()
+        a, b, c = [await world.host(name) for name in "abc"]
+        await world.start_durable(a, CLERK, Clerk)
+        await world.start_durable(c, OTHER, Clerk)
+        a.runtime.delivery.directory = Stale(a.directory, b.host, answers=MAX_REROUTES + 1)
+
+        for first in (0, 2, 4):
+            await a.ref(CLERK).ask(Send(notes=2, first=first))
+            await pass_time(between_s)
+        await pass_time(10.0)
+        found = await c.ref(OTHER).ask(Seen())
+        await world.close()
+
+        assert found == tuple(range(6))
+
+    test()

@@ -29,6 +29,9 @@ class Outbox:
 
     rows: list[OutboxRow] = field(default_factory=list[OutboxRow])
     on_way: defaultdict[ActorId, list[OutboxId]] = field(default_factory=lambda: defaultdict(list))
+    told: dict[OutboxId, OutboxId | None] = field(default_factory=dict["OutboxId", "OutboxId | None"])
+    """Behind which row each said that it is, when it left."""
+    seen: dict[ActorId, OutboxId] = field(default_factory=dict["ActorId", "OutboxId"])
     arrived: defaultdict[ActorId, list[int]] = field(default_factory=lambda: defaultdict(list))
     written: defaultdict[ActorId, list[int]] = field(default_factory=lambda: defaultdict(list))
     away: set[ActorId] = field(default_factory=set[ActorId])
@@ -77,6 +80,7 @@ class Outbox:
         on_way = self.on_way[row.target]
         assert row.id not in on_way, "a row is on its way twice"
         on_way.append(row.id)
+        self.told[row.id] = self.order.behind(row.id)
         assert len(on_way) <= (1 if row.target in self.tried else EACH)
         assert sum(map(len, self.on_way.values())) <= SENT + len(RECEIVERS)
 
@@ -89,10 +93,31 @@ class Outbox:
                     self.tried.add(target)
             elif target not in self.stuck and self.on_way[target]:
                 id = self.on_way[target].pop(0)
-                self.order.has_arrived(id)
-                self.tried.discard(target)
-                self.arrived[target].append(number_of(id))
-                assert self.arrived[target] == self.written[target][: len(self.arrived[target])]
+                if self.told[id] in (None, self.seen.get(target)):
+                    self.arrives(id, target)
+                else:
+                    self.order.stays(id, self.now_s)
+                    self.tried.add(target)
+
+    def arrives(self, id: OutboxId, target: ActorId) -> None:
+        self.seen[target] = id
+        self.arrived[target].append(number_of(id))
+        assert self.arrived[target] == self.written[target][: len(self.arrived[target])], "a row was overtaken"
+        self.order.has_arrived(id)
+        if not self.on_way[target]:
+            self.tried.discard(target)
+
+    def heard_of_one(self, target: ActorId, dice: random.Random) -> None:
+        """One row of several comes back, from wherever its receiver was last, or finds it there: in any order."""
+        if target in self.away | self.stuck or not self.on_way[target]:
+            return
+        id = self.on_way[target].pop(dice.randrange(len(self.on_way[target])))
+        behind = dice.choice((self.told[id], self.order.behind(id)))  # as it left, or as it was sent on since
+        if behind in (None, self.seen.get(target)) and dice.random() < 0.5:
+            self.arrives(id, target)
+        else:
+            self.order.stays(id, self.now_s)
+            self.tried.add(target)
 
     def settle(self) -> None:
         """Goes on until nothing more happens without somebody from outside."""
@@ -123,6 +148,7 @@ ACTIONS = {
     "stuck": 1,
     "back": 2,
     "heard": 3,
+    "one": 3,
     "step": 10,
     "late": 2,
     "wait": 2,
@@ -147,6 +173,9 @@ def act(outbox: Outbox, what: str, targets: tuple[ActorId, ...]) -> None:
             outbox.stuck -= set(targets)
         case "heard":
             outbox.heard(targets)
+        case "one":
+            for target in targets:
+                outbox.heard_of_one(target, random.Random(outbox.number + outbox.pages))
         case "life":
             outbox.order.next(outbox.now_s, lives=False)
             outbox.order.begin_life(outbox.now_s)
@@ -225,6 +254,20 @@ def test_a_receiver_that_was_away_begins_with_its_oldest_row_alone() -> None:
         pass
 
     assert [number_of(id) for id in outbox.on_way[a]] == [1]
+
+
+def test_what_was_sent_behind_a_row_that_comes_back_says_so_until_that_one_has_arrived() -> None:
+    a = RECEIVERS[0]
+    outbox = Outbox()
+    outbox.commit(*[a] * EACH)
+    outbox.step()
+    first, second, third = (OutboxId(f"{number}-0") for number in (1, 2, 3))
+
+    assert [outbox.order.behind(id) for id in (first, second, third)] == [None, first, second]
+    outbox.order.stays(first, 0.0)
+    assert outbox.order.behind(second) == first
+    assert outbox.order.has_arrived(second) == third  # nobody will ever have it
+    assert outbox.order.behind(third) == first
 
 
 def test_new_rows_are_found_without_reading_again_what_is_on_its_way_or_left_behind() -> None:

@@ -256,4 +256,10 @@ FRAMES: Final[dict[str, list[Envelope]]] = {
     "stops": [
         signal(AskedInStop(host=HOST, ask_id=12, asker="desk/b", request="Question")),
     ],
+    "behind": [
+        Envelope(Kind.TELL, A, Note(text="first"), TURN, command_id="one"),
+        Envelope(Kind.TELL, A, Note(text="second"), TURN, command_id="two", behind="one"),
+        Envelope(Kind.TELL, B, Note(text="another"), TURN, command_id="three"),
+        Envelope(Kind.TELL, A, Note(text="third"), TURN, command_id="four", behind="two"),
+    ],
 }
