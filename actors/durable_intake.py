@@ -18,7 +18,7 @@ from regrow.actors.arrival_order import ArrivalOrder
 from regrow.actors.durable_attempts import Blame
 from regrow.actors.durable_body import body_of, with_beside
 from regrow.actors.durable_entry import Entry
-from regrow.actors.durable_outbox import DurableOutbox
+from regrow.actors.durable_outbox import outbox_of
 from regrow.actors.durable_storing import Storing
 from regrow.actors.reminder import Tick
 from regrow.runtime.envelope import Envelope, Kind
@@ -51,7 +51,7 @@ class DurableIntake:
         self._parked: dict[CommandId, list[Envelope]] = {}
         """Who asked what waits in the journal, as long as their processes wait for it."""
         self.blame = Blame()
-        self.outbox = DurableOutbox(cell, durability)
+        self.outbox = outbox_of(cell, durability)
         self._served: Epoch | None = None
         self._releasing: asyncio.Task[None] | None = None
         self.is_loaded = False
@@ -109,6 +109,7 @@ class DurableIntake:
             self._cell.runtime.delivery.send_again(envelope)  # whoever has the agent now answers
         epoch = self._storing.epoch
         self._storing.leave()
+        self.outbox.leave()
         if epoch is not None and not self._cell.runtime.closed:
             self._releasing = self._cell.runtime.spawn_task(self._release(epoch))
 

@@ -6,22 +6,23 @@ What is to be done next is decided by `relay_order`; here it is done.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import structlog
 
 from regrow.actors.durable_body import envelope_of
 from regrow.actors.relay_order import Confirm, ReadPage, RelayOrder, Rest
 from regrow.runtime.journal_answers import TurnVerdict
-from regrow.runtime.journal_entries import partition_of
+from regrow.runtime.journal_entries import born_ms, partition_of
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.tells import Settling
 
 if TYPE_CHECKING:
-    from regrow.runtime.address import Incarnation
+    from regrow.runtime.address import ActorId, Incarnation
     from regrow.runtime.cell import Cell
     from regrow.runtime.durability import Durability
     from regrow.runtime.envelope import Envelope
@@ -54,10 +55,10 @@ class Sent(Settling):
 
 
 class DurableOutbox:
-    """The messages of one agent that are committed and have not arrived.
+    """The messages of one agent that are committed and have not arrived. Use `outbox_of`.
 
-    It stays with the cell from one life to the next: what the one before has sent is still on its way, and a plain
-    agent would have it twice if it were sent again. Between two lives nothing is sent.
+    It stays with the cell from one life to the next, and from one cell to the next: what the one before has sent is
+    still on its way, and a plain agent would have it twice if it were sent again. Between two lives nothing is sent.
     """
 
     def __init__(self, cell: Cell, durability: Durability) -> None:
@@ -70,11 +71,27 @@ class DurableOutbox:
         self._on_way: dict[OutboxId, Envelope] = {}
         self._relaying: asyncio.Task[None] | None = None
         self._heard = asyncio.Event()
+        self._has_left = False
+        self._told_old: Incarnation | None = None
+        """The life that has said that messages come too late."""
 
     @property
     def is_busy(self) -> bool:
         """Whether something is on its way, or waits for its receiver."""
         return self._relaying is not None
+
+    def moves_to(self, cell: Cell) -> None:
+        """The agent is back in this process, under a new cell."""
+        self._cell, self._has_left = cell, False
+
+    def leave(self) -> None:
+        """The cell is gone. What is on its way is heard of still, and then this is forgotten."""
+        self._has_left = True
+        if self._relaying is None:
+            self._forget()
+
+    def _forget(self) -> None:
+        _here.get(self._durability, {}).pop(self._agent, None)
 
     def begin_life(self) -> None:
         """The life that runs now sends what is left to be sent."""
@@ -133,6 +150,8 @@ class DurableOutbox:
                         await self._rest(until_s)
         finally:
             self._relaying = None
+            if self._has_left:
+                self._forget()
 
     async def _confirm(self, ids: tuple[OutboxId, ...]) -> None:
         await self._durability.surely(lambda: self._durability.journal.relayed(self._agent, ids))
@@ -143,10 +162,27 @@ class DurableOutbox:
         page = await self._durability.surely(lambda: journal.outbox(partition, after=after))
         if not self._lives or self._life != life:
             return  # the next life begins with the first row
+        self._tell_old(page)
         for row in page:  # its partition may hold rows of others too
             if row.agent == self._agent and self._order.takes(row.id, row.target):
                 self._send(row)
         self._order.read(page)
+
+    def _tell_old(self, page: Sequence[OutboxRow]) -> None:
+        """Says once in a life that messages come too late; each of them is a dead letter where it arrives."""
+        oldest = next((row for row in page if row.agent == self._agent), None)  # a page is in order
+        if oldest is None or self._told_old == self._life:
+            return
+        waited_ms = self._durability.now_ms() - born_ms(oldest.command)
+        if waited_ms > self._durability.journal.limits.result_ttl_ms:
+            self._told_old = self._life
+            log.warning(
+                "messages have waited in the outbox for longer than ids are kept; durable agents refuse them as too "
+                "old, since they may have run: see what they were to do, or keep ids for longer (result_ttl_ms)",
+                agent=self._agent,
+                receiver=oldest.target,
+                waited_s=waited_ms // 1000,
+            )
 
     async def _rest(self, until_s: float | None) -> None:
         self._heard.clear()
@@ -183,3 +219,18 @@ class DurableOutbox:
             if follower is not None:
                 self._on_way[follower].behind = envelope.behind
         self._go_on()
+
+
+_here: WeakKeyDictionary[Durability, dict[ActorId, DurableOutbox]] = WeakKeyDictionary()
+"""The outboxes of each process, by agent: of those that have a cell, or something on its way."""
+
+
+def outbox_of(cell: Cell, durability: Durability) -> DurableOutbox:
+    """The outbox of an agent in this process: that of an earlier cell, where something of it is on its way."""
+    outboxes = _here.setdefault(durability, {})
+    outbox = outboxes.get(cell.actor)
+    if outbox is None:
+        outbox = outboxes[cell.actor] = DurableOutbox(cell, durability)
+    else:
+        outbox.moves_to(cell)
+    return outbox

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import MutableMapping, Sequence
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from structlog.testing import capture_logs
 
 from regrow.actors import DurableAgent, DurableContext, on
 from regrow.actors.durable_outbox import EMPTIED_WITHIN_S
 from regrow.runtime.address import ActorId
 from regrow.runtime.journal_entries import JournalLimits, partition_of
+from regrow.runtime.memory_journal import MemoryJournal
 from regrow.runtime.message import Message, Request
 from regrow.runtime.testing import pass_time
 from tests.actors.durable_stand import Host, memory_journal, on_virtual_time
@@ -74,9 +78,9 @@ class Leaving(Clerk):
         return sent
 
 
-async def desk(limits: JournalLimits) -> Host:
+async def desk(limits: JournalLimits | None = None, *, journal: MemoryJournal | None = None) -> Host:
     Stuck.may_go = asyncio.Event()
-    host = await Host.on(memory_journal(limits))
+    host = await Host.on(journal or memory_journal(limits))
     host.runtime.delivery.is_durable = lambda _: True
     assert await host.start(Clerk, CLERK) is None
     assert await host.start(Clerk, OTHER) is None
@@ -171,13 +175,43 @@ def test_what_waits_for_its_receiver_for_longer_than_results_are_kept_is_refused
     async def test() -> None:
         host = await desk(JournalLimits())
         await host.ref(CLERK).ask(Send(to=(STUCK,)))
-        await pass_time(away_s)
+        with capture_logs() as logs:
+            await pass_time(away_s)
 
-        assert await host.start(Clerk, STUCK) is None
-        await pass_time(61.0)
+            assert await host.start(Clerk, STUCK) is None
+            await pass_time(61.0)
 
         assert await seen(host, STUCK) == got
+        assert len(told_as_old(logs)) == 1 - len(got)
         assert host.runtime.dead_letters.counts["refused"] == 1 - len(got)
         assert host.ends == []
 
     test()
+
+
+@pytest.mark.slow
+@on_virtual_time
+async def test_so_is_what_an_agent_has_left_that_nobody_started_for_longer() -> None:
+    journal = memory_journal()
+    before = await desk(journal=journal)
+    await before.ref(CLERK).ask(Send(to=(STUCK, STUCK)))
+    durability = before.runtime.durability
+    assert durability is not None
+    await before.runtime.aclose()
+    await journal.revoke(durability.host, reaped=True)
+    await pass_time(DAY_S + 1)
+
+    with capture_logs() as logs:
+        after = await desk(journal=journal)
+        assert await after.start(Clerk, STUCK) is None
+        await pass_time(61.0)
+
+    assert await seen(after, STUCK) == ()
+    assert after.runtime.dead_letters.counts == {"refused": 2}
+    (told,) = told_as_old(logs)
+    assert (told["agent"], told["receiver"], told["waited_s"]) == (CLERK, STUCK, int(DAY_S) + 1)
+    assert await journal.outbox(partition_of(ActorId(CLERK))) == ()
+
+
+def told_as_old(logs: Sequence[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any]]:
+    return [entry for entry in logs if "longer than ids are kept" in entry["event"]]
