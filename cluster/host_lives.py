@@ -57,7 +57,7 @@ class HostLives:
     def forget(self, epoch: HostEpoch) -> None:
         """That life was revoked; the file says so a little later, and a number that stays in it harms nobody."""
         if self._lives.pop(epoch, None) is not None:
-            self._writes.do(partial(self._let_go, json.dumps(self._lives) if self._lives else ""))
+            _ = self._writes.do(partial(self._let_go, json.dumps(self._lives) if self._lives else ""))
 
     async def written(self) -> None:
         """Waits until the file says all that was noted and forgotten."""
