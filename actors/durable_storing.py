@@ -56,6 +56,8 @@ class Storing:
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._has_left = False
+        self._said = ""
+        """The refusal that was logged since something was stored."""
         self.epoch: Epoch | None = None
         """The claim under which this process may store; None until there is one."""
         self.serving: Incarnation | None = None
@@ -129,6 +131,7 @@ class Storing:
         except (JournalRefused, Bug) as refusal:
             await self._refused_for_good(batch, refusal)
             return
+        self._said = ""
         again: list[Entry] = []
         for entry, answer in zip(batch, enqueued, strict=True):
             if answer.verdict in (EnqueueVerdict.FULL, EnqueueVerdict.STALE_EPOCH):
@@ -145,7 +148,9 @@ class Storing:
     async def _refused_for_good(self, batch: list[Entry], refusal: JournalRefused | Bug) -> None:
         """What somebody keeps as long as it is not taken stays in its place, or what comes later would overtake it."""
         kept = [entry for entry in batch if _is_kept_by_its_sender(entry.envelope)]
-        log.error("messages were not accepted", agent=self._cell.actor, messages=len(batch), reason=str(refusal))
+        if str(refusal) != self._said:
+            self._said = str(refusal)
+            log.error("messages are not accepted", agent=self._cell.actor, messages=len(batch), reason=self._said)
         for entry in batch:
             if entry not in kept:
                 self._not_stored(entry, refusal)

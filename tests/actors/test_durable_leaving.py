@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 from pydantic import BaseModel
+from structlog.testing import capture_logs
 
 from regrow.actors import DurableAgent, DurableContext, on
 from regrow.actors.durable_errors import NotStored
@@ -119,8 +120,10 @@ async def test_what_a_store_refuses_for_good_stays_with_its_sender_and_arrives_i
     host, journal = await desk()
     journal.refusal = GONE_BACK
     await host.ref(CLERK).ask(Send(notes=3))
-    await pass_time(30.0)
+    with capture_logs() as logs:
+        await pass_time(30.0)
 
+    assert len([entry for entry in logs if entry["event"] == "messages are not accepted"]) == 1
     journal.refusal = None
     await host.ref(CLERK).ask(Send(notes=2))
     await pass_time(61.0)
