@@ -52,7 +52,7 @@ test: $(READY)
 
 quick: $(READY)
 	@$(BIN)/pytest --quiet $(addprefix tests/,$(QUICK)) \
-		-m 'not ray and not redis and not heavy and not program' --hypothesis-profile=quick $(BESIDE) $(ARGS)
+		-m 'not ray and not redis and not heavy and not again and not program' --hypothesis-profile=quick $(BESIDE) $(ARGS)
 
 check: check-lint check-walls check-types check-tidy
 

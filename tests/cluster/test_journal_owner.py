@@ -112,7 +112,8 @@ async def test_a_new_life_of_the_guardian_revokes_the_dead_hosts_of_the_one_befo
     async with opened(url, tmp_path), journal_at(url) as journal:
         assert await journal.revoked(dead)
         assert await journal.revoke(living) is Revocation.LEASE_HELD
-        assert list(json.loads(file.read_text())) == [str(living)]
+
+    assert list(json.loads(file.read_text())) == [str(living)]
 
 
 async def test_a_store_that_was_wiped_is_refused_by_the_next_start(url: str, tmp_path: Path) -> None:

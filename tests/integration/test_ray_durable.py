@@ -226,6 +226,7 @@ async def test_a_reminder_comes_though_what_would_bring_it_is_killed(running: Ru
     assert (await book.ask(Seen())).count(number) == 1
 
 
+@pytest.mark.again  # consent waits through a kill in test_ray_tools, too
 async def test_a_turn_waits_through_kills_of_its_host_and_the_guardian_and_is_approved(
     running: Running, tmp_path: Path
 ) -> None:

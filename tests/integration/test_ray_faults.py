@@ -67,6 +67,7 @@ async def test_a_stop_ends_code_that_blocks_within_its_limit(start: Start, tmp_p
             await holding
 
 
+@pytest.mark.again  # the placements hold it
 async def test_a_blocked_pool_agent_costs_its_neighbours_their_life_and_not_their_budget(
     start: Start, tmp_path: Path
 ) -> None:

@@ -205,6 +205,7 @@ def test_ray_job_stop_ends_the_app_in_order(head: Head) -> None:
         head.wait_nothing_left()
 
 
+@pytest.mark.again  # the end of a stop is tried by programs, that of a job by the one above
 def test_an_agent_that_stops_slower_than_ray_waits_has_its_time_and_leaves_nothing(head: Head) -> None:
     with head.job("slow", stopping_s=OWNER_TTL_S + 1.0, remembers=True) as job:
         job.wait_said("jobbed runs on ray")

@@ -64,6 +64,7 @@ async def test_a_message_that_exits_its_process_each_time_is_set_aside_and_its_s
     assert (await lives(running))["poison"] == before["poison"]
 
 
+@pytest.mark.again  # the simulation of poison holds it
 async def test_neighbours_in_a_pool_neither_pay_for_a_poison_message_nor_die_of_it_twice(
     running: Running, tmp_path: Path
 ) -> None:

@@ -41,6 +41,7 @@ async def started_on(root: Path, redis: RedisSettings) -> AsyncIterator[Running]
         yield running
 
 
+@pytest.mark.again  # the journal on a cluster has its own tests, the kill those on one server
 async def test_a_durable_agent_on_a_redis_cluster_outlives_the_kill_of_its_host(
     local_ray: Path, root: Path, tmp_path: Path
 ) -> None:

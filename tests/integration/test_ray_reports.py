@@ -84,6 +84,7 @@ def pid_of_clerk(program: Driver, life: int) -> int:
     return int(said[life - 1].rpartition("clerk ")[2].split()[0]) if len(said) >= life else 0
 
 
+@pytest.mark.again  # inline it is counted as well
 def test_the_death_of_a_process_is_told_line_by_line_and_event_by_event() -> None:
     with driver({"program.py": PROGRAM}, "program.py", **VARIABLES) as program:
         program.wait_runs("reporting")

@@ -305,8 +305,8 @@ FAULTS: tuple[Fault, ...] = (
         edits=(
             Edit(
                 "runtime/cell.py",
-                "        self.behavior = None\n        self.runtime.announce_exit",
-                "        self.mailbox.drain()\n        self.behavior = None\n        self.runtime.announce_exit",
+                "        self.behavior = None\n        self.ended_at",
+                "        self.mailbox.drain()\n        self.behavior = None\n        self.ended_at",
             ),
         ),
         **on_stage("test_mailboxes.py::test_the_mailbox_outlives_a_crash_in_order_and_what_was_handled_is_lost"),

@@ -18,6 +18,7 @@ CI_SEED = 2028
 
 
 @pytest.mark.slow
+@pytest.mark.again  # what it has found has tests of its own
 def test_supervisors_do_what_otp_does(otp: Otp) -> None:
     figures = compare_many(otp, CI_TRACES, seed_number=CI_SEED)
 

@@ -1,4 +1,4 @@
-"""A failed simulation says how to see it again; every second seed and crash point is left to `make test`."""
+"""A failed simulation says how to see it again; every second seed and crash point is left to CI."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ DRAWN = {"seed", "lives"}
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks every second value of what is drawn as heavy, so that `make quick` tries half of them."""
+    """Marks every second value of what is drawn as tried again, so that a developer waits for half of them."""
     values: defaultdict[tuple[str, str], dict[object, int]] = defaultdict(dict)
     for item in items:
         if isinstance(item, pytest.Function) and item.path.parent == HERE and hasattr(item, "callspec"):
             for name in item.callspec.params.keys() & DRAWN:
                 of_test = values[item.nodeid.partition("[")[0], name]
                 if of_test.setdefault(item.callspec.params[name], len(of_test)) % 2:
-                    item.add_marker(pytest.mark.heavy)
+                    item.add_marker(pytest.mark.again)
 
 
 @pytest.hookimpl(wrapper=True)
