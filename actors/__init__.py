@@ -1,7 +1,7 @@
 """What an actor can be: agents with typed handlers, and agent functions.
 
 Reading order: errors, context, handlers → agent → function → adopted; durable → keyed; tool_errors, tool → tool_gate →
-tool_calls, tool_runner, tool_process.
+tool_calls, tool_runner, tool_process → agent_tool.
 """
 
 if __name__ != "regrow.actors":
@@ -9,6 +9,7 @@ if __name__ != "regrow.actors":
 
 from regrow.actors.adopted import Adopted, Prompt, adopt
 from regrow.actors.agent import Agent, on
+from regrow.actors.agent_tool import as_tool
 from regrow.actors.context import Context
 from regrow.actors.durable import DurableAgent
 from regrow.actors.durable_context import DurableContext
@@ -75,6 +76,7 @@ __all__ = [
     "UnknownTool",
     "adopt",
     "agent",
+    "as_tool",
     "keyed",
     "on",
     "tool",

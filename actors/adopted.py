@@ -29,12 +29,14 @@ from typing import (
 from regrow.actors.adopted_call import outcome
 from regrow.actors.adopted_code import asked_parameters, check_takes_text, code_of, is_async, name_of
 from regrow.actors.agent import Agent, on
+from regrow.actors.agent_tool import AskOptions
 from regrow.actors.context import Context
 from regrow.actors.errors import InvalidAgent, ThreadsFull, Unhandled
 from regrow.actors.function import Declared, FunctionAgent, check_declared
 from regrow.actors.handlers import hints_of, module_of_caller, scope_of_caller
 from regrow.actors.threads import HandlerThreads
 from regrow.actors.tool import Tool
+from regrow.actors.tool_errors import InvalidTool
 from regrow.runtime.errors import CodeNotImportable, InvalidMessage, Misuse, Refused
 from regrow.runtime.immutable import importable_module
 from regrow.runtime.lifecycle import Normal
@@ -164,6 +166,10 @@ class AdoptedWork(Adopted[[], None]):
     def request(self) -> Request[None]:
         """Raises Misuse, since nothing asks it."""
         raise Misuse(f"{self.__name__} takes nothing, so it runs by itself and is not asked; give it a parameter")
+
+    def as_tool(self, **options: Unpack[AskOptions]) -> Tool[None]:
+        """Raises InvalidTool, since nothing asks it."""
+        raise InvalidTool(f"{self.__name__} takes nothing, so it runs by itself and is not asked; give it a parameter")
 
     async def run(self, ctx: Context) -> None:
         """Runs the code to its end. Raises ThreadsFull where it needs a thread and none is free."""

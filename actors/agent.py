@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, ClassVar, TypeVar, cast, get_type_hints, overload
+from typing import Any, ClassVar, TypeVar, Unpack, cast, get_type_hints, overload
 
+from regrow.actors.agent_tool import AskOptions, tool_of_class
 from regrow.actors.context import Context
 from regrow.actors.errors import InvalidAgent, InvalidConfig, Unhandled
 from regrow.actors.handlers import Handler, Mark, read_handler, scope_of_caller
@@ -18,10 +19,11 @@ from regrow.actors.tool import Tool
 from regrow.actors.tool_gate import allow_list
 from regrow.runtime.immutable import shown
 from regrow.runtime.lifecycle import ExitReason, Reachable, Unreachable
-from regrow.runtime.message import Message
+from regrow.runtime.message import Message, Request
 from regrow.supervisors.requests import OF_SUPERVISORS, no_supervisor
 
 F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R")
 
 _MARK = "__regrow_on__"
 
@@ -130,6 +132,24 @@ class Agent:
         if rubbish is not None:
             raise InvalidAgent(f"{cls.__name__}.__init__ returned {rubbish!r}; let it return nothing")
         return made
+
+    @overload
+    @classmethod
+    def as_tool(cls, request: type[Request[R]], **options: Unpack[AskOptions]) -> Tool[R]: ...
+
+    @overload
+    @classmethod
+    def as_tool(cls, **options: Unpack[AskOptions]) -> Tool[Any]: ...
+
+    @classmethod
+    def as_tool(cls, request: type[Request[Any]] | None = None, **options: Unpack[AskOptions]) -> Tool[Any]:
+        """This agent as a tool of another one, which lists it in `tools`: a call of it is an ask by `request`.
+
+        `request` need not be named where the agent answers only one. What the tool does and takes is told by the
+        docstring of the request, else of its handler, else of the class. The app has one agent of this class, or
+        several by `key`; for any other see `as_tool` of the room. Raises InvalidTool with the mend.
+        """
+        return tool_of_class(cls, cls.handlers, request, options)
 
     async def started(self, ctx: Context) -> None:
         """Called once before the first message; an exception here is a failed start."""

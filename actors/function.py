@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, Typ
 from pydantic import create_model
 
 from regrow.actors.agent import Agent, on
+from regrow.actors.agent_tool import AskOptions, asking_tool
 from regrow.actors.context import Context
 from regrow.actors.errors import InvalidAgent
 from regrow.actors.handlers import check_returns, hints_of, is_context, scope_of_caller
@@ -91,6 +92,11 @@ class FunctionAgent(Generic[P, R]):
         if len(args) > len(self._names) or twice or unknown or missing:
             raise TypeError(f"{self.__name__}() takes ({', '.join(self._names)}); got {args!r} and {kwargs!r}")
         return self.request_class(**given)
+
+    def as_tool(self, **options: Unpack[AskOptions]) -> Tool[R]:
+        """This agent as a tool of another one: see Agent.as_tool; its docstring says what it does and takes."""
+        docs = [(self.__name__, self.__doc__)]
+        return asking_tool(self, self.request_class, called=self.__name__, docs=docs, options=options)
 
     def call(self, request: Request[R], ctx: Any) -> Any:
         """The function's result for a request."""

@@ -10,7 +10,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Generic, Literal, NoReturn, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Protocol, TypeVar, cast, overload
 
 from pydantic import TypeAdapter
 
@@ -19,6 +19,9 @@ from regrow.actors.tool_errors import ToolCalledDirectly
 from regrow.actors.tool_functions import blocking_function, function_of_any_turn
 from regrow.actors.tool_options import ProcessLimits, check_options
 from regrow.actors.tool_signature import Signature, read_signature
+
+if TYPE_CHECKING:
+    from regrow.actors.agent_tool import AskedAgent
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -67,6 +70,8 @@ class Tool(Generic[R_co]):
     isolation: Isolation
     limits: ProcessLimits
     result_bytes: int
+    asks: AskedAgent | None = field(default=None, repr=False)
+    """Of one that is an agent: whom its calls ask. See `as_tool`."""
 
     @property
     def __name__(self) -> str:

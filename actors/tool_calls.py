@@ -113,6 +113,8 @@ class Tools:
                 f"which can not wait for one; make it a DurableAgent, or leave {name} to one",
                 tool=name,
             )
+        if verdict.tool.asks is not None:
+            return await runner_of(ctx.runtime).run(verdict, ctx)  # an ask has a number of its own
         key = f"{ctx.id}#{ctx.incarnation}/{ctx.runtime.fresh_number()}"
         return await runner_of(ctx.runtime).run(verdict, ctx, Step(key, ctx.incarnation))
 

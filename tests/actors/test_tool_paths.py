@@ -20,7 +20,7 @@ from regrow import Agent, App, Context, DurableAgent, DurableContext, Prompt, Re
 from regrow.actors.adopted import adopt
 from regrow.actors.threads import in_thread
 from regrow.actors.tool import Tool, tool
-from regrow.actors.tool_errors import InvalidTool, ToolCalledDirectly, ToolDenied, UnknownTool
+from regrow.actors.tool_errors import InvalidTool, ToolCalledDirectly, ToolDenied, ToolFailed, UnknownTool
 from regrow.router.conversation import ToolCall
 from regrow.runtime.errors import AskFailed, InvalidDefinition
 from regrow.runtime.testing import virtual
@@ -126,6 +126,20 @@ async def by_a_function_for_frameworks_in_a_narrower_turn(ctx: Context) -> objec
         return await allowed.as_function()("x")
 
 
+async def by_an_agent_that_is_not_listed(ctx: Context) -> object:
+    return await ctx.tools.call(Narrow.as_tool(name="listed-nowhere"))
+
+
+async def by_an_agent_in_a_narrower_turn(ctx: Context) -> object:
+    with ctx.tools.only("narrow"):
+        return await ctx.tools.call("narrow")
+
+
+async def by_an_agent_in_a_turn_that_lists_none(ctx: Context) -> object:
+    with ctx.tools.only("allowed"):
+        return await ctx.tools.call("narrow")
+
+
 async def directly(ctx: Context) -> object:
     return forbidden("x")
 
@@ -168,6 +182,9 @@ PATHS: list[tuple[Path_, type[Exception]]] = [
     (after_the_list_was_set, ToolDenied),
     (beyond_the_capability_of_the_message, ToolDenied),
     (beyond_a_limit_that_would_widen, ToolDenied),
+    (by_an_agent_that_is_not_listed, ToolDenied),
+    (by_an_agent_in_a_narrower_turn, ToolFailed),
+    (by_an_agent_in_a_turn_that_lists_none, ToolDenied),
     (by_a_function_for_frameworks, ToolDenied),
     (by_one_that_blocks_a_thread, ToolDenied),
     (by_a_function_of_a_loop_in_a_thread, ToolDenied),
@@ -176,14 +193,6 @@ PATHS: list[tuple[Path_, type[Exception]]] = [
 MISUSES: list[Path_] = [directly, directly_in_a_thread]
 
 _path: list[Path_] = []
-
-
-class Shop(Agent):
-    tools: list[Tool[Any]] = [allowed, calls_on]  # type: ignore[misc]
-
-    @on
-    async def do(self, request: Do, ctx: Context) -> str:
-        return str(await _path[-1](ctx))
 
 
 class Narrow(Agent):
@@ -196,19 +205,30 @@ class Narrow(Agent):
         return str(await ctx.tools.call(allowed))
 
 
+ASKS_NARROW = Narrow.as_tool()
+
+
+class Shop(Agent):
+    tools: list[Tool[Any]] = [allowed, calls_on, ASKS_NARROW]  # type: ignore[misc]
+
+    @on
+    async def do(self, request: Do, ctx: Context) -> str:
+        return str(await _path[-1](ctx))
+
+
 class Nothing(BaseModel):
     pass
 
 
 class Clerk(DurableAgent[Nothing]):
-    tools: list[Tool[Any]] = [allowed, calls_on]  # type: ignore[misc]
+    tools: list[Tool[Any]] = [allowed, calls_on, ASKS_NARROW]  # type: ignore[misc]
 
     @on
     async def do(self, request: Do, ctx: DurableContext) -> str:
         return str(await _path[-1](ctx))
 
 
-@agent(tools=[allowed, calls_on])
+@agent(tools=[allowed, calls_on, ASKS_NARROW])
 async def functional(ctx: Context, text: str = "") -> str:
     return str(await _path[-1](ctx))
 
@@ -226,7 +246,7 @@ async def bare_framework(prompt, **options):  # type: ignore[no-untyped-def] # a
     return await forbidden.as_function()("x")
 
 
-ADOPTED = adopt(framework, tools=[allowed, calls_on])
+ADOPTED = adopt(framework, tools=[allowed, calls_on, ASKS_NARROW])
 REQUESTS: dict[str, Callable[[], Request[str]]] = {
     "shop": Do,
     "clerk": Do,
@@ -258,7 +278,7 @@ def test_each_path_that_a_handler_has_is_denied(path: Path_, error: type[Excepti
                 await running.ref(f"desk/{who}").ask(REQUESTS[who]())
 
     run()
-    Shop.tools = [allowed, calls_on]
+    Shop.tools = [allowed, calls_on, ASKS_NARROW]
 
     assert ran == []
 
@@ -363,6 +383,7 @@ KNOW_A_FUNCTION = {
     "actors/tool_functions.py": "copies its name and parameters to the functions for frameworks",
     "actors/tool_process.py": "names its module and qualname to the other process",
     "actors/agent.py": "that of a handler",
+    "actors/agent_tool.py": "that of a handler, whose docstring it reads",
     "actors/function.py": "that of an agent function",
     "actors/adopted.py": "that of adopted code, which is no tool",
     "router/openai_tools.py": "what a completion calls so: a name and arguments as text",
