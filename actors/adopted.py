@@ -66,8 +66,7 @@ class Adopted(FunctionAgent[P, R]):
         self, function: Callable[P, Any], namespace: dict[str, Any], module: str, declared: Mapping[str, Any]
     ) -> None:
         self._in_threads = not is_async(function)
-        super().__init__(function, namespace, declared)
-        self.__module__ = module
+        super().__init__(function, namespace, declared, module)
 
     @property
     def code_name(self) -> str:
@@ -259,10 +258,10 @@ def adopt(call: Callable[..., Any], *, reply: Callable[[Any], str] | None = None
     thread, which can not be interrupted: it is waited for, and its process is killed when its grace is over.
 
     `adopt(fn, tools=[search])` lists what it may run, as `tools` in the class of an Agent does: by `ctx.tools`, or by
-    `search.as_function()`, which a framework takes for a function of its own.
+    `search.as_function()`, which a framework takes for a function of its own. `skills` is as for an Agent.
 
-    Raises InvalidAgent for what could not be asked, InvalidMessage for a parameter that could not be sent, and
-    InvalidTool for a list that is none.
+    Raises InvalidAgent for what could not be asked, InvalidMessage for a parameter that could not be sent, InvalidTool
+    and InvalidSkill for a list that is none.
     """
     module, namespace = module_of_caller(1), dict(scope_of_caller(1))
     check_declared("adopt", declared)

@@ -25,6 +25,7 @@ class Declared(TypedDict, total=False):
     """What may be declared of an agent that is made of a function: see the attributes of Agent."""
 
     tools: Sequence[Tool[Any]]
+    skills: Sequence[str]
 
 
 class FunctionAgent(Generic[P, R]):
@@ -33,13 +34,18 @@ class FunctionAgent(Generic[P, R]):
     makes_behavior: ClassVar[bool] = True
 
     def __init__(
-        self, function: Callable[P, Any], namespace: dict[str, Any], declared: Mapping[str, Any] = MappingProxyType({})
+        self,
+        function: Callable[P, Any],
+        namespace: dict[str, Any],
+        declared: Mapping[str, Any] = MappingProxyType({}),
+        module: str = "",
     ) -> None:
+        """`module` is where it is made an agent, when that is not where it stands."""
         self.function = function
         self.declared = declared
         self.__name__ = function.__name__
         self.__qualname__ = function.__qualname__
-        self.__module__ = function.__module__
+        self.__module__ = module or function.__module__
         self.__doc__ = function.__doc__
         hints = hints_of(self.__name__, function, namespace)
         if "return" not in hints:
@@ -149,11 +155,12 @@ def agent(**declared: Unpack[Declared]) -> AgentMaker: ...
 def agent(function: Callable[..., Any] | None = None, /, **declared: Any) -> Any:
     """Makes an agent of a typed function; a parameter annotated Context gets the context.
 
-    `@agent(tools=[search])` lists what it may run, as `tools` in the class of an Agent does; nothing is the default.
+    `@agent(tools=[search], skills=["refunds@1.2"])` lists what it may run and knows how to do, as the attributes of an
+    Agent do; nothing is the default.
     Where the context comes first, type checkers know the arguments of `request` and `App.ask` without it.
 
     Raises InvalidAgent when a parameter or the return has no type or the function yields, InvalidMessage when one
-    has a type that could be changed after sending, and InvalidTool for a list that is none.
+    has a type that could be changed after sending, InvalidTool and InvalidSkill for a list that is none.
     """
     namespace = dict(scope_of_caller(1))
     check_declared("@agent", declared)
