@@ -39,11 +39,12 @@ def found(name: SkillName, beside: Path) -> Skill | None:
         if not folder.is_dir():
             continue
         if read_head(folder)[1] == name:
-            return _skill_in(folder)
+            return skill_in(folder)
     return None
 
 
-def _skill_in(folder: Path) -> Skill:
+def skill_in(folder: Path) -> Skill:
+    """The skill in a folder, read once as long as it does not change. Raises InvalidSkill, SkillOutside."""
     whole, stamp = folder.resolve(), _stamp(folder)
     known = _loaded.get(whole)
     if known is None or known[0] != stamp:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,9 +13,11 @@ import pytest_asyncio
 
 from regrow import Running
 from regrow.cluster.app import EngineName
+from regrow.cluster.config import Settings
 from tests.integration.apps import asked
 from tests.integration.conftest import Start, nothing_left
 from tests.integration.killing import kill
+from tests.integration.lives import node_of
 from tests.integration.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.redis, pytest.mark.asyncio(loop_scope="module")]
@@ -23,6 +27,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.redis, pytest.mark.
 def engine(local_ray: Path) -> EngineName:
     """Inline there is one process; the same on virtual time is in tests/actors."""
     return "ray"
+
+
+@pytest.fixture(scope="module")
+def settings(root: Path) -> Settings:
+    """Settings with a folder of skills."""
+    shelf = Path(__file__).with_name("shelf")
+    return Settings(data_dir=Path(tempfile.mkdtemp(prefix="data-asked-", dir=root)), skills_dir=shelf)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -55,3 +66,10 @@ async def test_whoever_is_killed_while_it_is_asked_each_line_is_written_once(
 
     said = await doing
     assert file.read_text("utf-8").split() == ["a", "b"], said
+
+
+async def test_hosts_find_skills_beside_the_code_and_where_the_settings_say(running: Running) -> None:
+    pid, shouted, tools = await running.ref("skilled").ask(asked.Facts(about="hey"), timeout_s=60)
+
+    assert pid not in (os.getpid(), (await node_of(running, "asked/skilled")).pid)
+    assert (shouted, tools) == ("HEY", "read_skill where shout")

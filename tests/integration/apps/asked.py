@@ -81,6 +81,17 @@ async def plain(ctx: Context, name: str) -> tuple[int, int, str, str]:
     return os.getpid(), pid, sender, names
 
 
+class Skilled(Agent):
+    """Has one skill beside this file, and one in the folder that the settings name."""
+
+    skills = ["counting@1.0", "shouting@2.1"]
+
+    @on
+    async def facts(self, facts: Facts, ctx: Context) -> tuple[int, str, str]:
+        shouted = str(await ctx.tools.call("shout", {"text": facts.about}))
+        return int(await ctx.tools.call("where")), shouted, " ".join(each.name for each in ctx.tools.allowed())
+
+
 app = App(
     "asked",
     Supervisor(
@@ -91,6 +102,7 @@ app = App(
             child(Analyst, id="analyst"),
             child(Chief, id="chief"),
             child(plain, id="plain"),
+            child(Skilled, id="skilled"),
         ],
     ),
 )
