@@ -88,7 +88,9 @@ class WebAnalyst(Agent):
                 return Answer(text=await ctx.tools.call(delete, {"word": "it"}))
             case "back":
                 return Answer(text=await ctx.ask("chief", Use()))
-        return Answer(text=question.text * question.depth, sources=(await ctx.tools.call(search, {"word": "it"}),))
+            case text:
+                return Answer(text=text * question.depth, sources=(await ctx.tools.call(search, {"word": "it"}),))
+        return Answer(text="")
 
 
 ANALYST = WebAnalyst.as_tool()

@@ -57,7 +57,8 @@ def clerk(module: str, skills: list[str], tools: Any = ()) -> type[Agent]:
             case [name, *given]:
                 told = await ctx.tools.answer(ToolCall(id="1", name=name, arguments=" ".join(given)))
                 return told.content
-        return ""
+            case _:
+                return ""
 
     do.__annotations__ = {"request": Do, "ctx": Context, "return": str}
     body = {"do": on(do), "skills": skills, "tools": tools, "__module__": module}

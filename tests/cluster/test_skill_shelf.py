@@ -37,7 +37,8 @@ def regrow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
         monkeypatch.setattr(sys, "argv", ["regrow", *arguments])
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        return (int(ended.value.code or 0), *capsys.readouterr())
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
 
     return run
 
