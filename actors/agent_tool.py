@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, cast
 
 from regrow.actors.tool import (
     DEFAULT_APPROVAL_TIMEOUT_S,
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from regrow.actors.context import Context
     from regrow.actors.handlers import Handler
     from regrow.actors.step import Step
+    from regrow.actors.tool_gate import Allowed
+    from regrow.runtime.address import ActorId
 
 R = TypeVar("R")
 
@@ -80,6 +82,10 @@ class AskedAgent:
     def ref(self, ctx: Context, request: Request[Any]) -> ActorRef:
         """Who is asked by this very request. Raises Misuse where the app has no such agent, or several."""
         return ctx.ref(self.target, key=None if self.key is None else getattr(request, self.key))
+
+    def actor(self, ctx: Context, call: Allowed) -> ActorId:
+        """The same of a call that the gate has let pass."""
+        return self.ref(ctx, cast("Request[Any]", call.arguments)).address.actor
 
 
 def as_tool(target: ActorRef | str, request: type[Request[R]], **options: Unpack[AskOptions]) -> Tool[R]:

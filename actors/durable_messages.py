@@ -151,13 +151,10 @@ class DurableMessages(Context):
         return RecordedStream(ref, request, self._asked(ref, request, how="stream"), timeout_s=timeout_s, window=window)
 
     def _asked(self, ref: ActorRef, request: Request[R], *, how: str = "ask") -> RecordedAsk[R]:
-        return self.recorded_as(f"{how}:{ref.address.actor}", ref, request)
-
-    def recorded_as(self, name: str, ref: ActorRef, request: Request[R]) -> RecordedAsk[R]:
-        """An ask that is the step of that name. Raises Misuse behind a tell to the same agent that has not left."""
         turn, actor = self._turn(), ref.address.actor
         check_order(turn, actor)
-        return RecordedAsk(turn, self._steps(turn), name, actor, request, digest=self._digest((request,), {}))
+        digest = self._digest((request,), {})
+        return RecordedAsk(turn, self._steps(turn), f"{how}:{actor}", actor, request, digest=digest)
 
     def recorded_ask(
         self, name: str, service: ActorId, request: Request[R], *, known_by: Request[Any]

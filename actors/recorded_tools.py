@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from regrow.actors.durable_body import digest
 from regrow.actors.durable_errors import WaitTimedOut
 from regrow.actors.durable_wait import recorded_call
-from regrow.actors.step import Step
 from regrow.actors.tool import Tool, read_result
 from regrow.actors.tool_approval import APPROVAL_STEP, AskedApproval, ToolApproval, asked_approval
 from regrow.actors.tool_calls import Tools
@@ -16,10 +15,8 @@ from regrow.actors.tool_errors import NotApproved, ResultUnknown
 from regrow.actors.tool_gate import Allowed, NeedsApproval
 from regrow.actors.tool_result import Given
 from regrow.actors.tool_runner import runner_of
-from regrow.runtime.message import Request
 
 if TYPE_CHECKING:
-    from regrow.actors.agent_tool import AskedAgent
     from regrow.actors.durable_context import DurableContext
     from regrow.runtime.journal_entries import StepKey
 
@@ -39,31 +36,22 @@ class RecordedTools(Tools):
             await self._consented(verdict.call)
             verdict = verdict.call
         call, tool, ctx = verdict, verdict.tool, self._durable
-        if tool.asks is not None:
-            return _given(tool, await self._asked(call, tool.asks))
 
         async def run(key: StepKey) -> str:
+            step = ctx.step_of(key) if tool.asks is None else await ctx.asking_step(key, tool.asks.actor(ctx, call))
             with recorded_call(f"tool {tool.name}"):
-                return (await runner_of(ctx.runtime).run(call, ctx, ctx.step_of(key))).written
+                return (await runner_of(ctx.runtime).run(call, ctx, step)).written
 
         written = await ctx.recorded_once(
             TOOL_STEP + tool.name, digest(call.written.encode()), run, idempotent=tool.idempotent
         )
-        return _given(tool, written)
-
-    async def _asked(self, call: Allowed, asks: AskedAgent) -> object:
-        """What an agent gives that is a tool: asked under one id however often this turn is run, so that it too
-        answers once where it is durable. An ask that was cut short is made again; nothing about it is unknown."""
-        ctx, request = self._durable, call.arguments
-        assert isinstance(request, Request)
-        asked = ctx.recorded_as(TOOL_STEP + call.tool.name, asks.ref(ctx, request), request)
-        await asked.begin()
-
-        async def run() -> str:
-            step = Step(await asked.command(), ctx.incarnation)
-            return (await runner_of(ctx.runtime).run(call, ctx, step)).written
-
-        return await asked.kept(run)
+        if not isinstance(written, str):
+            raise ResultUnknown(
+                f"{tool.name} was done, by word of a person who has settled this message; what it gave is not known",
+                tool=tool.name,
+            )
+        # Read from what is recorded also the first time, so that no run of the turn sees another value.
+        return Given(read_result(tool, written), written)
 
     async def _consented(self, call: Allowed) -> None:
         """Waits until a person has consented to this call. Raises NotApproved."""
@@ -90,13 +78,3 @@ class RecordedTools(Tools):
                 f"{tool.name} was not run: it has changed since consent to this call was asked for; ask again",
                 tool=tool.name,
             )
-
-
-def _given(tool: Tool[Any], written: object) -> Given:
-    """What a call gave, read from what is recorded also the first time: no run of the turn sees another value."""
-    if not isinstance(written, str):
-        raise ResultUnknown(
-            f"{tool.name} was done, by word of a person who has settled this message; what it gave is not known",
-            tool=tool.name,
-        )
-    return Given(read_result(tool, written), written)

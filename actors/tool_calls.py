@@ -12,7 +12,7 @@ from regrow.actors.tool import Tool, json_text
 from regrow.actors.tool_errors import NotApproved, ToolError
 from regrow.actors.tool_functions import plain_function
 from regrow.actors.tool_gate import Allowed, Denied, NeedsApproval, allowed_tools, decide
-from regrow.actors.tool_runner import ToolCounts, runner_of
+from regrow.actors.tool_runner import ToolCounts, asked_for, runner_of
 from regrow.router.conversation import ToolCall, ToolResult, ToolSchema
 from regrow.runtime.capability import only_tools
 
@@ -89,7 +89,8 @@ class Tools:
     async def answer(self, call: ToolCall) -> ToolResult:
         """Runs what a model has asked for, and gives what it is to be told: the result, or why there is none."""
         try:
-            given = await self._called(call.name, call.arguments)
+            with asked_for(call.id):
+                given = await self._called(call.name, call.arguments)
         except ToolError as error:
             return ToolResult(call_id=call.id, content=str(error), is_error=True)
         return ToolResult(call_id=call.id, content=given.told)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import typing
 from collections.abc import Awaitable, Callable, Mapping
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
@@ -73,16 +74,31 @@ def _turn(tool: Tool[Any]) -> Context:
 
 
 def _signature(tool: Tool[Any]) -> inspect.Signature:
-    whole = inspect.signature(tool.function)
+    """With types and not their names, which a framework would look up in the wrong module: that of this file."""
+    whole, hints = inspect.signature(tool.function), _hints(tool)
     names = set(tool.signature.names)
-    return whole.replace(parameters=[each for each in whole.parameters.values() if each.name in names])
+    kept = [
+        each.replace(annotation=hints.get(each.name, each.annotation))
+        for each in whole.parameters.values()
+        if each.name in names
+    ]
+    return whole.replace(parameters=kept, return_annotation=hints.get("return", whole.return_annotation))
+
+
+def _hints(tool: Tool[Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(tool.function, include_extras=True)
+    except NameError:  # a type that is defined inside of a function; then its name is all there is
+        return {}
 
 
 def _named_after(tool: Tool[Any], signature: inspect.Signature, plain: Callable[..., Any]) -> Callable[..., Any]:
-    names = {*signature.parameters, "return"}
     plain.__name__ = plain.__qualname__ = tool.name
     plain.__doc__ = tool.function.__doc__
     plain.__module__ = tool.function.__module__
-    plain.__annotations__ = {name: hint for name, hint in tool.function.__annotations__.items() if name in names}
+    plain.__annotations__ = {
+        **{name: each.annotation for name, each in signature.parameters.items()},
+        "return": signature.return_annotation,
+    }
     plain.__signature__ = signature  # type: ignore[attr-defined] # what inspect.signature looks at first
     return plain

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+import typing
 from typing import Any
 
 import pytest
@@ -142,7 +143,8 @@ def test_a_function_for_frameworks_looks_like_the_tools_own_without_the_context(
     function = look_up.as_function()
 
     assert (function.__name__, inspect.iscoroutinefunction(function)) == ("look_up", True)
-    assert str(inspect.signature(function)) == "(word: 'str', times: 'int' = 1) -> 'str'"
+    assert str(inspect.signature(function)) == "(word: str, times: int = 1) -> str"
+    assert typing.get_type_hints(function) == {"word": str, "times": int, "return": str}
     assert function.__doc__ == look_up.function.__doc__
     assert not inspect.iscoroutinefunction(look_up.as_function(blocking=True))
 
