@@ -164,9 +164,9 @@ async def beyond_the_capability_of_the_message(ctx: Context) -> object:
 
 
 async def beyond_a_limit_that_would_widen(ctx: Context) -> object:
-    with ctx.tools.only(allowed):
-        with ctx.tools.only(forbidden, allowed):
-            return await ctx.tools.call(forbidden)
+    with ctx.tools.only(calls_on):
+        with ctx.tools.only(forbidden, allowed, calls_on):
+            return await ctx.tools.call(allowed)
 
 
 PATHS: list[tuple[Path_, type[Exception]]] = [
