@@ -1,4 +1,4 @@
-"""pydantic-ai: the agent's own `run` is adopted, with the tool that it may run; `reply` takes the text out of a result."""
+"""pydantic-ai: `run` of its agent is adopted, with the tool that it may run; `reply` takes the text out of a result."""
 
 from pydantic_ai import Agent
 
