@@ -15,6 +15,8 @@ MAX_SKILLS = 32
 """Of one agent: their names and descriptions are in each prompt, and a model chooses badly among more."""
 MAX_FILE_BYTES = 262_144
 """Of a text that is read for a model beside the instructions."""
+LISTED_FILES = 50
+"""So many are told to a model that has asked for one that is not there."""
 
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _VERSION = re.compile(r"[0-9A-Za-z]+(?:\.[0-9A-Za-z]+)*")
@@ -57,8 +59,8 @@ class Skill:
     def file(self, path: str) -> str:
         """A text of its folder beside the instructions, such as `references/rates.md`. Raises UnknownSkill."""
         found = (self.folder / path).resolve()
-        if not found.is_relative_to(self.folder) or not found.is_file():
-            known = ", ".join(self.files) or "none"
+        if not found.is_relative_to(self.folder) or found.suffix not in TEXTS or not found.is_file():
+            known = ", ".join(self.files[:LISTED_FILES]) or "none"
             raise UnknownSkill(f"{self.name} has no file {path[:200]!r}; its files are: {known}", tool=str(self.name))
         if found.stat().st_size > MAX_FILE_BYTES:
             raise UnknownSkill(
@@ -80,7 +82,7 @@ class Skill:
 
 INSTRUCTIONS = "SKILL.md"
 TEXTS = (".md", ".txt", ".csv", ".json", ".toml", ".yaml", ".yml")
-"""How texts for a model end."""
+"""How texts for a model end; nothing else of a skill is read to one, such as its code or a key beside it."""
 
 
 def skill_name(label: object) -> SkillName:

@@ -196,11 +196,14 @@ def test_files_beside_the_instructions_are_read_when_they_are_asked_for(tmp_path
     assert skill.file("references/rates.md") == "2 %"
 
 
-@pytest.mark.parametrize("path", ["../secret.md", "/etc/passwd", "references/../../secret.md", "none.md", "", "more"])
-def test_a_path_out_of_the_folder_is_no_file_of_the_skill(path: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "path", ["../secret.md", "/etc/passwd", "references/../../secret.md", "none.md", "", "more", "tools.py", ".env"]
+)
+def test_what_is_outside_of_the_folder_or_no_text_is_no_file_of_the_skill(path: str, tmp_path: Path) -> None:
     (tmp_path / "secret.md").write_text("42", "utf-8")
     folder = shelve(tmp_path)
     (folder / "more").mkdir()
+    (folder / ".env").write_text("KEY=42", "utf-8")
     skill = read_skill_folder(folder)
 
     with pytest.raises(UnknownSkill, match=r"refunds@1.2 has no file .*; its files are: none"):

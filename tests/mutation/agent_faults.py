@@ -25,7 +25,7 @@ ITS_DEADLINE = (
     "loop.call_at(deadline + 1e9, self.leave) if deadline is not None and math.isfinite(deadline) else None",
 )
 LEADS_OUT = "if each.is_symlink() and not _end_of(each).is_relative_to(whole):"
-STAYS_INSIDE = "if not found.is_relative_to(self.folder) or not found.is_file():"
+STAYS_INSIDE = "if not found.is_relative_to(self.folder) or found.suffix not in TEXTS or not found.is_file():"
 
 
 def of(file: str, *edits: tuple[str, str]) -> tuple[Edit, ...]:
@@ -187,7 +187,7 @@ AGENT_TOOL_FAULTS = (
         ),
         inline=(
             f"{SKILLS}::test_a_link_out_of_the_folder_is_refused_before_anything_is_read",
-            f"{SKILLS}::test_a_path_out_of_the_folder_is_no_file_of_the_skill",
+            f"{SKILLS}::test_what_is_outside_of_the_folder_or_no_text_is_no_file_of_the_skill",
         ),
         two_hosts=(),
     ),
