@@ -179,7 +179,7 @@ def check_declared(where: str, declared: Mapping[str, object]) -> None:
     for name in declared:
         if name not in Declared.__annotations__:
             known = " and ".join(f"{each}=" for each in Declared.__annotations__)
-            raise InvalidAgent(f"{where} takes {known}, and got {name}=; take it out")
+            raise InvalidAgent(f"{where} takes {known} of what an agent declares, and got {name}=; take it out")
 
 
 def fields_of(name: str, function: Callable[..., Any], hints: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
