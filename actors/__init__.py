@@ -1,7 +1,7 @@
 """What an actor can be: agents with typed handlers, and agent functions.
 
 Reading order: errors, context, handlers → agent → function → adopted; durable → keyed; tool_errors, tool → tool_gate →
-tool_calls, tool_runner, tool_process.
+tool_calls, tool_runner, tool_process → agent_tool; skill → skill_folder, skill_places → skills.
 """
 
 if __name__ != "regrow.actors":
@@ -9,6 +9,7 @@ if __name__ != "regrow.actors":
 
 from regrow.actors.adopted import Adopted, Prompt, adopt
 from regrow.actors.agent import Agent, on
+from regrow.actors.agent_tool import as_tool
 from regrow.actors.context import Context
 from regrow.actors.durable import DurableAgent
 from regrow.actors.durable_context import DurableContext
@@ -17,6 +18,9 @@ from regrow.actors.errors import CutOff, HeldOn, InvalidAgent, InvalidConfig, Th
 from regrow.actors.function import FunctionAgent, agent
 from regrow.actors.keyed import keyed
 from regrow.actors.reminder import Reminder
+from regrow.actors.skill import Skill
+from regrow.actors.skill_errors import InvalidSkill, SkillNotFound, SkillOutside, UnknownSkill
+from regrow.actors.skills import Skills
 from regrow.actors.step import Step
 from regrow.actors.step_retries import Retries
 from regrow.actors.tool import Tool, tool
@@ -52,6 +56,7 @@ __all__ = [
     "InvalidArguments",
     "InvalidConfig",
     "InvalidResult",
+    "InvalidSkill",
     "InvalidTool",
     "NotApproved",
     "ProcessLimits",
@@ -60,6 +65,10 @@ __all__ = [
     "ResultTooLarge",
     "ResultUnknown",
     "Retries",
+    "Skill",
+    "SkillNotFound",
+    "SkillOutside",
+    "Skills",
     "Step",
     "ThreadsFull",
     "TooManyParts",
@@ -72,9 +81,11 @@ __all__ = [
     "ToolTimedOut",
     "Tools",
     "Unhandled",
+    "UnknownSkill",
     "UnknownTool",
     "adopt",
     "agent",
+    "as_tool",
     "keyed",
     "on",
     "tool",

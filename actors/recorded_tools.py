@@ -38,8 +38,9 @@ class RecordedTools(Tools):
         call, tool, ctx = verdict, verdict.tool, self._durable
 
         async def run(key: StepKey) -> str:
+            step = ctx.step_of(key) if tool.asks is None else await ctx.asking_step(key, tool.asks.actor(ctx, call))
             with recorded_call(f"tool {tool.name}"):
-                return (await runner_of(ctx.runtime).run(call, ctx, ctx.step_of(key))).written
+                return (await runner_of(ctx.runtime).run(call, ctx, step)).written
 
         written = await ctx.recorded_once(
             TOOL_STEP + tool.name, digest(call.written.encode()), run, idempotent=tool.idempotent
