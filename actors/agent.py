@@ -19,7 +19,7 @@ from regrow.actors.skill import Skill, SkillName, skill_names
 from regrow.actors.skill_places import folder_beside, found, not_found
 from regrow.actors.skills import read_skill
 from regrow.actors.threads import in_thread
-from regrow.actors.tool import Tool
+from regrow.actors.tool import Tool, ToolSource
 from regrow.actors.tool_gate import allow_list
 from regrow.runtime.immutable import shown
 from regrow.runtime.lifecycle import ExitReason, Reachable, Unreachable
@@ -76,10 +76,12 @@ class Agent:
     _own: ClassVar[dict[type, Handler]] = {}
     _found: ClassVar[dict[type, Handler]] = {}  # `handlers`, and what `_inherited` has found for other messages
 
-    tools: ClassVar[Sequence[Tool[Any]]] = ()
+    tools: ClassVar[Sequence[Tool[Any] | ToolSource]] = ()
     """What its turns may run by `ctx.tools`, and models on their behalf; nothing else is allowed."""
     listed_tools: ClassVar[Mapping[str, Tool[Any]]] = {}
     """The same by name, as it was when the class was defined, with those that its skills declare."""
+    tool_sources: ClassVar[tuple[ToolSource, ...]] = ()
+    """What of that list stands for several tools."""
 
     skills: ClassVar[Sequence[str]] = ()
     """What it knows how to do, such as `refunds@1.2`: found in `skills/` beside its file, or where the settings say."""
@@ -108,6 +110,7 @@ class Agent:
                     own[message] = handler
         _check_calls(cls)
         cls.listed_tools, cls.listed_skills = allow_list(cls.__name__, cls.tools), {}
+        cls.tool_sources = tuple(each for each in cls.tools if isinstance(each, ToolSource))
         cls._wanted_skills = skill_names(cls.__name__, cls.skills)
         declares = next(each for each in cls.__mro__ if "skills" in vars(each))
         cls._skills_beside = folder_beside(declares.__module__)
@@ -134,7 +137,12 @@ class Agent:
 
     @classmethod
     def made(cls, config: object | None) -> Agent:
-        """A new agent with its config in place before `__init__` runs. Raises InvalidConfig, InvalidSkill."""
+        """A new agent with its config in place before `__init__` runs.
+
+        Raises InvalidConfig, InvalidSkill, and what keeps its tools from being used, such as NotPinned.
+        """
+        for source in cls.tool_sources:
+            source.check_usable()
         expected = _config_type(cls)
         if expected is not Any and isinstance(expected, type) and not isinstance(config, expected):
             raise InvalidConfig(

@@ -7,6 +7,7 @@ decided whether this agent, on behalf of this message, may.
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -112,6 +113,19 @@ class Tool(Generic[R_co]):
             f"it; write `await ctx.tools.call({self.name}, {{…}})` in a handler, or {self.name}.function(…) in a unit "
             "test of the function itself"
         )
+
+
+class ToolSource(ABC):
+    """Several tools that stand in the list of an agent together, such as those of an MCP server."""
+
+    @property
+    @abstractmethod
+    def tools(self) -> tuple[Tool[Any], ...]:
+        """The tools that it stands for."""
+
+    @abstractmethod
+    def check_usable(self) -> None:
+        """Raises what keeps an agent that lists it from starting."""
 
 
 class ToolMaker(Protocol):

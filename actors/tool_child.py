@@ -11,7 +11,6 @@ What goes in and out is JSON. In: one line, the `Order`. Out: one line that says
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import importlib
 import json
 import os
@@ -19,21 +18,15 @@ import resource
 import select
 import signal
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from regrow.actors.process_guard import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, below, kill_all_below, prctl
 from regrow.actors.tool_order import READ_BYTES, Order
-
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
 
 LOOK_S = 0.05
 """How often the outer process counts what runs below it."""
-MAX_ROUNDS = 200
-"""How often it kills all that it finds; what forks faster than that is killed with the namespace, or not at all."""
-ROUND_S = 0.005
 MAX_ORDER_BYTES = 4_194_304
 MAX_TEXT_CHARS = 1_000
 
@@ -47,8 +40,8 @@ class Ended(BaseException):
 
 def main() -> NoReturn:
     """Runs one order and ends. Its exit code says nothing; what it writes does."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     # It stays pending and is looked for: a handler could break into the very killing of what is left.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     answer = b""
@@ -58,7 +51,7 @@ def main() -> NoReturn:
     except Ended:
         pass
     finally:
-        _kill_all_below()
+        kill_all_below()
     _write(1, answer)
     os._exit(0)  # at once: there is nothing here that would have to be put in order
 
@@ -95,7 +88,7 @@ def _run(order: Order) -> tuple[dict[str, Any], bytes]:
         if status is None:
             ended, status_now = os.waitpid(worker, os.WNOHANG)
             status = status_now if ended else None
-        if len(_below(os.getpid())) > order.processes:
+        if len(below(os.getpid())) > order.processes:
             return {"processes": order.processes}, b""
         if reads in ready and not part:
             break
@@ -128,43 +121,10 @@ def _ready(*files: int) -> list[int]:
     return ready
 
 
-def _below(pid: int) -> list[int]:
-    """The processes below this one, those that it started and those that they did."""
-    found: list[int] = []
-    pending = [pid]
-    while pending:
-        parent = pending.pop()
-        with suppress(OSError):
-            for task in Path(f"/proc/{parent}/task").iterdir():
-                children = [int(child) for child in (task / "children").read_text().split()]
-                found += children
-                pending += children
-    return found
-
-
-def _kill_all_below() -> None:
-    for _ in range(MAX_ROUNDS):
-        found = _below(os.getpid())
-        for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first, so that none of them starts another meanwhile
-            for pid in found:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, number)
-        with suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        if not found:
-            return
-        time.sleep(ROUND_S)
-
-
 def _write(to: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(to, view) :]
-
-
-def _prctl(option: int, value: int) -> None:
-    ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 # ---- the inner process ---------------------------------------------------------------------------
@@ -174,7 +134,7 @@ def _work(order: Order, writes: int) -> NoReturn:
     """Runs the function and says how it went. Never returns: what it was forked from goes on in the other process."""
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
         os.dup2(2, 1)  # what the tool prints is no result
@@ -236,7 +196,7 @@ def _called(tool: Any, order: Order) -> object:
     from regrow.actors.step import Step
 
     given = tool.arguments.validate_json(order.arguments)
-    arguments = {name: getattr(given, name) for name in tool.signature.names}
+    arguments = tool.signature.given(given)
     if tool.signature.step is not None and order.step is not None:
         arguments[tool.signature.step] = Step(*order.step)
     if tool.signature.is_async:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
-from regrow.actors.tool import Tool
+from regrow.actors.tool import Tool, ToolSource
 from regrow.actors.tool_errors import InvalidArguments, InvalidTool, ToolDenied, ToolError, UnknownTool
 from regrow.runtime import capability as capabilities
 
@@ -55,10 +55,11 @@ def allow_list(owner: str, tools: object) -> Mapping[str, Tool[Any]]:
     """The tools of an agent class by their names. Raises InvalidTool where its list is none."""
     if not isinstance(tools, Sequence) or isinstance(tools, str):
         raise InvalidTool(f"{owner}.tools is {tools!r}; write a list of tools, such as tools = [search_web]")
-    if len(tools) > MAX_TOOLS:
-        raise InvalidTool(f"{owner} has {len(tools)} tools, and at most {MAX_TOOLS} can be given; split its work")
+    singly = [one for each in tools for one in (each.tools if isinstance(each, ToolSource) else (each,))]
+    if len(singly) > MAX_TOOLS:
+        raise InvalidTool(f"{owner} has {len(singly)} tools, and at most {MAX_TOOLS} can be given; split its work")
     found: dict[str, Tool[Any]] = {}
-    for each in tools:
+    for each in singly:
         if not isinstance(each, Tool):
             name = getattr(each, "__name__", repr(each))
             raise InvalidTool(f"{owner}.tools has {name}, which is no tool; write @tool above it, or take it out")

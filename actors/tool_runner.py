@@ -186,7 +186,7 @@ class ToolRunner:
         tool, signature = call.tool, call.tool.signature
         if tool.isolation is Isolation.PROCESS:
             return partial(run_apart, tool, call.written, step)
-        arguments: dict[str, Any] = {name: getattr(call.arguments, name) for name in signature.names}
+        arguments = signature.given(call.arguments)
         if signature.context is not None:
             arguments[signature.context] = ctx
         if signature.step is not None:

@@ -51,6 +51,12 @@ class Signature:
     context: str | None
     step: str | None
     is_async: bool
+    as_one: bool = False
+    """Whether the function takes all arguments as one mapping, `arguments`; so does what is not written in Python."""
+
+    def given(self, arguments: Any) -> dict[str, Any]:
+        """What `arguments` has read, as the function takes it by name."""
+        return {"arguments": arguments} if self.as_one else {name: getattr(arguments, name) for name in self.names}
 
 
 def read_signature(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from regrow.actors import Agent, FunctionAgent
 from regrow.actors.adopted import adopted_from
+from regrow.actors.mcp_server import McpServer
 from regrow.actors.skill_places import look_in
 from regrow.cluster.errors import AppNotFound
 from regrow.runtime import CodeNotImportable
@@ -186,7 +187,7 @@ def found(name: str) -> Any:
 
 def agent_class(target: object) -> type[Agent] | None:
     """The agent class behind a child's target, None when it is something else."""
-    if isinstance(target, FunctionAgent):
+    if isinstance(target, FunctionAgent | McpServer):
         return target.agent_class
     if isinstance(target, type) and issubclass(target, Agent):
         return target

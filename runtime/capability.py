@@ -15,9 +15,33 @@ EVERY_ACTOR = "*"
 TOOL_MARK = "!"
 """Before the name of a tool; no id of an actor begins with it."""
 EVERY_TOOL = TOOL_MARK + "*"
+CALL_MARK = "^"
+"""Before the name of a tool, where it is for one call of it alone, which the gate has allowed."""
 
 tools_only: ContextVar[frozenset[str] | None] = ContextVar("regrow_tools_only", default=None)
 """The names of the tools to which the code that runs here has limited itself, and what it sends."""
+
+for_one_call: ContextVar[tuple[str, ...] | None] = ContextVar("regrow_for_one_call", default=None)
+"""What the call of a tool that the gate has allowed sends with, where it is carried out by another actor."""
+
+
+@contextmanager
+def one_call(actor: str, tool: str) -> Iterator[None]:
+    """As long as this lasts, what is sent may address this actor, run this tool, and nothing else.
+
+    Only a call that the gate has allowed is sent so, and its receiver takes no other: the capability is neither more
+    nor less than `of_one_call`, which no narrowing of another one gives.
+    """
+    token = for_one_call.set(of_one_call(actor, tool))
+    try:
+        yield
+    finally:
+        for_one_call.reset(token)
+
+
+def of_one_call(actor: str, tool: str) -> tuple[str, ...]:
+    """The capability of one call that the gate has allowed and this actor carries out. Nothing that is narrowed is equal to it."""
+    return (actor, CALL_MARK + tool)
 
 
 @contextmanager

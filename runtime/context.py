@@ -144,8 +144,9 @@ class CellContext(StreamTurn):
                 hops=cause.hops + 1,
                 chain=waits,
             )
-        tools = capability.tools_only.get()
-        return self._origin if tools is None else self._origin.limited(tools)
+        tools, call = capability.tools_only.get(), capability.for_one_call.get()
+        limited = self._origin if tools is None else self._origin.limited(tools)
+        return limited if call is None else limited.for_one_call(call)
 
     def live(self) -> None:
         """Raises Closed when this incarnation has ended."""

@@ -94,6 +94,17 @@ class Origin:
             chain=self.chain,
         )
 
+    def for_one_call(self, capability: tuple[str, ...]) -> Origin:
+        """The same with this capability in place of its own, for a call that the gate has allowed."""
+        return Origin(
+            sender=self.sender,
+            principal=self.principal,
+            capability=capability,
+            trace=self.trace,
+            hops=self.hops,
+            chain=self.chain,
+        )
+
     def permits(self, receiver: ActorId) -> bool:
         """True when the capability reaches `receiver`: its id, or a prefix that ends at a `/`."""
         return capabilities.reaches(self.capability, receiver)
