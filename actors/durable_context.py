@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar, overload
 from pydantic import BaseModel
 
 from regrow.actors.durable_children import SpawnedChildren
-from regrow.actors.durable_errors import StateNotStorable, WaitTimedOut
+from regrow.actors.durable_errors import StateNotStorable, UnknownOutcome, WaitTimedOut
 from regrow.actors.durable_messages import DurableMessages
 from regrow.actors.durable_turn import Turn
 from regrow.actors.durable_wait import NO_ARGUMENTS, Parking, TurnParks, check_may_wait, wait_name
@@ -143,6 +143,15 @@ class DurableContext(DurableMessages):
         check_order(turn, actor)
         derived = turn.derived(f"{key.name}\0{key.occurrence}")
         return Step(reborn(derived, await self._steps(turn).birth_ms(derived, key)), turn.epoch)
+
+    def outcome_unknown(self, key: StepKey, why: str) -> Exception:
+        """What a step raises of which nobody knows whether it was done: its message is set aside for a person."""
+        return self._turn().broke(
+            UnknownOutcome(
+                f"step {key.name!r} of {self.id} was begun, and whether it was done is not known: {why}. Requeue its "
+                "message with --assume done or undone"
+            )
+        )
 
     async def recorded_once(
         self, name: str, digest: str, call: Callable[[StepKey], Awaitable[object]], *, idempotent: bool

@@ -62,6 +62,7 @@ class Link:
         self._process: ServerProcess | None = None
         self._task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._probing = False
         self.listed: Mapping[str, Pinned] = {}
         """The tools that the server has, as it said last."""
         self.unfit: tuple[str, ...] = ()
@@ -113,6 +114,9 @@ class Link:
             return await self._refused(error)
         except ValidationError as error:
             return ToolAnswer(outcome=Outcome.INVALID, text=f"no result of a call: {_first(error)}")
+        except asyncio.CancelledError:
+            self._probe_soon()  # whoever waited has gone, as when it took too long
+            raise
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             return ToolAnswer(outcome=Outcome.MAY_HAVE_RUN, text=await self.told_end())
         if not isinstance(result, CallToolResult):
@@ -135,7 +139,7 @@ class Link:
         if error.code == TOO_LONG:
             return ToolAnswer(outcome=Outcome.TOO_LARGE, text=error.message)
         if error.code == REQUEST_TIMEOUT:
-            self._in_task(self._probe())
+            self._probe_soon()
             return ToolAnswer(outcome=Outcome.TIMED_OUT, text="")
         if error.code == CONNECTION_CLOSED:
             return ToolAnswer(outcome=Outcome.MAY_HAVE_RUN, text=await self.told_end())
@@ -245,11 +249,18 @@ class Link:
         except (ListenNotSupportedError, SubscriptionLost, MCPError, TimeoutError):
             pass  # it has nothing to say of that
 
-    async def _probe(self) -> None:
+    def _probe_soon(self) -> None:
+        if self._client is not None and self.why is None and not self._probing:
+            self._probing = True
+            self._in_task(self._probe(self._client))
+
+    async def _probe(self, client: Client) -> None:
         """Ends the session where its server does not answer any more."""
-        client = self._client
-        if client is not None and not await self._asked(client):
-            self._end(f"it did not answer within {PROBE_S:g} s, after a call that had taken too long")
+        try:
+            if not await self._asked(client):
+                self._end(f"it did not answer within {PROBE_S:g} s, after a call that had taken too long")
+        finally:
+            self._probing = False
 
     async def _asked(self, client: Client) -> bool:
         from mcp import MCPError
@@ -326,3 +337,17 @@ def _told(error: BaseException) -> str:
     if isinstance(error, ValidationError):
         return f"it does not speak MCP ({_first(error)})"
     return f"{type(error).__name__}: {text_of(error)[:MAX_TOLD_CHARS]}"
+
+
+async def look_at(server: McpServer) -> tuple[dict[str, Pinned], tuple[str, ...]]:
+    """The tools that a server has now, of those that are wanted of it, and why some can not be used, in words.
+
+    It is started, or reached, and left again. Raises ServerNotStarted, and Misuse where the SDK is not installed.
+    """
+    link = Link(server, lambda: None)
+    try:
+        await link.open()
+        wanted = server.options.tools
+        return {name: pin for name, pin in link.listed.items() if wanted is None or name in wanted}, link.unfit
+    finally:
+        await link.aclose()

@@ -117,7 +117,7 @@ def read_pins(path: Path, server: str) -> Mapping[str, Pinned] | None:
     return pins
 
 
-_AGAIN = "look at the tools and consent again: regrow mcp pin MODULE:APP"
+_AGAIN = "delete it, look at the tools, and consent again: regrow mcp pin MODULE:APP"
 
 
 def write_pins(path: Path, server: str, tools: Mapping[str, Pinned]) -> None:

@@ -125,19 +125,20 @@ class ServerProcess:
         lines = Lines()
         try:
             async with to_reader:
-                while part := await process.stdout.read(READ_BYTES):
-                    for line in lines.feed(part):
-                        if not isinstance(line, bytes):
-                            await to_reader.send(line)
-                        elif line.strip():
-                            try:
-                                item: Any = SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
-                            except ValueError as error:  # it printed something, or speaks no MCP
-                                item = error
-                            await to_reader.send(item)
-        except Flooded as error:
-            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-                await to_reader.send(error)
+                try:
+                    while part := await process.stdout.read(READ_BYTES):
+                        for line in lines.feed(part):
+                            if not isinstance(line, bytes):
+                                await to_reader.send(line)
+                            elif line.strip():
+                                try:
+                                    message = jsonrpc_message_adapter.validate_json(line, by_name=False)
+                                    item: Any = SessionMessage(message)
+                                except ValueError as error:  # it printed something, or speaks no MCP
+                                    item = error
+                                await to_reader.send(item)
+                except Flooded as error:
+                    await to_reader.send(error)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, ConnectionError):
             pass  # the session is being closed
 

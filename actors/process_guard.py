@@ -115,7 +115,8 @@ class Watch:
         return self._report()
 
     def _look(self, said: int, timeout_s: float | None) -> list[Any]:
-        ready, _, _ = select.select([self._host, said, self._woken], [], [], timeout_s)
+        watched: list[Any] = [self._host, said, self._woken]
+        ready, _, _ = select.select(watched, [], [], timeout_s)
         if self._woken in ready:
             with suppress(BlockingIOError):
                 os.read(self._woken, READ_BYTES)

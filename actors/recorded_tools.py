@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from regrow.actors.durable_body import digest
 from regrow.actors.durable_errors import WaitTimedOut
 from regrow.actors.durable_wait import recorded_call
+from regrow.actors.mcp_errors import OutcomeUnknown
 from regrow.actors.tool import Tool, read_result
 from regrow.actors.tool_approval import APPROVAL_STEP, AskedApproval, ToolApproval, asked_approval
 from regrow.actors.tool_calls import Tools
@@ -40,7 +41,10 @@ class RecordedTools(Tools):
         async def run(key: StepKey) -> str:
             step = ctx.step_of(key) if tool.asks is None else await ctx.asking_step(key, tool.asks.actor(ctx, call))
             with recorded_call(f"tool {tool.name}"):
-                return (await runner_of(ctx.runtime).run(call, ctx, step)).written
+                try:
+                    return (await runner_of(ctx.runtime).run(call, ctx, step)).written
+                except OutcomeUnknown as unknown:
+                    raise ctx.outcome_unknown(key, str(unknown)) from unknown
 
         written = await ctx.recorded_once(
             TOOL_STEP + tool.name, digest(call.written.encode()), run, idempotent=tool.idempotent

@@ -23,6 +23,7 @@ from regrow.cluster.durable_ids import ANY_CHILD, DurableIds, agents_of
 from regrow.cluster.engine import Engine
 from regrow.cluster.keyed_ids import KeyedIds, is_same_code
 from regrow.cluster.letters import Letters
+from regrow.cluster.mcp_consent import check_sessions
 from regrow.cluster.tree import Counts, TreeNode
 from regrow.runtime import (
     ActorId,
@@ -82,6 +83,7 @@ class App:
         for actor, target in agents.items():
             if agent_class(target) is None:
                 raise SpecError("target", target, TARGETS_ALLOWED, where=actor)
+        check_sessions(agents)
         self.is_durable = DurableIds.of(name, self.root)
         self.keyed = KeyedIds.of(name, self.root)
         self._children = {actor: target for actor, target in agents.items() if ANY_CHILD not in actor}

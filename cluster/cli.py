@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from regrow.cluster.cli_decide import add_decisions
+from regrow.cluster.cli_mcp import add_mcp
 from regrow.cluster.cli_skills import add_skills
 from regrow.cluster.cli_verb import AsJson, print_json, say, verb
 from regrow.cluster.entry import EXIT_INTERRUPTED
@@ -266,6 +267,7 @@ def stop(
 
 add_decisions(_cli)
 add_skills(_cli)
+add_mcp(_cli)
 
 
 @_cli.command()
