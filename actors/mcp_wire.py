@@ -63,6 +63,7 @@ class Lines:
         self._line = bytearray()
         self._head = b""
         self._dropped = 0
+        self._is_long = False
 
     def feed(self, part: bytes) -> list[bytes | TooLong]:
         """The lines that are complete with this part, without their ends. Raises Flooded."""
@@ -76,8 +77,9 @@ class Lines:
 
     def _add(self, part: bytes) -> None:
         self._line += part
-        if self._dropped or len(self._line) > self._limit:
-            if not self._dropped:
+        if self._is_long or len(self._line) > self._limit:
+            if not self._is_long:
+                self._is_long = True
                 self._head = bytes(self._line[:KEPT_EDGE_BYTES])
             gone = max(0, len(self._line) - KEPT_EDGE_BYTES)
             del self._line[:gone]
@@ -86,10 +88,10 @@ class Lines:
                 raise Flooded(f"sent more than {self._most:,} bytes as one message")
 
     def _taken(self) -> bytes | TooLong:
-        line, dropped = bytes(self._line), self._dropped
+        line, dropped, is_long = bytes(self._line), self._dropped, self._is_long
         self._line.clear()
-        self._dropped = 0
-        if not dropped:
+        self._dropped, self._is_long = 0, False
+        if not is_long:
             return line
         asked = _ID_FIRST.search(self._head) or _ID_LAST.search(line)
         return TooLong(dropped + len(line), int(asked[1]) if asked else None)
