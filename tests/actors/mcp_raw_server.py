@@ -1,4 +1,4 @@
-"""An MCP server without the SDK, which does over its pipes whatever a test wants: `python mcp_raw_server.py MODE [FILE]`.
+"""An MCP server without the SDK, which does whatever a test wants: `python mcp_raw_server.py MODE FILE`.
 
 MODE is how it begins: `well`, or one of the ways of a server that is of no use. FILE is where it counts calls.
 """

@@ -1,4 +1,4 @@
-"""An MCP server made with the official SDK: `python mcp_sdk_server.py stdio`, or `… http PORT`, which says when it is up."""
+"""An MCP server made with the official SDK: `python mcp_sdk_server.py stdio`, or `… http PORT`."""
 
 from __future__ import annotations
 

@@ -18,11 +18,13 @@ from pydantic import BaseModel
 
 from regrow import Agent, App, Context, DurableAgent, DurableContext, Prompt, Refused, Request, agent, child, on
 from regrow.actors.adopted import adopt
+from regrow.actors.mcp_call import CallTool
+from regrow.actors.mcp_server import mcp
 from regrow.actors.threads import in_thread
 from regrow.actors.tool import Tool, tool
 from regrow.actors.tool_errors import InvalidTool, ToolCalledDirectly, ToolDenied, ToolFailed, UnknownTool
 from regrow.router.conversation import ToolCall
-from regrow.runtime.errors import AskFailed, InvalidDefinition
+from regrow.runtime.errors import AskFailed, InvalidDefinition, NotAllowed
 from regrow.runtime.testing import virtual
 from regrow.supervisors import Supervisor
 from tests.actors.tool_shop import Do
@@ -68,6 +70,17 @@ async def namesake(text: str = "") -> str:
 async def calls_on(ctx: Context) -> str:
     """Is allowed, and tries what is not."""
     return str(await ctx.tools.call(forbidden))
+
+
+files = mcp("files", command=["must-not-run"], lock=Path(__file__).with_name("paths.lock"))
+"""An MCP server whose tools no agent here lists."""
+
+
+class Session(files.agent_class):  # type: ignore[name-defined,misc] # a class that is made for this server
+    """The session with it, as far as it decides whom it obeys."""
+
+    async def started(self, ctx: Context) -> None:
+        ran.clear()
 
 
 Path_ = Callable[[Context], Awaitable[object]]
@@ -169,6 +182,34 @@ async def beyond_a_limit_that_would_widen(ctx: Context) -> object:
             return await ctx.tools.call(allowed)
 
 
+async def by_a_servers_tool(ctx: Context) -> object:
+    return await ctx.tools.call(files.tool("write"), {"text": "x"})
+
+
+async def by_the_name_of_a_servers_tool(ctx: Context) -> object:
+    return await ctx.tools.call("files_write", {"text": "x"})
+
+
+async def by_asking_the_session_with_a_server(ctx: Context) -> object:
+    return await ctx.ask("files", to_the_session())
+
+
+async def by_streaming_from_the_session_with_a_server(ctx: Context) -> object:
+    async with ctx.ref("files").stream(to_the_session()) as stream:
+        async for _ in stream:
+            pass
+    return stream.reply
+
+
+async def by_asking_the_session_with_a_capability_that_looks_like_the_gates(ctx: Context) -> object:
+    with ctx.tools.only("files_write", "^files_write"):
+        return await ctx.ask("files", to_the_session())
+
+
+def to_the_session() -> CallTool:
+    return CallTool(name="write", tool="files_write", hash=files.pins["write"].hash, arguments='{"text": "x"}')
+
+
 PATHS: list[tuple[Path_, type[Exception]]] = [
     (by_object, ToolDenied),
     (by_object_in_a_thread, ToolDenied),
@@ -189,6 +230,11 @@ PATHS: list[tuple[Path_, type[Exception]]] = [
     (by_one_that_blocks_a_thread, ToolDenied),
     (by_a_function_of_a_loop_in_a_thread, ToolDenied),
     (by_a_function_for_frameworks_in_a_narrower_turn, ToolDenied),
+    (by_a_servers_tool, ToolDenied),
+    (by_the_name_of_a_servers_tool, UnknownTool),
+    (by_asking_the_session_with_a_server, NotAllowed),
+    (by_streaming_from_the_session_with_a_server, NotAllowed),
+    (by_asking_the_session_with_a_capability_that_looks_like_the_gates, NotAllowed),
 ]
 MISUSES: list[Path_] = [directly, directly_in_a_thread]
 
@@ -264,6 +310,7 @@ def desk() -> App:
     children = [child(Shop, id="shop"), child(Narrow, id="narrow"), child(Clerk, id="clerk")]
     children += [child(functional, id="functional"), child(ADOPTED, id="adopted")]
     children += [child(bare, id="bare"), child(adopt(bare_framework), id="bare-framework")]
+    children += [child(Session, id="files")]
     return App("desk", Supervisor(children=children), journal="memory")
 
 
@@ -391,6 +438,11 @@ KNOW_A_FUNCTION = {
 }
 """Who has to do with an attribute of the name `function`. Whoever adds a file says what function it is, and why."""
 MAY_ASK_THE_RUNNER = {"actors/tool_calls.py", "actors/recorded_tools.py"}
+MAY_SEND_TO_A_SERVER = {
+    "actors/mcp_tool.py": "the function of a tool of an MCP server, which the runner calls like any other",
+    "actors/mcp_call.py": "where it is defined",
+}
+MAY_MAKE_A_CALLS_CAPABILITY = {"actors/mcp_call.py"}
 
 
 @cache
@@ -423,6 +475,24 @@ def test_of_those_only_two_call_that_of_a_tool() -> None:
     }
 
     assert calls == MAY_RUN_A_TOOL.keys()
+
+
+def test_a_server_is_sent_a_call_by_the_functions_of_its_tools_alone() -> None:
+    sends = {name for name, tree in sources() for node in ast.walk(tree) if names(node, "call_server")}
+    makes = {name for name, tree in sources() for node in ast.walk(tree) if names(node, "one_call")}
+
+    assert sends == MAY_SEND_TO_A_SERVER.keys()
+    assert makes == {*MAY_MAKE_A_CALLS_CAPABILITY, "runtime/capability.py"}
+
+
+def names(node: ast.AST, word: str) -> bool:
+    match node:
+        case ast.ImportFrom():
+            return any(alias.name == word for alias in node.names)
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            return node.name == word
+        case _:
+            return False
 
 
 def test_the_runner_is_asked_by_those_who_have_asked_the_gate() -> None:
