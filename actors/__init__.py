@@ -1,7 +1,8 @@
 """What an actor can be: agents with typed handlers, and agent functions.
 
 Reading order: errors, context, handlers → agent → function → adopted; durable → keyed; tool_errors, tool → tool_gate →
-tool_calls, tool_runner, tool_process → agent_tool; skill → skill_folder, skill_places → skills.
+tool_calls, tool_runner, tool_process → agent_tool; skill → skill_folder, skill_places → skills; mcp_errors,
+mcp_lock → mcp_server → mcp_session, mcp_link.
 """
 
 if __name__ != "regrow.actors":
@@ -17,6 +18,16 @@ from regrow.actors.durable_wait import AnswerAbout
 from regrow.actors.errors import CutOff, HeldOn, InvalidAgent, InvalidConfig, ThreadsFull, TooManyParts, Unhandled
 from regrow.actors.function import FunctionAgent, agent
 from regrow.actors.keyed import keyed
+from regrow.actors.mcp_errors import (
+    InvalidLock,
+    NotPinned,
+    OutcomeUnknown,
+    ServerEnded,
+    ServerLost,
+    ServerNotStarted,
+    ToolChanged,
+)
+from regrow.actors.mcp_server import McpServer, mcp
 from regrow.actors.reminder import Reminder
 from regrow.actors.skill import Skill
 from regrow.actors.skill_errors import InvalidSkill, SkillNotFound, SkillOutside, UnknownSkill
@@ -55,16 +66,23 @@ __all__ = [
     "InvalidAgent",
     "InvalidArguments",
     "InvalidConfig",
+    "InvalidLock",
     "InvalidResult",
     "InvalidSkill",
     "InvalidTool",
+    "McpServer",
     "NotApproved",
+    "NotPinned",
+    "OutcomeUnknown",
     "ProcessLimits",
     "Prompt",
     "Reminder",
     "ResultTooLarge",
     "ResultUnknown",
     "Retries",
+    "ServerEnded",
+    "ServerLost",
+    "ServerNotStarted",
     "Skill",
     "SkillNotFound",
     "SkillOutside",
@@ -75,6 +93,7 @@ __all__ = [
     "Tool",
     "ToolApproval",
     "ToolCalledDirectly",
+    "ToolChanged",
     "ToolDenied",
     "ToolError",
     "ToolFailed",
@@ -87,6 +106,7 @@ __all__ = [
     "agent",
     "as_tool",
     "keyed",
+    "mcp",
     "on",
     "tool",
 ]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         adopt,
         agent,
         keyed,
+        mcp,
         on,
         tool,
     )
@@ -95,6 +96,7 @@ __all__ = [
     "agent",
     "child",
     "keyed",
+    "mcp",
     "new_command_id",
     "on",
     "tool",
@@ -102,7 +104,7 @@ __all__ = [
 
 _ROOM_OF = {
     **dict.fromkeys(("Agent", "Context", "DurableAgent", "DurableContext", "Prompt", "Step"), "actors"),
-    **dict.fromkeys(("ToolApproval", "ToolError", "adopt", "agent", "keyed", "on", "tool"), "actors"),
+    **dict.fromkeys(("ToolApproval", "ToolError", "adopt", "agent", "keyed", "mcp", "on", "tool"), "actors"),
     **dict.fromkeys(("App", "Running"), "cluster"),
     **dict.fromkeys(("Work",), "router"),
     **dict.fromkeys(("DynamicSupervisor", "Supervisor", "child"), "supervisors"),

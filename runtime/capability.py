@@ -40,7 +40,7 @@ def one_call(actor: str, tool: str) -> Iterator[None]:
 
 
 def of_one_call(actor: str, tool: str) -> tuple[str, ...]:
-    """The capability of one call that the gate has allowed and this actor carries out. Nothing that is narrowed is equal to it."""
+    """The capability of one call that the gate has allowed and this actor carries out; narrowing makes none."""
     return (actor, CALL_MARK + tool)
 
 

@@ -26,6 +26,7 @@ ADD = {
     "required": ["a", "b"],
     "additionalProperties": False,
 }
+BEGUN = {"type": "object", "properties": {"begun": {"type": "string"}}}
 NOTHING: dict[str, Any] = {"type": "object", "properties": {}}
 
 
@@ -45,7 +46,7 @@ TOOLS = [
     tool("big", "Gives much.", SIZE),
     tool("die", "Ends its server.", {"type": "object", "properties": {"how": {"type": "string"}}}),
     tool("hang", "Answers nothing, and nothing any more.", NOTHING),
-    tool("slow", "Answers this one call never.", NOTHING),
+    tool("slow", "Makes a file and answers this one call never.", BEGUN),
     tool("flood", "Sends what nobody has asked for, without end.", TEXT),
     tool("change", "Changes another tool.", TEXT),
     tool("environment", "Tells its environment.", NOTHING),
@@ -134,7 +135,8 @@ def call(request: dict[str, Any], name: str, arguments: dict[str, Any]) -> None:
             while True:
                 signal.pause()
         case "slow":
-            pass
+            if "begun" in arguments:
+                Path(arguments["begun"]).touch()
         case "flood":
             flood(arguments["text"])
         case "change":

@@ -7,6 +7,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +40,9 @@ from tests.actors.mcp_desk import MARK, PATIENCE_S, Do, desk, pin, raw, used
 from tests.integration.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.program]
+
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class Processes:
@@ -474,6 +479,22 @@ async def test_what_a_server_has_started_ends_with_it_though_it_has_left_its_gro
         return len(processes.found())
 
     assert await used(raw(folder), use) == "4"
+
+
+async def test_a_host_that_is_killed_leaves_no_server_and_nothing_that_it_started(
+    folder: Path, processes: Processes
+) -> None:
+    host = subprocess.Popen(
+        [sys.executable, "-m", "tests.actors.mcp_host", str(folder)], cwd=REPOSITORY, stderr=subprocess.DEVNULL
+    )
+    try:
+        # The host itself, the server, and two that have left it.
+        await until(lambda: len(processes.found()) == 4, "all processes are there", within_s=PATIENCE_S)
+    finally:
+        host.kill()
+        host.wait()
+
+    await until(lambda: processes.found() == [], "no process is left", within_s=PATIENCE_S)
 
 
 # ---- durable turns -------------------------------------------------------------------------------
