@@ -78,11 +78,12 @@ class McpServer(ToolSource):
         """Its pinned tools; a model knows them as `NAME_TOOL`."""
         return tuple(self._tools.values())
 
-    def tool(self, name: str) -> Tool[Any]:
-        """One of its pinned tools by the server's own name, for an agent that is to have that one alone.
+    def only(self, *names: str) -> SomeTools:
+        """Some of its tools by the server's own names, for an agent that is to have these alone."""
+        return SomeTools(self, names)
 
-        Raises NotPinned, and InvalidTool where it has no such tool.
-        """
+    def tool(self, name: str) -> Tool[Any]:
+        """One of its pinned tools by the server's own name. Raises NotPinned, and InvalidTool where it has no such."""
         if not self.is_pinned:
             raise self._not_pinned()
         if name not in self._tools:
@@ -91,12 +92,15 @@ class McpServer(ToolSource):
 
     def check_usable(self) -> None:
         """Raises NotPinned where nobody has consented to its tools, or to all that the code names."""
+        self.check_named({*(self.options.tools or ()), *self.options.idempotent, *self.options.approvals})
+
+    def check_named(self, names: Collection[str]) -> None:
+        """Raises NotPinned where the code names a tool to which nobody has consented."""
         if not self.is_pinned:
             raise self._not_pinned()
-        named = {*(self.options.tools or ()), *self.options.idempotent, *self.options.approvals}
-        if missing := sorted(named - self.pins.keys()):
+        if missing := sorted(set(names) - self.pins.keys()):
             raise NotPinned(
-                f"mcp({self.name!r}, …) names the tool {missing[0]!r}, which is not pinned in {self.lock}; it has "
+                f"mcp({self.name!r}, …) has no pinned tool {missing[0]!r}, which the code names; in {self.lock} it has "
                 f"{', '.join(self.pins) or 'none'}: mend the name, or consent anew: {self.pin_command}"
             )
 
@@ -129,6 +133,24 @@ class McpServer(ToolSource):
 
     def __repr__(self) -> str:
         return f"<mcp {self.name}: {len(self.pins)} pinned tools>"
+
+
+class SomeTools(ToolSource):
+    """Some tools of one server, as they stand in the list of an agent."""
+
+    def __init__(self, server: McpServer, names: Sequence[str]) -> None:
+        self.server = server
+        self._names = tuple(names)
+
+    @property
+    def tools(self) -> tuple[Tool[Any], ...]:
+        """Those of them that are pinned; all, where their agent could start."""
+        return tuple(self.server.tool(name) for name in self._names if name in self.server.pins)
+
+    def check_usable(self) -> None:
+        """See McpServer; these names count as well."""
+        self.server.check_usable()
+        self.server.check_named(self._names)
 
 
 def mcp(

@@ -17,6 +17,7 @@ from regrow.actors.mcp_options import NO_LIMITS
 from regrow.actors.mcp_schema import ARGUMENT_CHECKS, Shape
 from regrow.actors.tool import Isolation, Tool
 from regrow.actors.tool_errors import InvalidTool
+from regrow.actors.tool_gate import OF_A_SCHEMA
 from regrow.actors.tool_signature import Signature
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _fits(pin: Pinned) -> Callable[[dict[str, Any]], dict[str, Any]]:
     def fits(arguments: dict[str, Any]) -> dict[str, Any]:
         problems = shape.problems(arguments, checks=ARGUMENT_CHECKS)
         if problems:
-            raise PydanticCustomError("schema", "{problems}", {"problems": "; ".join(problems)})
+            raise PydanticCustomError(OF_A_SCHEMA, "{problems}", {"problems": "; ".join(problems)})
         return arguments
 
     return fits

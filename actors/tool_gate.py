@@ -21,6 +21,8 @@ MAX_TOOLS = 128
 """In the list of one agent; no provider takes more, and no model chooses well among so many."""
 MAX_ARGUMENT_BYTES = 262_144
 """The arguments of one call as JSON; what is larger is kept elsewhere, and its place given."""
+OF_A_SCHEMA = "schema"
+"""The type of a problem whose text says itself where it is, as those of JSON schemas do."""
 MAX_PROBLEMS = 5
 """Of arguments that are none, so many are told at once."""
 
@@ -146,13 +148,18 @@ def _problems(tool: Tool[Any], error: ValidationError) -> str:
     """What is wrong with arguments, so that a model can mend it."""
     found = error.errors(include_url=False, include_context=False)
     told = "; ".join(
-        f"{'.'.join(map(str, each['loc'])) or 'the whole'}: {each['msg']}" for each in found[:MAX_PROBLEMS]
+        each["msg"] if each["type"] == OF_A_SCHEMA else f"{_place(each['loc'])}: {each['msg']}"
+        for each in found[:MAX_PROBLEMS]
     )
     more = f"; and {len(found) - MAX_PROBLEMS} more" if len(found) > MAX_PROBLEMS else ""
     takes = ", ".join(tool.signature.names) or "no arguments"
     return (
         f"{tool.name} was not run, since its arguments are not what it takes ({told[:1_000]}{more}); it takes {takes}"
     )
+
+
+def _place(steps: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, steps)) or "the whole"
 
 
 def _too_long(tool: Tool[Any], size_bytes: int) -> InvalidArguments:

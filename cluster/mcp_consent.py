@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from regrow.actors.mcp_link import look_at
 from regrow.actors.mcp_lock import Change, Pinned, changes, write_pins
-from regrow.actors.mcp_server import McpServer
+from regrow.actors.mcp_server import McpServer, SomeTools
 from regrow.actors.mcp_tool import tool_names
+from regrow.actors.tool import ToolSource
 from regrow.cluster.code import agent_class, app_named
 from regrow.runtime.errors import Misuse
 from regrow.supervisors import SpecError
@@ -82,7 +83,12 @@ def _sessions(targets: Iterable[object]) -> set[McpServer]:
 
 def _listed(targets: Iterable[object]) -> set[McpServer]:
     classes = (agent_class(target) for target in targets)
-    return {source for cls in classes if cls for source in cls.tool_sources if isinstance(source, McpServer)}
+    sources = [source for cls in classes if cls for source in cls.tool_sources]
+    return {source.server if isinstance(source, SomeTools) else source for source in sources if _is_ours(source)}
+
+
+def _is_ours(source: ToolSource) -> TypeGuard[McpServer | SomeTools]:
+    return isinstance(source, McpServer | SomeTools)
 
 
 def pinned(servers: Iterable[McpServer]) -> list[Looked]:

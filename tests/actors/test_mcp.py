@@ -148,7 +148,7 @@ async def test_an_agent_may_have_some_tools_of_a_server_and_not_the_others(folde
             await ctx.tools.call("raw_echo", {"text": "x"})
         return await ctx.tools.call("raw_echo", {"text": "x"})
 
-    async with desk(server, use, [server.tool("echo")]).start(engine="inline") as running:
+    async with desk(server, use, [server.only("echo")]).start(engine="inline") as running:
         assert await running.ref("desk/user").ask(Do(), timeout_s=PATIENCE_S) == "x"
 
 

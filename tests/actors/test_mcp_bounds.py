@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regrow import Agent
 from regrow.actors.mcp_errors import InvalidLock, NotPinned
 from regrow.actors.mcp_lock import Change, ChangeKind, Pinned, changes, read_pins, write_pins
 from regrow.actors.mcp_schema import Shape
@@ -138,7 +139,7 @@ def test_what_is_written_is_read_again_with_the_same_hash(tmp_path_factory: Any,
     assert read_pins(path, "other") == {} and read_pins(path, "none") is None
 
 
-FORGED = {"hash": "x", "description": "", "input": {}, "output": None}
+FORGED: dict[str, Any] = {"hash": "x", "description": "", "input": {}, "output": None}
 
 
 @pytest.mark.parametrize(
@@ -251,10 +252,20 @@ def test_a_tool_that_the_code_names_and_nobody_pinned_is_told(tmp_path: Path) ->
     write_pins(tmp_path / "mcp.lock", "files", {"echo": ECHO})
     server = mcp("files", command=["x"], lock=tmp_path / "mcp.lock", idempotent=["ecko"])
 
-    with pytest.raises(NotPinned, match="names the tool 'ecko', which is not pinned"):
+    with pytest.raises(NotPinned, match="has no pinned tool 'ecko', which the code names"):
         server.check_usable()
     with pytest.raises(InvalidTool, match="has no pinned tool 'ecko'; it has echo"):
         server.tool("ecko")
+
+
+def test_an_agent_that_lists_some_tools_of_an_unpinned_server_is_defined_and_does_not_start(tmp_path: Path) -> None:
+    server = mcp("files", command=["x"], lock=tmp_path / "mcp.lock")
+
+    class Reader(Agent):
+        tools = [server.only("echo")]
+
+    with pytest.raises(NotPinned, match=r"regrow mcp pin [\w.]+:APP files"):
+        Reader.made(None)
 
 
 def test_consent_to_each_call_and_idempotence_are_the_users_word(tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ GUIDES = {
     "let_it_crash.py": GUIDE,
     "orders.py": REPOSITORY / "docs/guides/state-that-survives.md",
     "refunds.py": REPOSITORY / "docs/guides/tools-and-approvals.md",
+    "librarian.py": REPOSITORY / "docs/guides/tools-from-mcp-servers.md",
     "frameworks.py": REPOSITORY / "docs/guides/bring-your-own-framework.md",
 }
 """Each guide by its example."""

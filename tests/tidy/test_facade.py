@@ -44,7 +44,7 @@ def test_a_host_loads_nothing_that_few_agents_use(tmp_path: Path) -> None:
     code += (
         "import regrow.cluster.ray_host, regrow.cluster.ray_guardian; print(json.dumps([*set(sys.modules) - of_ray]))"
     )
-    few = {"numpy", "redis", "faiss", "tantivy", "openai", "genai_prices", "pypdf"}
+    few = {"numpy", "redis", "faiss", "tantivy", "openai", "genai_prices", "mcp", "pypdf"}
 
     loaded = {name.partition(".")[0] for name in json.loads(python(code, tmp_path))}
 
