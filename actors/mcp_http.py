@@ -67,6 +67,9 @@ def _bounded(inner: httpx2.AsyncHTTPTransport) -> httpx2.AsyncBaseTransport:
 
     class Bounded(httpx2.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            if request.method == "GET" or request.headers.get("mcp-method") == "subscriptions/listen":
+                # Of these the server answers when it has news, which may be never.
+                request.extensions["timeout"] = {**request.extensions.get("timeout", {}), "read": None}
             response = await inner.handle_async_request(request)
             if not response.headers.get("content-type", "").lower().startswith("text/event-stream"):
                 assert isinstance(response.stream, httpx2.AsyncByteStream)

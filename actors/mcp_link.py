@@ -36,8 +36,13 @@ CLOSE_S = 10.0
 """How long the end of a session may take, with that of its process; then its task is cancelled."""
 TOLD_S = 5.0
 """How long a call that its server has left waits for the reason."""
-PROBE_S = 5.0
-"""When a call has taken too long its server is asked for its tools; one that does not answer in this time is ended."""
+PROBE_S = 10.0
+"""When nobody waits for a call any more its server is asked for its tools; one that is silent for so long is ended.
+
+It may do one thing at a time, and be busy with what nobody wants any more, so that all others would wait for that.
+"""
+LISTEN_AGAIN_S = 5.0
+"""After the end of a stream of changes, until it is opened again."""
 RELIST_S = 1.0
 """Between two looks at the tools of a server that says again and again that they have changed."""
 MAX_PAGES = 64
@@ -60,6 +65,7 @@ class Link:
         self._changed = asyncio.Event()
         self._client: Client | None = None
         self._process: ServerProcess | None = None
+        self._wire: Wire | None = None
         self._task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._probing = False
@@ -108,7 +114,9 @@ class Link:
         try:
             # Not by its `call_tool`, which checks results by the schema that the server has now, and without bounds.
             result = await client.session.send_request(
-                CallToolRequest(params=params), _results(), request_read_timeout_seconds=timeout_s
+                CallToolRequest(params=params),
+                _results(),
+                request_read_timeout_seconds=timeout_s if timeout_s is not None else self._options.timeout_s,
             )
         except MCPError as error:
             return await self._refused(error)
@@ -152,10 +160,15 @@ class Link:
                 await self._ended.wait()
         except TimeoutError:
             pass
-        words = self._process.last_words() if self._process is not None else ""
-        why = self.why or "the connection was closed"
-        told = f"the MCP server {self._server.name} ({self._options.place}): {why}{f'; {words}' if words else ''}"
-        return told[:MAX_WHY_CHARS]
+        return f"the MCP server {self._server.name} ({self._options.place}): {self._told()}"[:MAX_WHY_CHARS]
+
+    def _told(self) -> str:
+        told = [self.why or "the connection was closed"]
+        if self._wire is not None and self._wire.printed:
+            told.append(f"it printed what is no message: {self._wire.printed!r}")
+        if self._process is not None and (words := self._process.last_words()):
+            told.append(words)
+        return "; ".join(told)
 
     async def aclose(self) -> None:
         """Ends the session, and with it the process of the server."""
@@ -181,7 +194,7 @@ class Link:
             inner = self._process.streams()
         else:
             inner = http_streams(self._options, headers)
-        wire = Wire(inner, self._end)
+        wire = self._wire = Wire(inner, self._end)
         us = Implementation(name="regrow", version=version("regrow"))
         try:
             async with Client(wire.transport(), client_info=us, message_handler=self._heard, cache=None) as client:
@@ -242,12 +255,17 @@ class Link:
         from mcp import MCPError
         from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
 
-        try:
-            async with client.listen(tools_list_changed=True) as subscription:
-                async for _ in subscription:
-                    self._changed.set()
-        except (ListenNotSupportedError, SubscriptionLost, MCPError, TimeoutError):
-            pass  # it has nothing to say of that
+        while True:
+            try:
+                async with client.listen(tools_list_changed=True) as subscription:
+                    async for _ in subscription:
+                        self._changed.set()
+            except (ListenNotSupportedError, MCPError):
+                return  # it has nothing to say of that
+            except (SubscriptionLost, TimeoutError):
+                pass
+            await asyncio.sleep(LISTEN_AGAIN_S)
+            self._changed.set()  # what has changed meanwhile it did not tell
 
     def _probe_soon(self) -> None:
         if self._client is not None and self.why is None and not self._probing:
@@ -258,7 +276,7 @@ class Link:
         """Ends the session where its server does not answer any more."""
         try:
             if not await self._asked(client):
-                self._end(f"it did not answer within {PROBE_S:g} s, after a call that had taken too long")
+                self._end(f"it did not answer within {PROBE_S:g} s, after a call for which nobody waited any more")
         finally:
             self._probing = False
 
@@ -290,16 +308,18 @@ class Link:
             )
 
     def _not_started(self) -> ServerNotStarted:
-        words = self._process.last_words() if self._process is not None else ""
-        return ServerNotStarted(
-            f"the MCP server {self._server.name} ({self._options.place}) can not be used: {self.why}"
-            f"{f'; {words}' if words else ''}"[:MAX_WHY_CHARS]
-        )
+        told = f"the MCP server {self._server.name} ({self._options.place}) can not be used: {self._told()}"
+        return ServerNotStarted(told[:MAX_WHY_CHARS])
 
     def _in_task(self, work: Any) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._end(_told(error))
 
 
 def _load(name: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regrow.actors import process_guard
-from regrow.actors.mcp_wire import Flooded, Lines
+from regrow.actors.mcp_wire import Flooded, Lines, Printed
 
 if TYPE_CHECKING:
     from regrow.actors.mcp_options import ServerOptions
@@ -133,9 +133,9 @@ class ServerProcess:
                             elif line.strip():
                                 try:
                                     message = jsonrpc_message_adapter.validate_json(line, by_name=False)
-                                    item: Any = SessionMessage(message)
-                                except ValueError as error:  # it printed something, or speaks no MCP
-                                    item = error
+                                    item: SessionMessage | Printed = SessionMessage(message)
+                                except ValueError:
+                                    item = Printed(line)
                                 await to_reader.send(item)
                 except Flooded as error:
                     await to_reader.send(error)

@@ -116,6 +116,18 @@ class Unasked:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """Stands for a line that is no message, such as what a server prints."""
+
+    line: bytes
+
+
+def _shown(item: object) -> str:
+    text = item.line.decode("utf-8", "replace") if isinstance(item, Printed) else str(item)
+    return "".join(sign for sign in text[:KEPT_EDGE_BYTES] if sign.isprintable())[:200]
+
+
 class Wire:
     """The way to a server as the SDK takes it: a transport, with another one inside."""
 
@@ -125,6 +137,8 @@ class Wire:
         self._asked: dict[int | str, None] = {}
         self._loop = asyncio.get_running_loop()
         self._unasked = Unasked(self._loop.time())
+        self.printed = ""
+        """The last that came and was no message."""
 
     def transport(self) -> Transport:
         """What the SDK enters."""
@@ -178,7 +192,8 @@ class Wire:
             said = ErrorData(code=TOO_LONG, message=f"{item.size_bytes:,} bytes")
             return SessionMessage(JSONRPCError(jsonrpc="2.0", id=item.id, error=said))
         if not isinstance(item, SessionMessage):
-            self._unasked.took(UNASKED_BYTES, self._loop.time())  # what is no message at all: print() of a server
+            self.printed = _shown(item)
+            self._unasked.took(UNASKED_BYTES, self._loop.time())
             return None
         message = item.message
         if isinstance(message, JSONRPCRequest):

@@ -107,6 +107,8 @@ def serve(mode: str) -> None:
                 answer(request, {})
             case _ if "id" in request and "method" in request:
                 send({"id": request["id"], "error": {"code": -32601, "message": "Method not found"}})
+            case _:
+                pass
 
 
 def call(request: dict[str, Any], name: str, arguments: dict[str, Any]) -> None:
@@ -157,6 +159,8 @@ def call(request: dict[str, Any], name: str, arguments: dict[str, Any]) -> None:
             link = {"type": "resource_link", "name": "page", "uri": "file:///page"}
             image = {"type": "image", "data": "AAAA", "mimeType": "image/png"}
             answer(request, {"content": [image, link, {"type": "text", "text": "seen"}]})
+        case _:
+            send({"id": request["id"], "error": {"code": -32602, "message": "no such tool"}})
 
 
 def die(how: str) -> None:
