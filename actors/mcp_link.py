@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +92,6 @@ class Link:
         if self.why is not None:
             await self.aclose()
             raise self._not_started()
-        self._compare()
 
     async def call(self, request: CallTool, timeout_s: float | None) -> ToolAnswer:
         """Has the server run a tool."""
@@ -247,7 +247,7 @@ class Link:
             await self._changed.wait()
             self._changed.clear()
             if await self._asked(client):
-                self._compare()
+                self.compare()
             await asyncio.sleep(RELIST_S)
 
     async def _listen(self, client: Client) -> None:
@@ -294,8 +294,8 @@ class Link:
             self._end(str(error))
         return True
 
-    def _compare(self) -> None:
-        """Says what is not as it was consented to."""
+    def compare(self) -> None:
+        """Says in the log what is not as it was consented to."""
         wanted = self._options.tools
         listed = {name: pin for name, pin in self.listed.items() if wanted is None or name in wanted}
         found = changes(self._server.pins, listed)
@@ -325,7 +325,7 @@ class Link:
 def _load(name: str) -> None:
     """Loads the SDK, which takes a second: in a thread, so that the loop goes on. Raises Misuse."""
     try:
-        import mcp  # noqa: F401 # only hosts of such sessions need it
+        import_module("mcp")
     except ImportError as error:
         raise Misuse(
             f"the MCP server {name} needs the MCP SDK, which is not installed ({error}); pip install 'regrow[mcp]'"

@@ -65,7 +65,9 @@ class _Budget:
         from jsonschema import Draft202012Validator, validators
 
         whole: Any = validators.validator_for(schema, default=Draft202012Validator)
-        keywords = {name: self._counted(check) for name, check in whole.VALIDATORS.items() if name not in LEFT_OUT}
+        keywords: dict[str, Any] = {
+            name: self._counted(check) for name, check in whole.VALIDATORS.items() if name not in LEFT_OUT
+        }
         keywords["additionalProperties"] = _without_patterns(keywords["additionalProperties"])
         made: Any = validators.create(
             meta_schema=whole.META_SCHEMA, validators=keywords, type_checker=whole.TYPE_CHECKER, id_of=whole.ID_OF

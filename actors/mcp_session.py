@@ -36,6 +36,7 @@ class McpSession(Agent):
         self.server.check_usable()
         link = self._link = Link(self.server, lambda: ctx.after(0.0, LinkOver()))
         await link.open()
+        link.compare()
 
     async def ended(self, reason: ExitReason) -> None:
         """Takes the server down at every end, also a kill and a start that failed."""

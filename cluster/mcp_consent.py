@@ -12,7 +12,9 @@ from regrow.actors.mcp_lock import Change, Pinned, changes, write_pins
 from regrow.actors.mcp_server import McpServer, SomeTools
 from regrow.actors.mcp_tool import tool_names
 from regrow.actors.tool import ToolSource
+from regrow.cluster import logs
 from regrow.cluster.code import agent_class, app_named
+from regrow.cluster.config import LogSettings
 from regrow.runtime.errors import Misuse
 from regrow.supervisors import SpecError
 
@@ -98,6 +100,7 @@ def pinned(servers: Iterable[McpServer]) -> list[Looked]:
 
 def compared(servers: Iterable[McpServer]) -> list[Looked]:
     """What the servers have now, beside what is in the lock files. Blocks. Raises ServerNotStarted."""
+    logs.configure(LogSettings(level="error"))  # to stderr, so that what is printed is the result alone
     return asyncio.run(_compared(list(servers)))
 
 
