@@ -22,7 +22,7 @@ from regrow.actors.mcp_lock import MAX_SERVER_TOOLS, Pinned, changes
 from regrow.actors.mcp_process import ServerProcess
 from regrow.actors.mcp_result import answer_with, failure, given, parsed, pins_of
 from regrow.actors.mcp_schema import RESULT_CHECKS, Shape
-from regrow.actors.mcp_wire import TOO_LONG, Wire
+from regrow.actors.mcp_wire import TOO_LONG, UNREADABLE, Wire
 from regrow.actors.threads import in_thread
 from regrow.actors.tool_errors import MAX_TOLD_CHARS
 from regrow.runtime.contain import text_of
@@ -146,6 +146,8 @@ class Link:
 
         if error.code == TOO_LONG:
             return ToolAnswer(outcome=Outcome.TOO_LARGE, text=error.message)
+        if error.code == UNREADABLE:
+            return ToolAnswer(outcome=Outcome.INVALID, text="its answer can not be read")
         if error.code == REQUEST_TIMEOUT:
             self._probe_soon()
             return ToolAnswer(outcome=Outcome.TIMED_OUT, text="")

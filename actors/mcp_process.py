@@ -23,6 +23,8 @@ READ_BYTES = 65_536
 END_GRACE_S = 3.0
 """How long the guard may take to end what it keeps, and to say how that was; then its group is killed by force."""
 MAX_REPORT_BYTES = 131_072
+FOR_PYTHON = ("LD_LIBRARY_PATH",)
+"""What the guard's own Python may need to start."""
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ")
 """Of the host's environment, beside what is named."""
 
@@ -95,7 +97,7 @@ class ServerProcess:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
                 pass_fds=(its.fileno(),),
-                env={},
+                env={name: os.environ[name] for name in FOR_PYTHON if name in os.environ},
                 start_new_session=True,  # so that Ctrl-C at the host is not for it, and it can be killed as a group
             )
         except BaseException:

@@ -34,6 +34,8 @@ KEPT_EDGE_BYTES = 512
 """Of a message that is too long its beginning and end are kept: in one of them stands which call it answers."""
 TOO_LONG = -32_951
 """The code of the error that the call of such a message gets; of none that the protocol uses."""
+UNREADABLE = -32_952
+"""The same for one whose answer is no JSON, or none that could be read."""
 
 PASSED_ON = frozenset({"notifications/tools/list_changed", "notifications/subscriptions/acknowledged"})
 """Of what a server tells unasked this is of use; all else is counted and dropped."""
@@ -48,6 +50,35 @@ class TooLong:
 
     size_bytes: int
     id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """Stands for a line that is no message, such as what a server prints, or an answer that can not be read."""
+
+    line: bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """How long it is."""
+        return len(self.line)
+
+    @property
+    def id(self) -> int | None:
+        """That of the request which it seems to answer."""
+        return _answered(self.line[:KEPT_EDGE_BYTES], self.line[-KEPT_EDGE_BYTES:])
+
+    @property
+    def shown(self) -> str:
+        """Its beginning, for people."""
+        text = self.line[:KEPT_EDGE_BYTES].decode("utf-8", "replace")
+        return "".join(sign for sign in text if sign.isprintable())[:200]
+
+
+def _answered(head: bytes, tail: bytes) -> int | None:
+    """The id at the beginning or the end of an answer, where no other one can stand."""
+    found = _ID_FIRST.search(head) or _ID_LAST.search(tail)
+    return int(found[1]) if found else None
 
 
 class Flooded(Exception):
@@ -93,8 +124,7 @@ class Lines:
         self._dropped, self._is_long = 0, False
         if not is_long:
             return line
-        asked = _ID_FIRST.search(self._head) or _ID_LAST.search(line)
-        return TooLong(dropped + len(line), int(asked[1]) if asked else None)
+        return TooLong(dropped + len(line), _answered(self._head, line))
 
 
 class Unasked:
@@ -114,18 +144,6 @@ class Unasked:
                 f"flooded: beyond {UNASKED_BURST:,.0f} at once it sent more than {UNASKED_PER_S:,.0f} messages a "
                 "second that nobody has asked for"
             )
-
-
-@dataclass(frozen=True, slots=True)
-class Printed:
-    """Stands for a line that is no message, such as what a server prints."""
-
-    line: bytes
-
-
-def _shown(item: object) -> str:
-    text = item.line.decode("utf-8", "replace") if isinstance(item, Printed) else str(item)
-    return "".join(sign for sign in text[:KEPT_EDGE_BYTES] if sign.isprintable())[:200]
 
 
 class Wire:
@@ -185,15 +203,17 @@ class Wire:
 
         if isinstance(item, Flooded):
             raise item
-        if isinstance(item, TooLong):
-            if item.id is None or not self._is_asked(item.id):
-                self._unasked.took(item.size_bytes, self._loop.time())
-                return None
-            said = ErrorData(code=TOO_LONG, message=f"{item.size_bytes:,} bytes")
-            return SessionMessage(JSONRPCError(jsonrpc="2.0", id=item.id, error=said))
+        if isinstance(item, TooLong | Printed):
+            if item.id is not None and self._is_asked(item.id):
+                code = TOO_LONG if isinstance(item, TooLong) else UNREADABLE
+                said = ErrorData(code=code, message=f"{item.size_bytes:,} bytes")
+                return SessionMessage(JSONRPCError(jsonrpc="2.0", id=item.id, error=said))
+            if isinstance(item, Printed):
+                self.printed = item.shown
+            self._unasked.took(item.size_bytes, self._loop.time())
+            return None
         if not isinstance(item, SessionMessage):
-            self.printed = _shown(item)
-            self._unasked.took(UNASKED_BYTES, self._loop.time())
+            self._unasked.took(UNASKED_BYTES, self._loop.time())  # an error of the transport
             return None
         message = item.message
         if isinstance(message, JSONRPCRequest):

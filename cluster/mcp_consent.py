@@ -68,6 +68,9 @@ def servers_of(app: App) -> list[McpServer]:
 def check_sessions(agents: Mapping[Any, object]) -> None:
     """Raises SpecError where an agent of a tree has tools of a server with which the tree keeps no session, or two."""
     sessions = [server for server in agents.values() if isinstance(server, McpServer)]
+    for server in sessions:
+        if [other.name for other in sessions].count(server.name) > 1:
+            raise SpecError("children", server, "MCP servers of different names, each once", where="the tree")
     for actor, target in agents.items():
         for server in _listed([target]):
             if sessions.count(server) != 1:

@@ -41,6 +41,7 @@ TOOLS = [
     tool("wrong", "Gives something else than it declares.", NOTHING, NUMBER),
     tool("bare", "Gives no structured content, though it declares some.", NOTHING, NUMBER),
     tool("broken", "Gives what is no result at all.", NOTHING),
+    tool("garbled", "Answers with half of a character.", NOTHING),
     tool("error", "Says that it failed.", TEXT),
     tool("refuse", "Answers with an error of the protocol.", TEXT),
     tool("big", "Gives much.", SIZE),
@@ -124,6 +125,8 @@ def call(request: dict[str, Any], name: str, arguments: dict[str, Any]) -> None:
             answer(request, text("x"))
         case "broken":
             answer(request, {"content": "none"})
+        case "garbled":
+            answer(request, text("\ud800"))
         case "error":
             answer(request, text(arguments["text"], isError=True))
         case "refuse":

@@ -380,6 +380,7 @@ async def test_a_program_that_is_not_there_is_named(folder: Path) -> None:
         ("wrong", {}, InvalidResult, "sum: 'many' is not of type 'integer'"),
         ("bare", {}, InvalidResult, "declares structured content, and gave none"),
         ("broken", {}, InvalidResult, "no result of a call"),
+        ("garbled", {}, InvalidResult, "its answer can not be read"),
         ("error", {"text": "no such page"}, ToolFailed, r"raw_error failed \(no such page\)"),
         ("refuse", {"text": "not so"}, ToolFailed, r"raw_refuse failed \(not so\)"),
         ("big", {"size": 2_000_000}, ResultTooLarge, "raw_big gave 2,000,002 bytes as JSON"),
