@@ -70,6 +70,9 @@ class Link:
         self._task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._probing = False
+        self._pinned = {name: pin.hash for name, pin in server.pins.items()}
+        self._has: Mapping[str, str] = {}
+        """The hashes of what it lists; made once for each list, since a call compares them."""
         self.listed: Mapping[str, Pinned] = {}
         """The tools that the server has, as it said last."""
         self.unfit: tuple[str, ...] = ()
@@ -99,10 +102,11 @@ class Link:
         if client is None or self.why is not None:
             return ToolAnswer(outcome=Outcome.NOT_SENT, text=await self.told_end())
         pin = self._server.pins.get(request.name)
-        if pin is None or pin.hash != request.hash:
+        if pin is None or self._pinned[pin.name] != request.hash:
             return ToolAnswer(outcome=Outcome.CHANGED, text="it is not the one that its session knows")
-        if found := changes({pin.name: pin}, {name: self.listed[name] for name in {pin.name} & self.listed.keys()}):
-            return ToolAnswer(outcome=Outcome.CHANGED, text=str(found[0]))
+        if self._has.get(pin.name) != request.hash:
+            listed = {pin.name: self.listed[pin.name]} if pin.name in self.listed else {}
+            return ToolAnswer(outcome=Outcome.CHANGED, text=str(changes({pin.name: pin}, listed)[0]))
         return await self._called(client, pin, request, timeout_s)
 
     async def _called(self, client: Client, pin: Pinned, request: CallTool, timeout_s: float | None) -> ToolAnswer:
@@ -180,6 +184,8 @@ class Link:
         for task in self._tasks:
             task.cancel()
         if self._task is not None:
+            if not self._opened.done():
+                self._task.cancel()  # it waits for the server, and for nothing of ours
             await asyncio.wait((self._task,), timeout=CLOSE_S)
             if not self._task.done():
                 self._task.cancel()
@@ -233,6 +239,7 @@ class Link:
                 raise ServerNotStarted(f"it lists more than {MAX_SERVER_TOOLS} tools")
             if cursor is None:
                 self.listed, self.unfit = pins_of(found)
+                self._has = {name: pin.hash for name, pin in self.listed.items()}
                 return
         raise ServerNotStarted(f"its list of tools has more than {MAX_PAGES} pages")
 
