@@ -47,9 +47,9 @@ class ServerProcess:
         import anyio
         from mcp.shared.message import SessionMessage
 
+        process = await self._started()  # from here on nothing waits until the end is sure to be seen to
         to_reader, reads = anyio.create_memory_object_stream[Any](0)
         writes, to_write = anyio.create_memory_object_stream[SessionMessage](0)
-        process = await self._started()
         pipes = [
             asyncio.ensure_future(self._read(process, to_reader)),
             asyncio.ensure_future(_write(process, to_write)),
@@ -101,6 +101,8 @@ class ServerProcess:
                 start_new_session=True,  # so that Ctrl-C at the host is not for it, and it can be killed as a group
             )
         except BaseException:
+            if self._to_guard is not None:
+                self._to_guard.close()
             ours.close()
             raise
         finally:

@@ -167,9 +167,9 @@ class Wire:
         import anyio
         from mcp.shared.message import SessionMessage
 
-        to_sdk, from_server = anyio.create_memory_object_stream[SessionMessage | Exception](0)
-        from_sdk_end, from_sdk = anyio.create_memory_object_stream[SessionMessage](0)
         async with self._inner as (reads, writes), anyio.create_task_group() as tasks:
+            to_sdk, from_server = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+            from_sdk_end, from_sdk = anyio.create_memory_object_stream[SessionMessage](0)
             tasks.start_soon(self._inwards, reads, to_sdk)
             tasks.start_soon(self._outwards, from_sdk, writes)
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import re
@@ -334,6 +335,21 @@ async def test_a_killed_session_ends_its_server_and_the_call_that_ran(folder: Pa
 
         assert await asked == "known"
         assert first and not first & set(processes.found())
+
+
+@pytest.mark.parametrize("mode", ["well", "silent"])
+async def test_a_start_that_is_cut_at_any_point_leaves_nothing(folder: Path, mode: str, processes: Processes) -> None:
+    for rounds in range(0, 60, 4):
+        link = mcp_link.Link(raw(folder, mode), lambda: None)
+        opening = asyncio.ensure_future(link.open())
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        opening.cancel()
+        await asyncio.wait([opening])
+        await link.aclose()
+    gc.collect()  # what was not closed says so
+
+    await until(lambda: processes.found() == [], "no server is left", within_s=PATIENCE_S)
 
 
 # ---- bad input -----------------------------------------------------------------------------------
