@@ -339,7 +339,7 @@ async def test_a_killed_session_ends_its_server_and_the_call_that_ran(folder: Pa
 
 @pytest.mark.parametrize("mode", ["well", "silent"])
 async def test_a_start_that_is_cut_at_any_point_leaves_nothing(folder: Path, mode: str, processes: Processes) -> None:
-    for rounds in range(0, 60, 4):
+    for rounds in (*range(0, 40, 4), 100, 300, 1_000, 3_000, 10_000):
         link = mcp_link.Link(raw(folder, mode), lambda: None)
         opening = asyncio.ensure_future(link.open())
         for _ in range(rounds):
@@ -493,9 +493,9 @@ async def test_what_a_server_has_started_ends_with_it_though_it_has_left_its_gro
 ) -> None:
     async def use(ctx: Context) -> object:
         await ctx.tools.call("raw_leave", {"size": 3})
-        return len(processes.found())
+        return await until(lambda: len(processes.found()) == 4, "the server and three that left it are there")
 
-    assert await used(raw(folder), use) == "4"
+    assert await used(raw(folder), use) == "True"
 
 
 async def test_a_host_that_is_killed_leaves_no_server_and_nothing_that_it_started(
