@@ -46,6 +46,8 @@ LISTEN_AGAIN_S = 5.0
 """After the end of a stream of changes, until it is opened again."""
 RELIST_S = 1.0
 """Between two looks at the tools of a server that says again and again that they have changed."""
+SESSION_GONE = "Session terminated"
+"""What the SDK says where a server at a URL answers by 404, since it does not know the session."""
 MAX_PAGES = 64
 MAX_WHY_CHARS = 4_000
 
@@ -152,6 +154,9 @@ class Link:
             return ToolAnswer(outcome=Outcome.TOO_LARGE, text=error.message)
         if error.code == UNREADABLE:
             return ToolAnswer(outcome=Outcome.INVALID, text="its answer can not be read")
+        if error.message == SESSION_GONE and self._options.url is not None:
+            self._end("it does not know the session any more")  # as when it was started anew; the next life has another
+            return ToolAnswer(outcome=Outcome.NOT_SENT, text=await self.told_end())
         if error.code == REQUEST_TIMEOUT:
             self._probe_soon()
             return ToolAnswer(outcome=Outcome.TIMED_OUT, text="")

@@ -67,9 +67,9 @@ class McpServer(ToolSource):
             tool: pin for tool, pin in (pins or {}).items() if options.tools is None or tool in options.tools
         }
         """What somebody has consented to, of the tools that are wanted, by the server's own names."""
-        self._tools = {
-            tool: made_tool(self, self.pins[tool], name_here) for tool, name_here in tool_names(name, self.pins).items()
-        }
+        self.names = tool_names(name, self.pins)
+        """How each of them is called here, by its own name."""
+        self._tools = {tool: made_tool(self, self.pins[tool], here) for tool, here in self.names.items()}
         body = {"server": self, "__module__": module, "__qualname__": self.__qualname__}
         self.agent_class = cast("type[Agent]", type(name, (McpSession,), body))
 

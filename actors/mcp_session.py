@@ -46,7 +46,8 @@ class McpSession(Agent):
     @on(concurrent=True)
     async def call(self, request: CallTool, ctx: Context) -> ToolAnswer:
         """Has the server run a tool. Raises NotAllowed for a request that did not come through the gate."""
-        if ctx.origin().capability != of_one_call(ctx.id, request.tool):
+        is_other = self.server.names.get(request.name, request.tool) != request.tool
+        if is_other or ctx.origin().capability != of_one_call(ctx.id, request.tool):
             raise NotAllowed(
                 f"{ctx.id} runs a tool for calls that the gate has let pass alone; write ctx.tools.call in an agent "
                 "that lists it"

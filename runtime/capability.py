@@ -2,7 +2,8 @@
 
 On the wire it is a short list of words, sent once a frame: the id of an actor, which stands for all below it as
 well, or `!` and the name of a tool. `*` stands for every actor and `!*` for every tool; None, which most envelopes
-carry, for both. What is not listed is not allowed, so that a process that does not know a word allows less.
+carry, for both. `^` and the name of a tool is one call of it, which the gate has allowed, see `one_call`. What is not
+listed is not allowed, so that a process that does not know a word allows less.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -156,6 +158,67 @@ def patient_desk(server: McpServer, use: Use) -> App:
     return App("desk", Supervisor(children=[child(sessions, id="sessions"), user]))
 
 
+class Forgetful(BaseHTTPRequestHandler):
+    """A server of the protocol of 2025 with sessions, which it forgets when it is told to."""
+
+    sessions: ClassVar[set[str]] = set()
+    calls: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        method, session = asked["method"], self.headers.get("mcp-session-id")
+        if "id" not in asked:
+            self._answer(202, b"")
+        elif method == "initialize":
+            known = {"protocolVersion": asked["params"]["protocolVersion"], "capabilities": {"tools": {}}}
+            self._result(
+                asked, {**known, "serverInfo": {"name": "forgetful", "version": "1"}}, session=f"s{asked['id']}"
+            )
+        elif session not in self.sessions:
+            self._answer(404, b"")
+        elif method == "tools/list":
+            self._result(asked, {"tools": [{"name": "note", "inputSchema": {"type": "object"}}]})
+        else:
+            self.calls.append(method)
+            self._result(asked, {"content": [{"type": "text", "text": f"{len(self.calls)} noted"}]})
+
+    def do_GET(self) -> None:
+        self._answer(405, b"")
+
+    do_DELETE = do_GET  # noqa: N815
+
+    def _result(self, asked: dict[str, Any], result: dict[str, Any], session: str = "") -> None:
+        if session:
+            self.sessions.add(session)
+        self._answer(200, json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}).encode(), session)
+
+    def _answer(self, status: int, body: bytes, session: str = "") -> None:
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        if session:
+            self.send_header("mcp-session-id", session)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_server_that_has_forgotten_the_session_has_not_run_the_call_and_gets_a_new_one(tmp_path: Path) -> None:
+    async def use(ctx: Context) -> object:
+        await ctx.tools.call("sdk_note")
+        Forgetful.sessions.clear()
+        with pytest.raises(ServerLost, match="nothing of it has run"):
+            await ctx.tools.call("sdk_note")
+        return await ctx.tools.call("sdk_note")
+
+    with served(Forgetful) as url:
+        pin(by_url(url, tmp_path))
+
+        assert asyncio.run(used(by_url(url, tmp_path), use)) == "2 noted"
+
+
 # ---- what is at a URL and is no server -----------------------------------------------------------
 
 
@@ -183,7 +246,14 @@ def page(status: int, kind: str, parts: int = 1) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with served(Handler) as url:
+        yield url
+
+
+@contextmanager
+def served(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The URL at which a handler of ours answers."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
