@@ -16,7 +16,7 @@ from tests.integration.apps.servers import Run
 from tests.integration.conftest import Start, nothing_left
 from tests.integration.waiting import LOOK_AROUND_S, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.slow, pytest.mark.again_on_ray, pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
