@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regrow.actors import process_guard
-from regrow.actors.mcp_wire import Flooded, Lines, Printed
+from regrow.actors.mcp_wire import Flooded, Lines, Printed, Sized
 
 if TYPE_CHECKING:
     from regrow.actors.mcp_options import ServerOptions
@@ -137,7 +137,7 @@ class ServerProcess:
                             elif line.strip():
                                 try:
                                     message = jsonrpc_message_adapter.validate_json(line, by_name=False)
-                                    item: SessionMessage | Printed = SessionMessage(message)
+                                    item: Sized | Printed = Sized(SessionMessage(message), len(line))
                                 except ValueError:
                                     item = Printed(line)
                                 await to_reader.send(item)

@@ -118,7 +118,7 @@ class McpServer(ToolSource):
                 return f"{importable_module(self.__module__)}:{name}"
         raise CodeNotImportable(
             f"mcp({self.name!r}, …) has no name by which a host could import it; write at the top of "
-            f"{self.__module__}: {self.name.replace('-', '_')} = mcp({self.name!r}, …), and use that in the tree"
+            f"{self.__module__}: {self.name} = mcp({self.name!r}, …), and use that in the tree"
         )
 
     def request(self, *args: object, **kwargs: object) -> Any:

@@ -30,6 +30,8 @@ UNASKED_BYTES = 4_096
 """Each so many bytes of one count once more."""
 MAX_ASKED = 10_000
 """So many requests are remembered that have no answer yet; one that is older has none that is of use."""
+MAX_DIGITS = 19
+"""The id of a request of ours has fewer."""
 KEPT_EDGE_BYTES = 512
 """Of a message that is too long its beginning and end are kept: in one of them stands which call it answers."""
 TOO_LONG = -32_951
@@ -73,6 +75,14 @@ class Printed:
         """Its beginning, for people."""
         text = self.line[:KEPT_EDGE_BYTES].decode("utf-8", "replace")
         return "".join(sign for sign in text if sign.isprintable())[:200]
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """A message, and how long it was."""
+
+    message: SessionMessage
+    size_bytes: int
 
 
 def _answered(head: bytes, tail: bytes) -> int | None:
@@ -212,24 +222,23 @@ class Wire:
                 self.printed = item.shown
             self._unasked.took(item.size_bytes, self._loop.time())
             return None
-        if not isinstance(item, SessionMessage):
+        whole = item.message if isinstance(item, Sized) else item
+        if not isinstance(whole, SessionMessage):
             self._unasked.took(UNASKED_BYTES, self._loop.time())  # an error of the transport
             return None
-        message = item.message
+        message = whole.message
+        if not isinstance(message, JSONRPCRequest | JSONRPCNotification):
+            if message.id is not None and self._is_asked(message.id):
+                return whole
+        size_bytes = item.size_bytes if isinstance(item, Sized) else len(str(message))
+        self._unasked.took(size_bytes, self._loop.time())
         if isinstance(message, JSONRPCRequest):
-            self._unasked.took(0, self._loop.time())
-            return item  # the SDK refuses it, where it is no ping
-        if isinstance(message, JSONRPCNotification):
-            self._unasked.took(0, self._loop.time())
-            return item if message.method in PASSED_ON else None
-        if message.id is None or not self._is_asked(message.id):
-            self._unasked.took(0, self._loop.time())
-            return None
-        return item
+            return whole  # the SDK refuses it, where it is no ping
+        return whole if isinstance(message, JSONRPCNotification) and message.method in PASSED_ON else None
 
     def _is_asked(self, id: int | str) -> bool:
         """Whether a request of ours waits for this answer; each is answered once."""
-        known = int(id) if isinstance(id, str) and id.isdecimal() else id  # as the SDK reads them
+        known = int(id) if isinstance(id, str) and id.isdecimal() and len(id) < MAX_DIGITS else id  # as the SDK does
         return self._asked.pop(known, self) is None
 
     async def _outwards(self, from_sdk: MemoryObjectReceiveStream[SessionMessage], writes: Any) -> None:

@@ -184,6 +184,8 @@ def flood(what: str) -> None:
         match what:
             case "notifications":
                 send({"method": "notifications/message", "params": {"level": "info", "data": "x"}})
+            case "long-notifications":
+                send({"method": "notifications/message", "params": {"level": "info", "data": "x" * 1_000_000}})
             case "answers":
                 send({"id": 999_999, "result": {}})
             case "requests":

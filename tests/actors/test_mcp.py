@@ -416,7 +416,7 @@ async def test_a_result_that_is_none_is_told_and_the_session_goes_on(
         assert (await running.tree())[0].children[0].restarts == 0
 
 
-@pytest.mark.parametrize("what", ["notifications", "answers", "requests", "words", "one-line"])
+@pytest.mark.parametrize("what", ["notifications", "long-notifications", "answers", "requests", "words", "one-line"])
 async def test_a_server_that_floods_is_ended_and_started_again(folder: Path, what: str) -> None:
     async def use(ctx: Context) -> object:
         with pytest.raises(OutcomeUnknown, match=r"flooded|sent more than"):
