@@ -234,7 +234,7 @@ async def own_work() -> None:
 
 
 def test_its_hash_stands_for_whom_it_asks_and_by_what() -> None:
-    hashes = {each.hash for each in (*Chief.tools, as_tool("desk/another", Question, name="nobody"))}
+    hashes = {each.hash for each in (*Chief.listed_tools.values(), as_tool("desk/another", Question, name="nobody"))}
 
     assert len(hashes) == len(Chief.tools) + 1
     assert WebAnalyst.as_tool().hash == ANALYST.hash
