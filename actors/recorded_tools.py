@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from regrow.actors.durable_body import digest
 from regrow.actors.durable_errors import WaitTimedOut
 from regrow.actors.durable_wait import recorded_call
 from regrow.actors.tool import Tool, read_result
 from regrow.actors.tool_approval import APPROVAL_STEP, AskedApproval, ToolApproval, asked_approval
-from regrow.actors.tool_calls import Tools
+from regrow.actors.tool_calls import PlacedCall, Tools
 from regrow.actors.tool_errors import NotApproved, ResultUnknown
 from regrow.actors.tool_gate import Allowed, NeedsApproval
 from regrow.actors.tool_result import Given
 from regrow.actors.tool_runner import runner_of
 
 if TYPE_CHECKING:
-    from regrow.actors.durable_context import DurableContext
+    from regrow.actors.durable_context import DurableContext, Place
     from regrow.runtime.journal_entries import StepKey
+
+V = TypeVar("V")
 
 TOOL_STEP = "tool:"
 """Before the name of the tool, in the name of the step that its call is."""
@@ -31,19 +33,37 @@ class RecordedTools(Tools):
         super().__init__(ctx, listed)
         self._durable = ctx
 
-    async def _run(self, verdict: Allowed | NeedsApproval) -> Given:
-        if isinstance(verdict, NeedsApproval):
-            await self._consented(verdict.call)
-            verdict = verdict.call
-        call, tool, ctx = verdict, verdict.tool, self._durable
+    async def once(self, name: str, written: str, call: Callable[[], Awaitable[V]], /) -> V:
+        """Makes a call that is no tool's, as a step: its value or its refusal is recorded, and given again."""
+
+        async def run(key: StepKey) -> object:
+            with recorded_call(name, key):
+                return await call()
+
+        return cast("V", await self._durable.recorded_once(name, digest(written.encode()), run, idempotent=True))
+
+    def _placed(self, verdict: Allowed | NeedsApproval) -> PlacedCall:
+        ctx, waits = self._durable, isinstance(verdict, NeedsApproval)
+        call = verdict.call if isinstance(verdict, NeedsApproval) else verdict
+        known_by, name = digest(call.written.encode()), call.tool.name
+        consent = ctx.place(APPROVAL_STEP + name, known_by, idempotent=True) if waits else None
+        place = ctx.place(TOOL_STEP + name, known_by, idempotent=call.tool.idempotent)
+
+        async def make() -> Given:
+            if consent is not None:
+                await self._consented(call, consent)
+            return await self._made(call, place)
+
+        return PlacedCall(tool=call.tool, make=make, waits=waits)
+
+    async def _made(self, call: Allowed, place: Place) -> Given:
+        tool, ctx = call.tool, self._durable
 
         async def run(key: StepKey) -> str:
-            with recorded_call(f"tool {tool.name}"):
+            with recorded_call(f"tool {tool.name}", key):
                 return (await runner_of(ctx.runtime).run(call, ctx, ctx.step_of(key))).written
 
-        written = await ctx.recorded_once(
-            TOOL_STEP + tool.name, digest(call.written.encode()), run, idempotent=tool.idempotent
-        )
+        written = await ctx.recorded_at(place, run)
         if not isinstance(written, str):
             raise ResultUnknown(
                 f"{tool.name} was done, by word of a person who has settled this message; what it gave is not known",
@@ -52,14 +72,14 @@ class RecordedTools(Tools):
         # Read from what is recorded also the first time, so that no run of the turn sees another value.
         return Given(read_result(tool, written), written)
 
-    async def _consented(self, call: Allowed) -> None:
+    async def _consented(self, call: Allowed, place: Place) -> None:
         """Waits until a person has consented to this call. Raises NotApproved."""
         ctx, tool = self._durable, call.tool
 
         async def ask(key: StepKey) -> AskedApproval:
             return asked_approval(ctx.id, ctx.message_id, call, key)
 
-        asked = await ctx.recorded_once(APPROVAL_STEP + tool.name, digest(call.written.encode()), ask, idempotent=True)
+        asked = await ctx.recorded_at(place, ask)
         assert isinstance(asked, AskedApproval)
         try:
             said = await ctx.wait_for(ToolApproval, about=asked.call, timeout_s=tool.approval_timeout_s)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from regrow.actors.step import Step
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
     from regrow.actors.tool_result import Given
 
 R = TypeVar("R")
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedCall:
+    """A call that the gate has let pass, and how it is made. `waits` is true where a person is asked before."""
+
+    tool: Tool[Any]
+    make: Callable[[], Awaitable[Given]]
+    waits: bool = False
 
 
 class Tools:
@@ -93,17 +104,40 @@ class Tools:
             return ToolResult(call_id=call.id, content=str(error), is_error=True)
         return ToolResult(call_id=call.id, content=given.told)
 
-    async def _called(self, tool: Tool[Any] | str, arguments: Mapping[str, object] | str) -> Given:
-        ctx = self._ctx
+    # ---- for the agent loop --------------------------------------------------------------------
+
+    def placed(
+        self,
+        tool: Tool[Any] | str,
+        arguments: Mapping[str, object] | str,
+        /,
+        *,
+        among: Collection[str] | None = None,
+    ) -> PlacedCall:
+        """The call as the gate has let it pass, still to be made; `among` narrows the tools that there are to these.
+
+        In a durable turn it has its place among the steps from here on: those who make several at once take all
+        places first, in an order that is the same whenever the turn is run. Raises ToolError as `call` does.
+        """
+        ctx, listed = self._ctx, self._listed
+        if among is not None:
+            listed = {name: each for name, each in listed.items() if name in among}
         ctx.live()
-        match decide(ctx.id, self._listed, ctx.origin().capability, tool, arguments):
+        match decide(ctx.id, listed, ctx.origin().capability, tool, arguments):
             case Denied(error=error):
                 raise error
             case verdict:
-                return await self._run(verdict)
+                return self._placed(verdict)
 
-    async def _run(self, verdict: Allowed | NeedsApproval) -> Given:
-        """Runs what the gate has let pass; a durable turn has a way of its own for that."""
+    async def once(self, name: str, written: str, call: Callable[[], Awaitable[V]], /) -> V:
+        """Makes a call that is no tool's, known by what is `written`; in a durable turn it is a step of that name."""
+        return await call()
+
+    async def _called(self, tool: Tool[Any] | str, arguments: Mapping[str, object] | str) -> Given:
+        return await self.placed(tool, arguments).make()
+
+    def _placed(self, verdict: Allowed | NeedsApproval) -> PlacedCall:
+        """What the gate has let pass; a durable turn has a way of its own to make it."""
         ctx = self._ctx
         if isinstance(verdict, NeedsApproval):
             name = verdict.call.tool.name
@@ -112,8 +146,8 @@ class Tools:
                 f"which can not wait for one; make it a DurableAgent, or leave {name} to one",
                 tool=name,
             )
-        key = f"{ctx.id}#{ctx.incarnation}/{ctx.runtime.fresh_number()}"
-        return await runner_of(ctx.runtime).run(verdict, ctx, Step(key, ctx.incarnation))
+        step = Step(f"{ctx.id}#{ctx.incarnation}/{ctx.runtime.fresh_number()}", ctx.incarnation)
+        return PlacedCall(tool=verdict.tool, make=lambda: runner_of(ctx.runtime).run(verdict, ctx, step))
 
     def _bound(self, tool: Tool[Any]) -> Callable[..., Awaitable[Any]]:
         names = set(tool.signature.names)

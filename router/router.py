@@ -206,4 +206,5 @@ def _reply(chosen: Candidate, reply: ProviderReply, usage: Usage, record: CallRe
         finish=reply.finish,
         fell_back=chosen.fell_back,
         tool_calls=reply.tool_calls,
+        context_limit_tokens=chosen.card.context_limit_tokens,
     )
