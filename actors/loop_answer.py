@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from regrow.actors.handed_back import HandedBack
+
 if TYPE_CHECKING:
     from regrow.router.conversation import Said, ToolCall, ToolResult
     from regrow.router.request import FinishReason, Usage
@@ -49,7 +51,8 @@ class LoopAnswer(Generic[T_co]):
     """The answer of a model that was given tools.
 
     `output` is the answer as the type that was asked for, None without one. `messages` is the whole conversation with
-    the answer: given to the next `run` with one more question, it goes on. `calls` are in the order in which the model
+    the answer: given to the next `run` with one more question, it goes on. `said` is what was said in this run, without
+    what was left out. `calls` are in the order in which the model
     asked for them. `usage` and `cost` (US dollars; None where no price is known) are those of all model calls and
     tools together, `turns` how often the model was called. `left_out` are the messages that the model was not shown
     any more at the end, since the window was full. `answered_by` is the agent that the conversation was handed to,
@@ -59,6 +62,7 @@ class LoopAnswer(Generic[T_co]):
     text: str
     output: T_co
     messages: tuple[Said | ToolResult, ...]
+    said: tuple[Said | ToolResult, ...]
     calls: tuple[CallMade, ...]
     usage: Usage
     cost: float | None
@@ -67,3 +71,15 @@ class LoopAnswer(Generic[T_co]):
     sources: tuple[str, ...] = ()
     left_out: tuple[Said | ToolResult, ...] = ()
     answered_by: str = ""
+
+    def handed_back(self) -> HandedBack:
+        """What an agent returns that has gone on with a `Handoff`."""
+        return HandedBack(
+            text=self.text,
+            messages=self.said,
+            usage=self.usage,
+            cost=self.cost,
+            turns=self.turns,
+            finish=self.finish,
+            sources=self.sources,
+        )

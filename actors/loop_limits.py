@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from math import isfinite
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from regrow.actors.loop_errors import CostUsedUp, LoopEnded, TokensUsedUp, TurnsUsedUp
 from regrow.router.request import Usage
@@ -16,6 +16,8 @@ from regrow.runtime.errors import Misuse
 
 if TYPE_CHECKING:
     from regrow.router.request import ModelReply
+
+N = TypeVar("N", int, float)
 
 DEFAULT_MAX_TURNS: Final = 16
 MAX_TURNS: Final = 400
@@ -144,7 +146,7 @@ def why_no_more(agent: str, limits: Limits, spent: Spent, *, tools_cost: float =
     return None
 
 
-def _narrower(one: float | None, other: float | None) -> float | None:  # type: ignore[misc]
+def _narrower(one: N | None, other: N | None) -> N | None:
     if one is None or other is None:
         return one if other is None else other
     return min(one, other)

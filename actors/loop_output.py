@@ -64,7 +64,7 @@ class Output(Generic[T]):
 
     def mend(self, error: ValidationError) -> str:
         """What a model is told of an answer that is none."""
-        return f"That is no {self.name} ({self.problems(error)}). Give the whole answer again, as JSON of the schema alone."
+        return f"That is no {self.name} ({self.problems(error)}). Give the whole answer again, as JSON alone."
 
 
 def _parts(text: str) -> list[str]:

@@ -145,4 +145,3 @@ def check_number(agent: ActorId, asks: int, *, limit: int) -> None:
 
 async def _known(outcome: NoReply) -> NoReply:
     return outcome
-

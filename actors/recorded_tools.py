@@ -29,6 +29,9 @@ TOOL_STEP = "tool:"
 class RecordedTools(Tools):
     """Runs what the gate has let pass as the steps of one turn."""
 
+    ends_at_deadline = False
+    """Of a call that was cut off nobody would know whether it was done."""
+
     def __init__(self, ctx: DurableContext, listed: Mapping[str, Tool[Any]]) -> None:
         super().__init__(ctx, listed)
         self._durable = ctx

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from regrow.actors.step import Step
 from regrow.actors.tool import Tool, json_text
 from regrow.actors.tool_errors import NotApproved, ToolError
-from regrow.actors.tool_gate import Allowed, Denied, NeedsApproval, allowed_tools, decide
+from regrow.actors.tool_gate import Allowed, Denied, NeedsApproval, allowed_tools, decide, listed_tool
 from regrow.actors.tool_runner import ToolCounts, runner_of
 from regrow.router.conversation import ToolCall, ToolResult, ToolSchema
 from regrow.runtime.capability import only_tools
@@ -35,6 +35,9 @@ class PlacedCall:
 
 class Tools:
     """The tools of one agent on behalf of one message. What is not in its class's list is denied."""
+
+    ends_at_deadline = True
+    """Whether an agent loop may cut a call off at the deadline of its message."""
 
     def __init__(self, ctx: Context, listed: Mapping[str, Tool[Any]]) -> None:
         self._ctx = ctx
@@ -128,6 +131,12 @@ class Tools:
                 raise error
             case verdict:
                 return self._placed(verdict)
+
+    def check_listed(self, tool: Tool[Any] | str, /) -> None:
+        """Raises ToolDenied or UnknownTool for one that is not in the list of the agent's class."""
+        found = listed_tool(self._ctx.id, self._listed, self._ctx.origin().capability, tool)
+        if isinstance(found, ToolError):
+            raise found
 
     async def once(self, name: str, written: str, call: Callable[[], Awaitable[V]], /) -> V:
         """Makes a call that is no tool's, known by what is `written`; in a durable turn it is a step of that name."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from regrow.router.conversation import LIMIT_MESSAGES, Role, Said, ToolResult
@@ -69,7 +70,7 @@ def left_out(
 def _units(messages: Sequence[Said | ToolResult]) -> list[range]:
     """The places of what belongs together: a message, with the results of its calls."""
     starts = [at for at, each in enumerate(messages) if at == 0 or isinstance(each, Said)]
-    return [range(start, end) for start, end in zip(starts, [*starts[1:], len(messages)], strict=True)]
+    return [range(start, end) for start, end in pairwise([*starts, len(messages)])]
 
 
 def _staying(messages: Sequence[Said | ToolResult], units: Sequence[range], *, has_prompt: bool) -> frozenset[int]:
