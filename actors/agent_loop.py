@@ -16,7 +16,8 @@ from opentelemetry import trace
 from pydantic import ValidationError
 
 from regrow.actors.called_together import called_together, in_one_line
-from regrow.actors.handoff import HandedBack, Handoff, HandoffFailed, Taker, handed_over
+from regrow.actors.handed_back import HandedBack
+from regrow.actors.handoff import Handoff, HandoffFailed, Taker, handed_over
 from regrow.actors.loop_answer import CallMade, LoopAnswer
 from regrow.actors.loop_errors import LoopEnded, OutputInvalid, TimeUsedUp, WindowTooSmall, spent_in
 from regrow.actors.loop_limits import Limits, Spent, why_no_more

@@ -147,6 +147,8 @@ class Turn:
                     "than the first time; what decides them must come from the message, the state or another step"
                 )
             )
+        if record.state is StepState.ASSUMED and idempotent:
+            return key, None  # the word of a person was on another call, which must not be made twice as this one may
         if record.state is not StepState.STARTED:
             return key, record
         if not idempotent:
@@ -189,7 +191,7 @@ class Turn:
         if record is None:
             return None
         self.recorded(record)
-        return None if record.state is StepState.STARTED else record
+        return None if record.state in (StepState.STARTED, StepState.ASSUMED) else record
 
     def broke(self, error: Broken) -> Broken:
         """This turn can not be finished; the first reason stays."""

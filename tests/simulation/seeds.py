@@ -40,6 +40,7 @@ KEPT: Mapping[str, tuple[int, ...]] = {
     "keyed storms": (),
     "link": (),
     "ordered restarts": (),
+    "loop": (),
     "poison": (),
     "pool": (),
     "runtimes": (),
