@@ -82,7 +82,7 @@ async def looped(
         except Exception:
             if not fails:
                 raise
-            await t.settled()  # its asker may have heard of the deadline before the agent did
+            await t.advance(1)  # its asker may have heard of the deadline before the agent did
     return stand
 
 
