@@ -1,7 +1,8 @@
 """What an actor can be: agents with typed handlers, and agent functions.
 
 Reading order: errors, context, handlers → agent → function → adopted; durable → keyed; tool_errors, tool → tool_gate →
-tool_calls, tool_runner, tool_process.
+tool_calls, tool_runner, tool_process; loop_errors, loop_answer → loop_limits, loop_output → agent_loop → agent_models,
+handoff.
 """
 
 if __name__ != "regrow.actors":
@@ -9,13 +10,26 @@ if __name__ != "regrow.actors":
 
 from regrow.actors.adopted import Adopted, Prompt, adopt
 from regrow.actors.agent import Agent, on
+from regrow.actors.agent_models import AgentModels
 from regrow.actors.context import Context
 from regrow.actors.durable import DurableAgent
 from regrow.actors.durable_context import DurableContext
 from regrow.actors.durable_wait import AnswerAbout
 from regrow.actors.errors import CutOff, HeldOn, InvalidAgent, InvalidConfig, ThreadsFull, TooManyParts, Unhandled
 from regrow.actors.function import FunctionAgent, agent
+from regrow.actors.handed_back import HandedBack
+from regrow.actors.handoff import Handoff, HandoffFailed
 from regrow.actors.keyed import keyed
+from regrow.actors.loop_answer import CallMade, LoopAnswer
+from regrow.actors.loop_errors import (
+    CostUsedUp,
+    LoopEnded,
+    OutputInvalid,
+    TimeUsedUp,
+    TokensUsedUp,
+    TurnsUsedUp,
+    WindowTooSmall,
+)
 from regrow.actors.reminder import Reminder
 from regrow.actors.step import Step
 from regrow.actors.step_retries import Retries
@@ -41,19 +55,28 @@ from regrow.actors.tool_options import ProcessLimits
 __all__ = [
     "Adopted",
     "Agent",
+    "AgentModels",
     "AnswerAbout",
+    "CallMade",
     "Context",
+    "CostUsedUp",
     "CutOff",
     "DurableAgent",
     "DurableContext",
     "FunctionAgent",
+    "HandedBack",
+    "Handoff",
+    "HandoffFailed",
     "HeldOn",
     "InvalidAgent",
     "InvalidArguments",
     "InvalidConfig",
     "InvalidResult",
     "InvalidTool",
+    "LoopAnswer",
+    "LoopEnded",
     "NotApproved",
+    "OutputInvalid",
     "ProcessLimits",
     "Prompt",
     "Reminder",
@@ -62,6 +85,8 @@ __all__ = [
     "Retries",
     "Step",
     "ThreadsFull",
+    "TimeUsedUp",
+    "TokensUsedUp",
     "TooManyParts",
     "Tool",
     "ToolApproval",
@@ -71,8 +96,10 @@ __all__ = [
     "ToolFailed",
     "ToolTimedOut",
     "Tools",
+    "TurnsUsedUp",
     "Unhandled",
     "UnknownTool",
+    "WindowTooSmall",
     "adopt",
     "agent",
     "keyed",

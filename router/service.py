@@ -81,7 +81,8 @@ class RouterService(BehaviorTraits):
             raise Refused("the router has not started; ask again")
         match message:
             case ModelRequest():
-                return await self._router.complete(message, emit=_emit_to(ctx))
+                parent = ctx.origin().trace if ctx is not None else ""
+                return await self._router.complete(message, emit=_emit_to(ctx), parent=parent)
             case UsageReport():
                 return await self._router.usage(message.history)
             case _:
