@@ -71,6 +71,8 @@ class AgentLoop:
         self._messages = list(plan.messages)
         self._calls: list[CallMade] = []
         self._left_out: frozenset[int] = frozenset()
+        self._sizes: list[int] = []
+        """Of the messages, in bytes, as far as they were looked at."""
         self._text = ""
         self._answered_by = ""
         self._offered = {
@@ -166,7 +168,8 @@ class AgentLoop:
         if reply.context_limit_tokens is not None:
             window = min(self._plan.window_tokens, reply.context_limit_tokens)
             self._limit_tokens = max(1, window - self._plan.max_output_tokens)
-        self._tokens_per_byte = counted_rate(size_bytes(request), reply.usage, self._tokens_per_byte)
+        sent_bytes = self._fixed_bytes + sum(self._sizes) - sum(self._sizes[at] for at in self._left_out)
+        self._tokens_per_byte = counted_rate(sent_bytes, reply.usage, self._tokens_per_byte)
         return reply
 
     def _fitting(self) -> tuple[Said | ToolResult, ...]:
@@ -174,7 +177,8 @@ class AgentLoop:
         window = Window(
             limit_tokens=self._limit_tokens, fixed_bytes=self._fixed_bytes, tokens_per_byte=self._tokens_per_byte
         )
-        out = left_out(self._messages, window, self._left_out, has_prompt=bool(self._plan.prompt))
+        self._sizes += (each.size_bytes for each in self._messages[len(self._sizes) :])
+        out = left_out(self._messages, window, self._left_out, has_prompt=bool(self._plan.prompt), sizes=self._sizes)
         if out is None:
             raise WindowTooSmall(
                 f"{self._ctx.id}: the instructions, the questions and the newest exchange alone take more than the "
@@ -218,6 +222,7 @@ class AgentLoop:
                 continue
             outcomes[at], back = await self._hand_over(call, takers[call.name], is_handed=handed is not None)
             self._messages[begin + at] = _told(outcomes[at])
+            del self._sizes[begin:]
             handed = (takers[call.name], back) if back is not None else handed
         self._calls += (outcomes[at] for at in range(len(calls)))
         return handed

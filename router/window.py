@@ -45,24 +45,31 @@ def counted_rate(size_bytes: int, usage: Usage, before: float) -> float:
 
 
 def left_out(
-    messages: Sequence[Said | ToolResult], window: Window, before: Collection[int] = (), *, has_prompt: bool = False
+    messages: Sequence[Said | ToolResult],
+    window: Window,
+    before: Collection[int] = (),
+    *,
+    has_prompt: bool = False,
+    sizes: Sequence[int] | None = None,
 ) -> frozenset[int] | None:
     """The places of the messages to leave out, with those that were left out `before`.
 
-    None where not even what has to stay fits. `has_prompt` says that the first question stands before all messages.
+    None where not even what has to stay fits. `has_prompt` says that the first question stands before all messages;
+    `sizes` are those of the messages in bytes, for who knows them already.
     """
-    units = _units(messages)
-    stays = _staying(messages, units, has_prompt=has_prompt)
     out = set(before)
-    size = window.fixed_bytes + sum(each.size_bytes for at, each in enumerate(messages) if at not in out)
+    known = sizes if sizes is not None else [each.size_bytes for each in messages]
+    size = window.fixed_bytes + sum(known) - sum(known[at] for at in out)
     if window.tokens(size) <= window.limit_tokens and len(messages) - len(out) <= LIMIT_MESSAGES:
         return frozenset(out)
+    units = _units(messages)
+    stays = _staying(messages, units, has_prompt=has_prompt)
     for unit in units:
         if window.tokens(size) <= ROOM_AFTER * window.limit_tokens and len(messages) - len(out) <= LIMIT_MESSAGES:
             break
         if stays.isdisjoint(unit) and out.isdisjoint(unit):
             out.update(unit)
-            size -= sum(messages[at].size_bytes for at in unit)
+            size -= sum(known[at] for at in unit)
     fits = window.tokens(size) <= window.limit_tokens and len(messages) - len(out) <= LIMIT_MESSAGES
     return frozenset(out) if fits else None
 
