@@ -6,7 +6,7 @@ are measured at 20,000 tokens a second, emitted each millisecond, those of plain
 
 A loop is one `ctx.models.run` of 50 calls of a tool, each with a turn of a scripted model before it, in one process;
 from its time is taken what the same provider and the same function take alone. The agents that wait run each a loop of
-one turn, through the app's router and OpenAI's SDK, on a server on the loopback that takes two seconds.
+one turn, through the app's router and its ledger in Redis, with a model in another process that takes two seconds.
 """
 
 from __future__ import annotations

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from time import perf_counter
 
 from regrow import Agent, App, Context, DynamicSupervisor, Message, Packed, Request, Supervisor, child, on, tool
+from regrow.router.catalog import ModelCard
 from regrow.router.conversation import ToolCall
 from regrow.router.provider import ProviderReply
-from regrow.router.request import FinishReason, Usage
+from regrow.router.request import FinishReason, ModelRequest, Usage
+from regrow.testing import ScriptedModel
 
 WAITERS = 1_000
 WAIT_S = 2.0
 """How long the model takes for each answer."""
 ANSWER = "done"
+CROWD = "crowd"
 _USAGE = Usage(input_tokens=100, output_tokens=10)
 
 
@@ -95,38 +95,18 @@ class Waiter(Agent):
         return (await ctx.models.run("Think")).text
 
 
-def waiting_app(agents: int) -> App:
-    """So many waiters in one packed host."""
-    spec = child(Waiter, placement=Packed("waiters"))
-    return App("waiting", DynamicSupervisor(spec, max_children=agents))
+waiters = DynamicSupervisor(child(Waiter, placement=Packed("waiters")), max_children=WAITERS)
+waiting_app = App("waiting", Supervisor(children=[child(waiters, id=CROWD)]))
 
 
-@asynccontextmanager
-async def slow_model(wait_s: float) -> AsyncIterator[str]:
-    """A model on the loopback that answers each request after so many seconds; gives its address."""
-    said = {"choices": [{"index": 0, "message": {"role": "assistant", "content": ANSWER}, "finish_reason": "stop"}]}
-    usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
-    body = json.dumps({"id": "1", "object": "chat.completion", "created": 0, "model": "m", "usage": usage, **said})
-    answer = (
-        f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n{body}"
-    ).encode()
+class SlowModel(ScriptedModel):
+    """A model that takes its time for each answer, however many it is asked for at once."""
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                lines = head.lower().split(b"\r\n")
-                length = next(int(line[15:]) for line in lines if line.startswith(b"content-length:"))
-                await reader.readexactly(length)
-                await asyncio.sleep(wait_s)
-                writer.write(answer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the client is done with this connection
-        finally:
-            writer.close()
+    def __init__(self, wait_s: float) -> None:
+        super().__init__([])
+        self._wait_s = wait_s
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, backlog=2 * WAITERS)
-    port = server.sockets[0].getsockname()[1]
-    try:
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        server.close()
+    async def complete(self, request: ModelRequest, card: ModelCard) -> ProviderReply:
+        """The same answer each time."""
+        await asyncio.sleep(self._wait_s)
+        return ProviderReply(text=ANSWER, usage=_USAGE)

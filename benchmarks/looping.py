@@ -9,15 +9,16 @@ from time import perf_counter
 
 from loop_work import (
     ANSWER,
+    CROWD,
     WAIT_S,
     WAITERS,
     Loop,
     Looper,
+    SlowModel,
     Think,
     add,
     loop_app,
     scripted,
-    slow_model,
     waiting_app,
 )
 from measure import Options, Result, Screen, alternated, median, rounded
@@ -31,7 +32,7 @@ from regrow.cluster.testing_watch import PlaybookHere, watched
 from regrow.router.catalog import extractive_card
 from regrow.router.provider import ScriptedProvider
 from regrow.router.request import ModelRequest, Tier, Work
-from regrow.router.settings import ModelSettings, PriceSettings, ProviderName, RouterSettings
+from regrow.testing import TestApp
 
 IN_PROCESS = MemorySettings(store="memory")
 """No Redis, and so the ledger is in memory too."""
@@ -112,28 +113,24 @@ async def bare_loop(provider: ScriptedProvider) -> None:
 async def waiting_measured(options: Options, screen: Screen) -> Result:
     """The seconds until a thousand agents of one host have the answers that a model takes two seconds for each."""
     agents = WAITERS // 10 if options.quick else WAITERS
-    async with slow_model(WAIT_S) as url:
-        price = PriceSettings(input_usd_per_mtok=0, output_usd_per_mtok=0)
-        model = ModelSettings(provider=ProviderName.OPENAI, model="m", base_url=url, price=price)
-        settings = Settings(models=RouterSettings(small=model, large=model))
-        async with waiting_app(agents).start(engine="ray", settings=settings) as running:
-            limit = asyncio.Semaphore(STARTS_AT_ONCE)
+    async with TestApp(waiting_app, models=SlowModel(WAIT_S), engine="ray", settings=Settings()) as stage:
+        limit = asyncio.Semaphore(STARTS_AT_ONCE)
 
-            async def started() -> ActorRef:
-                async with limit:
-                    return await running.start_child()
+        async def started() -> ActorRef:
+            async with limit:
+                return await stage.running.start_child(CROWD)
 
-            refs = await asyncio.gather(*(started() for _ in range(agents)))
+        refs = await asyncio.gather(*(started() for _ in range(agents)))
 
-            async def waited() -> float:
-                begun_s = perf_counter()
-                said = await asyncio.gather(*(ref.ask(Think(), timeout_s=60.0) for ref in refs))
-                took_s = perf_counter() - begun_s
-                if said != [ANSWER] * agents:
-                    raise AssertionError("an agent has another answer")
-                return took_s
+        async def waited() -> float:
+            begun_s = perf_counter()
+            said = await asyncio.gather(*(ref.ask(Think(), timeout_s=60.0) for ref in refs))
+            took_s = perf_counter() - begun_s
+            if said != [ANSWER] * agents:
+                raise AssertionError("an agent has another answer")
+            return took_s
 
-            await refs[0].ask(Think(), timeout_s=60.0)  # starts the models' service
-            rounds = [await waited() for _ in range(options.rounds)]
+        await refs[0].ask(Think(), timeout_s=60.0)  # has everything loaded
+        rounds = [await waited() for _ in range(options.rounds)]
     screen.rates(f"{agents:,} agents in one host, each waiting {WAIT_S:g} s on a model", {"Regrow": rounds}, "s")
     return {"waiting_1000_s": rounded(median(rounds)) if agents == WAITERS else None}
