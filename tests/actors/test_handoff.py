@@ -261,7 +261,9 @@ async def test_in_a_durable_turn_a_hand_off_is_made_once_and_so_is_one_that_fail
     children = [child(Desk, id="desk"), child(Refunds, id="refunds"), child(Busy, id="busy")]
     app = App("desk", Supervisor(children=children, max_restarts=5))
     async with TestApp(app, models=model, journal="memory") as t:
-        said = json.loads(await t.ask("desk", Do()))
+        reply: str = await t.ask("desk", Do())
+
+    said = json.loads(reply)
 
     assert said == ["done", "desk/refunds", ["HandoffFailed", "done"], 4]
     assert (len(runs), done, len(seen)) == (3, ["A"], 1)

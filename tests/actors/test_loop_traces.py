@@ -48,7 +48,12 @@ def test_the_spans_of_models_and_tools_stand_below_that_of_their_loop(exporter: 
         calling(call("look"), call("look", id="2"), input_tokens=900, output_tokens=100),
         saying("done", 900, 100),
     ]
-    virtual(lambda: looped(plainly, script, tools=[look], settings=PRICED))()
+
+    @virtual
+    async def run() -> None:
+        await looped(plainly, script, tools=[look], settings=PRICED)
+
+    run()
 
     spans = exporter.get_finished_spans()
     [loop] = [span for span in spans if span.name == "agent_loop desk/shop"]
@@ -62,7 +67,11 @@ def test_the_spans_of_models_and_tools_stand_below_that_of_their_loop(exporter: 
 
 
 def test_a_loop_that_ended_without_an_answer_says_why_on_its_span(exporter: InMemorySpanExporter) -> None:
-    virtual(lambda: looped(plainly, [call("look")], tools=[look], repeat_last=True, fails=True))()
+    @virtual
+    async def run() -> None:
+        await looped(plainly, [call("look")], tools=[look], repeat_last=True, fails=True)
+
+    run()
 
     [loop] = [span for span in exporter.get_finished_spans() if span.name.startswith("agent_loop")]
     assert attributes(loop)["error.type"] == TurnsUsedUp.__name__
