@@ -1,6 +1,6 @@
 """The doer of an agent loop: asks the model, has its calls made, and again, until there is an answer or a reason.
 
-What decides is pure and stands elsewhere: `loop_limits` whether it may go on, `router/window` what is left out,
+What decides is pure and stands elsewhere: `loop_limits` whether it may go on, `router/context_window` what is left out,
 `loop_output` whether the answer is one. In a durable turn the calls of model and tools are steps, and everything here
 follows from what these gave; so a turn that is run again takes the same way.
 """
@@ -22,11 +22,11 @@ from regrow.actors.loop_answer import CallMade, LoopAnswer
 from regrow.actors.loop_errors import LoopEnded, OutputInvalid, TimeUsedUp, WindowTooSmall, spent_in
 from regrow.actors.loop_limits import Limits, Spent, why_no_more
 from regrow.actors.loop_output import Output
+from regrow.router.context_window import ContextWindow, counted_rate, left_out
 from regrow.router.conversation import LIMIT_MESSAGES, Role, Said, ToolCall, ToolResult
 from regrow.router.prompting import size_bytes
 from regrow.router.provider import SIGNS_PER_TOKEN
 from regrow.router.request import ModelReply, ModelRequest, Passage, Tier, Work
-from regrow.router.window import Window, counted_rate, left_out
 from regrow.runtime import telemetry
 from regrow.runtime.errors import Misuse, TooLate
 
@@ -174,7 +174,7 @@ class AgentLoop:
 
     def _fitting(self) -> tuple[Said | ToolResult, ...]:
         """The conversation without what is left out. Raises WindowTooSmall."""
-        window = Window(
+        window = ContextWindow(
             limit_tokens=self._limit_tokens, fixed_bytes=self._fixed_bytes, tokens_per_byte=self._tokens_per_byte
         )
         self._sizes += (each.size_bytes for each in self._messages[len(self._sizes) :])

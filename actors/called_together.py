@@ -20,7 +20,7 @@ from regrow.actors.tool_errors import (
 from regrow.runtime.errors import Refused
 
 if TYPE_CHECKING:
-    from regrow.actors.tool_calls import PlacedCall, Tools
+    from regrow.actors.tool_calls import ReadyCall, Tools
     from regrow.router.conversation import ToolCall
 
 MAX_AT_ONCE = 16
@@ -38,31 +38,31 @@ async def called_together(
     other: a durable turn ends while it waits, and so nothing is under way then. Raises what no model can mend.
     """
     made: list[CallMade | None] = [None] * len(calls)
-    placed: list[tuple[int, PlacedCall]] = []
+    ready: list[tuple[int, ReadyCall]] = []
     for at, call in enumerate(calls):  # all places are taken before the first call is made, in this order
         try:
-            placed.append((at, tools.placed(call.name, call.arguments, among=among)))
+            ready.append((at, tools.ready(call.name, call.arguments, among=among)))
         except ToolError as error:
             made[at] = _refused(call, error, 0.0, cost=0.0)
     places = asyncio.Semaphore(MAX_AT_ONCE)
 
-    async def one(at: int, each: PlacedCall) -> None:
+    async def one(at: int, each: ReadyCall) -> None:
         async with places:
             made[at] = await _made(calls[at], each, told_bytes)
 
-    at_once: list[Coroutine[Any, Any, None]] = [one(at, each) for at, each in placed if not each.waits]
+    at_once: list[Coroutine[Any, Any, None]] = [one(at, each) for at, each in ready if not each.waits]
     await all_of(at_once)
-    for at, each in placed:
+    for at, each in ready:
         if each.waits:
             await one(at, each)
     return [each for each in made if each is not None]
 
 
-async def _made(call: ToolCall, placed: PlacedCall, told_bytes: int) -> CallMade:
-    loop, tool = asyncio.get_running_loop(), placed.tool
+async def _made(call: ToolCall, ready: ReadyCall, told_bytes: int) -> CallMade:
+    loop, tool = asyncio.get_running_loop(), ready.tool
     began_s = loop.time()
     try:
-        given = await placed.make()
+        given = await ready.make()
         if (size := len(given.told.encode())) > told_bytes:
             raise ResultTooLarge(
                 f"{tool.name} gave {size:,} bytes, and of this result {told_bytes:,} can be told; what it did is done: "

@@ -46,7 +46,7 @@ class TurnLife(Protocol):
         ...
 
 
-class Place(NamedTuple):
+class StepPlace(NamedTuple):
     """The place of a recorded call among the steps of its turn, and its record where it need not be made."""
 
     key: StepKey
@@ -143,14 +143,14 @@ class DurableContext(DurableMessages):
         self, name: str, digest: str, call: Callable[[StepKey], Awaitable[object]], *, idempotent: bool
     ) -> object:
         """What a call gives, made once for this message; its value or its refusal is recorded, and given again."""
-        return await self.recorded_at(self.place(name, digest, idempotent=idempotent), call)
+        return await self.recorded_at(self.step_place(name, digest, idempotent=idempotent), call)
 
-    def place(self, name: str, digest: str, *, idempotent: bool) -> Place:
+    def step_place(self, name: str, digest: str, *, idempotent: bool) -> StepPlace:
         """The next place of that name among the steps of this turn, for a call that is made later."""
         key, record = self._turn().next_step(name, digest, idempotent=idempotent)
-        return Place(key, record, idempotent)
+        return StepPlace(key, record, idempotent)
 
-    async def recorded_at(self, place: Place, call: Callable[[StepKey], Awaitable[object]]) -> object:
+    async def recorded_at(self, place: StepPlace, call: Callable[[StepKey], Awaitable[object]]) -> object:
         """What a call gives that has its place: see recorded_once."""
         steps, key = self._steps(self._turn()), place.key
         if place.record is not None:

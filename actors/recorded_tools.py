@@ -10,14 +10,14 @@ from regrow.actors.durable_errors import WaitTimedOut
 from regrow.actors.durable_wait import recorded_call
 from regrow.actors.tool import Tool, read_result
 from regrow.actors.tool_approval import APPROVAL_STEP, AskedApproval, ToolApproval, asked_approval
-from regrow.actors.tool_calls import PlacedCall, Tools
+from regrow.actors.tool_calls import ReadyCall, Tools
 from regrow.actors.tool_errors import NotApproved, ResultUnknown
 from regrow.actors.tool_gate import Allowed, NeedsApproval
 from regrow.actors.tool_result import Given
 from regrow.actors.tool_runner import runner_of
 
 if TYPE_CHECKING:
-    from regrow.actors.durable_context import DurableContext, Place
+    from regrow.actors.durable_context import DurableContext, StepPlace
     from regrow.runtime.journal_entries import StepKey
 
 V = TypeVar("V")
@@ -45,21 +45,21 @@ class RecordedTools(Tools):
 
         return cast("V", await self._durable.recorded_once(name, digest(written.encode()), run, idempotent=True))
 
-    def _placed(self, verdict: Allowed | NeedsApproval) -> PlacedCall:
+    def _ready(self, verdict: Allowed | NeedsApproval) -> ReadyCall:
         ctx, waits = self._durable, isinstance(verdict, NeedsApproval)
         call = verdict.call if isinstance(verdict, NeedsApproval) else verdict
         known_by, name = digest(call.written.encode()), call.tool.name
-        consent = ctx.place(APPROVAL_STEP + name, known_by, idempotent=True) if waits else None
-        place = ctx.place(TOOL_STEP + name, known_by, idempotent=call.tool.idempotent)
+        consent = ctx.step_place(APPROVAL_STEP + name, known_by, idempotent=True) if waits else None
+        place = ctx.step_place(TOOL_STEP + name, known_by, idempotent=call.tool.idempotent)
 
         async def make() -> Given:
             if consent is not None:
                 await self._consented(call, consent)
             return await self._made(call, place)
 
-        return PlacedCall(tool=call.tool, make=make, waits=waits)
+        return ReadyCall(tool=call.tool, make=make, waits=waits)
 
-    async def _made(self, call: Allowed, place: Place) -> Given:
+    async def _made(self, call: Allowed, place: StepPlace) -> Given:
         tool, ctx = call.tool, self._durable
 
         async def run(key: StepKey) -> str:
@@ -75,7 +75,7 @@ class RecordedTools(Tools):
         # Read from what is recorded also the first time, so that no run of the turn sees another value.
         return Given(read_result(tool, written), written)
 
-    async def _consented(self, call: Allowed, place: Place) -> None:
+    async def _consented(self, call: Allowed, place: StepPlace) -> None:
         """Waits until a person has consented to this call. Raises NotApproved."""
         ctx, tool = self._durable, call.tool
 

@@ -25,7 +25,7 @@ V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlacedCall:
+class ReadyCall:
     """A call that the gate has let pass, and how it is made. `waits` is true where a person is asked before."""
 
     tool: Tool[Any]
@@ -109,14 +109,14 @@ class Tools:
 
     # ---- for the agent loop --------------------------------------------------------------------
 
-    def placed(
+    def ready(
         self,
         tool: Tool[Any] | str,
         arguments: Mapping[str, object] | str,
         /,
         *,
         among: Collection[str] | None = None,
-    ) -> PlacedCall:
+    ) -> ReadyCall:
         """The call as the gate has let it pass, still to be made; `among` narrows the tools that there are to these.
 
         In a durable turn it has its place among the steps from here on: those who make several at once take all
@@ -130,7 +130,7 @@ class Tools:
             case Denied(error=error):
                 raise error
             case verdict:
-                return self._placed(verdict)
+                return self._ready(verdict)
 
     def check_listed(self, tool: Tool[Any] | str, /) -> None:
         """Raises ToolDenied or UnknownTool for one that is not in the list of the agent's class."""
@@ -143,9 +143,9 @@ class Tools:
         return await call()
 
     async def _called(self, tool: Tool[Any] | str, arguments: Mapping[str, object] | str) -> Given:
-        return await self.placed(tool, arguments).make()
+        return await self.ready(tool, arguments).make()
 
-    def _placed(self, verdict: Allowed | NeedsApproval) -> PlacedCall:
+    def _ready(self, verdict: Allowed | NeedsApproval) -> ReadyCall:
         """What the gate has let pass; a durable turn has a way of its own to make it."""
         ctx = self._ctx
         if isinstance(verdict, NeedsApproval):
@@ -156,7 +156,7 @@ class Tools:
                 tool=name,
             )
         step = Step(f"{ctx.id}#{ctx.incarnation}/{ctx.runtime.fresh_number()}", ctx.incarnation)
-        return PlacedCall(tool=verdict.tool, make=lambda: runner_of(ctx.runtime).run(verdict, ctx, step))
+        return ReadyCall(tool=verdict.tool, make=lambda: runner_of(ctx.runtime).run(verdict, ctx, step))
 
     def _bound(self, tool: Tool[Any]) -> Callable[..., Awaitable[Any]]:
         names = set(tool.signature.names)

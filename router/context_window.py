@@ -25,7 +25,7 @@ LEAST_TOKENS_PER_BYTE: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class ContextWindow:
     """How much may be read: `limit_tokens` of all, of which `fixed_bytes` are taken by what is no message."""
 
     limit_tokens: int
@@ -46,7 +46,7 @@ def counted_rate(size_bytes: int, usage: Usage, before: float) -> float:
 
 def left_out(
     messages: Sequence[Said | ToolResult],
-    window: Window,
+    window: ContextWindow,
     before: Collection[int] = (),
     *,
     has_prompt: bool = False,

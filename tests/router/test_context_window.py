@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regrow.router.context_window import ContextWindow, counted_rate, left_out
 from regrow.router.conversation import LIMIT_MESSAGES, Role, Said, ToolCall, ToolResult
 from regrow.router.request import Usage
-from regrow.router.window import Window, counted_rate, left_out
 
 Message = Said | ToolResult
 
@@ -22,8 +22,8 @@ def exchange(number: int, results: int = 1, size: int = 40) -> list[Message]:
     return [Said(role=Role.ASSISTANT, tool_calls=calls), *given]
 
 
-def window(limit: int, fixed_bytes: int = 0) -> Window:
-    return Window(limit_tokens=limit, fixed_bytes=fixed_bytes)
+def window(limit: int, fixed_bytes: int = 0) -> ContextWindow:
+    return ContextWindow(limit_tokens=limit, fixed_bytes=fixed_bytes)
 
 
 def test_what_fits_stays_whole() -> None:
