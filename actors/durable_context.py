@@ -152,7 +152,8 @@ class DurableContext(DurableMessages):
 
     async def recorded_at(self, place: StepPlace, call: Callable[[StepKey], Awaitable[object]]) -> object:
         """What a call gives that has its place: see recorded_once."""
-        steps, key = self._steps(self._turn()), place.key
+        turn, key = self._turn(), place.key
+        steps = self._steps(turn)
         if place.record is not None:
             return await steps.outcome(place.record)
         if place.idempotent:
