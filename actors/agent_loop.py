@@ -23,7 +23,7 @@ from regrow.actors.loop_errors import LoopEnded, OutputInvalid, TimeUsedUp, Wind
 from regrow.actors.loop_limits import Limits, Spent, why_no_more
 from regrow.actors.loop_output import Output
 from regrow.router.context_window import ContextWindow, counted_rate, left_out
-from regrow.router.conversation import LIMIT_MESSAGES, Role, Said, ToolCall, ToolResult
+from regrow.router.conversation import LIMIT_MESSAGES, LIMIT_TOOLS, Role, Said, ToolCall, ToolResult
 from regrow.router.prompting import size_bytes
 from regrow.router.provider import SIGNS_PER_TOKEN
 from regrow.router.request import ModelReply, ModelRequest, Passage, Tier, Work
@@ -144,6 +144,11 @@ class AgentLoop:
         if shared := self._offered.keys() & plan.takers.keys():
             raise Misuse(
                 f"{ctx.id} has a tool {min(shared)!r}, which is also how its model hands over; rename the tool"
+            )
+        if len(self._offered) + len(plan.takers) > LIMIT_TOOLS:
+            raise Misuse(
+                f"{ctx.id} offers its model {len(self._offered)} tools and {len(plan.takers)} agents to hand over to, "
+                f"and no model takes more than {LIMIT_TOOLS} of both; name fewer with tools=[…]"
             )
         told = plan.output.instructions if plan.output is not None else ""
         schemas = (each for each in self._tools.schemas() if each.name in self._offered)

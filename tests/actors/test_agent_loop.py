@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from regrow import Context, Refused
+from regrow import App, Context, Refused, agent
 from regrow.actors.loop_answer import LoopAnswer
 from regrow.actors.tool import tool
 from regrow.actors.tool_errors import ToolDenied
@@ -14,6 +14,7 @@ from regrow.router.conversation import Role, Said, ToolResult
 from regrow.router.errors import RateLimited
 from regrow.runtime.errors import Misuse
 from regrow.runtime.testing import pass_time, virtual
+from regrow.testing import ScriptedModel, TestApp
 from tests.actors.loop_stage import Stand, call, calling, looped, saying
 
 done: list[str] = []
@@ -340,3 +341,29 @@ async def test_what_is_wrong_with_this_turn_and_not_with_a_tool_ends_the_loop() 
 
     assert isinstance(stand.error, Misuse)
     assert done == [], "the call beside it was ended"
+
+
+@virtual
+async def test_an_agent_function_runs_a_loop_as_well() -> None:
+    @agent
+    async def wonder(ctx: Context, about: str) -> str:
+        return (await ctx.models.run(f"Why {about}?")).text
+
+    model = ScriptedModel(["Because"])
+    async with TestApp(App("desk", wonder), models=model) as t:
+        assert await t.ask(wonder, "me") == "Because"
+
+    assert model.requests[0].prompt == "Why me?"
+
+
+@virtual
+async def test_more_tools_and_agents_than_a_model_takes_are_a_misuse() -> None:
+    many = [tool(name=f"find_{number}")(find.function) for number in range(128)]
+
+    async def use(ctx: Context) -> LoopAnswer[None]:
+        return await ctx.models.run("Go on", handoff=["desk/other"])
+
+    stand = await looped(use, ["never"], tools=many, fails=True)
+
+    assert isinstance(stand.error, Misuse)
+    assert "128 tools and 1 agents to hand over to" in str(stand.error)
