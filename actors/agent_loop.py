@@ -126,6 +126,7 @@ class AgentLoop:
                 if handed is not None:
                     return self._answer_of_other(handed)
                 continue
+            self._text = reply.text
             try:
                 return self._answer(reply)
             except ValidationError as error:

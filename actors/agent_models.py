@@ -10,6 +10,7 @@ from regrow.actors.handoff import Handoff, takers
 from regrow.actors.loop_limits import DEFAULT_MAX_TURNS, DEFAULT_WINDOW_TOKENS, Limits
 from regrow.actors.loop_output import Output
 from regrow.actors.tool import Tool
+from regrow.router.conversation import Said, ToolResult
 from regrow.router.models import Ask, Citable, Models, Read, passages_of
 from regrow.router.request import DEFAULT_MAX_OUTPUT_TOKENS, Tier, Work
 from regrow.runtime.errors import Misuse
@@ -17,7 +18,6 @@ from regrow.runtime.errors import Misuse
 if TYPE_CHECKING:
     from regrow.actors.context import Context
     from regrow.actors.loop_answer import LoopAnswer
-    from regrow.router.conversation import Said, ToolResult
 
 T = TypeVar("T")
 
@@ -129,7 +129,12 @@ def _said(prompt: str | Sequence[Said | ToolResult] | Handoff) -> tuple[Said | T
         return prompt.messages
     if not prompt:
         raise Misuse("the prompt is empty; give a question, or the messages of a conversation")
-    return () if isinstance(prompt, str) else tuple(prompt)
+    if isinstance(prompt, str):
+        return ()
+    for each in prompt:
+        if not isinstance(each, Said | ToolResult):
+            raise Misuse(f"the conversation holds a {type(each).__name__}; give Said and ToolResult, or a text alone")
+    return tuple(prompt)
 
 
 def _told_by(prompt: object) -> str:

@@ -300,6 +300,7 @@ async def test_a_model_that_fails_ends_the_loop_as_it_ends_a_completion() -> Non
     [
         ({"prompt": ""}, "the prompt is empty"),
         ({"prompt": []}, "the prompt is empty"),
+        ({"prompt": [{"role": "user"}]}, "the conversation holds a dict"),
         ({"prompt": "x", "max_turns": 0}, "max_turns=0: give a whole number from 1 to 400"),
         ({"prompt": "x", "max_cost": float("nan")}, "max_cost=nan: give US dollars"),
         ({"prompt": "x", "max_tokens": 0}, "max_tokens=0"),

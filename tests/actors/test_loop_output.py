@@ -82,10 +82,13 @@ async def test_a_tool_may_be_used_to_mend_it() -> None:
 @virtual
 async def test_one_that_is_wrong_twice_is_a_named_error_with_its_text() -> None:
     stand = await looped(deciding, ["I do not know", call("look"), "Still not"], tools=[look], fails=True)
+    empty = await looped(deciding, ["I do not know", ""], tools=[look], fails=True)
 
     error = stand.error
     assert isinstance(error, OutputInvalid)
     assert error.text == "Still not"
+    assert isinstance(empty.error, OutputInvalid)
+    assert empty.error.text == ""
     assert error.turns == 3
     assert "was asked for Decision, and its model, also when it was told what is wrong, wrote 'Still not'" in str(error)
 
