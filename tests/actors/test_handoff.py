@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -268,6 +269,44 @@ async def test_in_a_durable_turn_a_hand_off_is_made_once_and_so_is_one_that_fail
     assert said == ["done", "desk/refunds", ["HandoffFailed", "done"], 4]
     assert (len(runs), done, len(seen)) == (3, ["A"], 1)
     assert len(model.requests) == 4
+
+
+class Careful(DurableAgent[Nothing]):
+    """Takes conversations, and does once what it does."""
+
+    tools = [refund]
+
+    @on
+    async def take(self, handoff: Handoff, ctx: DurableContext) -> HandedBack:
+        seen.append((handoff, None))
+        await ctx.step("look", pass_time, 5.0, idempotent=True)
+        answer = await ctx.models.run(handoff)
+        return answer.handed_back()
+
+
+class Giver(DurableAgent[Nothing]):
+    @on
+    async def do(self, request: Do, ctx: DurableContext) -> str:
+        answer = await ctx.models.run("Refund A", handoff=["careful"])
+        return f"{answer.text} by {answer.answered_by}"
+
+
+@virtual
+async def test_a_kill_of_either_agent_during_a_hand_off_loses_and_repeats_nothing() -> None:
+    model = ScriptedModel([call("hand_off_to_careful"), call("refund", '{"order": "A"}', "2"), "done"])
+    children = [child(Giver, id="giver"), child(Careful, id="careful")]
+    async with TestApp(App("desk", Supervisor(children=children)), models=model, journal="memory") as t:
+        asking = asyncio.create_task(t.ask("giver", Do(), timeout_s=60))
+        await t.advance(2)
+        await t.kill("giver")
+        await t.advance(1)
+        await t.kill("careful")
+
+        assert await asking == "done by desk/careful"
+
+    assert done == ["A"]
+    assert len(model.requests) == 3
+    assert len({handoff for handoff, _ in seen}) == 1, "both lives of the giver hand over the same"
 
 
 def test_a_failure_of_a_hand_off_says_what_was_spent() -> None:
