@@ -1,8 +1,8 @@
 """What an actor can be: agents with typed handlers, and agent functions.
 
 Reading order: errors, context, handlers → agent → function → adopted; durable → keyed; tool_errors, tool → tool_gate →
-tool_calls, tool_runner, tool_process; loop_errors, loop_answer → loop_limits, loop_output → agent_loop → agent_models,
-handoff.
+tool_calls, tool_runner, tool_process → agent_tool; skill → skill_folder, skill_places → skills; loop_errors,
+loop_answer → loop_limits, loop_output → agent_loop → agent_models, handoff.
 """
 
 if __name__ != "regrow.actors":
@@ -11,6 +11,7 @@ if __name__ != "regrow.actors":
 from regrow.actors.adopted import Adopted, Prompt, adopt
 from regrow.actors.agent import Agent, on
 from regrow.actors.agent_models import AgentModels
+from regrow.actors.agent_tool import as_tool
 from regrow.actors.context import Context
 from regrow.actors.durable import DurableAgent
 from regrow.actors.durable_context import DurableContext
@@ -31,6 +32,9 @@ from regrow.actors.loop_errors import (
     WindowTooSmall,
 )
 from regrow.actors.reminder import Reminder
+from regrow.actors.skill import Skill
+from regrow.actors.skill_errors import InvalidSkill, SkillNotFound, SkillOutside, UnknownSkill
+from regrow.actors.skills import Skills
 from regrow.actors.step import Step
 from regrow.actors.step_retries import Retries
 from regrow.actors.tool import Tool, tool
@@ -72,6 +76,7 @@ __all__ = [
     "InvalidArguments",
     "InvalidConfig",
     "InvalidResult",
+    "InvalidSkill",
     "InvalidTool",
     "LoopAnswer",
     "LoopEnded",
@@ -83,6 +88,10 @@ __all__ = [
     "ResultTooLarge",
     "ResultUnknown",
     "Retries",
+    "Skill",
+    "SkillNotFound",
+    "SkillOutside",
+    "Skills",
     "Step",
     "ThreadsFull",
     "TimeUsedUp",
@@ -98,10 +107,12 @@ __all__ = [
     "Tools",
     "TurnsUsedUp",
     "Unhandled",
+    "UnknownSkill",
     "UnknownTool",
     "WindowTooSmall",
     "adopt",
     "agent",
+    "as_tool",
     "keyed",
     "on",
     "tool",

@@ -9,21 +9,34 @@ What it is asked by is seen from the code when it is adopted:
 
 from __future__ import annotations
 
-import functools
 import inspect
 import sys
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from functools import lru_cache, partial
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, get_args, get_origin, get_type_hints, overload
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    TypeVar,
+    Unpack,
+    cast,
+    get_args,
+    get_origin,
+    overload,
+)
 
 from regrow.actors.adopted_call import outcome
+from regrow.actors.adopted_code import asked_parameters, check_takes_text, code_of, is_async, name_of
 from regrow.actors.agent import Agent, on
+from regrow.actors.agent_tool import AskOptions
 from regrow.actors.context import Context
 from regrow.actors.errors import InvalidAgent, ThreadsFull, Unhandled
-from regrow.actors.function import FunctionAgent
-from regrow.actors.handlers import hints_of, is_context, module_of_caller, scope_of_caller
+from regrow.actors.function import Declared, FunctionAgent, check_declared
+from regrow.actors.handlers import hints_of, module_of_caller, scope_of_caller
 from regrow.actors.threads import HandlerThreads
 from regrow.actors.tool import Tool
+from regrow.actors.tool_errors import InvalidTool
 from regrow.runtime.errors import CodeNotImportable, InvalidMessage, Misuse, Refused
 from regrow.runtime.immutable import importable_module
 from regrow.runtime.lifecycle import Normal
@@ -49,10 +62,11 @@ class Prompt(StreamRequest[str, str]):
 class Adopted(FunctionAgent[P, R]):
     """An agent made from adopted code. Called, it is still that code."""
 
-    def __init__(self, function: Callable[P, Any], namespace: dict[str, Any], module: str) -> None:
-        self._in_threads = not _is_async(function)
-        super().__init__(function, namespace)
-        self.__module__ = module
+    def __init__(
+        self, function: Callable[P, Any], namespace: dict[str, Any], module: str, declared: Mapping[str, Any]
+    ) -> None:
+        self._in_threads = not is_async(function)
+        super().__init__(function, namespace, declared, module)
 
     @property
     def code_name(self) -> str:
@@ -100,10 +114,13 @@ class AdoptedStream(Adopted[P, tuple[X, ...]], Generic[P, X]):
 class AdoptedText(Adopted[[str], str]):
     """An agent made from what takes a text; `reply` makes a text of what it gives."""
 
-    def __init__(self, call: Callable[..., Any], reply: Callable[[Any], str] | None, module: str) -> None:
+    def __init__(
+        self, call: Callable[..., Any], reply: Callable[[Any], str] | None, module: str, declared: Mapping[str, Any]
+    ) -> None:
         self._reply = reply
+        self.declared = declared
         _name_after(self, call, module)
-        self._in_threads = not _is_async(call)
+        self._in_threads = not is_async(call)
         self.function = call
         self._names, self._required, self._context_name = ("text",), frozenset({"text"}), None
         self.request_class = Prompt
@@ -134,16 +151,24 @@ class AdoptedText(Adopted[[str], str]):
 class AdoptedWork(Adopted[[], None]):
     """An agent that does nothing but run code that takes nothing."""
 
-    def __init__(self, call: Callable[..., Any], context_name: str | None, module: str) -> None:
+    def __init__(
+        self, call: Callable[..., Any], context_name: str | None, module: str, declared: Mapping[str, Any]
+    ) -> None:
         _name_after(self, call, module)
-        self._in_threads = not _is_async(call)
+        self.declared = declared
+        self._in_threads = not is_async(call)
         self.function = call
         self._context_name = context_name
-        self.agent_class = cast("type[Agent]", type(self.__name__, (_Worker,), {"work": self, "__module__": module}))
+        body = {**declared, "work": self, "__module__": module}
+        self.agent_class = cast("type[Agent]", type(self.__name__, (_Worker,), body))
 
     def request(self) -> Request[None]:
         """Raises Misuse, since nothing asks it."""
         raise Misuse(f"{self.__name__} takes nothing, so it runs by itself and is not asked; give it a parameter")
+
+    def as_tool(self, **options: Unpack[AskOptions]) -> Tool[None]:
+        """Raises InvalidTool, since nothing asks it."""
+        raise InvalidTool(f"{self.__name__} takes nothing, so it runs by itself and is not asked; give it a parameter")
 
     async def run(self, ctx: Context) -> None:
         """Runs the code to its end. Raises ThreadsFull where it needs a thread and none is free."""
@@ -189,38 +214,42 @@ async def _not_asked(ctx: Context) -> object:
 
 
 @overload
-def adopt(call: Callable[..., Any], *, reply: Callable[[Any], str]) -> Adopted[[str], str]: ...
+def adopt(
+    call: Callable[..., Any], *, reply: Callable[[Any], str], **declared: Unpack[Declared]
+) -> Adopted[[str], str]: ...
 
 
 @overload
-def adopt(call: Callable[Concatenate[Context, P], AsyncIterator[X]]) -> AdoptedStream[P, X]: ...
+def adopt(
+    call: Callable[Concatenate[Context, P], AsyncIterator[X]], **declared: Unpack[Declared]
+) -> AdoptedStream[P, X]: ...
 
 
 @overload
-def adopt(call: Callable[P, AsyncIterator[X]]) -> AdoptedStream[P, X]: ...
+def adopt(call: Callable[P, AsyncIterator[X]], **declared: Unpack[Declared]) -> AdoptedStream[P, X]: ...
 
 
 @overload
-def adopt(call: Callable[Concatenate[Context, P], Awaitable[R]]) -> Adopted[P, R]: ...
+def adopt(call: Callable[Concatenate[Context, P], Awaitable[R]], **declared: Unpack[Declared]) -> Adopted[P, R]: ...
 
 
 @overload
-def adopt(call: Callable[P, Awaitable[R]]) -> Adopted[P, R]: ...
+def adopt(call: Callable[P, Awaitable[R]], **declared: Unpack[Declared]) -> Adopted[P, R]: ...
 
 
 @overload
-def adopt(call: Callable[Concatenate[Context, P], R]) -> Adopted[P, R]: ...
+def adopt(call: Callable[Concatenate[Context, P], R], **declared: Unpack[Declared]) -> Adopted[P, R]: ...
 
 
 @overload
-def adopt(call: Callable[P, R]) -> Adopted[P, R]: ...
+def adopt(call: Callable[P, R], **declared: Unpack[Declared]) -> Adopted[P, R]: ...
 
 
 @overload
-def adopt(call: Callable[..., Any]) -> Adopted[..., Any]: ...
+def adopt(call: Callable[..., Any], **declared: Unpack[Declared]) -> Adopted[..., Any]: ...
 
 
-def adopt(call: Callable[..., Any], *, reply: Callable[[Any], str] | None = None) -> Adopted[..., Any]:
+def adopt(call: Callable[..., Any], *, reply: Callable[[Any], str] | None = None, **declared: Any) -> Adopted[..., Any]:
     """Makes an agent of code that knows nothing of Regrow: `child(adopt(fn), id=…)`.
 
     A function with types is asked by its signature; anything else that takes one text by a Prompt, where `reply` makes
@@ -228,38 +257,58 @@ def adopt(call: Callable[..., Any], *, reply: Callable[[Any], str] | None = None
     exception is a crash. `async` code is cancelled at a stop and at the deadline of its request. A `def` runs in a
     thread, which can not be interrupted: it is waited for, and its process is killed when its grace is over.
 
-    Raises InvalidAgent for what could not be asked, and InvalidMessage for a parameter that could not be sent.
+    `adopt(fn, tools=[search])` lists what it may run, as `tools` in the class of an Agent does: by `ctx.tools`, or by
+    `search.as_function()`, which a framework takes for a function of its own. `skills` is as for an Agent.
+
+    Raises InvalidAgent for what could not be asked, InvalidMessage for a parameter that could not be sent, InvalidTool
+    and InvalidSkill for a list that is none.
     """
     module, namespace = module_of_caller(1), dict(scope_of_caller(1))
+    check_declared("adopt", declared)
     _check(call)
     known = adopted_from(call)
     if known is not None and reply is None:
+        _check_same(known, declared)
         return known  # whoever adopts one function means one agent, and one request that asks it
-    made = _made(call, reply, namespace, module)
+    made = _made(call, reply, namespace, module, declared)
     if inspect.isfunction(call) and reply is None:
         setattr(call, _MARK, made)
     return made
 
 
 def _made(
-    call: Callable[..., Any], reply: Callable[[Any], str] | None, namespace: dict[str, Any], module: str
+    call: Callable[..., Any],
+    reply: Callable[[Any], str] | None,
+    namespace: dict[str, Any],
+    module: str,
+    declared: Mapping[str, Any],
 ) -> Adopted[..., Any]:
-    context_name, takes = _parameters(call, namespace)
+    context_name, takes = asked_parameters(call, namespace)
     if takes is not None and not takes:
-        if reply is not None or inspect.isasyncgenfunction(_code(call)):
+        if reply is not None or inspect.isasyncgenfunction(code_of(call)):
             raise InvalidAgent(
-                f"{_name(call)} takes nothing, so it is the agent's own work and nobody gets what it gives; give it a "
-                "parameter, such as text: str, or have it return nothing"
+                f"{name_of(call)} takes nothing, so it is the agent's own work and nobody gets what it gives; give it "
+                "a parameter, such as text: str, or have it return nothing"
             )
-        return AdoptedWork(call, context_name, module)
+        return AdoptedWork(call, context_name, module, declared)
     if inspect.isfunction(call) and call.__annotations__:
         if reply is not None:
-            raise InvalidAgent(f"{_name(call)} has types, and its reply is what it returns; leave reply= out")
-        returns = hints_of(_name(call), call, namespace).get("return")
+            raise InvalidAgent(f"{name_of(call)} has types, and its reply is what it returns; leave reply= out")
+        returns = hints_of(name_of(call), call, namespace).get("return")
         kind: type[Adopted[..., Any]] = AdoptedStream if get_origin(returns) in _ITERATORS else Adopted
-        return kind(call, namespace, module)
-    _check_takes_text(call)
-    return AdoptedText(call, reply, module)
+        return kind(call, namespace, module, declared)
+    check_takes_text(call)
+    return AdoptedText(call, reply, module, declared)
+
+
+def _check_same(known: Adopted[..., Any], declared: Mapping[str, Any]) -> None:
+    """Raises InvalidAgent where a function is adopted again, with other lists."""
+    for name, listed in declared.items():
+        if list(listed) != list(known.declared.get(name, ())):
+            raise InvalidAgent(
+                f"{known.__name__} is adopted already, with other {name}, and one function makes one agent; adopt it "
+                f"once, with the {name} that it is to have"
+            )
 
 
 def adopted_from(code: object) -> Adopted[..., Any] | None:
@@ -280,72 +329,12 @@ def _check(call: object) -> None:
             f"{call!r:.120} can not be adopted; give a function, or a method of an object such as agent.run. Each life "
             "calls it anew, so of an async iterator give the function that makes it"
         )
-    if inspect.isgeneratorfunction(_code(call)):
-        raise InvalidAgent(f"{_name(call)} yields in a plain `def`; write it as `async def`, or return a tuple")
-
-
-def _parameters(
-    call: Callable[..., Any], namespace: dict[str, Any]
-) -> tuple[str | None, list[inspect.Parameter] | None]:
-    """The name of the one that gets the context, and those that have to be given; None where Python can not tell."""
-    try:
-        parameters = list(inspect.signature(call).parameters.values())
-    except ValueError:
-        return None, None  # a builtin without a signature
-    hints = _hints(call, namespace)
-    context = next((p.name for p in parameters if is_context(hints.get(p.name))), None)
-    return context, [p for p in parameters if p.name != context and not _can_be_left_out(p)]
-
-
-def _can_be_left_out(parameter: inspect.Parameter) -> bool:
-    """True where a text given by place would not reach it, and nothing need."""
-    if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-        return parameter.default is not parameter.empty
-    return parameter.kind is inspect.Parameter.VAR_KEYWORD
-
-
-def _hints(call: Callable[..., Any], namespace: dict[str, Any]) -> dict[str, Any]:
-    if inspect.isfunction(call):
-        return hints_of(_name(call), call, namespace)
-    try:
-        return get_type_hints(_code(call))
-    except (NameError, TypeError):
-        return {}  # names that only its type checker knows; then none of them is ours
-
-
-def _check_takes_text(call: Callable[..., Any]) -> None:
-    try:
-        inspect.signature(call).bind("text")
-    except ValueError:
-        return  # a builtin without a signature; a wrong one fails when it is asked
-    except TypeError as error:
-        raise InvalidAgent(
-            f"{_name(call)} can not be called with one text ({error}); write a function with types around it: "
-            "async def ask(question: str) -> str"
-        ) from error
-
-
-def _is_async(call: Callable[..., Any]) -> bool:
-    code = _code(call)
-    return inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code)
-
-
-def _code(call: Any) -> Any:
-    """The function or method inside, of a partial or an object that can be called."""
-    while isinstance(call, functools.partial):
-        call = call.func
-    return call if inspect.isroutine(call) else type(call).__call__
-
-
-def _name(call: Any) -> str:
-    while isinstance(call, functools.partial):
-        call = call.func
-    name = getattr(call, "__name__", type(call).__name__)
-    return name if name.isidentifier() else "adopted"
+    if inspect.isgeneratorfunction(code_of(call)):
+        raise InvalidAgent(f"{name_of(call)} yields in a plain `def`; write it as `async def`, or return a tuple")
 
 
 def _name_after(adopted: Adopted[..., Any], call: Callable[..., Any], module: str) -> None:
-    adopted.__name__ = adopted.__qualname__ = _name(call)
+    adopted.__name__ = adopted.__qualname__ = name_of(call)
     adopted.__module__ = module
     adopted.__doc__ = getattr(call, "__doc__", None)
 

@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, ClassVar, TypeVar, cast, get_type_hints, overload
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, Unpack, cast, get_type_hints, overload
 
+from regrow.actors.agent_tool import AskOptions, tool_of_class
 from regrow.actors.context import Context
 from regrow.actors.errors import InvalidAgent, InvalidConfig, Unhandled
 from regrow.actors.handlers import Handler, Mark, read_handler, scope_of_caller
+from regrow.actors.skill import Skill, SkillName, skill_names
+from regrow.actors.skill_places import folder_beside, found, not_found
+from regrow.actors.skills import read_skill
 from regrow.actors.threads import in_thread
 from regrow.actors.tool import Tool
 from regrow.actors.tool_gate import allow_list
 from regrow.runtime.immutable import shown
 from regrow.runtime.lifecycle import ExitReason, Reachable, Unreachable
-from regrow.runtime.message import Message
+from regrow.runtime.message import Message, Request
 from regrow.supervisors.requests import OF_SUPERVISORS, no_supervisor
 
 F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R")
 
 _MARK = "__regrow_on__"
 
@@ -73,7 +79,14 @@ class Agent:
     tools: ClassVar[Sequence[Tool[Any]]] = ()
     """What its turns may run by `ctx.tools`, and models on their behalf; nothing else is allowed."""
     listed_tools: ClassVar[Mapping[str, Tool[Any]]] = {}
-    """The same by name, as it was when the class was defined."""
+    """The same by name, as it was when the class was defined, with those that its skills declare."""
+
+    skills: ClassVar[Sequence[str]] = ()
+    """What it knows how to do, such as `refunds@1.2`: found in `skills/` beside its file, or where the settings say."""
+    listed_skills: ClassVar[Mapping[str, Skill]] = {}
+    """Those that were found, by name; all of them once it has started."""
+    _wanted_skills: ClassVar[tuple[SkillName, ...]] = ()
+    _skills_beside: ClassVar[Path] = Path()
 
     config: Any
 
@@ -94,7 +107,11 @@ class Agent:
                         )
                     own[message] = handler
         _check_calls(cls)
-        cls.listed_tools = allow_list(cls.__name__, cls.tools)
+        cls.listed_tools, cls.listed_skills = allow_list(cls.__name__, cls.tools), {}
+        cls._wanted_skills = skill_names(cls.__name__, cls.skills)
+        declares = next(each for each in cls.__mro__ if "skills" in vars(each))
+        cls._skills_beside = folder_beside(declares.__module__)
+        cls._take_skills()
         cls._own = own
         cls.handlers = {}
         for ancestor in reversed(cls.__mro__):  # so that every base counts, and the nearest wins
@@ -117,19 +134,55 @@ class Agent:
 
     @classmethod
     def made(cls, config: object | None) -> Agent:
-        """A new agent with its config in place before `__init__` runs. Raises InvalidConfig."""
+        """A new agent with its config in place before `__init__` runs. Raises InvalidConfig, InvalidSkill."""
         expected = _config_type(cls)
         if expected is not Any and isinstance(expected, type) and not isinstance(config, expected):
             raise InvalidConfig(
                 f"{cls.__name__} declares config: {shown(expected)}, and got {config!r}; "
                 f"give child({cls.__name__}, config={shown(expected)}(…))"
             )
+        for missing in cls._take_skills():  # the settings, which may name a folder, are known by now
+            raise not_found(cls.__name__, missing, cls._skills_beside)
         made = cls.__new__(cls)
         made.config = config
         rubbish = made.__init__()  # type: ignore[misc] # the config stands before it may read it
         if rubbish is not None:
             raise InvalidAgent(f"{cls.__name__}.__init__ returned {rubbish!r}; let it return nothing")
         return made
+
+    @classmethod
+    def _take_skills(cls) -> list[SkillName]:
+        """Finds the skills that it does not have yet, and lists their tools; gives those that are nowhere."""
+        missing, tools = list[SkillName](), list(cls.listed_tools.values())
+        for name in cls._wanted_skills:
+            if name.name in cls.listed_skills:
+                continue
+            skill = found(name, cls._skills_beside)
+            if skill is None:
+                missing.append(name)
+                continue
+            cls.listed_skills = {**cls.listed_skills, name.name: skill}
+            tools += [*([] if read_skill in tools else [read_skill]), *skill.tools.values()]
+        cls.listed_tools = allow_list(cls.__name__, tools)
+        return missing
+
+    @overload
+    @classmethod
+    def as_tool(cls, request: type[Request[R]], **options: Unpack[AskOptions]) -> Tool[R]: ...
+
+    @overload
+    @classmethod
+    def as_tool(cls, **options: Unpack[AskOptions]) -> Tool[Any]: ...
+
+    @classmethod
+    def as_tool(cls, request: type[Request[Any]] | None = None, **options: Unpack[AskOptions]) -> Tool[Any]:
+        """This agent as a tool of another one, which lists it in `tools`: a call of it is an ask by `request`.
+
+        `request` need not be named where the agent answers only one. What the tool does and takes is told by the
+        docstring of the request, else of its handler, else of the class. The app has one agent of this class, or
+        several by `key`; for any other see `as_tool` of the room. Raises InvalidTool with the mend.
+        """
+        return tool_of_class(cls, cls.handlers, request, options)
 
     async def started(self, ctx: Context) -> None:
         """Called once before the first message; an exception here is a failed start."""

@@ -17,6 +17,7 @@ from regrow.actors.tool_errors import (
     ToolError,
     UnknownTool,
 )
+from regrow.actors.tool_runner import asked_for
 from regrow.runtime.errors import Refused
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ async def _made(call: ToolCall, ready: ReadyCall, told_bytes: int) -> CallMade:
     loop, tool = asyncio.get_running_loop(), ready.tool
     began_s = loop.time()
     try:
-        given = await ready.make()
+        with asked_for(call.id):
+            given = await ready.make()
         if (size := len(given.told.encode())) > told_bytes:
             raise ResultTooLarge(
                 f"{tool.name} gave {size:,} bytes, and of this result {told_bytes:,} can be told; what it did is done: "

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from regrow.actors.agent_models import AgentModels
+from regrow.actors.skills import Skills, listed_skills
 from regrow.actors.tool import Tool
 from regrow.actors.tool_calls import Tools, listed_tools
 from regrow.memory.fabric import Memory
@@ -68,6 +69,12 @@ class Context(CellContext):
     def tools(self) -> Tools:
         """The tools of this agent's class, as far as the capability of this message allows; none is the default."""
         return Tools(self, self._listed_tools)
+
+    @property
+    def skills(self) -> Skills:
+        """The skills of this agent's class: what to tell a model of them, and their instructions."""
+        self.live()
+        return Skills(listed_skills(self._cell.behavior))
 
     @property
     def _listed_tools(self) -> Mapping[str, Tool[Any]]:

@@ -15,12 +15,15 @@ from regrow.actors.durable_errors import StateNotStorable, WaitTimedOut
 from regrow.actors.durable_messages import DurableMessages
 from regrow.actors.durable_turn import Turn
 from regrow.actors.durable_wait import NO_ARGUMENTS, Parking, TurnParks, check_may_wait, wait_name
+from regrow.actors.recorded_asks import check_order
 from regrow.actors.recorded_tools import RecordedTools
 from regrow.actors.reminder import TICK_BYTES, Reminder, Tick, planned
 from regrow.actors.schedule import FURTHEST, first_and_schedule
 from regrow.actors.step import Step, call_with_step
 from regrow.actors.step_retries import ATTEMPT_MARK, Retries, tried
 from regrow.actors.tool import Tool
+from regrow.runtime.address import ActorId
+from regrow.runtime.command_ids import reborn
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.errors import CodeNotImportable, Misuse
 from regrow.runtime.journal_entries import CancelTimer, SetTimer, StepKey, StepRecord, StepState, Writes, check_id
@@ -138,6 +141,16 @@ class DurableContext(DurableMessages):
         """What the function of a recorded call is told about itself."""
         turn = self._turn()
         return Step(f"{turn.command}/{key.name}/{key.occurrence}", turn.epoch)
+
+    async def asking_step(self, key: StepKey, actor: ActorId) -> Step:
+        """The same for a call that asks this actor: its key is the id to ask under, so that a durable one answers once.
+
+        Raises Misuse behind a tell to the same actor that has not left.
+        """
+        turn = self._turn()
+        check_order(turn, actor)
+        derived = turn.derived(f"{key.name}\0{key.occurrence}")
+        return Step(reborn(derived, await self._steps(turn).birth_ms(derived, key)), turn.epoch)
 
     async def recorded_once(
         self, name: str, digest: str, call: Callable[[StepKey], Awaitable[object]], *, idempotent: bool

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast, overload
 
 from pydantic import create_model
 
 from regrow.actors.agent import Agent, on
+from regrow.actors.agent_tool import AskOptions, asking_tool
 from regrow.actors.context import Context
 from regrow.actors.errors import InvalidAgent
 from regrow.actors.handlers import check_returns, hints_of, is_context, scope_of_caller
+from regrow.actors.tool import Tool
 from regrow.runtime.message import Request
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class Declared(TypedDict, total=False):
+    """What may be declared of an agent that is made of a function: see the attributes of Agent."""
+
+    tools: Sequence[Tool[Any]]
+    skills: Sequence[str]
 
 
 class FunctionAgent(Generic[P, R]):
@@ -23,11 +33,19 @@ class FunctionAgent(Generic[P, R]):
 
     makes_behavior: ClassVar[bool] = True
 
-    def __init__(self, function: Callable[P, Any], namespace: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        function: Callable[P, Any],
+        namespace: dict[str, Any],
+        declared: Mapping[str, Any] = MappingProxyType({}),
+        module: str = "",
+    ) -> None:
+        """`module` is where it is made an agent, when that is not where it stands."""
         self.function = function
+        self.declared = declared
         self.__name__ = function.__name__
         self.__qualname__ = function.__qualname__
-        self.__module__ = function.__module__
+        self.__module__ = module or function.__module__
         self.__doc__ = function.__doc__
         hints = hints_of(self.__name__, function, namespace)
         if "return" not in hints:
@@ -64,7 +82,7 @@ class FunctionAgent(Generic[P, R]):
     def class_with(self, handler: Callable[..., Any], returns: Any) -> type[Agent]:
         """An agent class whose one handler is this, for this agent's own request."""
         handler.__annotations__ = {"request": self.request_class, "return": returns}
-        body = {"call": on(handler), "__module__": self.__module__, "__doc__": self.__doc__}
+        body = {**self.declared, "call": on(handler), "__module__": self.__module__, "__doc__": self.__doc__}
         return cast("type[Agent]", type(self.__name__, (Agent,), body))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
@@ -81,6 +99,11 @@ class FunctionAgent(Generic[P, R]):
             raise TypeError(f"{self.__name__}() takes ({', '.join(self._names)}); got {args!r} and {kwargs!r}")
         return self.request_class(**given)
 
+    def as_tool(self, **options: Unpack[AskOptions]) -> Tool[R]:
+        """This agent as a tool of another one: see Agent.as_tool; its docstring says what it does and takes."""
+        docs = [(self.__name__, self.__doc__)]
+        return asking_tool(self, self.request_class, called=self.__name__, docs=docs, options=options)
+
     def call(self, request: Request[R], ctx: Any) -> Any:
         """The function's result for a request."""
         return self.function(**self.arguments(request, ctx))  # type: ignore[call-arg]
@@ -93,34 +116,70 @@ class FunctionAgent(Generic[P, R]):
         return arguments
 
 
-@overload
-def agent(function: Callable[Concatenate[Context, P], Awaitable[R]]) -> FunctionAgent[P, R]: ...
+class AgentMaker(Protocol):
+    """What `@agent(…)` is, for type checkers."""
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[Context, P], Awaitable[R]], /) -> FunctionAgent[P, R]: ...
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[Context, P], R], /) -> FunctionAgent[P, R]: ...
+
+    @overload
+    def __call__(self, function: Callable[P, Awaitable[R]], /) -> FunctionAgent[P, R]: ...
+
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> FunctionAgent[P, R]: ...
 
 
 @overload
-def agent(function: Callable[Concatenate[Context, P], R]) -> FunctionAgent[P, R]: ...
+def agent(function: Callable[Concatenate[Context, P], Awaitable[R]], /) -> FunctionAgent[P, R]: ...
 
 
 @overload
-def agent(function: Callable[P, Awaitable[R]]) -> FunctionAgent[P, R]: ...
+def agent(function: Callable[Concatenate[Context, P], R], /) -> FunctionAgent[P, R]: ...
 
 
 @overload
-def agent(function: Callable[P, R]) -> FunctionAgent[P, R]: ...
+def agent(function: Callable[P, Awaitable[R]], /) -> FunctionAgent[P, R]: ...
 
 
-def agent(function: Callable[..., Any]) -> FunctionAgent[..., Any]:
+@overload
+def agent(function: Callable[P, R], /) -> FunctionAgent[P, R]: ...
+
+
+@overload
+def agent(**declared: Unpack[Declared]) -> AgentMaker: ...
+
+
+def agent(function: Callable[..., Any] | None = None, /, **declared: Any) -> Any:
     """Makes an agent of a typed function; a parameter annotated Context gets the context.
 
+    `@agent(tools=[search], skills=["refunds@1.2"])` lists what it may run and knows how to do, as the attributes of an
+    Agent do; nothing is the default.
     Where the context comes first, type checkers know the arguments of `request` and `App.ask` without it.
 
-    Raises InvalidAgent when a parameter or the return has no type or the function yields, and InvalidMessage when one
-    has a type that could be changed after sending.
+    Raises InvalidAgent when a parameter or the return has no type or the function yields, InvalidMessage when one
+    has a type that could be changed after sending, InvalidTool and InvalidSkill for a list that is none.
     """
-    if isinstance(function, FunctionAgent) or not inspect.isfunction(function):
-        raise InvalidAgent(f"@agent stands above a plain `def` or `async def`, not above {function!r}")
-    check_returns(function.__name__, function)
-    return FunctionAgent(function, dict(scope_of_caller(1)))
+    namespace = dict(scope_of_caller(1))
+    check_declared("@agent", declared)
+
+    def made(function: Callable[..., Any]) -> FunctionAgent[..., Any]:
+        if isinstance(function, FunctionAgent) or not inspect.isfunction(function):
+            raise InvalidAgent(f"@agent stands above a plain `def` or `async def`, not above {function!r}")
+        check_returns(function.__name__, function)
+        return FunctionAgent(function, namespace, declared)
+
+    return made if function is None else made(function)
+
+
+def check_declared(where: str, declared: Mapping[str, object]) -> None:
+    """Raises InvalidAgent where something is declared that no agent has."""
+    for name in declared:
+        if name not in Declared.__annotations__:
+            known = " and ".join(f"{each}=" for each in Declared.__annotations__)
+            raise InvalidAgent(f"{where} takes {known} of what an agent declares, and got {name}=; take it out")
 
 
 def fields_of(name: str, function: Callable[..., Any], hints: dict[str, Any]) -> tuple[dict[str, Any], str | None]:

@@ -63,8 +63,9 @@ class RecordedTools(Tools):
         tool, ctx = call.tool, self._durable
 
         async def run(key: StepKey) -> str:
+            step = ctx.step_of(key) if tool.asks is None else await ctx.asking_step(key, tool.asks.actor(ctx, call))
             with recorded_call(f"tool {tool.name}", key):
-                return (await runner_of(ctx.runtime).run(call, ctx, ctx.step_of(key))).written
+                return (await runner_of(ctx.runtime).run(call, ctx, step)).written
 
         written = await ctx.recorded_at(place, run)
         if not isinstance(written, str):

@@ -10,14 +10,18 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Generic, Literal, NoReturn, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Protocol, TypeVar, cast, overload
 
 from pydantic import TypeAdapter
 
 from regrow.actors.handlers import scope_of_caller
 from regrow.actors.tool_errors import ToolCalledDirectly
+from regrow.actors.tool_functions import blocking_function, function_of_any_turn
 from regrow.actors.tool_options import ProcessLimits, check_options
 from regrow.actors.tool_signature import Signature, read_signature
+
+if TYPE_CHECKING:
+    from regrow.actors.agent_tool import AskedAgent
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -66,6 +70,8 @@ class Tool(Generic[R_co]):
     isolation: Isolation
     limits: ProcessLimits
     result_bytes: int
+    asks: AskedAgent | None = field(default=None, repr=False)
+    """Of one that is an agent: whom its calls ask. See `as_tool`."""
 
     @property
     def __name__(self) -> str:
@@ -84,6 +90,20 @@ class Tool(Generic[R_co]):
     def needs_approval(self, arguments: object) -> bool:
         """Whether a call with these arguments needs the consent of a person."""
         return self.approval(arguments) if callable(self.approval) else self.approval
+
+    @overload
+    def as_function(self) -> Callable[..., Awaitable[R_co]]: ...
+
+    @overload
+    def as_function(self, *, blocking: Literal[True]) -> Callable[..., R_co]: ...
+
+    def as_function(self, *, blocking: bool = False) -> Callable[..., Any]:
+        """A plain async function for a framework to register; with `blocking` a `def`, for code that runs in a thread.
+
+        It has the tool's name, docstring and typed parameters. Each call goes through the gate of the agent in whose
+        turn it is made. Called outside of any turn it raises ToolCalledDirectly.
+        """
+        return blocking_function(self) if blocking else function_of_any_turn(self)
 
     def __call__(self, *args: object, **kwargs: object) -> NoReturn:
         """Raises ToolCalledDirectly: it would run without anybody having decided whether it may."""

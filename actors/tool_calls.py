@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from regrow.actors.step import Step
 from regrow.actors.tool import Tool, json_text
 from regrow.actors.tool_errors import NotApproved, ToolError
+from regrow.actors.tool_functions import plain_function
 from regrow.actors.tool_gate import Allowed, Denied, NeedsApproval, allowed_tools, decide, listed_tool
-from regrow.actors.tool_runner import ToolCounts, runner_of
+from regrow.actors.tool_runner import ToolCounts, asked_for, runner_of
 from regrow.router.conversation import ToolCall, ToolResult, ToolSchema
 from regrow.runtime.capability import only_tools
 
@@ -60,9 +61,9 @@ class Tools:
         """The same as plain async functions, to hand to another framework: each call goes through the gate here.
 
         They have the name, docstring and typed parameters of the tool's function, without context and step, and
-        belong to this turn.
+        belong to this turn. For a framework that wants its tools before there is a turn, see Tool.as_function.
         """
-        return [self._bound(each) for each in self.allowed()]
+        return [plain_function(each, partial(self.call, each)) for each in self.allowed()]
 
     def only(self, *tools: Tool[Any] | str) -> AbstractContextManager[None]:
         """As long as it lasts, this code and all that it asks and tells may run these tools alone, of those it may.
@@ -102,7 +103,8 @@ class Tools:
     async def answer(self, call: ToolCall) -> ToolResult:
         """Runs what a model has asked for, and gives what it is to be told: the result, or why there is none."""
         try:
-            given = await self._called(call.name, call.arguments)
+            with asked_for(call.id):
+                given = await self._called(call.name, call.arguments)
         except ToolError as error:
             return ToolResult(call_id=call.id, content=str(error), is_error=True)
         return ToolResult(call_id=call.id, content=given.told)
@@ -155,26 +157,10 @@ class Tools:
                 f"which can not wait for one; make it a DurableAgent, or leave {name} to one",
                 tool=name,
             )
-        step = Step(f"{ctx.id}#{ctx.incarnation}/{ctx.runtime.fresh_number()}", ctx.incarnation)
+        step: Step | None = None
+        if verdict.tool.asks is None:  # an ask has a number of its own
+            step = Step(f"{ctx.id}#{ctx.incarnation}/{ctx.runtime.fresh_number()}", ctx.incarnation)
         return ReadyCall(tool=verdict.tool, make=lambda: runner_of(ctx.runtime).run(verdict, ctx, step))
-
-    def _bound(self, tool: Tool[Any]) -> Callable[..., Awaitable[Any]]:
-        names = set(tool.signature.names)
-        whole = inspect.signature(tool.function)
-        kept = [parameter for parameter in whole.parameters.values() if parameter.name in names]
-        signature = whole.replace(parameters=kept)
-
-        async def bound(*args: Any, **kwargs: Any) -> Any:
-            return await self.call(tool, signature.bind(*args, **kwargs).arguments)
-
-        bound.__name__ = bound.__qualname__ = tool.name
-        bound.__doc__ = tool.function.__doc__
-        bound.__module__ = tool.function.__module__
-        bound.__annotations__ = {
-            name: hint for name, hint in tool.function.__annotations__.items() if name in names or name == "return"
-        }
-        bound.__signature__ = signature  # type: ignore[attr-defined] # what inspect.signature looks at first
-        return bound
 
 
 def listed_tools(behavior: object) -> Mapping[str, Tool[Any]]:

@@ -220,9 +220,11 @@ def _outcome(order: Order) -> tuple[dict[str, Any], bytes]:
 
 def _tool(order: Order) -> Any:
     """The tool, where it is still the one that its host knows."""
-    from regrow.actors.tool import Tool  # here, so that the outer process is small
+    from regrow.actors.skill_folder import skill_module  # here, so that the outer process is small
+    from regrow.actors.tool import Tool
 
-    found = getattr(importlib.import_module(order.module), order.qualname, None)
+    module = skill_module(order.module, Path(order.file)) if order.file else importlib.import_module(order.module)
+    found = getattr(module, order.qualname, None)
     if not isinstance(found, Tool):
         raise ImportError(f"{order.module} has no tool {order.qualname!r} at its top")
     if found.hash != order.hash:

@@ -11,9 +11,13 @@ READ_BYTES = 65_536
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What is to be run, and within which limits. `hash` is the tool's, as its host knows it."""
+    """What is to be run, and within which limits. `hash` is the tool's, as its host knows it.
+
+    `file` is that of a module which can not be imported by its name: that of a skill. Empty for all others.
+    """
 
     module: str
+    file: str
     qualname: str
     hash: str
     arguments: str

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from regrow.actors.skill import SKILL_MODULES
 from regrow.actors.tool_errors import ToolFailed
 from regrow.actors.tool_order import READ_BYTES, Order
 from regrow.actors.tool_result import Written, failed, invalid, too_large
@@ -121,9 +122,10 @@ async def _end(transport: asyncio.SubprocessTransport, talk: Talk) -> None:
 
 
 def _order(tool: Tool[Any], arguments: str, step: Step | None) -> Order:
-    limits = tool.limits
+    limits, module = tool.limits, tool.function.__module__
     return Order(
-        module=importable_module(tool.function.__module__),
+        module=importable_module(module),
+        file=tool.function.__code__.co_filename if module.startswith(SKILL_MODULES) else "",
         qualname=tool.function.__qualname__,
         hash=tool.hash,
         arguments=arguments,

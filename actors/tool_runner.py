@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -44,6 +46,19 @@ MAX_COUNTED = 10_000
 """Of so many names of tools the calls are counted in one host."""
 
 log = structlog.get_logger("regrow.tools")
+
+_call_id: ContextVar[str] = ContextVar("regrow_tool_call_id", default="")
+
+
+@contextmanager
+def asked_for(call_id: str) -> Iterator[None]:
+    """As long as this lasts, the calls that are begun are the one to which a model has given this id."""
+    token = _call_id.set(call_id)
+    try:
+        yield
+    finally:
+        _call_id.reset(token)
+
 
 _TELLS_OF_OTHERS = (AskFailed, TooLate, MailboxFull)
 """What of our own errors says that somebody else failed, whom the tool has asked; all others are about this turn."""
@@ -103,10 +118,13 @@ class ToolRunner:
             telemetry.AGENT_ID: ctx.id,
             telemetry.TOOL_COST_USD: tool.cost_usd,
         }
+        if call_id := _call_id.get():
+            attributes["gen_ai.tool.call.id"] = call_id
         counts = self._counted(tool)
         counts.calls += 1
         parent = telemetry.outgoing() or ctx.origin().trace
-        with telemetry.span(f"{telemetry.EXECUTE_TOOL} {tool.name}", parent, attributes):
+        # What the tool itself calls was not asked for by the model, and has no id of it.
+        with telemetry.span(f"{telemetry.EXECUTE_TOOL} {tool.name}", parent, attributes), asked_for(""):
             try:
                 return await self._in_its_place(call, ctx, step, counts)
             except BaseException as error:

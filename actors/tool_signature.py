@@ -63,10 +63,7 @@ def read_signature(
     if not inspect.isfunction(function):
         raise InvalidTool(f"@tool stands above a plain `def` or `async def`, not above {function!r}")
     name = name if name is not None else function.__name__
-    if _NAME.fullmatch(name) is None:
-        raise InvalidTool(
-            f'{name!r} is no name for a tool; give one of 1 to 64 letters, digits, _ and -, as in @tool(name="search")'
-        )
+    check_name(name)
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise InvalidTool(f"{name} yields, and what a tool gives is one result; return a list of the parts")
     description, of_arguments = described(function.__doc__ or "")
@@ -74,11 +71,7 @@ def read_signature(
         raise InvalidTool(
             f"{name} has no docstring; say in one what it does, for a model decides by that when to use it"
         )
-    if len(description) > MAX_DESCRIPTION_CHARS:
-        raise InvalidTool(
-            f"the docstring of {name} has {len(description):,} signs beside its arguments, and a model reads it at "
-            f"each turn; keep it under {MAX_DESCRIPTION_CHARS:,}"
-        )
+    check_length(name, description)
     hints = _hints(name, function, namespace)
     taken = _taken(name, function, hints)
     unknown = [each for each in of_arguments if each not in inspect.signature(function).parameters]
@@ -94,7 +87,7 @@ def read_signature(
         name=name,
         description=description,
         schema=schema,
-        hash=_hash(name, description, schema, function),
+        hash=hash_of(name, description, schema, _source(function)),
         names=tuple(taken.fields),
         arguments=arguments,
         result=_result(name, hints),
@@ -102,6 +95,23 @@ def read_signature(
         step=taken.step,
         is_async=inspect.iscoroutinefunction(function),
     )
+
+
+def check_name(name: str) -> None:
+    """Raises InvalidTool for what a provider does not take for the name of a tool."""
+    if _NAME.fullmatch(name) is None:
+        raise InvalidTool(
+            f'{name!r} is no name for a tool; give one of 1 to 64 letters, digits, _ and -, as in name="search"'
+        )
+
+
+def check_length(name: str, description: str) -> None:
+    """Raises InvalidTool for a description that is too long to be read at each turn of a model."""
+    if len(description) > MAX_DESCRIPTION_CHARS:
+        raise InvalidTool(
+            f"the docstring of {name} has {len(description):,} signs beside its arguments, and a model reads it at "
+            f"each turn; keep it under {MAX_DESCRIPTION_CHARS:,}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +172,7 @@ def _arguments(
     for field, (hint, default) in fields.items():
         told = of_arguments.get(field)
         annotation = hint if told is None else Annotated[hint, Field(description=told)]
-        adapter: TypeAdapter[Any] = _adapter(f"{name}: {field!r} is {shown(hint)}", annotation)
+        adapter: TypeAdapter[Any] = adapter_of(f"{name}: {field!r} is {shown(hint)}", annotation)
         if default is inspect.Parameter.empty:
             members.append((field, annotation))
             continue
@@ -176,8 +186,8 @@ def _arguments(
         members.append((field, annotation, dataclasses.field(default_factory=partial(copy.deepcopy, default))))
     made: Any = dataclasses.make_dataclass(name, members, kw_only=True, frozen=True)
     made.__pydantic_config__ = ConfigDict(extra="forbid")
-    arguments = _adapter(name, made)
-    schema = _schema(name, arguments)
+    arguments = adapter_of(name, made)
+    schema = schema_of(name, arguments)
     for field, (_, default) in fields.items():
         if default is not inspect.Parameter.empty:
             schema["properties"][field]["default"] = _json_default(name, field, fields[field])
@@ -199,7 +209,8 @@ class _Plain(GenerateJsonSchema):
         return False
 
 
-def _schema(name: str, arguments: TypeAdapter[Any]) -> dict[str, Any]:
+def schema_of(name: str, arguments: TypeAdapter[Any]) -> dict[str, Any]:
+    """The JSON schema of arguments, as a model is told it. Raises InvalidTool where they have none."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", PydanticJsonSchemaWarning)
@@ -218,10 +229,11 @@ def _result(name: str, hints: Mapping[str, Any]) -> TypeAdapter[Any]:
     if "return" not in hints:
         raise InvalidTool(f"{name}: annotate what it returns, such as -> str, so that what it gives can be checked")
     returned = hints["return"]
-    return _adapter(f"{name} returns {shown(returned)}", returned)
+    return adapter_of(f"{name} returns {shown(returned)}", returned)
 
 
-def _adapter(where: str, annotation: Any) -> TypeAdapter[Any]:
+def adapter_of(where: str, annotation: Any) -> TypeAdapter[Any]:
+    """Reads, checks and writes what is annotated so. Raises InvalidTool where it can not."""
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(annotation)
         adapter.rebuild()  # a forward reference that leads nowhere is told here, and not at the first call
@@ -250,13 +262,17 @@ def _check_apart(name: str, function: Callable[..., Any], context: str | None) -
         )
 
 
-def _hash(name: str, description: str, schema: Mapping[str, Any], function: Callable[..., Any]) -> str:
-    try:
-        source = inspect.getsource(function)
-    except OSError:  # typed into a prompt, or installed without sources
-        source = repr(_code(function.__code__))
+def hash_of(name: str, description: str, schema: Mapping[str, Any], source: str) -> str:
+    """What stands for all of them together."""
     whole = json.dumps([name, description, schema, source], sort_keys=True)
     return hashlib.blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _source(function: Callable[..., Any]) -> str:
+    try:
+        return inspect.getsource(function)
+    except OSError:  # typed into a prompt, or installed without sources
+        return repr(_code(function.__code__))
 
 
 def _code(code: CodeType) -> list[object]:

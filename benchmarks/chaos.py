@@ -22,7 +22,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -127,7 +127,7 @@ async def played(run: Run, folder: Path, recorder: Recorder, say: Callable[[str]
             faults = Faults(running, clients, proxy, redis, folder=folder, seed=run.seed, rest_s=run.rest_s)
             clients.start()
             try:
-                await faults.play(monotonic() + run.seconds, say=say)
+                await while_it_runs(running, faults.play(monotonic() + run.seconds, say=say))
             finally:
                 if not await clients.finish():
                     recorder.add(Event(type=EventType.ORPHAN, text="commands that are under way without end"))
@@ -144,6 +144,20 @@ async def played(run: Run, folder: Path, recorder: Recorder, say: Callable[[str]
     for text in left:
         recorder.add(Event(type=EventType.ORPHAN, text=text))
     return faults.log, redis.version
+
+
+async def while_it_runs(running: Running, playing: Coroutine[None, None, None]) -> None:
+    """Plays as long as the app runs; an app that ends by itself ends the run, which has failed."""
+    played, ended = asyncio.create_task(playing), asyncio.create_task(running.wait_ended())
+    try:
+        await asyncio.wait((played, ended), return_when=asyncio.FIRST_COMPLETED)
+        if not played.done():
+            raise SystemExit(f"the app has ended: {ended.result()}")
+        await played
+    finally:
+        played.cancel()
+        ended.cancel()
+        await asyncio.wait((played, ended))
 
 
 def end_in_order_on_sigterm() -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from regrow.cluster.cli_decide import add_decisions
+from regrow.cluster.cli_skills import add_skills
 from regrow.cluster.cli_verb import AsJson, print_json, say, verb
 from regrow.cluster.entry import EXIT_INTERRUPTED
 
@@ -264,6 +265,7 @@ def stop(
 
 
 add_decisions(_cli)
+add_skills(_cli)
 
 
 @_cli.command()

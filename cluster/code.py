@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from regrow.actors import Agent, FunctionAgent
 from regrow.actors.adopted import adopted_from
+from regrow.actors.skill_places import look_in
 from regrow.cluster.errors import AppNotFound
 from regrow.runtime import CodeNotImportable
 from regrow.runtime.errors import Misuse
@@ -41,12 +42,13 @@ class CodeName:
 
 @dataclass(frozen=True, slots=True)
 class CodeBase:
-    """The module of an app, as another process can import it."""
+    """The module of an app, as another process can import it; `skills` is the folder that its settings name."""
 
     module: str
     attribute: str
     import_root: str
     digest: str
+    skills: str = ""
 
     @classmethod
     def of(cls, app: App) -> CodeBase:
@@ -77,6 +79,7 @@ class CodeBase:
         """Imports the module and gives its app. Raises CodeNotImportable with the mend."""
         if self.import_root not in sys.path:
             sys.path.insert(0, self.import_root)
+        look_in(Path(self.skills) if self.skills else None)
         try:
             module = importlib.import_module(self.module)
         except Exception as error:  # an import runs user code, which may raise anything

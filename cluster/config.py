@@ -93,12 +93,16 @@ class MemorySettings(_Section):
 
 
 class Settings(BaseModel):
-    """Everything that can be set from outside; never changed afterwards. Made directly, it reads nothing."""
+    """Everything that can be set from outside; never changed afterwards. Made directly, it reads nothing.
+
+    Skills are looked for in `skills_dir` where the folder `skills` beside an agent's file has none of that name.
+    """
 
     # Values are hidden from pydantic's own texts, since a wrong one may be a password in the wrong place.
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     data_dir: Path | None = None
+    skills_dir: Path | None = None
     engine: Literal["inline", "ray"] = "inline"
     log: LogSettings = LogSettings()
     redis: RedisSettings = RedisSettings()
@@ -123,3 +127,8 @@ class Settings(BaseModel):
     def data_dir_of(self, app: str) -> Path:
         """The data folder of an app, absolute: `data_dir`, or `.regrow/<app>` in the current folder."""
         return (self.data_dir or Path(".regrow") / app).absolute()
+
+    @property
+    def skills_folder(self) -> Path | None:
+        """The folder `skills_dir`, absolute; None where none is set."""
+        return self.skills_dir.absolute() if self.skills_dir is not None else None

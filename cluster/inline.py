@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
+from regrow.actors.skill_places import look_in
 from regrow.cluster.app import App
 from regrow.cluster.config import Settings
 from regrow.cluster.deeds import Deed, Replaced
@@ -80,6 +81,7 @@ class InlineEngine:
 
     async def start(self) -> None:
         """See Engine."""
+        look_in(self._settings.skills_folder)
         roots = self._roots = Roots(self._app.name, self._service_config)
         self._operations = Operations(roots)
         make: BehaviorMaker = BehaviorFactory(roots.make_supervisor)

@@ -61,6 +61,7 @@ class HostOrder(Message):
     attribute: str
     import_root: str
     digest: str
+    skills: str = ""
     log: LogSettings = LogSettings()
     journal: JournalOrder | None = None
     rehearsal: str = ""
@@ -218,6 +219,7 @@ def host_order(app: str, guardian: str, code: CodeBase, log: LogSettings, rehear
         attribute=code.attribute,
         import_root=code.import_root,
         digest=code.digest,
+        skills=code.skills,
         log=log,
         rehearsal=rehearsal,
     )
@@ -225,7 +227,7 @@ def host_order(app: str, guardian: str, code: CodeBase, log: LogSettings, rehear
 
 def code_base(order: HostOrder) -> CodeBase:
     """Where the host finds the app's code."""
-    return CodeBase(order.module, order.attribute, order.import_root, order.digest)
+    return CodeBase(order.module, order.attribute, order.import_root, order.digest, order.skills)
 
 
 def supervisor_order(spec: SupervisorSpec) -> SupervisorOrder:

@@ -148,7 +148,7 @@ class Guardian:
             await self._reach_redis()
             if self._journal is not None:
                 await keep_journal_desk(runtime, self._journal.journal)
-            await roots.start(root)
+            await roots.start(root, grows_back=bool(earlier_lives()))
             if self._journal is not None and (KeyedIds.of(order.app, root) or is_durable.has_numbered):
                 Waker(roots, runtime, self._journal.journal, is_durable=is_durable)
         except RegrowError as error:

@@ -54,6 +54,10 @@ POOL_WITHIN_S = 60.0
 LOOK_S = 0.05
 """Between two looks at that supervisor where nothing is reported of it."""
 
+GROW_AGAIN = 5
+AGAIN_S = 1.0
+"""How often a tree that has run before is started again where a child does not start, and the time in between."""
+
 Stats = Callable[[ActorId, HostId], Awaitable[tuple[str, int, str]]]
 """Gives an agent's state, its mailbox depth and its node, wherever it runs; empty where nobody knows."""
 
@@ -103,11 +107,23 @@ class Roots:
             behavior.released = self._released
         return behavior
 
-    async def start(self, spec: SupervisorSpec) -> None:
-        """Starts the user's tree. Raises AppNotStarted with what failed and where."""
+    async def start(self, spec: SupervisorSpec, *, grows_back: bool = False) -> None:
+        """Starts the user's tree. Raises AppNotStarted with what failed and where.
+
+        One that `grows_back` has run before, so a child that does not start is no fault of its code (its host may have
+        been killed meanwhile): it is tried again, GROW_AGAIN times.
+        """
         assert self._runtime is not None
         self._keyed = KeyedIds.of(self.app, spec)
         self.registry = await keep_registry(self._runtime)
+        for left in reversed(range(GROW_AGAIN if grows_back else 0)):
+            try:
+                await self._start_root(self.app, spec)
+            except AppNotStarted as error:
+                log.warning("the app does not grow back yet; it is started again", reason=str(error), tries=left + 1)
+                await asyncio.sleep(AGAIN_S)
+            else:
+                return
         await self._start_root(self.app, spec)
 
     async def start_on_demand(self, actor: ActorId) -> bool:

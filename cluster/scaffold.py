@@ -71,6 +71,7 @@ CONFIG = """\
 
 # engine = "inline"          # "inline": one process; "ray": hosts of their own, supervised on Ray
 # data_dir = ".regrow/{name}"
+# skills_dir = "shared/skills"   # skills that are not in `skills` beside the code
 
 [log]
 # level = "info"             # debug, info, warning, error

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from regrow.actors.skill import SKILL_MODULES
 from regrow.cluster.code import app_named
 from regrow.cluster.errors import AppNotFound
 from regrow.runtime.message import register_as_before, registered_now
@@ -88,8 +89,8 @@ class Sources:
 
     def _is_ours(self, module: ModuleType | None) -> bool:
         file = getattr(module, "__file__", None)
-        if not file:
-            return False
+        if not file or getattr(module, "__name__", "").startswith(SKILL_MODULES):
+            return False  # a skill is imported by those who have it, and not by its name
         path = Path(file).resolve()
         if not path.is_relative_to(self._folder):
             return False

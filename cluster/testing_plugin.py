@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from regrow.actors.skill import Skill
     from regrow.cluster.errors import RayUnavailable
     from regrow.cluster.ray_connect import RaySession
     from regrow.cluster.testing import TestApp
 
 MARK = "regrow"
 FIXTURE = "test_app"
+SKILL_DEPTH = 3
+"""So many folders above a test are looked at for the skill that it is of."""
 INLINE, RAY = "inline", "ray"
 
 _ray: pytest.StashKey[RaySession] = pytest.StashKey()
@@ -55,6 +58,21 @@ def test_app() -> type[TestApp]:
     from regrow.cluster.testing import TestApp
 
     return TestApp
+
+
+@pytest.fixture
+def skill(request: pytest.FixtureRequest) -> Skill:
+    """The skill whose folder the test stands in, loaded as an agent would: `skill.tools["refund"].function(…)`."""
+    from regrow.actors.skill import INSTRUCTIONS
+    from regrow.actors.skill_places import skill_in
+
+    for folder in request.path.parents[:SKILL_DEPTH]:
+        if (folder / INSTRUCTIONS).is_file():
+            return skill_in(folder)
+    raise pytest.UsageError(
+        f"{request.path} takes the fixture `skill`, and no folder near it has a {INSTRUCTIONS}; put the test into the "
+        "folder of its skill, or into `tests` in it"
+    )
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)  # inside of pytest-asyncio, which must see no coroutine any more

@@ -424,7 +424,7 @@ async def test_bound_functions_look_like_the_tools_and_go_through_the_gate() -> 
     assert eval(await used([greet, add], use)) == [
         "greet",
         "Greets somebody.",
-        "(name: 'str') -> 'str'",
+        "(name: str) -> str",
         ["name", "return"],
         "hello Ada from desk/shop",
         3,

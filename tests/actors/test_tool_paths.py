@@ -7,6 +7,7 @@ of all files two take the function out of a tool, and one of them makes only wha
 from __future__ import annotations
 
 import ast
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
@@ -15,11 +16,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from regrow import Agent, App, Context, DurableAgent, DurableContext, Refused, Request, agent, child, on
+from regrow import Agent, App, Context, DurableAgent, DurableContext, Prompt, Refused, Request, agent, child, on
 from regrow.actors.adopted import adopt
 from regrow.actors.threads import in_thread
 from regrow.actors.tool import Tool, tool
-from regrow.actors.tool_errors import InvalidTool, ToolCalledDirectly, ToolDenied, UnknownTool
+from regrow.actors.tool_errors import InvalidTool, ToolCalledDirectly, ToolDenied, ToolFailed, UnknownTool
 from regrow.router.conversation import ToolCall
 from regrow.runtime.errors import AskFailed, InvalidDefinition
 from regrow.runtime.testing import virtual
@@ -124,6 +125,37 @@ async def by_a_bound_function_of_a_wider_turn(ctx: Context) -> object:
         return await function("x")
 
 
+async def by_a_function_for_frameworks(ctx: Context) -> object:
+    return await forbidden.as_function()("x")
+
+
+async def by_one_that_blocks_a_thread(ctx: Context) -> object:
+    return await in_thread(forbidden.as_function(blocking=True), ("x",))
+
+
+async def by_a_function_of_a_loop_in_a_thread(ctx: Context) -> object:
+    return await in_thread(lambda: asyncio.run(forbidden.as_function()("x")), ())  # type: ignore[arg-type]
+
+
+async def by_a_function_for_frameworks_in_a_narrower_turn(ctx: Context) -> object:
+    with ctx.tools.only():
+        return await allowed.as_function()("x")
+
+
+async def by_an_agent_that_is_not_listed(ctx: Context) -> object:
+    return await ctx.tools.call(Narrow.as_tool(name="listed-nowhere"))
+
+
+async def by_an_agent_in_a_narrower_turn(ctx: Context) -> object:
+    with ctx.tools.only("narrow"):
+        return await ctx.tools.call("narrow")
+
+
+async def by_an_agent_in_a_turn_that_lists_none(ctx: Context) -> object:
+    with ctx.tools.only("allowed"):
+        return await ctx.tools.call("narrow")
+
+
 async def directly(ctx: Context) -> object:
     return forbidden("x")
 
@@ -148,9 +180,9 @@ async def beyond_the_capability_of_the_message(ctx: Context) -> object:
 
 
 async def beyond_a_limit_that_would_widen(ctx: Context) -> object:
-    with ctx.tools.only(allowed):
-        with ctx.tools.only(forbidden, allowed):
-            return await ctx.tools.call(forbidden)
+    with ctx.tools.only(calls_on):
+        with ctx.tools.only(forbidden, allowed, calls_on):
+            return await ctx.tools.call(allowed)
 
 
 PATHS: list[tuple[Path_, type[Exception]]] = [
@@ -170,18 +202,17 @@ PATHS: list[tuple[Path_, type[Exception]]] = [
     (after_the_list_was_set, ToolDenied),
     (beyond_the_capability_of_the_message, ToolDenied),
     (beyond_a_limit_that_would_widen, ToolDenied),
+    (by_an_agent_that_is_not_listed, ToolDenied),
+    (by_an_agent_in_a_narrower_turn, ToolFailed),
+    (by_an_agent_in_a_turn_that_lists_none, ToolDenied),
+    (by_a_function_for_frameworks, ToolDenied),
+    (by_one_that_blocks_a_thread, ToolDenied),
+    (by_a_function_of_a_loop_in_a_thread, ToolDenied),
+    (by_a_function_for_frameworks_in_a_narrower_turn, ToolDenied),
 ]
 MISUSES: list[Path_] = [directly, directly_in_a_thread]
 
 _path: list[Path_] = []
-
-
-class Shop(Agent):
-    tools: list[Tool[Any]] = [allowed, calls_on]  # type: ignore[misc]
-
-    @on
-    async def do(self, request: Do, ctx: Context) -> str:
-        return str(await _path[-1](ctx))
 
 
 class Narrow(Agent):
@@ -194,16 +225,54 @@ class Narrow(Agent):
         return str(await ctx.tools.call(allowed))
 
 
+ASKS_NARROW = Narrow.as_tool()
+
+
+class Shop(Agent):
+    tools: list[Tool[Any]] = [allowed, calls_on, ASKS_NARROW]  # type: ignore[misc]
+
+    @on
+    async def do(self, request: Do, ctx: Context) -> str:
+        return str(await _path[-1](ctx))
+
+
 class Nothing(BaseModel):
     pass
 
 
 class Clerk(DurableAgent[Nothing]):
-    tools: list[Tool[Any]] = [allowed, calls_on]  # type: ignore[misc]
+    tools: list[Tool[Any]] = [allowed, calls_on, ASKS_NARROW]  # type: ignore[misc]
 
     @on
     async def do(self, request: Do, ctx: DurableContext) -> str:
         return str(await _path[-1](ctx))
+
+
+@agent(tools=[allowed, calls_on, ASKS_NARROW])
+async def functional(ctx: Context, text: str = "") -> str:
+    return str(await _path[-1](ctx))
+
+
+@agent
+async def bare(ctx: Context, text: str = "") -> str:
+    return str(await ctx.tools.call(forbidden))
+
+
+async def framework(ctx: Context, text: str = "") -> str:
+    return str(await _path[-1](ctx))
+
+
+async def bare_framework(prompt, **options):  # type: ignore[no-untyped-def] # as many methods of frameworks are
+    return await forbidden.as_function()("x")
+
+
+ADOPTED = adopt(framework, tools=[allowed, calls_on, ASKS_NARROW])
+REQUESTS: dict[str, Callable[[], Request[str]]] = {
+    "shop": Do,
+    "clerk": Do,
+    "functional": functional.request,
+    "adopted": ADOPTED.request,
+}
 
 
 async def by_a_step(ctx: Context) -> object:
@@ -213,10 +282,12 @@ async def by_a_step(ctx: Context) -> object:
 
 def desk() -> App:
     children = [child(Shop, id="shop"), child(Narrow, id="narrow"), child(Clerk, id="clerk")]
+    children += [child(functional, id="functional"), child(ADOPTED, id="adopted")]
+    children += [child(bare, id="bare"), child(adopt(bare_framework), id="bare-framework")]
     return App("desk", Supervisor(children=children), journal="memory")
 
 
-@pytest.mark.parametrize("who", ["shop", "clerk"])
+@pytest.mark.parametrize("who", REQUESTS)
 @pytest.mark.parametrize(("path", "error"), PATHS, ids=[path.__name__ for path, _ in PATHS])
 def test_each_path_that_a_handler_has_is_denied(path: Path_, error: type[Exception], who: str) -> None:
     @virtual
@@ -224,18 +295,33 @@ def test_each_path_that_a_handler_has_is_denied(path: Path_, error: type[Excepti
         _path.append(path)
         async with desk().start(engine="inline") as running:
             with pytest.raises(error):
-                await running.ref(f"desk/{who}").ask(Do())
+                await running.ref(f"desk/{who}").ask(REQUESTS[who]())
 
     run()
-    Shop.tools = [allowed, calls_on]
+    Shop.tools = [allowed, calls_on, ASKS_NARROW]
 
     assert ran == []
 
 
-@pytest.mark.parametrize("who", ["shop", "clerk"])
+@pytest.mark.parametrize(
+    ("who", "request_"), [("bare", bare.request()), ("bare-framework", Prompt(text="why"))], ids=["bare", "framework"]
+)
+def test_functions_and_adopted_code_have_no_tools_unless_somebody_lists_them(who: str, request_: Request[str]) -> None:
+    @virtual
+    async def run() -> None:
+        async with desk().start(engine="inline") as running:
+            with pytest.raises(ToolDenied, match="what is not in `tools` is denied"):
+                await running.ref(f"desk/{who}").ask(request_)
+
+    run()
+
+    assert ran == []
+
+
+@pytest.mark.parametrize("who", REQUESTS)
 @pytest.mark.parametrize("path", [*MISUSES, by_a_step], ids=lambda path: path.__name__)
 def test_each_path_around_the_gate_is_a_misuse_that_says_what_to_write(path: Path_, who: str) -> None:
-    if path is by_a_step and who == "shop":
+    if path is by_a_step and who != "clerk":
         return  # a plain agent has none
 
     @virtual
@@ -243,7 +329,7 @@ def test_each_path_around_the_gate_is_a_misuse_that_says_what_to_write(path: Pat
         _path.append(path)
         async with desk().start(engine="inline") as running:
             with pytest.raises((AskFailed, Refused), match="ToolCalledDirectly"):
-                await running.ref(f"desk/{who}").ask(Do())
+                await running.ref(f"desk/{who}").ask(REQUESTS[who]())
 
     run()
 
@@ -289,6 +375,15 @@ def test_a_tool_can_be_defined_as_nothing_else(define: Callable[[], object]) -> 
         define()
 
 
+async def test_a_function_for_frameworks_runs_nothing_outside_of_a_turn() -> None:
+    with pytest.raises(ToolCalledDirectly, match="outside of any agent's turn"):
+        await forbidden.as_function()("x")
+    with pytest.raises(ToolCalledDirectly, match="outside of any agent's turn"):
+        forbidden.as_function(blocking=True)("x")
+
+    assert ran == []
+
+
 def test_a_call_of_a_tool_never_reaches_its_function() -> None:
     for call in (lambda: forbidden("x"), lambda: forbidden_in_a_thread(text="x"), lambda: forbidden.__call__("x")):
         with pytest.raises(ToolCalledDirectly):
@@ -305,9 +400,10 @@ MAY_RUN_A_TOOL = {
 }
 KNOW_A_FUNCTION = {
     **MAY_RUN_A_TOOL,
-    "actors/tool_calls.py": "copies its name and parameters to the functions for frameworks",
+    "actors/tool_functions.py": "copies its name and parameters to the functions for frameworks",
     "actors/tool_process.py": "names its module and qualname to the other process",
     "actors/agent.py": "that of a handler",
+    "actors/agent_tool.py": "that of a handler, whose docstring it reads",
     "actors/function.py": "that of an agent function",
     "actors/adopted.py": "that of adopted code, which is no tool",
     "router/openai_tools.py": "what a completion calls so: a name and arguments as text",
@@ -336,7 +432,7 @@ def test_all_who_have_to_do_with_the_function_of_a_tool_are_known() -> None:
 
 
 def test_of_those_only_two_call_that_of_a_tool() -> None:
-    harmless = ("inspect.signature", "importable_module")
+    harmless = ("inspect.signature", "typing.get_type_hints", "importable_module")
     calls = {
         name
         for name, tree in sources()

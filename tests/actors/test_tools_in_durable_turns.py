@@ -295,13 +295,13 @@ async def payment(clerk: Clerk, request: Do, ctx: DurableContext) -> object:
     return paid
 
 
-async def open_waits(host: Host) -> list[str]:
-    """What the open waits of the clerk have to be about, oldest first."""
+async def open_waits(host: Host, agent: ActorId = CLERK) -> list[str]:
+    """What the open waits of an agent have to be about, oldest first."""
     from regrow.actors.durable_wait import subject_of
     from regrow.runtime.journal_entries import partition_of
 
     assert host.runtime.durability is not None
-    rows = await host.runtime.durability.journal.waiting(partition_of(CLERK))
+    rows = await host.runtime.durability.journal.waiting(partition_of(agent))
     return [subject_of(row.wait.name) for row in sorted(rows, key=lambda row: row.command)]
 
 

@@ -46,7 +46,8 @@ def test_without_file_and_environment_there_are_defaults(folder: Path) -> None:
 
 
 def test_the_file_in_the_current_folder_is_read(folder: Path) -> None:
-    write(folder, 'engine = "ray"\ndata_dir = "kept"\n[redis]\nurl = "redis://db:6379/0"\n[ray]\nnum_cpus = 2\n')
+    paths = 'data_dir = "kept"\nskills_dir = "shared"\n'
+    write(folder, f'engine = "ray"\n{paths}[redis]\nurl = "redis://db:6379/0"\n[ray]\nnum_cpus = 2\n')
 
     settings = Settings.load()
 
@@ -54,6 +55,7 @@ def test_the_file_in_the_current_folder_is_read(folder: Path) -> None:
     assert settings.redis.url is not None
     assert settings.redis.url.get_secret_value() == "redis://db:6379/0"
     assert settings.data_dir_of("desk") == folder / "kept"
+    assert settings.skills_folder == folder / "shared"
 
 
 def test_another_file_is_read_in_its_place(folder: Path) -> None:
@@ -136,7 +138,8 @@ def test_a_section_that_is_set_by_one_variable_is_told_which_to_set(monkeypatch:
             "REGROW_FOO",
             (
                 "REGROW_BUDGET_USD, REGROW_DATA_DIR, REGROW_ENGINE, REGROW_HISTORY__…, REGROW_LARGE_MODEL, "
-                "REGROW_LOG__…, REGROW_MEMORY__…, REGROW_MODELS__…, REGROW_RAY__…, REGROW_REDIS__…, REGROW_SMALL_MODEL"
+                "REGROW_LOG__…, REGROW_MEMORY__…, REGROW_MODELS__…, REGROW_RAY__…, REGROW_REDIS__…, "
+                "REGROW_SKILLS_DIR, REGROW_SMALL_MODEL"
             ),
         ),
         ("REGROW_RAY__FOO", "REGROW_RAY__ADDRESS, REGROW_RAY__NUM_CPUS"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from regrow import AskFailed, Killed, RegrowError
+from regrow import App, AskFailed, Killed, RegrowError
 from regrow.cluster import ray_engine
 from regrow.cluster.app import EngineName
 from regrow.runtime import Escalated
@@ -24,7 +24,7 @@ from tests.integration.apps.victims import (
 )
 from tests.integration.belongings import alive, app_processes
 from tests.integration.conftest import Start
-from tests.integration.killing import asked, kill
+from tests.integration.killing import asked, back, kill
 from tests.integration.lives import lives, node_of, restarted
 from tests.integration.waiting import until
 
@@ -123,6 +123,43 @@ async def test_a_guardian_that_dies_again_and_again_ends_its_app(
         assert await asyncio.wait_for(app.wait_ended(), 60) == Escalated(
             child="the guardian", restarts=2, cause="see the logs of Ray"
         )
+
+
+@pytest.fixture
+def unlucky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
+    """An app whose second child is killed in its start as often as there are files in the folder of the test."""
+    app = victims.unlucky_in(tmp_path)
+    monkeypatch.setattr(victims, "unlucky", app)
+    return app
+
+
+async def test_an_app_that_grows_back_while_its_hosts_are_killed_grows_back_all_the_same(
+    start: Start, unlucky: App, tmp_path: Path
+) -> None:
+    async with start(unlucky) as app:
+        before = await app.ref("second").ask(Pid())
+        for number in range(2):
+            (tmp_path / str(number)).touch()
+
+        await kill(app, "unlucky")
+
+        await until(lambda: not list(tmp_path.iterdir()), "two have been killed in their start", within_s=60)
+        assert await back(app.ref("second")) != before
+        assert await back(app.ref("first")) > 0
+
+
+async def test_a_tree_that_does_not_start_any_more_ends_its_app_with_the_reason(
+    start: Start, unlucky: App, tmp_path: Path
+) -> None:
+    async with start(unlucky) as app:
+        for number in range(20):
+            (tmp_path / str(number)).touch()
+
+        await kill(app, "unlucky")
+
+        reason = await asyncio.wait_for(app.wait_ended(), 120)
+        assert isinstance(reason, Killed)
+        assert "unlucky did not start: child 'second'" in str(reason)
 
 
 def guardians(root: Path) -> set[int]:

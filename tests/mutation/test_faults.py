@@ -8,19 +8,19 @@ from collections.abc import Sequence
 import pytest
 
 from tests.mutation.faults import FAULTS, PLACED, Fault
-from tests.mutation.run import ROOT, CannotTell, Found, Untold, check, exit_code, first_failure, table
+from tests.mutation.run import ALL_FAULTS, ROOT, CannotTell, Found, Untold, check, exit_code, first_failure, table
 
-ids = [fault.name for fault in FAULTS]
+ids = [fault.name for fault in ALL_FAULTS]
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=ids)
+@pytest.mark.parametrize("fault", ALL_FAULTS, ids=ids)
 def test_every_edit_of_a_fault_stands_once_in_the_sources_and_changes_something(fault: Fault) -> None:
     for edit in fault.edits:
         assert (ROOT / edit.file).read_text(encoding="utf-8").count(edit.old) == 1, edit.old
         assert edit.new != edit.old
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=ids)
+@pytest.mark.parametrize("fault", ALL_FAULTS, ids=ids)
 def test_every_fault_names_tests_that_exist(fault: Fault) -> None:
     named = (*fault.inline, *fault.two_hosts)
     assert named

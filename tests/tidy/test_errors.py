@@ -20,6 +20,7 @@ MAY_CATCH_EVERYTHING = (
     "actors/threads.py",  # the same, in a thread: raised again where the turn waits for it
     "actors/tool_runner.py",  # what a tool raises is an answer for whoever called it, and no end of its agent
     "actors/tool_child.py",  # the same, in a process of its own
+    "actors/skill_folder.py",  # importing a skill's module runs its author's code
     "actors/durable.py",  # an author's `upgraded`: a failed start that names agent and mend
     "runtime/runtime.py",  # an actor's constructor is user code too: a failed start
     "runtime/wire_forms.py",  # validators are user code; what came from elsewhere must not end a link

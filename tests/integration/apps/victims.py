@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 from pathlib import Path
 
@@ -106,6 +107,33 @@ class Victim(Agent):
     @on
     async def spawn(self, request: Spawn, ctx: Context) -> ActorRef:
         return await ctx.spawn(Victim, request.name)
+
+
+class Deadly(Message):
+    """A folder: each file in it kills one who starts, and is gone then."""
+
+    folder: str
+
+
+class Unlucky(Victim):
+    """Is killed in its start as often as there are files for it."""
+
+    config: Deadly
+
+    async def started(self, ctx: Context) -> None:
+        if files := sorted(Path(self.config.folder).glob("*")):
+            files[0].unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def unlucky_in(folder: Path) -> App:
+    """An app whose second child is killed in its start as often as there are files in the folder."""
+    children = [child(Victim, id="first"), child(Unlucky, id="second", config=Deadly(folder=str(folder)))]
+    return App("unlucky", Supervisor(children=children))
+
+
+unlucky = unlucky_in(Path("nowhere"))
+"""Has to be a name of this module; a test puts the one of its folder in its place."""
 
 
 POOL = Packed("pool")
