@@ -2,7 +2,8 @@
 
 Reading order: errors, context, handlers → agent → function → adopted; durable → keyed; tool_errors, tool → tool_gate →
 tool_calls, tool_runner, tool_process → agent_tool; skill → skill_folder, skill_places → skills; mcp_errors,
-mcp_lock → mcp_server → mcp_session, mcp_link.
+mcp_lock → mcp_server → mcp_session, mcp_link; loop_errors,
+loop_answer → loop_limits, loop_output → agent_loop → agent_models, handoff.
 """
 
 if __name__ != "regrow.actors":
@@ -10,6 +11,7 @@ if __name__ != "regrow.actors":
 
 from regrow.actors.adopted import Adopted, Prompt, adopt
 from regrow.actors.agent import Agent, on
+from regrow.actors.agent_models import AgentModels
 from regrow.actors.agent_tool import as_tool
 from regrow.actors.context import Context
 from regrow.actors.durable import DurableAgent
@@ -17,7 +19,19 @@ from regrow.actors.durable_context import DurableContext
 from regrow.actors.durable_wait import AnswerAbout
 from regrow.actors.errors import CutOff, HeldOn, InvalidAgent, InvalidConfig, ThreadsFull, TooManyParts, Unhandled
 from regrow.actors.function import FunctionAgent, agent
+from regrow.actors.handed_back import HandedBack
+from regrow.actors.handoff import Handoff, HandoffFailed
 from regrow.actors.keyed import keyed
+from regrow.actors.loop_answer import CallMade, LoopAnswer
+from regrow.actors.loop_errors import (
+    CostUsedUp,
+    LoopEnded,
+    OutputInvalid,
+    TimeUsedUp,
+    TokensUsedUp,
+    TurnsUsedUp,
+    WindowTooSmall,
+)
 from regrow.actors.mcp_errors import (
     InvalidLock,
     NotPinned,
@@ -56,12 +70,18 @@ from regrow.actors.tool_options import ProcessLimits
 __all__ = [
     "Adopted",
     "Agent",
+    "AgentModels",
     "AnswerAbout",
+    "CallMade",
     "Context",
+    "CostUsedUp",
     "CutOff",
     "DurableAgent",
     "DurableContext",
     "FunctionAgent",
+    "HandedBack",
+    "Handoff",
+    "HandoffFailed",
     "HeldOn",
     "InvalidAgent",
     "InvalidArguments",
@@ -70,10 +90,13 @@ __all__ = [
     "InvalidResult",
     "InvalidSkill",
     "InvalidTool",
+    "LoopAnswer",
+    "LoopEnded",
     "McpServer",
     "NotApproved",
     "NotPinned",
     "OutcomeUnknown",
+    "OutputInvalid",
     "ProcessLimits",
     "Prompt",
     "Reminder",
@@ -89,6 +112,8 @@ __all__ = [
     "Skills",
     "Step",
     "ThreadsFull",
+    "TimeUsedUp",
+    "TokensUsedUp",
     "TooManyParts",
     "Tool",
     "ToolApproval",
@@ -99,9 +124,11 @@ __all__ = [
     "ToolFailed",
     "ToolTimedOut",
     "Tools",
+    "TurnsUsedUp",
     "Unhandled",
     "UnknownSkill",
     "UnknownTool",
+    "WindowTooSmall",
     "adopt",
     "agent",
     "as_tool",

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from regrow.actors.agent_models import AgentModels
 from regrow.actors.skills import Skills, listed_skills
 from regrow.actors.tool import Tool
 from regrow.actors.tool_calls import Tools, listed_tools
 from regrow.memory.fabric import Memory
-from regrow.router.models import Models
 from regrow.runtime.address import ActorId, Address
 from regrow.runtime.context import CellContext
 from regrow.runtime.errors import Misuse
@@ -60,10 +60,10 @@ class Context(CellContext):
         return Memory(self._service("memory"), self.app, principal=self.principal or self.id)
 
     @property
-    def models(self) -> Models:
-        """The small and the large model, within the app's budget."""
+    def models(self) -> AgentModels:
+        """The small and the large model, within the app's budget; `run` lets one use the tools of this agent."""
         service = self._service("models")
-        return Models(service, stream=service.stream, principal=self.principal, agent=self.id)
+        return AgentModels(self, service, service.stream)
 
     @property
     def tools(self) -> Tools:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, NamedTuple, Protocol, TypeVar, overload
 
 from pydantic import BaseModel
 
@@ -26,7 +26,7 @@ from regrow.runtime.address import ActorId
 from regrow.runtime.command_ids import reborn
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.errors import CodeNotImportable, Misuse
-from regrow.runtime.journal_entries import CancelTimer, SetTimer, StepKey, StepState, Writes, check_id
+from regrow.runtime.journal_entries import CancelTimer, SetTimer, StepKey, StepRecord, StepState, Writes, check_id
 from regrow.runtime.message import Message
 from regrow.runtime.ref import ActorRef
 
@@ -47,6 +47,14 @@ class TurnLife(Protocol):
     def take_current_state(self) -> BaseModel:
         """The agent's state becomes what was committed last; gives the one of before."""
         ...
+
+
+class StepPlace(NamedTuple):
+    """The place of a recorded call among the steps of its turn, and its record where it need not be made."""
+
+    key: StepKey
+    record: StepRecord | None
+    idempotent: bool
 
 
 class DurableContext(DurableMessages):
@@ -157,12 +165,20 @@ class DurableContext(DurableMessages):
         self, name: str, digest: str, call: Callable[[StepKey], Awaitable[object]], *, idempotent: bool
     ) -> object:
         """What a call gives, made once for this message; its value or its refusal is recorded, and given again."""
-        turn = self._turn()
+        return await self.recorded_at(self.step_place(name, digest, idempotent=idempotent), call)
+
+    def step_place(self, name: str, digest: str, *, idempotent: bool) -> StepPlace:
+        """The next place of that name among the steps of this turn, for a call that is made later."""
+        key, record = self._turn().next_step(name, digest, idempotent=idempotent)
+        return StepPlace(key, record, idempotent)
+
+    async def recorded_at(self, place: StepPlace, call: Callable[[StepKey], Awaitable[object]]) -> object:
+        """What a call gives that has its place: see recorded_once."""
+        turn, key = self._turn(), place.key
         steps = self._steps(turn)
-        key, record = turn.next_step(name, digest, idempotent=idempotent)
-        if record is not None:
-            return await steps.outcome(record)
-        if idempotent:
+        if place.record is not None:
+            return await steps.outcome(place.record)
+        if place.idempotent:
             return await steps.concluded(key, partial(call, key))
         return await turn.running.kept(key, partial(steps.concluded, key, partial(call, key)))
 

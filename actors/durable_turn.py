@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from regrow.actors.durable_errors import ResultLost, ResultTooLarge, StateOutdated, TurnDiverged, UnknownOutcome
-from regrow.actors.durable_wait import WAIT_MARK, Parking
+from regrow.actors.durable_wait import WAIT_MARK, Parking, scoped
 from regrow.actors.turn_history import Occasion, PastStep, packed_about, past_steps
 from regrow.runtime.address import ActorId
 from regrow.runtime.command_ids import uuid7
@@ -133,6 +133,7 @@ class Turn:
 
         Raises TurnDiverged and UnknownOutcome, and remembers them.
         """
+        name = scoped(name)
         key = StepKey(name=name, occurrence=self._occurrences[name], digest=digest)
         self._occurrences[name] += 1
         record = self._records.get((key.name, key.occurrence))
@@ -146,6 +147,8 @@ class Turn:
                     "than the first time; what decides them must come from the message, the state or another step"
                 )
             )
+        if record.state is StepState.ASSUMED and idempotent:
+            return key, None  # the word of a person was on another call, which must not be made twice as this one may
         if record.state is not StepState.STARTED:
             return key, record
         if not idempotent:
@@ -188,7 +191,7 @@ class Turn:
         if record is None:
             return None
         self.recorded(record)
-        return None if record.state is StepState.STARTED else record
+        return None if record.state in (StepState.STARTED, StepState.ASSUMED) else record
 
     def broke(self, error: Broken) -> Broken:
         """This turn can not be finished; the first reason stays."""
@@ -205,17 +208,19 @@ class Turn:
 
         It says that it was made with this turn's message, or at `made_ms`.
         """
+        what = scoped(what)
         number = self._next(what)
         noise = hashlib.blake2b(f"{self.command}\0{what}\0{number}".encode(), digest_size=10).digest()
         return uuid7(born_ms(self.command) if made_ms is None else made_ms, int.from_bytes(noise))
 
     def has_begun(self, name: str, occurrence: int = 0) -> bool:
         """Whether an earlier run of this turn has begun that step."""
-        return (name, occurrence) in self._records
+        return (scoped(name), occurrence) in self._records
 
     def random(self) -> random.Random:
         """A source of chance that gives the same each time that the turn is run."""
-        return random.Random(f"{self.command}\0{self._next('random')}")
+        what = scoped("random")
+        return random.Random(f"{self.command}\0{what.removesuffix('random')}{self._next(what)}")
 
     def next_spawn(self, name: str | None) -> int:
         """How many children of that name this run of the turn has spawned before; None are those without a name."""

@@ -36,14 +36,31 @@ _within: ContextVar[str] = ContextVar("regrow_within", default="")
 """The recorded call that runs here, inside of which no turn can end to wait."""
 
 
+_scope: ContextVar[str] = ContextVar("regrow_step_scope", default="")
+"""Before the names of steps that are taken inside of a recorded call."""
+SCOPE_MARK = ">"
+"""Between the place of a recorded call and the name of a step that was taken in it."""
+
+
 @contextmanager
-def recorded_call(name: str) -> Iterator[None]:
-    """As long as this lasts, the code in it can not wait for people."""
-    token = _within.set(name)
+def recorded_call(name: str, key: StepKey) -> Iterator[None]:
+    """As long as this lasts, the code in it can not wait for people, and its steps are counted for itself.
+
+    Else the place of a step would depend on which of two calls side by side comes to it first; and when the turn is
+    run again, on which of them are given from their records and take no steps at all.
+    """
+    tokens = _within.set(name), _scope.set(f"{key.name}/{key.occurrence}{SCOPE_MARK}")
     try:
         yield
     finally:
-        _within.reset(token)
+        _within.reset(tokens[0])
+        _scope.reset(tokens[1])
+
+
+def scoped(name: str) -> str:
+    """The name of a step as it is recorded where it is taken: inside of a recorded call, or not."""
+    scope = _scope.get()
+    return name if name.startswith(scope) else scope + name
 
 
 def check_may_wait(agent: str) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from regrow.actors.durable_errors import StateNotStorable
+from regrow.actors.side_by_side import all_of
 from regrow.runtime.ask_all import NoReply, Replied
 from regrow.runtime.command_ids import reborn
 from regrow.runtime.errors import CodeNotImportable, Misuse, Refused, RegrowError
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from regrow.runtime.message import Request
 
 R = TypeVar("R")
-T = TypeVar("T")
 
 
 class RecordedAsk(Generic[R]):
@@ -101,7 +100,7 @@ async def asked_all(
     All are begun before the first is sent, and sent in their order: two to one receiver arrive in it. Raises what the
     recording raises; errors of the asks are their outcomes.
     """
-    ids = iter(await _all_of(ask.begun() for ask in asks if isinstance(ask, RecordedAsk)))
+    ids = iter(await all_of(ask.begun() for ask in asks if isinstance(ask, RecordedAsk)))
 
     async def outcome(number: int, ask: RecordedAsk[Any], id: str) -> AskOutcome[Any]:
         async def sent() -> Any:
@@ -123,7 +122,7 @@ async def asked_all(
         outcome(number, ask, next(ids)) if isinstance(ask, RecordedAsk) else _known(ask)
         for number, ask in enumerate(asks)
     ]
-    return await _all_of(calls)
+    return await all_of(calls)
 
 
 def check_order(turn: Turn, actor: ActorId) -> None:
@@ -146,16 +145,3 @@ def check_number(agent: ActorId, asks: int, *, limit: int) -> None:
 
 async def _known(outcome: NoReply) -> NoReply:
     return outcome
-
-
-async def _all_of(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results of calls that go on side by side and are begun in their order; one that fails ends the others."""
-    tasks = [asyncio.ensure_future(call) for call in calls]
-    try:
-        return await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        raise

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from regrow.actors.context import SERVICE_TIMEOUT_S, Service
 from regrow.actors.recorded_stream import RecordedStream
 from regrow.memory.requests import Remember
-from regrow.router.request import ModelPart, ModelReply
+from regrow.router.request import ModelPart, ModelReply, ModelRequest
 from regrow.runtime.address import Address
 from regrow.runtime.message import Request
 from regrow.runtime.ref import ActorRef
@@ -56,7 +56,12 @@ def _parts_of_reply(reply: object) -> tuple[Any, ...]:
 
 
 def _timeless(request: Request[Any]) -> Request[Any]:
-    """What must be the same when the turn is run again: all but the time at which something was to be remembered."""
+    """What must be the same when the turn is run again: all but the time at which something was to be remembered.
+
+    And but what a model is told of tools, which is code: a turn that has waited for days may go on with a newer one.
+    """
+    if isinstance(request, ModelRequest):
+        return request.model_copy(update={"tools": ()})
     if not isinstance(request, Remember):
         return request
     records = tuple(record.model_copy(update={"created_at_s": 0.0}) for record in request.records)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from regrow.actors.durable_body import digest
 from regrow.actors.durable_errors import WaitTimedOut
@@ -11,15 +11,17 @@ from regrow.actors.durable_wait import recorded_call
 from regrow.actors.mcp_errors import OutcomeUnknown
 from regrow.actors.tool import Tool, read_result
 from regrow.actors.tool_approval import APPROVAL_STEP, AskedApproval, ToolApproval, asked_approval
-from regrow.actors.tool_calls import Tools
+from regrow.actors.tool_calls import ReadyCall, Tools
 from regrow.actors.tool_errors import NotApproved, ResultUnknown
 from regrow.actors.tool_gate import Allowed, NeedsApproval
 from regrow.actors.tool_result import Given
 from regrow.actors.tool_runner import runner_of
 
 if TYPE_CHECKING:
-    from regrow.actors.durable_context import DurableContext
+    from regrow.actors.durable_context import DurableContext, StepPlace
     from regrow.runtime.journal_entries import StepKey
+
+V = TypeVar("V")
 
 TOOL_STEP = "tool:"
 """Before the name of the tool, in the name of the step that its call is."""
@@ -28,27 +30,48 @@ TOOL_STEP = "tool:"
 class RecordedTools(Tools):
     """Runs what the gate has let pass as the steps of one turn."""
 
+    ends_at_deadline = False
+    """Of a call that was cut off nobody would know whether it was done."""
+
     def __init__(self, ctx: DurableContext, listed: Mapping[str, Tool[Any]]) -> None:
         super().__init__(ctx, listed)
         self._durable = ctx
 
-    async def _run(self, verdict: Allowed | NeedsApproval) -> Given:
-        if isinstance(verdict, NeedsApproval):
-            await self._consented(verdict.call)
-            verdict = verdict.call
-        call, tool, ctx = verdict, verdict.tool, self._durable
+    async def once(self, name: str, written: str, call: Callable[[], Awaitable[V]], /) -> V:
+        """Makes a call that is no tool's, as a step: its value or its refusal is recorded, and given again."""
+
+        async def run(key: StepKey) -> object:
+            with recorded_call(name, key):
+                return await call()
+
+        return cast("V", await self._durable.recorded_once(name, digest(written.encode()), run, idempotent=True))
+
+    def _ready(self, verdict: Allowed | NeedsApproval) -> ReadyCall:
+        ctx, waits = self._durable, isinstance(verdict, NeedsApproval)
+        call = verdict.call if isinstance(verdict, NeedsApproval) else verdict
+        known_by, name = digest(call.written.encode()), call.tool.name
+        consent = ctx.step_place(APPROVAL_STEP + name, known_by, idempotent=True) if waits else None
+        place = ctx.step_place(TOOL_STEP + name, known_by, idempotent=call.tool.idempotent)
+
+        async def make() -> Given:
+            if consent is not None:
+                await self._consented(call, consent)
+            return await self._made(call, place)
+
+        return ReadyCall(tool=call.tool, make=make, waits=waits)
+
+    async def _made(self, call: Allowed, place: StepPlace) -> Given:
+        tool, ctx = call.tool, self._durable
 
         async def run(key: StepKey) -> str:
             step = ctx.step_of(key) if tool.asks is None else await ctx.asking_step(key, tool.asks.actor(ctx, call))
-            with recorded_call(f"tool {tool.name}"):
+            with recorded_call(f"tool {tool.name}", key):
                 try:
                     return (await runner_of(ctx.runtime).run(call, ctx, step)).written
                 except OutcomeUnknown as unknown:
                     raise ctx.outcome_unknown(key, str(unknown)) from unknown
 
-        written = await ctx.recorded_once(
-            TOOL_STEP + tool.name, digest(call.written.encode()), run, idempotent=tool.idempotent
-        )
+        written = await ctx.recorded_at(place, run)
         if not isinstance(written, str):
             raise ResultUnknown(
                 f"{tool.name} was done, by word of a person who has settled this message; what it gave is not known",
@@ -57,14 +80,14 @@ class RecordedTools(Tools):
         # Read from what is recorded also the first time, so that no run of the turn sees another value.
         return Given(read_result(tool, written), written)
 
-    async def _consented(self, call: Allowed) -> None:
+    async def _consented(self, call: Allowed, place: StepPlace) -> None:
         """Waits until a person has consented to this call. Raises NotApproved."""
         ctx, tool = self._durable, call.tool
 
         async def ask(key: StepKey) -> AskedApproval:
             return asked_approval(ctx.id, ctx.message_id, call, key)
 
-        asked = await ctx.recorded_once(APPROVAL_STEP + tool.name, digest(call.written.encode()), ask, idempotent=True)
+        asked = await ctx.recorded_at(place, ask)
         assert isinstance(asked, AskedApproval)
         try:
             said = await ctx.wait_for(ToolApproval, about=asked.call, timeout_s=tool.approval_timeout_s)

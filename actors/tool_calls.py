@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -11,7 +12,7 @@ from regrow.actors.step import Step
 from regrow.actors.tool import Tool, json_text
 from regrow.actors.tool_errors import NotApproved, ToolError
 from regrow.actors.tool_functions import plain_function
-from regrow.actors.tool_gate import Allowed, Denied, NeedsApproval, allowed_tools, decide
+from regrow.actors.tool_gate import Allowed, Denied, NeedsApproval, allowed_tools, decide, listed_tool
 from regrow.actors.tool_runner import ToolCounts, asked_for, runner_of
 from regrow.router.conversation import ToolCall, ToolResult, ToolSchema
 from regrow.runtime.capability import only_tools
@@ -21,10 +22,23 @@ if TYPE_CHECKING:
     from regrow.actors.tool_result import Given
 
 R = TypeVar("R")
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadyCall:
+    """A call that the gate has let pass, and how it is made. `waits` is true where a person is asked before."""
+
+    tool: Tool[Any]
+    make: Callable[[], Awaitable[Given]]
+    waits: bool = False
 
 
 class Tools:
     """The tools of one agent on behalf of one message. What is not in its class's list is denied."""
+
+    ends_at_deadline = True
+    """Whether an agent loop may cut a call off at the deadline of its message."""
 
     def __init__(self, ctx: Context, listed: Mapping[str, Tool[Any]]) -> None:
         self._ctx = ctx
@@ -95,17 +109,46 @@ class Tools:
             return ToolResult(call_id=call.id, content=str(error), is_error=True)
         return ToolResult(call_id=call.id, content=given.told)
 
-    async def _called(self, tool: Tool[Any] | str, arguments: Mapping[str, object] | str) -> Given:
-        ctx = self._ctx
+    # ---- for the agent loop --------------------------------------------------------------------
+
+    def ready(
+        self,
+        tool: Tool[Any] | str,
+        arguments: Mapping[str, object] | str,
+        /,
+        *,
+        among: Collection[str] | None = None,
+    ) -> ReadyCall:
+        """The call as the gate has let it pass, still to be made; `among` narrows the tools that there are to these.
+
+        In a durable turn it has its place among the steps from here on: those who make several at once take all
+        places first, in an order that is the same whenever the turn is run. Raises ToolError as `call` does.
+        """
+        ctx, listed = self._ctx, self._listed
+        if among is not None:
+            listed = {name: each for name, each in listed.items() if name in among}
         ctx.live()
-        match decide(ctx.id, self._listed, ctx.origin().capability, tool, arguments):
+        match decide(ctx.id, listed, ctx.origin().capability, tool, arguments):
             case Denied(error=error):
                 raise error
             case verdict:
-                return await self._run(verdict)
+                return self._ready(verdict)
 
-    async def _run(self, verdict: Allowed | NeedsApproval) -> Given:
-        """Runs what the gate has let pass; a durable turn has a way of its own for that."""
+    def check_listed(self, tool: Tool[Any] | str, /) -> None:
+        """Raises ToolDenied or UnknownTool for one that is not in the list of the agent's class."""
+        found = listed_tool(self._ctx.id, self._listed, self._ctx.origin().capability, tool)
+        if isinstance(found, ToolError):
+            raise found
+
+    async def once(self, name: str, written: str, call: Callable[[], Awaitable[V]], /) -> V:
+        """Makes a call that is no tool's, known by what is `written`; in a durable turn it is a step of that name."""
+        return await call()
+
+    async def _called(self, tool: Tool[Any] | str, arguments: Mapping[str, object] | str) -> Given:
+        return await self.ready(tool, arguments).make()
+
+    def _ready(self, verdict: Allowed | NeedsApproval) -> ReadyCall:
+        """What the gate has let pass; a durable turn has a way of its own to make it."""
         ctx = self._ctx
         if isinstance(verdict, NeedsApproval):
             name = verdict.call.tool.name
@@ -114,10 +157,10 @@ class Tools:
                 f"which can not wait for one; make it a DurableAgent, or leave {name} to one",
                 tool=name,
             )
-        if verdict.tool.asks is not None:
-            return await runner_of(ctx.runtime).run(verdict, ctx)  # an ask has a number of its own
-        key = f"{ctx.id}#{ctx.incarnation}/{ctx.runtime.fresh_number()}"
-        return await runner_of(ctx.runtime).run(verdict, ctx, Step(key, ctx.incarnation))
+        step: Step | None = None
+        if verdict.tool.asks is None:  # an ask has a number of its own
+            step = Step(f"{ctx.id}#{ctx.incarnation}/{ctx.runtime.fresh_number()}", ctx.incarnation)
+        return ReadyCall(tool=verdict.tool, make=lambda: runner_of(ctx.runtime).run(verdict, ctx, step))
 
 
 def listed_tools(behavior: object) -> Mapping[str, Tool[Any]]:

@@ -90,10 +90,10 @@ def decide(
 
     `arguments` are named values, or JSON as a model writes it.
     """
-    name = wanted if isinstance(wanted, str) else wanted.name
-    listed = tools.get(name)
-    if listed is None or (listed is not wanted and not isinstance(wanted, str)):
-        return Denied(error=_not_listed(agent, tools, capability, wanted, listed))
+    listed = listed_tool(agent, tools, capability, wanted)
+    if isinstance(listed, ToolError):
+        return Denied(error=listed)
+    name = listed.name
     if not capabilities.allows_tool(capability, name):
         return Denied(
             error=ToolDenied(
@@ -115,6 +115,16 @@ def decide(
         return Denied(error=_too_long(listed, len(written)))
     call = Allowed(tool=listed, arguments=read, written=written.decode())
     return NeedsApproval(call=call) if listed.needs_approval(read) else call
+
+
+def listed_tool(
+    agent: str, tools: Mapping[str, Tool[Any]], capability: tuple[str, ...] | None, wanted: Tool[Any] | str
+) -> Tool[Any] | ToolError:
+    """The tool of the agent's list that is wanted, or why it has none."""
+    listed = tools.get(wanted if isinstance(wanted, str) else wanted.name)
+    if listed is None or (listed is not wanted and not isinstance(wanted, str)):
+        return _not_listed(agent, tools, capability, wanted, listed)
+    return listed
 
 
 def _not_listed(

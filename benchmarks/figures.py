@@ -171,6 +171,10 @@ AGENTS = (
     Figure(key="stream_ratio", says="… of Ray's own streaming generator", unit="×"),
     Figure(key="raw_stream_tokens_per_s", says="Ray's own streaming generator", unit="/s"),
     Figure(key="raw_stream_gap_ms_p99", says="… the gap between two of its items, 99th percentile", unit="ms"),
+    Figure(key="loop_ms_per_call", says="what the agent loop adds to a call of a tool", unit="ms", at_most=2),
+    Figure(key="loop_ms_per_call_redis", says="… with its ledger in a Redis, appendfsync always", unit="ms"),
+    Figure(key="bare_loop_ms_per_call", says="… the provider and the function alone", unit="ms"),
+    Figure(key="waiting_1000_s", says="1,000 agents of one host that each wait 2 s on a model", unit="s", at_most=4),
 )
 
 SCRIPTS = {

@@ -71,7 +71,7 @@ local field = a.step[1] .. '\0' .. a.step[2]
 local known = unpacked(redis.call('HGET', steps, field))
 if not known then return answer('not_started', false) end
 if known[1] ~= a.step[3] then return answer('diverged', {field, unpack(known)}) end
-if known[3] ~= 'started' then
+if known[3] ~= 'started' and known[3] ~= 'assumed' then
   return answer(known[4] == a.op and 'recorded' or 'known', {field, unpack(known)})
 end
 local record = {known[1], known[2], 'done', a.op, a.blob and '' or a.result, known[6], known[7], a.blob}

@@ -137,7 +137,7 @@ class Models:
         return ModelRequest(
             work=work,
             prompt=prompt,
-            context=_passages(context),
+            context=passages_of(context),
             labels=tuple(labels),
             messages=tuple(messages),
             tools=schemas,
@@ -152,7 +152,8 @@ class Models:
         return await self._ask(UsageReport(history=history))
 
 
-def _passages(context: Iterable[Citable | str]) -> tuple[Passage, ...]:
+def passages_of(context: Iterable[Citable | str]) -> tuple[Passage, ...]:
+    """Give what a request may lean on. Raises Misuse for too many items, or one that is no text."""
     if isinstance(context, str):
         # A lone string is iterable too, and would become one passage for each of its signs.
         context = (context,)

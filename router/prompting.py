@@ -60,6 +60,8 @@ def chat_messages(request: ModelRequest) -> tuple[ChatMessage, ...]:
     rules = [_TASKS[request.work]]
     if request.labels:
         rules.append("The labels are: " + "; ".join(request.labels) + ".")
+    if request.instructions:
+        rules.append(request.instructions)
     parts: list[str] = []
     if request.context:
         tag = _unused_tag(request.context)
@@ -79,10 +81,13 @@ def most_input_tokens(request: ModelRequest) -> int:
     A token stands for at least one byte of UTF-8 in every vocabulary in use, so the bytes are a bound. It
     is about four times too high; that much is reserved for as long as the call runs, and given back.
     """
+    return size_bytes(request) + MESSAGE_OVERHEAD_TOKENS * (1 + len(request.messages) + len(request.tools))
+
+
+def size_bytes(request: ModelRequest) -> int:
+    """Give the bytes of all that a model reads of `request`."""
     signs = sum(len(message.content.encode()) for message in chat_messages(request))
-    since = (*request.messages, *request.tools)
-    signs += sum(each.size_bytes for each in since)
-    return signs + MESSAGE_OVERHEAD_TOKENS * (1 + len(since))
+    return signs + sum(each.size_bytes for each in (*request.messages, *request.tools))
 
 
 def as_one_question(request: ModelRequest) -> ModelRequest:

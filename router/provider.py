@@ -142,7 +142,7 @@ def words_of(text: str) -> list[str]:
 
 def estimated_usage(request: ModelRequest, text: str) -> Usage:
     """Estimate the tokens of a call by the length of what went in and came out."""
-    signs_in = len(request.prompt) + sum(len(passage.text) for passage in request.context)
+    signs_in = len(request.prompt) + len(request.instructions) + sum(len(passage.text) for passage in request.context)
     signs_in += sum(each.size_bytes for each in (*request.messages, *request.tools))
     return Usage(input_tokens=estimated_tokens(signs_in), output_tokens=estimated_tokens(len(text)), estimated=True)
 

@@ -241,13 +241,12 @@ class RedisLedger:
     async def _reached(self) -> AsyncGenerator[None]:
         """Turn a Redis failure into the ledger's own, so that callers need not know the store."""
         try:
-            if self._is_cluster:
-                # Its client refuses when all connections of a node are in use, and is not to be initialised twice.
-                async with self._places:
+            # The wait for a place is the caller's, and says nothing about the server: of the clients, that of a cluster
+            # refuses when all connections of a node are in use, and the other one when it has waited for one.
+            async with self._places:
+                if self._is_cluster:  # whose client is not to be initialised twice
                     async with self._first:
                         await self._redis.initialize()
-                    yield
-            else:
                 yield
         except ResponseError as error:
             raise LedgerUnreachable(

@@ -102,7 +102,8 @@ class ModelReply(Message):
     `text` is what the model wrote, and `tool_calls` what it asks to be run, as it wrote that. `quotes` were checked to
     stand in the passages; `sources` are those the text leans on, in the order of their first use. `cost_usd` is None
     where no price is known, never 0 for that reason. `fell_back` is True where the tier that the work asks for has no
-    model. `latency_s` is the provider's time alone.
+    model. `latency_s` is the provider's time alone. `context_limit_tokens` is what this model can read and write in one
+    call, None where that is not known.
     """
 
     text: str
@@ -117,6 +118,7 @@ class ModelReply(Message):
     finish: FinishReason = FinishReason.STOP
     fell_back: bool = False
     tool_calls: tuple[ToolCall, ...] = Field(default=(), max_length=LIMIT_CALLS)
+    context_limit_tokens: int | None = None
 
 
 class ModelPart(Message):
@@ -129,15 +131,17 @@ class ModelRequest(StreamRequest[ModelPart, ModelReply]):
     """One completion to be made; streamed, its text comes in pieces as the model writes it.
 
     `prompt` is the question or instruction, `context` what the answer may lean on (best first),
-    `labels` the choices of CLASSIFY and ROUTE. `messages` are what was said since: the model's own words and calls,
-    the results of these, more questions. `tools` is what it may ask for; whoever asked runs them. `tier` overrides
-    the one of the declared work. `principal` and `agent` say in the ledger for whom it was.
+    `labels` the choices of CLASSIFY and ROUTE. `instructions` stand with those of its work, before all else.
+    `messages` are what was said since: the model's own words and calls, the results of these, more questions. `tools`
+    is what it may ask for; whoever asked runs them. `tier` overrides the one of the declared work. `principal` and
+    `agent` say in the ledger for whom it was.
     """
 
     work: Work
     prompt: str
     context: tuple[Passage, ...] = Field(default=(), max_length=LIMIT_PASSAGES)
     labels: tuple[str, ...] = Field(default=(), max_length=LIMIT_LABELS)
+    instructions: str = ""
     max_output_tokens: int = Field(default=DEFAULT_MAX_OUTPUT_TOKENS, ge=1, le=LIMIT_OUTPUT_TOKENS)
     messages: tuple[Said | ToolResult, ...] = Field(default=(), max_length=LIMIT_MESSAGES)
     tools: tuple[ToolSchema, ...] = Field(default=(), max_length=LIMIT_TOOLS)

@@ -71,8 +71,10 @@ class Router:
         self._closing: set[asyncio.Task[Any]] = set()
         """What closes reserves, also of calls that nobody waits for any more."""
 
-    async def complete(self, request: ModelRequest, *, emit: Emit | None = None) -> ModelReply:
+    async def complete(self, request: ModelRequest, *, emit: Emit | None = None, parent: str = "") -> ModelReply:
         """Give the completion of `request` by the first candidate, and its pieces to `emit` while it is made.
+
+        Its span stands below `parent`, a traceparent; below the current one where that is empty.
 
         Cancelled, as when nobody reads any more, it closes what it has reserved: at what the call cost where that is
         known, else at the reserve.
@@ -104,7 +106,7 @@ class Router:
             "gen_ai.request.model": card.name,
             "gen_ai.request.max_tokens": request.max_output_tokens,
         }
-        with telemetry.span(f"{telemetry.CHAT} {card.name}", "", attributes):
+        with telemetry.span(f"{telemetry.CHAT} {card.name}", parent, attributes):
             began_s = self._now_s()
             reply = await self._called(call, request, card, emit)
             latency_s = self._now_s() - began_s
@@ -206,4 +208,5 @@ def _reply(chosen: Candidate, reply: ProviderReply, usage: Usage, record: CallRe
         finish=reply.finish,
         fell_back=chosen.fell_back,
         tool_calls=reply.tool_calls,
+        context_limit_tokens=chosen.card.context_limit_tokens,
     )

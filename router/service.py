@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from regrow.runtime.context import CellContext
 
 
+MAX_CALLS_AT_ONCE = 2_048
+"""Model calls of one app that are under way at once; those beyond wait in the mailbox. Each is a connection."""
+
+
 class RouterService(BehaviorTraits):
     """Answers ModelRequest and UsageReport, many at once: a model takes seconds and the router must not wait.
 
@@ -33,6 +37,8 @@ class RouterService(BehaviorTraits):
     A ledger that outlives the process is settled of abandoned calls when the service starts. `new_life`
     gives a name that no other life of a router has; call ids begin with it.
     """
+
+    concurrent_turns = MAX_CALLS_AT_ONCE
 
     def __init__(
         self,
@@ -81,7 +87,8 @@ class RouterService(BehaviorTraits):
             raise Refused("the router has not started; ask again")
         match message:
             case ModelRequest():
-                return await self._router.complete(message, emit=_emit_to(ctx))
+                parent = ctx.origin().trace if ctx is not None else ""
+                return await self._router.complete(message, emit=_emit_to(ctx), parent=parent)
             case UsageReport():
                 return await self._router.usage(message.history)
             case _:

@@ -62,6 +62,9 @@ class BehaviorTraits:
     has_concurrent: bool = True
     """False where `runs_concurrently` is true of no message, so that it is never asked."""
 
+    concurrent_turns: int | None = None
+    """How many of its turns may run at once where they are concurrent; None for MAX_CONCURRENT_TURNS."""
+
     def runs_concurrently(self, message: object) -> bool:
         """True when the message may be handled while another one is being handled."""
         return False

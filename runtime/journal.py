@@ -191,7 +191,8 @@ class Journal(Protocol):
     ) -> SettleVerdict:
         """Puts a message back into the mailbox, its attempts forgotten, its open steps settled as `assume` says.
 
-        It has no deadline any more, since a person wants it run, whoever asked.
+        A step that was assumed to be done may still be finished with a result, by whoever may make it again. The
+        message has no deadline any more, since a person wants it run, whoever asked.
         """
         ...
 

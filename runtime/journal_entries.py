@@ -244,7 +244,7 @@ class StepState(StrEnum):
     STARTED = "started"
     DONE = "done"
     ASSUMED = "assumed"
-    """A person said that it was done; there is no result."""
+    """A person said that it was done; there is no result, unless it is one that may be made again."""
     TIMED_OUT = "timed_out"
     """A wait whose time passed."""
 

@@ -111,7 +111,7 @@ class MemoryTurns(MemoryRows):
         known = steps.get((step.name, step.occurrence))
         if known is None:
             return StepAnswer(verdict=StepVerdict.NOT_STARTED)
-        if known.record.key != step or known.record.state is not StepState.STARTED:
+        if known.record.key != step or known.record.state not in (StepState.STARTED, StepState.ASSUMED):
             return _known_step(known, hand, step)
         blob = kept_apart(result, self.limits)
         if blob is not None and not self._keep_blob(hand, blob, result):

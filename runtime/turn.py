@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 MAX_CONCURRENT_TURNS = 256
-"""How many turns of one actor may run at once where its handlers are concurrent."""
+"""How many turns of one actor may run at once where its handlers are concurrent, unless it says otherwise."""
 
 
 def would_deadlock(cell: Cell, envelope: Envelope) -> bool:
@@ -63,7 +63,12 @@ def _keeps_others(cell: Cell, envelope: Envelope | None) -> bool:
 
 def is_full(cell: Cell) -> bool:
     """True when as many concurrent turns run as may."""
-    return len(cell.turns) >= MAX_CONCURRENT_TURNS
+    return len(cell.turns) >= _limit(cell.behavior)
+
+
+def _limit(behavior: Behavior | None) -> int:
+    own: int | None = getattr(behavior, "concurrent_turns", None)
+    return MAX_CONCURRENT_TURNS if own is None else own
 
 
 def runs_beside(cell: Cell, envelope: Envelope) -> bool:
@@ -91,7 +96,7 @@ def start_queued_beside(cell: Cell) -> None:
         queued = [envelope for envelope in cell.mailbox.user if cell.may_run_beside(envelope.message)]
         if not queued:
             return
-        for envelope in queued[: MAX_CONCURRENT_TURNS - len(cell.turns)]:
+        for envelope in queued[: _limit(cell.behavior) - len(cell.turns)]:
             if cell.mailbox.discard(envelope):
                 cell.mailbox.taken += 1
                 start_turn_beside(cell, envelope)
@@ -105,7 +110,7 @@ def start_turn_beside(cell: Cell, envelope: Envelope) -> None:
     turns[task] = None
 
     def done(task: asyncio.Task[None]) -> None:
-        was_full = len(turns) >= MAX_CONCURRENT_TURNS
+        was_full = len(turns) >= _limit(behavior)
         turns.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None and cell.behavior is behavior:
             cell.broke(error)

@@ -116,6 +116,22 @@ async def by_a_models_call(ctx: Context) -> object:
     raise UnknownTool(answer.content)
 
 
+async def by_a_call_that_is_made_later(ctx: Context) -> object:
+    return await ctx.tools.ready("forbidden", "{}", among=["forbidden", "allowed"]).make()
+
+
+async def by_an_agent_loop(ctx: Context) -> object:
+    return await ctx.models.run("use it", tools=[forbidden])
+
+
+async def by_its_name_in_an_agent_loop(ctx: Context) -> object:
+    return await ctx.models.run("use it", tools=["forbidden"])
+
+
+async def by_a_namesake_in_an_agent_loop(ctx: Context) -> object:
+    return await ctx.models.run("use it", tools=[namesake])
+
+
 async def by_a_bound_function_of_a_wider_turn(ctx: Context) -> object:
     (function, *_) = ctx.tools.functions()
     with ctx.tools.only():
@@ -218,6 +234,10 @@ PATHS: list[tuple[Path_, type[Exception]]] = [
     (by_a_copy, ToolDenied),
     (by_another_tool, ToolDenied),
     (by_a_models_call, UnknownTool),
+    (by_a_call_that_is_made_later, UnknownTool),
+    (by_an_agent_loop, ToolDenied),
+    (by_its_name_in_an_agent_loop, UnknownTool),
+    (by_a_namesake_in_an_agent_loop, ToolDenied),
     (by_a_bound_function_of_a_wider_turn, ToolDenied),
     (after_the_list_was_changed, ToolDenied),
     (after_the_list_was_set, ToolDenied),

@@ -11,6 +11,7 @@ from regrow.runtime.journal_answers import (
     EnqueueVerdict,
     FireVerdict,
     SettleVerdict,
+    StepVerdict,
     TurnVerdict,
 )
 from regrow.runtime.journal_entries import (
@@ -293,6 +294,22 @@ async def test_requeue_settles_open_steps_and_counts_attempts_anew(
     assert (taken.command, taken.body, taken.attempts) == (command, b"poison", 0)
     assert [record.state for record in await stand.journal.steps(CLERK, command)] == states
     assert await stand.journal.quarantined(HERE) == ()
+
+
+async def test_a_step_that_was_assumed_to_be_done_may_still_be_finished_with_a_result(stand: Stand) -> None:
+    holder = await stand.hold()
+    command = await holder.receive(b"poison")
+    await stand.journal.start_step(holder.hand(command), MAIL)
+    await stand.journal.quarantine(holder.hand(command), b"why")
+    await stand.journal.requeue(CLERK, command, operation=stand.operation(), assume=Assume.DONE)
+
+    begun = await stand.journal.start_step(holder.hand(command), MAIL)
+    finished = await stand.journal.finish_step(holder.hand(command), MAIL, b"result")
+
+    assert begun.verdict is StepVerdict.KNOWN
+    assert finished.verdict is StepVerdict.RECORDED
+    [record] = await stand.journal.steps(CLERK, command)
+    assert (record.state, record.result) == (StepState.DONE, b"result")
 
 
 async def test_a_message_keeps_its_deadline_while_it_waits_and_has_none_when_it_is_requeued(stand: Stand) -> None:

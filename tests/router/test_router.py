@@ -225,7 +225,8 @@ async def test_the_reserve_of_a_call_that_is_cancelled_twice_is_closed_before_th
     await closing
 
     assert (await made.usage()).open_calls == (0 if failure is None else 1)
-    assert ("still open" in capsys.readouterr().out) == (failure is not None)
+    told = capsys.readouterr()
+    assert ("still open" in told.out + told.err) == (failure is not None)
 
 
 async def test_a_call_that_could_pass_the_budget_is_not_made() -> None:

@@ -39,6 +39,7 @@ KEPT: Mapping[str, tuple[int, ...]] = {
     "keyed": (),
     "keyed storms": (),
     "link": (),
+    "loop": (),
     "ordered restarts": (),
     "poison": (),
     "pool": (),
