@@ -185,6 +185,38 @@ async def test_so_is_what_another_process_has_sent_and_was_not_told_as_taken() -
 
 
 @on_virtual_time
+async def test_what_was_kept_for_an_agent_that_comes_back_and_leaves_again_before_it_is_stored_arrives_all_the_same() -> (
+    None
+):
+    world = DurableWorld()
+    world.restart_after_s = None
+    a, b = [await world.host(name) for name in "ab"]
+    await world.start_durable(a, CLERK, Clerk)
+    await world.start_durable(b, OTHER, Clerk)
+    world.mortals["b"].full = 1_000_000
+    await a.ref(CLERK).ask(Send(notes=3))
+    await pass_time(5.0)
+    for _ in range(2):
+        await b.ref(OTHER).stop()
+        await pass_time(1.0)
+        b.runtime.forget(ActorId(OTHER))
+        world.truth.remove(ActorId(OTHER))
+        world.mortals["b"].full = 0  # now it hears that its agent has left, and keeps what it has not stored
+        await pass_time(60.0)
+        world.mortals["b"].full = 1_000_000
+        await world.start_durable(b, OTHER, Clerk)
+        await pass_time(70.0)
+
+    world.mortals["b"].full = 0
+    await a.ref(CLERK).ask(Send(notes=2, first=3))
+    await pass_time(125.0)
+    found = await a.ref(OTHER).ask(Seen())
+    await world.close()
+
+    assert found == (0, 1, 2, 3, 4)
+
+
+@on_virtual_time
 async def test_an_ask_that_waits_for_an_agent_which_is_stopped_for_good_hears_that_it_is_kept_and_gets_its_reply() -> (
     None
 ):
