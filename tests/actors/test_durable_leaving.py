@@ -185,9 +185,7 @@ async def test_so_is_what_another_process_has_sent_and_was_not_told_as_taken() -
 
 
 @on_virtual_time
-async def test_what_was_kept_for_an_agent_that_comes_back_and_leaves_again_before_it_is_stored_arrives_all_the_same() -> (
-    None
-):
+async def test_what_was_kept_for_an_agent_that_comes_back_and_leaves_again_before_it_is_stored_arrives() -> None:
     world = DurableWorld()
     world.restart_after_s = None
     a, b = [await world.host(name) for name in "ab"]
