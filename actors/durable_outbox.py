@@ -52,6 +52,8 @@ class Sent(Settling):
     ) -> None:
         super().__init__(loop, envelope)
         self._then = then
+        self.is_free = envelope.behind is None
+        """It left behind no other row, so it comes back from nobody who is there."""
 
     def __call__(self, outcome: Outcome) -> None:
         """The envelope is settled."""
@@ -226,7 +228,8 @@ class DurableOutbox:
             return  # what is given up now is still in the outbox, and the next life sends it
         del self._on_way[id]
         if outcome is Outcome.NOT_HERE and self._runtime.delivery.keeps(envelope):
-            if self._order.stays(id, self._runtime.loop.time()):
+            is_away = sent.is_free or sent.refusal is not None
+            if self._order.stays(id, self._runtime.loop.time(), is_away=is_away):
                 reason = f"{envelope.receiver} is not there ({sent.refusal or 'nobody has such an id'})"
                 log.warning("messages to a durable agent wait in the outbox", agent=self._agent, reason=reason)
         else:
