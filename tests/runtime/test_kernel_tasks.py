@@ -27,7 +27,7 @@ async def _what_dies_is_told() -> None:
     tasks = KernelTasks(asyncio.get_running_loop())
     with capture_logs() as logs:
         for coroutine in (dies(), ends(), hangs()):
-            tasks.spawn(coroutine)
+            _ = tasks.spawn(coroutine)
         await pass_time(2.0)
         await tasks.aclose()
 
