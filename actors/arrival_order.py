@@ -15,21 +15,52 @@ if TYPE_CHECKING:
 
 MAX_SENDERS = 1_000
 """Of how many senders the last row is known; of one that was forgotten, a row goes alone once."""
+MAX_TURNED_AWAY = 200
+"""Of how many rows of one sender it is known that they were turned away; with more, the sender is forgotten."""
+
+
+class _Seen:
+    """What one receiver has seen of one sender."""
+
+    __slots__ = ("last", "turned_away")
+
+    def __init__(self) -> None:
+        self.last: str | None = None
+        self.turned_away: set[str | None] = set()
+        """Rows whose sender knows that they were not taken, though an earlier copy of them may have been."""
 
 
 class ArrivalOrder:
     """The last row that one receiver has seen of each sender; pure."""
 
     def __init__(self) -> None:
-        self._last: dict[ActorId | None, str | None] = {}
+        self._seen: dict[ActorId | None, _Seen] = {}
 
     def takes(self, envelope: Envelope) -> bool:
         """Whether this row is in order, and then it is the last one of its sender."""
         sender = envelope.origin.sender.actor if envelope.origin.sender is not None else None
-        if envelope.behind is not None and self._last.get(sender) not in (envelope.behind, envelope.command_id):
-            return False
-        self._last.pop(sender, None)
-        self._last[sender] = envelope.command_id
-        if len(self._last) > MAX_SENDERS:
-            del self._last[next(iter(self._last))]
+        seen = self._seen.pop(sender, None) or _Seen()
+        is_taken = _is_in_order(envelope, seen)
+        if is_taken:
+            seen.last = envelope.command_id
+            if envelope.behind is None:
+                seen.turned_away.clear()  # all that is in front of this one has arrived
+            seen.turned_away.discard(envelope.command_id)
+        else:
+            seen.turned_away.add(envelope.command_id)
+        if len(seen.turned_away) <= MAX_TURNED_AWAY:
+            self._seen[sender] = seen
+        if len(self._seen) > MAX_SENDERS:
+            del self._seen[next(iter(self._seen))]
+        return is_taken
+
+
+def _is_in_order(envelope: Envelope, seen: _Seen) -> bool:
+    """Behind a row that was turned away none is taken, also where an earlier copy of it was: that may yet be lost.
+
+    A sender that has gone to another process sends copies of what is being stored here. If 8 and 9 of them came back
+    and 10, the last one seen, did not, 10 would be stored before them should the receiver leave with the first copies.
+    """
+    if envelope.behind is None:
         return True
+    return envelope.behind not in seen.turned_away and seen.last in (envelope.behind, envelope.command_id)

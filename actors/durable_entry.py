@@ -16,7 +16,19 @@ NAMED_BEFORE_S = 0.25
 class Entry:
     """One message in the hands of this process. `begun` says that a turn of it may have run before."""
 
-    __slots__ = ("attempts", "begun", "body", "command", "envelope", "is_new", "sent", "stored", "tick", "unsure")
+    __slots__ = (
+        "attempts",
+        "begun",
+        "body",
+        "command",
+        "envelope",
+        "is_new",
+        "sent",
+        "stored",
+        "tick",
+        "unsure",
+        "was_stored",
+    )
 
     def __init__(
         self, envelope: Envelope, command: CommandId, stored: asyncio.Future[Enqueued], *, is_new: bool = False
@@ -31,6 +43,8 @@ class Entry:
         """It is on its way to the journal, and what this process sends there now comes behind it."""
         self.unsure = False
         """A try to store it was cut, so it may be stored whatever is said of the next one."""
+        self.was_stored = False
+        """The journal has said that it has it, and whoever sent it was told."""
         self.body = b""
         """As it is stored, until it is."""
         self.attempts = 0
@@ -41,6 +55,11 @@ class Entry:
     def may_run_ahead(self) -> bool:
         """Whether its turn need not wait until it is stored: the commit comes behind it, and does nothing without."""
         return self.is_new and self.sent and not self.begun and not self.stored.done()
+
+    @property
+    def may_be_stored(self) -> bool:
+        """Whether the journal may have it, whatever is said of the next try: nobody hears that it was not taken."""
+        return self.unsure or (self.begun and not self.is_new)
 
     def is_due(self, until: float) -> bool:
         """Whether who asked must hear by that time of the loop, if it is to hear at all."""

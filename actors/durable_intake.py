@@ -257,7 +257,7 @@ class DurableIntake:
         entry = self._entries[envelope] = Entry(envelope, message.command, self._cell.runtime.loop.create_future())
         if message.begun is None:  # else it has waited, and its asker's deadline is not its own any more
             envelope.deadline = self._durability.deadline(message.expires_ms)
-        entry.begun = True
+        entry.begun = entry.was_stored = True
         entry.attempts = message.attempts
         entry.tick = beside if isinstance(beside, Tick) else None
         return entry

@@ -9,15 +9,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
 import structlog
 
 from regrow.actors.durable_body import envelope_of
 from regrow.actors.relay_order import Confirm, ReadPage, RelayOrder, Rest
+from regrow.runtime.durability import AGAIN_MAX_S
+from regrow.runtime.errors import Bug
 from regrow.runtime.journal_answers import TurnVerdict
 from regrow.runtime.journal_entries import born_ms, partition_of
+from regrow.runtime.journal_errors import JournalRefused
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.tells import Settling
 
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from regrow.runtime.envelope import Envelope
     from regrow.runtime.journal_answers import OutboxRow, TurnEnded
     from regrow.runtime.journal_entries import OutboxId
+
+T = TypeVar("T")
 
 log = structlog.get_logger("regrow.durable")
 
@@ -47,6 +52,8 @@ class Sent(Settling):
     ) -> None:
         super().__init__(loop, envelope)
         self._then = then
+        self.is_free = envelope.behind is None
+        """It left behind no other row, so it comes back from nobody who is there."""
 
     def __call__(self, outcome: Outcome) -> None:
         """The envelope is settled."""
@@ -154,12 +161,12 @@ class DurableOutbox:
                 self._forget()
 
     async def _confirm(self, ids: tuple[OutboxId, ...]) -> None:
-        await self._durability.surely(lambda: self._durability.journal.relayed(self._agent, ids))
+        await self._served(lambda: self._durability.journal.relayed(self._agent, ids))
         self._order.confirmed(ids)
 
     async def _send_page(self, after: OutboxId | None) -> None:
         journal, partition, life = self._durability.journal, partition_of(self._agent), self._life
-        page = await self._durability.surely(lambda: journal.outbox(partition, after=after))
+        page = await self._served(lambda: journal.outbox(partition, after=after))
         if not self._lives or self._life != life:
             return  # the next life begins with the first row
         self._tell_old(page)
@@ -167,6 +174,18 @@ class DurableOutbox:
             if row.agent == self._agent and self._order.takes(row.id, row.target):
                 self._send(row)
         self._order.read(page)
+
+    async def _served(self, operation: Callable[[], Awaitable[T]]) -> T:
+        """Does an operation of the journal, also one that is refused for good: nobody else sends what is left."""
+        said = ""
+        while True:
+            try:
+                return await self._durability.surely(operation)
+            except (JournalRefused, Bug) as refusal:
+                if str(refusal) != said:
+                    said = str(refusal)
+                    log.error("what an agent has sent waits in its outbox", agent=self._agent, reason=said)
+            await asyncio.sleep(AGAIN_MAX_S)
 
     def _tell_old(self, page: Sequence[OutboxRow]) -> None:
         """Says once in a life that messages come too late; each of them is a dead letter where it arrives."""
@@ -209,7 +228,8 @@ class DurableOutbox:
             return  # what is given up now is still in the outbox, and the next life sends it
         del self._on_way[id]
         if outcome is Outcome.NOT_HERE and self._runtime.delivery.keeps(envelope):
-            if self._order.stays(id, self._runtime.loop.time()):
+            is_away = sent.is_free or sent.refusal is not None
+            if self._order.stays(id, self._runtime.loop.time(), is_away=is_away):
                 reason = f"{envelope.receiver} is not there ({sent.refusal or 'nobody has such an id'})"
                 log.warning("messages to a durable agent wait in the outbox", agent=self._agent, reason=reason)
         else:

@@ -86,8 +86,9 @@ class Storing:
         """
         if self._task is None and entry in self._batch:
             self._batch.remove(entry)
-            return Kept.UNKNOWN if entry.unsure else Kept.NOT
-        return Kept.STORED if entry.stored.done() else Kept.UNDER_WAY
+            if not entry.was_stored:
+                return Kept.UNKNOWN if entry.unsure else Kept.NOT
+        return Kept.STORED if entry.was_stored or entry.stored.done() else Kept.UNDER_WAY
 
     def leave(self) -> None:
         """The agent leaves this process. What is under way is heard of still."""
@@ -146,8 +147,11 @@ class Storing:
             await asyncio.sleep(AGAIN_FIRST_S)
 
     async def _refused_for_good(self, batch: list[Entry], refusal: JournalRefused | Bug) -> None:
-        """What somebody keeps as long as it is not taken stays in its place, or what comes later would overtake it."""
-        kept = [entry for entry in batch if _is_kept_by_its_sender(entry.envelope)]
+        """What somebody keeps as long as it is not taken stays in its place, or what comes later would overtake it.
+
+        So does what may be stored: it may be done yet, and only the store can say.
+        """
+        kept = [entry for entry in batch if entry.may_be_stored or _is_kept_by_its_sender(entry.envelope)]
         if str(refusal) != self._said:
             self._said = str(refusal)
             log.error("messages are not accepted", agent=self._cell.actor, messages=len(batch), reason=self._said)
@@ -165,7 +169,8 @@ class Storing:
             self._batch[:0] = entries
             return
         for entry in entries:
-            if entry.envelope.kind == Kind.TELL:  # who asked was answered when the agent left
+            # Who asked was answered when the agent left, and of what was stored nobody need hear.
+            if entry.envelope.kind == Kind.TELL and not entry.was_stored:
                 self._cell.runtime.custody.give_back(entry.envelope)
 
     async def _pause(self, batch: list[Entry], epoch: Epoch, error: WorldBroke, pause_s: float) -> None:
@@ -197,7 +202,7 @@ class Storing:
 
         It is asked for alone: a refusal of a batch does not say which of its messages it is about.
         """
-        if entry.unsure or (entry.begun and not entry.is_new):
+        if entry.may_be_stored:
             return False
         try:
             (answer,) = await self.enqueue([entry], epoch)
@@ -220,7 +225,7 @@ class Storing:
                 self._cell.end(Fenced())
 
     def _stored(self, entry: Entry, answer: Enqueued) -> None:
-        entry.body = b""
+        entry.body, entry.was_stored = b"", True
         if not entry.stored.done():
             entry.stored.set_result(answer)
         mark_handled(entry.envelope)  # the journal has it: whoever sent it need not keep it

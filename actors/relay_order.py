@@ -59,6 +59,8 @@ class Receiver:
     """Rows for it are in the outbox that were read and not sent."""
     is_tried: bool = False
     """The last row that is known of has stayed: now one row goes alone, so that none can overtake it."""
+    is_away: bool = False
+    """Somebody has heard that it is not there."""
     pause_s: float = 0.0
     paused_until_s: float = -math.inf
 
@@ -166,18 +168,24 @@ class RelayOrder:
         if follower is not None:
             receiver.on_way[follower] = ahead
         if not receiver.on_way:  # else what follows may be behind a row that has stayed, and comes back
-            receiver.is_tried, receiver.pause_s, receiver.paused_until_s = False, 0.0, -math.inf
+            receiver.is_tried = receiver.is_away = False
+            receiver.pause_s, receiver.paused_until_s = 0.0, -math.inf
         return follower
 
-    def stays(self, id: OutboxId, now_s: float) -> bool:
-        """The receiver was not there: the row is sent again, before all that are behind it. True where that is new."""
+    def stays(self, id: OutboxId, now_s: float, *, is_away: bool = True) -> bool:
+        """The row was not taken, and is sent again before all that are behind it.
+
+        True where it is new that the receiver `is_away`: that is not known of one that was sent behind another, which
+        comes back also from who has not seen that one.
+        """
         receiver = self._receivers[self._sent.pop(id)]
         del receiver.on_way[id]  # and what is behind it stays behind it
-        is_new = not receiver.is_tried
-        if is_new or now_s >= receiver.paused_until_s:
+        if not receiver.is_tried or now_s >= receiver.paused_until_s:
             receiver.pause_s = min(max(2 * receiver.pause_s, AGAIN_FIRST_S), AGAIN_MAX_S)
             receiver.paused_until_s = now_s + receiver.pause_s
         receiver.leaves = receiver.is_tried = True
+        is_new = is_away and not receiver.is_away
+        receiver.is_away |= is_away
         return is_new
 
     def confirmed(self, ids: Sequence[OutboxId]) -> None:

@@ -54,7 +54,9 @@ class Custody:
         if self._runtime.closed:
             return  # its sender hears that this process has ended
         queue = self._queues.get(envelope.receiver)
-        if queue is not None and envelope in queue.marks:
+        if queue is not None and envelope in queue.marks:  # it was sent on from here, and is given back once more
+            if envelope.on_settled is not None:
+                self._runtime.delivery.settle_final(envelope, Outcome.NOT_HERE)
             return
         mark, envelope.mark = envelope.mark, None
         if mark is None:

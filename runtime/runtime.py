@@ -32,6 +32,7 @@ from regrow.runtime.dead_letters import DeadLetters
 from regrow.runtime.delivery import Delivery, Directory
 from regrow.runtime.envelope import Envelope, Kind, Origin
 from regrow.runtime.errors import AskFailed, Closed, InvalidMessage, MailboxFull, Misuse, RegrowError, not_in_a_thread
+from regrow.runtime.kernel_tasks import KernelTasks
 from regrow.runtime.leftovers import empty_mailbox
 from regrow.runtime.lifecycle import Crashed, ExitReason, Killed, NoProc, Shutdown, crashed
 from regrow.runtime.message import Message, Request
@@ -110,7 +111,7 @@ class Runtime:
         self._incarnations = itertools.count(first_incarnation)
         self._never: OrderedDict[ActorId, Incarnation] = OrderedDict()
         """The latest life of each actor that was killed before it began here."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = KernelTasks(self.loop)
 
     # ---- sending -------------------------------------------------------------------------------
 
@@ -363,9 +364,7 @@ class Runtime:
         self.delivery.close()
         for cell in list(self.cells.values()):
             cell.kill("the runtime closed")
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.aclose()
         for cell in list(self.cells.values()):
             self.drop(cell, Killed(detail="the runtime closed"))
         self.dead_letters.sum_up()
@@ -373,11 +372,8 @@ class Runtime:
     # ---- small services ------------------------------------------------------------------------
 
     def spawn_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Runs a coroutine of the kernel beside everything else, and keeps it alive until it is done."""
-        task = self.loop.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        """Runs a coroutine of the kernel beside everything else; what it dies of is told to the log."""
+        return self._tasks.spawn(coroutine)
 
     def fresh_number(self) -> int:
         """A number that nothing else in this process has had: for children without a name, and monitors."""

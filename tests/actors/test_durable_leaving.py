@@ -145,6 +145,70 @@ async def test_who_tells_an_agent_whose_store_refuses_for_good_hears_why() -> No
 
 
 @on_virtual_time
+async def test_an_ask_that_was_stored_by_a_cut_try_is_done_though_the_store_then_refuses_for_good() -> None:
+    host, journal = await desk()
+    journal.cuts = {("enqueue", 1): "after"}
+    asking = asyncio.create_task(host.ref(OTHER).ask(Add(n=1), timeout_s=300))
+    await pass_time(0.01)
+    journal.refusal = GONE_BACK
+    await pass_time(1.0)
+    assert not asking.done()
+
+    hangs.set()
+    journal.refusal = None
+
+    assert await asking == 1
+    assert host.ends == []
+
+
+@pytest.mark.parametrize("is_told", [False, True], ids=["ask", "tell"])
+def test_what_was_stored_is_done_once_though_the_store_refuses_for_good_when_the_next_life_asks_for_it(
+    is_told: bool,
+) -> None:
+    @on_virtual_time
+    async def test() -> None:
+        host, journal = await desk()
+        host.restarts = 1
+        told = host.ref(OTHER).tell(Add(n=1)) if is_told else host.ref(OTHER).ask(Add(n=1), timeout_s=3_000)
+        sending = asyncio.ensure_future(told)
+        await pass_time(1.0)
+        journal.refusal = GONE_BACK
+        host.runtime.cells[ActorId(OTHER)].kill("test")
+        await pass_time(5.0)
+
+        journal.refusal = None
+        hangs.set()
+
+        assert await sending == (None if is_told else 1)
+        await pass_time(5.0)
+        assert await seen(host) == (1,)
+        assert host.runtime.dead_letters.counts == {}
+
+    test()
+
+
+@on_virtual_time
+async def test_what_was_stored_is_no_dead_letter_when_its_agent_leaves_before_the_next_life_has_asked_for_it() -> None:
+    host, journal = await desk()
+    host.restarts = 1
+    await host.ref(OTHER).tell(Add(n=1))
+    await pass_time(1.0)
+    calls = journal.calls["enqueue"]
+    journal.cuts = {("enqueue", number): "before" for number in range(calls + 1, calls + 40)}
+    host.runtime.cells[ActorId(OTHER)].kill("test")
+    await pass_time(1.0)
+
+    await leaves(host, OTHER)
+    await pass_time(300.0)
+    hangs.set()
+    assert await host.start(Clerk, OTHER) is None
+    await pass_time(1.0)
+
+    assert await seen(host) == (1,)
+    assert host.runtime.dead_letters.counts == {}
+
+
+@on_virtual_time
 async def test_what_was_on_its_way_to_an_agent_that_leaves_before_it_is_stored_is_sent_again_when_it_is_back() -> None:
     host, journal = await desk()
     journal.refusal = GONE_BACK
@@ -182,6 +246,36 @@ async def test_so_is_what_another_process_has_sent_and_was_not_told_as_taken() -
     await world.close()
 
     assert found == (0, 1, 2)
+
+
+@on_virtual_time
+async def test_what_was_kept_for_an_agent_that_comes_back_and_leaves_again_before_it_is_stored_arrives() -> None:
+    world = DurableWorld()
+    world.restart_after_s = None
+    a, b = [await world.host(name) for name in "ab"]
+    await world.start_durable(a, CLERK, Clerk)
+    await world.start_durable(b, OTHER, Clerk)
+    world.mortals["b"].full = 1_000_000
+    await a.ref(CLERK).ask(Send(notes=3))
+    await pass_time(5.0)
+    for _ in range(2):
+        await b.ref(OTHER).stop()
+        await pass_time(1.0)
+        b.runtime.forget(ActorId(OTHER))
+        world.truth.remove(ActorId(OTHER))
+        world.mortals["b"].full = 0  # now it hears that its agent has left, and keeps what it has not stored
+        await pass_time(60.0)
+        world.mortals["b"].full = 1_000_000
+        await world.start_durable(b, OTHER, Clerk)
+        await pass_time(70.0)
+
+    world.mortals["b"].full = 0
+    await a.ref(CLERK).ask(Send(notes=2, first=3))
+    await pass_time(125.0)
+    found = await a.ref(OTHER).ask(Seen())
+    await world.close()
+
+    assert found == (0, 1, 2, 3, 4)
 
 
 @on_virtual_time

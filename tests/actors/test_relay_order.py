@@ -270,6 +270,35 @@ def test_what_was_sent_behind_a_row_that_comes_back_says_so_until_that_one_has_a
     assert outbox.order.behind(third) == first
 
 
+def test_that_a_receiver_is_away_is_news_once_and_not_heard_of_a_row_which_came_back_for_its_order() -> None:
+    a = RECEIVERS[0]
+    outbox = Outbox()
+    outbox.commit(*[a] * EACH)
+    outbox.step()
+    first, second, third = (OutboxId(f"{number}-0") for number in (1, 2, 3))
+
+    assert not outbox.order.stays(second, 0.0, is_away=False)
+    assert outbox.order.stays(first, 0.0)
+    assert not outbox.order.stays(third, 0.0)
+
+
+def test_it_is_news_again_when_it_has_been_there_meanwhile() -> None:
+    a = RECEIVERS[0]
+    outbox = Outbox()
+    outbox.commit(a, a)
+    outbox.step()
+    for id in outbox.on_way.pop(a):
+        outbox.order.stays(id, 0.0)
+    outbox.now_s = AGAIN_MAX_S
+    while outbox.step():
+        pass
+    outbox.arrives(outbox.on_way[a].pop(), a)
+    while outbox.step():
+        pass
+
+    assert outbox.order.stays(outbox.on_way[a].pop(), AGAIN_MAX_S)
+
+
 def test_new_rows_are_found_without_reading_again_what_is_on_its_way_or_left_behind() -> None:
     a, b, *_ = RECEIVERS
     outbox = Outbox(away={a})
