@@ -82,6 +82,9 @@ class DurableIntake:
             self._measured = None
             self._entries[envelope] = entry
             self._storing.add(entry)
+            runtime = self._cell.runtime
+            if envelope.reply_host == runtime.host and (ask := runtime.asks.get(envelope.ask_id)) is not None:
+                ask.has_left = True  # may be stored from now on, wherever it is looked for later
         return True
 
     def keeps(self, envelope: Envelope) -> bool:
