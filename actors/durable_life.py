@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from regrow.actors.durable import DurableAgent, check_nothing_lost, read, written
 from regrow.actors.durable_answer import answers_wait, has_chosen
-from regrow.actors.durable_attempts import Attempts
+from regrow.actors.durable_attempts import Attempts, left_by_stop
 from regrow.actors.durable_body import packed
 from regrow.actors.durable_children import SpawnedChildren
 from regrow.actors.durable_claim import claimed
@@ -278,10 +278,10 @@ class DurableLife:
                 raise
             if turn.broken is not None or turn.parking is not None:
                 return None
-            if isinstance(error, asyncio.CancelledError) and self._cell.told_to_stop:
-                raise
             if isinstance(error, FencedOut):
                 self._fenced()
+            if self._cell.told_to_stop and (left := left_by_stop(error)) is not None:
+                raise left
             await self._failed(entry, turn, error)
             raise
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from pydantic import BaseModel
 
 from regrow.actors import DurableAgent, DurableContext, on
+from regrow.actors.durable_errors import InQuarantine
 from regrow.runtime.address import ActorId, Address
 from regrow.runtime.command_ids import uuid7
 from regrow.runtime.errors import AskFailed, NotAwaited
@@ -97,27 +99,37 @@ class Payer(DurableAgent[Book]):
         if request.how.startswith("step"):
             return await ctx.step("write", written, request.how)
         asking = asyncio.ensure_future(ctx.ask(CLERK, Write(line=1), timeout_s=60.0))
+        if request.how == "fails by itself":
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait((asking,))
+            raise ValueError("as the test wants it")
         try:
             return str(await asyncio.shield(asking))
         finally:
-            if request.how == "awaits":
+            await tidied(request.how, asking)
+
+
+async def tidied(how: str, asking: asyncio.Future[int]) -> None:
+    """What a handler does that does not like to be cut."""
+    match how:
+        case "awaits":
+            await asking
+        case "wraps":
+            try:
                 await asking
-            elif request.how == "wraps" and Stage.runs < 4:
-                try:
-                    await asking
-                except AskFailed as failure:
-                    raise ValueError("it could not be tidied up") from failure
-            elif request.how == "in a group" and Stage.runs < 4:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(_awaited(asking))
-            elif request.how == "fails to tidy up" and Stage.runs < 4:
-                raise ValueError("it could not be tidied up")
-            elif request.how == "fails by itself" and Stage.runs < 4:
-                asyncio.get_running_loop().call_soon(lambda: None)
+            except AskFailed as failure:
+                raise ValueError("it could not be tidied up") from failure
+        case "in a group":
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_given(asking))
+        case _ if not asking.done():
+            raise ValueError("it could not be tidied up")
+        case _:
+            pass
 
 
-async def _awaited(asking: asyncio.Future[int]) -> None:
-    await asking
+async def _given(asking: asyncio.Future[int]) -> int:
+    return await asking
 
 
 async def stage(*, apart: bool) -> DurableWorld:
@@ -243,3 +255,67 @@ def test_an_ask_that_came_to_no_process_is_said_to_be_unsent_and_is_not_done(how
         await world.close()
 
     play()
+
+
+# ---- what becomes of its own message -------------------------------------------------------------
+
+
+async def restarted(world: DurableWorld) -> None:
+    """Both are stopped in order, and start again."""
+    a = world.nodes["a"]
+    for actor in (CLERK, PAYER):
+        a.cell(actor).stop(Shutdown(), GRACE_S)
+        await pass_time(0.1)
+    await pass_time(SOON_S)
+    for actor, kind in ((CLERK, Clerk), (PAYER, Payer)):
+        await world.start_durable(a, actor, kind)
+    await pass_time(0.1)
+
+
+@pytest.mark.parametrize("how", ["awaits", "wraps", "in a group"])
+def test_what_leaves_a_handler_since_its_ask_failed_for_a_stop_is_no_attempt_and_the_stop_is_an_ordered_end(
+    how: str,
+) -> None:
+    @on_virtual_time
+    async def play() -> None:
+        world = await stage(apart=False)
+        asking = await asked(world, how)
+
+        for _ in range(Payer.poison_after + 1):
+            await restarted(world)
+        Stage.go_on.set()
+
+        assert await asking == "1"
+        assert [reason for actor, reason in world.ends if actor == PAYER] == [Shutdown()] * (Payer.poison_after + 1)
+        assert await lines(world) == (1,)
+        await world.close()
+
+    play()
+
+
+@on_virtual_time
+async def test_a_handler_that_fails_as_a_stop_cancels_it_has_crashed_and_that_is_no_attempt() -> None:
+    world = await stage(apart=False)
+    asking = await asked(world, "can not be cut")
+
+    for _ in range(Payer.poison_after + 1):
+        await restarted(world)
+    Stage.go_on.set()
+
+    assert await asking == "1"
+    assert {type(reason) for actor, reason in world.ends if actor == PAYER} == {Crashed}
+    await world.close()
+
+
+@on_virtual_time
+async def test_one_that_goes_on_when_it_is_stopped_and_then_fails_by_itself_is_an_attempt() -> None:
+    world = await stage(apart=False)
+    asking = await asked(world, "fails by itself")
+
+    for _ in range(Payer.poison_after):
+        if not asking.done():
+            await restarted(world)
+
+    with pytest.raises(InQuarantine, match="ValueError: as the test wants it"):
+        await asking
+    await world.close()
