@@ -45,20 +45,19 @@ ROOM_MAX_S = 5.0
 """Between two looks whether an agent's quarantine, which was full, has room for one message more."""
 
 
-def left_by_stop(error: BaseException) -> BaseException | None:
-    """What the turn of an agent that is being stopped ends with, where its handler has failed for that; else None.
+def check_failed_by_itself(error: BaseException) -> None:
+    """Raises what the turn of an agent that is being stopped ends with, where its handler has failed for that.
 
-    It is no attempt, since the message has done nothing to its agent. A handler that had no answer for the stop ends as
-    one that was cut; one that fails as it is cut has crashed all the same.
+    It is no attempt, since the message has done nothing to its agent. A handler whose ask the stop has failed ends as
+    one that was cut: CancelledError. One that fails as it is cut has crashed all the same.
     """
     if isinstance(error, asyncio.CancelledError):
-        return error
+        raise error
     causes = _causes(error)
     if any(isinstance(cause, NotAwaited) for cause in causes):
-        cut = asyncio.CancelledError("what it asked was waited for no longer, since its agent is being stopped")
-        cut.__cause__ = error
-        return cut
-    return error if any(isinstance(cause, asyncio.CancelledError) for cause in causes) else None
+        raise asyncio.CancelledError("its agent is being stopped, and what it asked is waited for no longer") from error
+    if any(isinstance(cause, asyncio.CancelledError) for cause in causes):
+        raise error
 
 
 def _causes(error: BaseException) -> list[BaseException]:

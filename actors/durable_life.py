@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from regrow.actors.durable import DurableAgent, check_nothing_lost, read, written
 from regrow.actors.durable_answer import answers_wait, has_chosen
-from regrow.actors.durable_attempts import Attempts, left_by_stop
+from regrow.actors.durable_attempts import Attempts, check_failed_by_itself
 from regrow.actors.durable_body import packed
 from regrow.actors.durable_children import SpawnedChildren
 from regrow.actors.durable_claim import claimed
@@ -280,8 +280,8 @@ class DurableLife:
                 return None
             if isinstance(error, FencedOut):
                 self._fenced()
-            if self._cell.told_to_stop and (left := left_by_stop(error)) is not None:
-                raise left
+            if self._cell.told_to_stop:
+                check_failed_by_itself(error)
             await self._failed(entry, turn, error)
             raise
 
