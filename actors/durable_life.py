@@ -84,7 +84,7 @@ class DurableLife:
         self._durable = durability_of(cell)
         assert isinstance(cell.intake, DurableIntake)
         self._intake = cell.intake
-        claim = await claimed(cell, self._durable, schema=self._agent.schema, seen=self._intake.seen_epoch)
+        claim = await claimed(cell, self._durable, self._intake, schema=self._agent.schema)
         self._epoch = claim.row.epoch
         self._take_state(claim.row)
         self._attempts = Attempts(
