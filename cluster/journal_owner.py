@@ -206,18 +206,15 @@ class JournalOwner:
         self, journal: RedisJournal, epoch: HostEpoch, before: asyncio.Future[bool], *, reaped: bool
     ) -> bool:
         """Whether the host is revoked by now. Raises JournalUnknown and JournalRefused."""
-        if before.done():
-            return await journal.revoke(epoch, reaped=reaped) is Revocation.REVOKED
-        # In one round trip, since supervisors wait for it; the store runs the two in this order.
-        was, verdict = await asyncio.gather(
-            journal.revoked(epoch), journal.revoke(epoch, reaped=reaped), return_exceptions=True
-        )
-        if isinstance(was, bool):
+        # By one script: of two calls the first may be sent again behind the other, where the store has lost its scripts.
+        try:
+            verdict, was = await journal.bury(epoch, reaped=reaped)
+        except JournalUnknown:
+            if not before.done():
+                before.set_result(False)  # asked again, it might tell of our own revocation
+            raise
+        if not before.done():
             before.set_result(was)
-        elif not isinstance(verdict, JournalRefused):
-            before.set_result(False)  # asked again, it might tell of our own revocation
-        if isinstance(verdict, BaseException):
-            raise verdict
         return verdict is Revocation.REVOKED
 
     # ---- inside --------------------------------------------------------------------------------

@@ -99,6 +99,21 @@ async def test_a_host_that_died_since_it_was_revoked_is_told_from_others(url: st
         assert await owner.bury(host, reaped=True)
 
 
+async def test_a_host_that_was_not_revoked_is_not_told_as_if_it_were_where_the_store_has_lost_its_scripts(
+    url: str, tmp_path: Path
+) -> None:
+    async with opened(url, tmp_path) as owner:
+        host = HostEpoch((await owner.order()).epoch)
+        assert not await owner.journal.revoked(host)
+        with Redis.from_url(url) as admin:
+            admin.script_flush()
+
+        was_revoked = await owner.bury(host, reaped=True)
+
+        assert not was_revoked
+        assert await owner.journal.revoked(host)
+
+
 async def test_a_new_life_of_the_guardian_revokes_the_dead_hosts_of_the_one_before(url: str, tmp_path: Path) -> None:
     async with opened(url, tmp_path) as owner, journal_at(url) as journal:
         dead, living = [HostEpoch((await owner.order()).epoch) for _ in range(2)]
