@@ -206,7 +206,7 @@ class JournalOwner:
         self, journal: RedisJournal, epoch: HostEpoch, before: asyncio.Future[bool], *, reaped: bool
     ) -> bool:
         """Whether the host is revoked by now. Raises JournalUnknown and JournalRefused."""
-        # By one script: of two calls the first may be sent again behind the other, where the store has lost its scripts.
+        # By one script: of two calls the first is sent again behind the other where the store has lost its scripts.
         try:
             verdict, was = await journal.bury(epoch, reaped=reaped)
         except JournalUnknown:
