@@ -83,13 +83,14 @@ class Clerk(DurableAgent[Book]):
 
 
 async def written(how: str) -> str:
-    request = Sign() if how == "step that has signed" else Write(line=1)
+    request: Request[int] = Sign() if how == "step that has signed" else Write(line=1)
     try:
         command = COMMAND if how == "step with an id" else None
-        return str(await Stage.clerk.ask(request, timeout_s=60.0, command_id=command))
+        number: int = await Stage.clerk.ask(request, timeout_s=60.0, command_id=command)
     except AskFailed as failure:
         Stage.heard.append(failure)
         return "not known"
+    return str(number)
 
 
 class Payer(DurableAgent[Book]):
