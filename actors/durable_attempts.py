@@ -20,6 +20,7 @@ from regrow.actors.turn_history import occasion_of
 from regrow.runtime.codec import Undecodable
 from regrow.runtime.contain import travelling
 from regrow.runtime.envelope import Envelope, Kind
+from regrow.runtime.errors import NotAwaited
 from regrow.runtime.journal_answers import TurnVerdict
 from regrow.runtime.lifecycle import Cleared, Refund, crashed
 from regrow.runtime.starter import Suspicion
@@ -42,6 +43,35 @@ PROCESS_DIED = "its process died, and nobody else was in it"
 ROOM_FIRST_S = 0.1
 ROOM_MAX_S = 5.0
 """Between two looks whether an agent's quarantine, which was full, has room for one message more."""
+
+
+def check_failed_by_itself(error: BaseException) -> None:
+    """Raises what the turn of an agent that is being stopped ends with, where its handler has failed for that.
+
+    It is no attempt, since the message has done nothing to its agent. A handler whose ask the stop has failed ends as
+    one that was cut: CancelledError. One that fails as it is cut has crashed all the same.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        raise error
+    causes = _causes(error)
+    if any(isinstance(cause, NotAwaited) for cause in causes):
+        raise asyncio.CancelledError("its agent is being stopped, and what it asked is waited for no longer") from error
+    if any(isinstance(cause, asyncio.CancelledError) for cause in causes):
+        raise error
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error, and all that it was raised for or behind, once each."""
+    found, left = dict[int, BaseException](), [error]
+    while left:
+        cause = left.pop()
+        if id(cause) in found:
+            continue
+        found[id(cause)] = cause
+        if isinstance(cause, BaseExceptionGroup):
+            left += cause.exceptions
+        left += [each for each in (cause.__cause__, cause.__context__) if each is not None]
+    return list(found.values())
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -55,6 +55,8 @@ class DurableIntake:
         self._served: Epoch | None = None
         self._releasing: asyncio.Task[None] | None = None
         self.is_loaded = False
+        self.claiming: asyncio.Task[Any] | None = None
+        """What waits until it has claimed the agent."""
         self._has_more = False
         self._looking: asyncio.Task[None] | None = None
 
@@ -82,6 +84,9 @@ class DurableIntake:
             self._measured = None
             self._entries[envelope] = entry
             self._storing.add(entry)
+            runtime = self._cell.runtime
+            if envelope.reply_host == runtime.host and (ask := runtime.asks.get(envelope.ask_id)) is not None:
+                ask.has_left = True  # may be stored from now on, wherever it is looked for later
         return True
 
     def keeps(self, envelope: Envelope) -> bool:
@@ -102,6 +107,11 @@ class DurableIntake:
         self._has_more = True
         self._keep_looking()
 
+    def cut_claim(self) -> None:
+        """See Intake."""
+        if self.claiming is not None:
+            self.claiming.cancel()
+
     def left(self) -> None:
         """See Intake. Where the whole process ends, whoever ends it makes its agents free."""
         waiting, self._parked = self._waiting(), {}
@@ -111,13 +121,13 @@ class DurableIntake:
         self._storing.leave()
         self.outbox.leave()
         if epoch is not None and not self._cell.runtime.closed:
-            self._releasing = self._cell.runtime.spawn_task(self._release(epoch))
+            self._releasing = self._cell.runtime.spawn_task(self.release(epoch))
 
     async def give_back(self) -> None:
         """Makes the agent free for any process; from here on nothing is stored by this one."""
         epoch, self._storing.epoch = self._storing.epoch, None
         if epoch is not None:
-            self._releasing = self._cell.runtime.spawn_task(self._release(epoch))
+            self._releasing = self._cell.runtime.spawn_task(self.release(epoch))
             await asyncio.shield(self._releasing)  # a kill ends this life's wait, and not what it waits for
 
     @property
@@ -133,7 +143,8 @@ class DurableIntake:
     def _still_there(self, asks: Iterable[Envelope]) -> list[Envelope]:
         return [ask for ask in asks if ask.deadline is None or ask.deadline > self._cell.runtime.loop.time()]
 
-    async def _release(self, epoch: Epoch) -> None:
+    async def release(self, epoch: Epoch) -> None:
+        """Gives the agent back, if that claim holds it; it has no other effect, so the next claim needs not wait."""
         journal, agent = self._durability.journal, self._cell.actor
         try:
             await self._durability.surely(lambda: journal.release(agent, epoch))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from regrow.actors.durable import DurableAgent, check_nothing_lost, read, written
 from regrow.actors.durable_answer import answers_wait, has_chosen
-from regrow.actors.durable_attempts import Attempts
+from regrow.actors.durable_attempts import Attempts, check_failed_by_itself
 from regrow.actors.durable_body import packed
 from regrow.actors.durable_children import SpawnedChildren
 from regrow.actors.durable_claim import claimed
@@ -84,7 +84,7 @@ class DurableLife:
         self._durable = durability_of(cell)
         assert isinstance(cell.intake, DurableIntake)
         self._intake = cell.intake
-        claim = await claimed(cell, self._durable, schema=self._agent.schema, seen=self._intake.seen_epoch)
+        claim = await claimed(cell, self._durable, self._intake, schema=self._agent.schema)
         self._epoch = claim.row.epoch
         self._take_state(claim.row)
         self._attempts = Attempts(
@@ -278,10 +278,10 @@ class DurableLife:
                 raise
             if turn.broken is not None or turn.parking is not None:
                 return None
-            if isinstance(error, asyncio.CancelledError) and self._cell.told_to_stop:
-                raise
             if isinstance(error, FencedOut):
                 self._fenced()
+            if self._cell.told_to_stop:
+                check_failed_by_itself(error)
             await self._failed(entry, turn, error)
             raise
 

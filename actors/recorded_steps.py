@@ -28,11 +28,12 @@ class RecordedSteps:
         self._turn = turn
 
     async def begin(self, key: StepKey) -> None:
-        """Records that a call begins. Raises TurnDiverged, FencedOut, StateNotStorable.
+        """Records that a call begins. Raises TurnDiverged, FencedOut, StateNotStorable; Misuse when its turn has ended.
 
         In a turn that is being stopped no call begins: there it raises CancelledError.
         """
         await self._turn.wait_stored()
+        await self._turn.running.wait_refused(key)
         hand = self._turn.hand(self._durability.operation())
 
         def send() -> Awaitable[StepAnswer]:
@@ -138,6 +139,8 @@ class RecordedSteps:
                 turn.recorded(answer.record)
             case StepVerdict.DIVERGED | StepVerdict.NOT_STARTED:
                 raise turn.broke(TurnDiverged(f"{named} has another record than this turn knows"))
+            case StepVerdict.NOT_PENDING if turn.running.is_over:
+                raise turn.running.too_late(key)
             case StepVerdict.STALE_EPOCH | StepVerdict.NOT_PENDING:
                 raise FencedOut(f"another life of {turn.agent} has taken over while {key.name!r} ran")
             case StepVerdict.FULL:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from regrow.runtime.contain import Escape, contained
+from regrow.runtime.errors import Misuse
 
 if TYPE_CHECKING:
     from regrow.runtime.behavior import Behavior
@@ -21,6 +22,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+REFUSED_AGAIN_S = 0.05
+"""Between two steps that a turn tries to begin while it is being stopped; the first is refused at once."""
+
+
 class RunningSteps:
     """Of one turn of the life that `behavior` is in this cell."""
 
@@ -29,17 +34,41 @@ class RunningSteps:
         self._behavior = behavior
         self._tasks: dict[asyncio.Future[Any], StepKey] = {}
         self._begun: set[StepKey] = set()
+        self._has_refused = False
+        self.is_over = False
+        """Whether the handler has ended, and all of its steps that must not be cut."""
+
+    async def wait_refused(self, key: StepKey) -> None:
+        """Lets others run where a turn that is being stopped begins steps again and again, whatever it hears.
+
+        What refuses them does not wait by itself, and a handler that swallows it would hold the process, and with it
+        the end of its own grace.
+        """
+        if self._is_stopping and key not in self._begun:
+            if self._has_refused:
+                await asyncio.sleep(REFUSED_AGAIN_S)
+            self._has_refused = True
 
     def begins(self, key: StepKey) -> None:
         """A step is about to be sent to the journal; from now on nobody can say that it was not begun.
 
-        Raises CancelledError in a turn that is being stopped: the next life takes that step.
+        Raises CancelledError in a turn that is being stopped: the next life takes that step. Raises Misuse when the
+        turn has ended: it might be committed without that step, of which nobody would know then.
         """
         if key in self._begun:
             return  # it is sent again, as its answer has not come
-        if self._is_stopping:
+        if self.is_over:
+            raise self.too_late(key)
+        if self._is_stopping or not self._lasts:  # killed, it may be on its way here all the same
             raise asyncio.CancelledError(f"step {key.name!r} does not begin, since its agent is being stopped")
         self._begun.add(key)
+
+    def too_late(self, key: StepKey) -> Misuse:
+        """What is said of a step that comes to the journal, or back from it, when its turn has ended."""
+        return Misuse(
+            f"step {key.name!r} (number {key.occurrence + 1}) of {self._cell.actor} came when its turn had ended, and "
+            "is not recorded: await in the handler what takes steps, before it returns or waits for a message"
+        )
 
     async def kept(self, key: StepKey, step: Callable[[], Awaitable[T]]) -> T:
         """Awaits a step that a stop of its agent does not cut short, once it has begun.
@@ -68,8 +97,11 @@ class RunningSteps:
         try:
             return await contained(handle, *args, **kwargs)
         finally:
-            if self._tasks:
-                await self._over()
+            try:
+                if self._tasks:
+                    await self._over()
+            finally:
+                self.is_over = True
 
     async def _over(self) -> None:
         stop: asyncio.CancelledError | None = None

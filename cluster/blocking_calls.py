@@ -23,10 +23,12 @@ class BlockingCalls:
         self._last = doing = asyncio.get_running_loop().create_task(_behind(self._last, call))
         return asyncio.shield(doing)
 
-    async def done(self) -> None:
-        """Waits until all that was handed over has ended, whatever became of it."""
-        if self._last is not None:
-            await asyncio.wait([self._last])
+    async def done(self, *, within_s: float | None = None) -> bool:
+        """Waits until all that was handed over has ended, whatever became of it; False where that takes longer."""
+        if self._last is None:
+            return True
+        ended, _ = await asyncio.wait([self._last], timeout=within_s)
+        return bool(ended)
 
 
 async def _behind(before: asyncio.Task[None] | None, call: Callable[[], None]) -> None:

@@ -52,6 +52,13 @@ class HighWater:
         if self._file is not None and self._kept < self.seen:
             await self._writes.do(self._keep)
 
+    async def written(self, *, within_s: float | None = None) -> bool:
+        """Waits until no write of the file is under way, also one whose caller has gone; False where it takes longer.
+
+        Before that nobody else may open the file: both would write the same draft, and the older mark might come last.
+        """
+        return await self._writes.done(within_s=within_s)
+
     def _keep(self) -> None:
         """A disk without room takes nothing from those who work; what is not noticed then is said once."""
         file, mark = self._file, self.seen

@@ -59,9 +59,9 @@ class HostLives:
         if self._lives.pop(epoch, None) is not None:
             _ = self._writes.do(partial(self._let_go, json.dumps(self._lives) if self._lives else ""))
 
-    async def written(self) -> None:
-        """Waits until the file says all that was noted and forgotten."""
-        await self._writes.done()
+    async def written(self, *, within_s: float | None = None) -> bool:
+        """Waits until the file says all that was noted and forgotten; False where the disk takes longer."""
+        return await self._writes.done(within_s=within_s)
 
     def _let_go(self, text: str) -> None:
         try:

@@ -10,11 +10,11 @@ redis.call('SET', lease, '', 'PX', a.ttl)
 return answer(true, redis.call('INCR', water))
 
 --- revoke: lease tombstones
-if redis.call('GETBIT', tombstones, a.host) == 1 then return answer('revoked') end
-if not a.reaped and redis.call('EXISTS', lease) == 1 then return answer('lease_held') end
+if redis.call('GETBIT', tombstones, a.host) == 1 then return answer('revoked', true) end
+if not a.reaped and redis.call('EXISTS', lease) == 1 then return answer('lease_held', false) end
 redis.call('SETBIT', tombstones, a.host, 1)
 redis.call('DEL', lease)
-return answer('revoked')
+return answer('revoked', false)
 
 --- revoked: tombstones
 return answer(redis.call('GETBIT', tombstones, a.host) == 1)

@@ -39,6 +39,8 @@ STOCK = 16
 """Numbers that are drawn ahead, so that while Redis is away so many hosts can be made for plain agents."""
 TOLD_WITHIN_S = 2.0
 """How long a death waits for its revocation; then it is told all the same, and claims wait for the revocation."""
+WRITTEN_WITHIN_S = 2.0
+"""How long whoever closes waits for a disk that still takes a note."""
 REVOKE_WITHIN_S = LEASE_TTL_S
 """How long a revocation is tried; then the lease is over, and who claims an agent revokes its former host."""
 
@@ -66,6 +68,7 @@ class JournalOwner:
         self._stock: deque[HostEpoch] = deque()
         self._restocking: asyncio.Task[None] | None = None
         self._lives: HostLives | None = None
+        self._water: HighWater | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -86,6 +89,11 @@ class JournalOwner:
         JournalRefused that says why the journal can not be used.
         """
         await self.aclose()
+        if not await self._is_written(within_s=0.0):
+            raise RedisUnavailable(
+                f"the disk of the data folder {self._folder} has not taken a note for {WRITTEN_WITHIN_S:g} s and more; "
+                "see to the disk, or set another data_dir"
+            )
         check_asked(self._redis)
         if not self.is_embedded:
             await check_keeps(url, self._redis)
@@ -93,7 +101,7 @@ class JournalOwner:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             (self._folder / ".gitignore").write_text("*\n")
-            water = HighWater(self._folder / f"{self._app}.water")
+            water = self._water = HighWater(self._folder / f"{self._app}.water")
             lives = self._lives = HostLives(self._folder / f"{self._app}.hosts")
         except OSError as error:
             raise RedisUnavailable(
@@ -118,12 +126,15 @@ class JournalOwner:
         self._restock()
 
     async def aclose(self) -> None:
-        """Gives back its own lease and lets go of the store; harmless where it was not opened."""
+        """Gives back its own lease and lets go of the store and the files; harmless where it was not opened.
+
+        A disk that hangs holds this up for no longer than WRITTEN_WITHIN_S.
+        """
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._lives is not None:
-            await self._lives.written()  # before anybody reads the file again
+        if not await self._is_written(within_s=WRITTEN_WITHIN_S):  # before anybody reads the files again
+            log.warning("the disk still has not taken a note; it is left to itself", folder=str(self._folder))
         journal, self._journal = self._journal, None
         own, self._own = self._own, None
         if journal is None:
@@ -132,6 +143,11 @@ class JournalOwner:
             with suppress(JournalUnknown, JournalRefused, TimeoutError):  # then it ends by itself
                 await asyncio.wait_for(journal.revoke(own, reaped=True), TOLD_WITHIN_S)
         await journal.aclose()
+
+    async def _is_written(self, *, within_s: float) -> bool:
+        """Whether no write of its files is under way any more, as those are whose callers were cancelled."""
+        files = [file for file in (self._lives, self._water) if file is not None]
+        return all(await asyncio.gather(*(file.written(within_s=within_s) for file in files)))
 
     # ---- hosts ---------------------------------------------------------------------------------
 
@@ -190,18 +206,15 @@ class JournalOwner:
         self, journal: RedisJournal, epoch: HostEpoch, before: asyncio.Future[bool], *, reaped: bool
     ) -> bool:
         """Whether the host is revoked by now. Raises JournalUnknown and JournalRefused."""
-        if before.done():
-            return await journal.revoke(epoch, reaped=reaped) is Revocation.REVOKED
-        # In one round trip, since supervisors wait for it; the store runs the two in this order.
-        was, verdict = await asyncio.gather(
-            journal.revoked(epoch), journal.revoke(epoch, reaped=reaped), return_exceptions=True
-        )
-        if isinstance(was, bool):
+        # By one script: of two calls the first is sent again behind the other where the store has lost its scripts.
+        try:
+            verdict, was = await journal.bury(epoch, reaped=reaped)
+        except JournalUnknown:
+            if not before.done():
+                before.set_result(False)  # asked again, it might tell of our own revocation
+            raise
+        if not before.done():
             before.set_result(was)
-        elif not isinstance(verdict, JournalRefused):
-            before.set_result(False)  # asked again, it might tell of our own revocation
-        if isinstance(verdict, BaseException):
-            raise verdict
         return verdict is Revocation.REVOKED
 
     # ---- inside --------------------------------------------------------------------------------

@@ -150,8 +150,13 @@ class RedisJournal(RedisDecisions):
 
     async def revoke(self, host: HostEpoch, *, reaped: bool = False) -> Revocation:
         """See Journal."""
-        (verdict,) = await self._run_for_host("revoke", host, {"host": host, "reaped": reaped})
-        return Revocation(verdict.decode())
+        verdict, _ = await self.bury(host, reaped=reaped)
+        return verdict
+
+    async def bury(self, host: HostEpoch, *, reaped: bool) -> tuple[Revocation, bool]:
+        """The same, and whether the host had been revoked before; asked again, that may tell of this revocation."""
+        verdict, was = await self._run_for_host("revoke", host, {"host": host, "reaped": reaped})
+        return Revocation(verdict.decode()), bool(was)
 
     async def revoked(self, host: HostEpoch) -> bool:
         """See Journal."""

@@ -37,7 +37,8 @@ class PendingAsk:
     """One ask that waits. `host` is where the receiver was when it left, None while unknown.
 
     `turn` is the turn that asks, None outside of any; `probe_at` when to look whether it is blocked. `stream` reads the
-    parts of its answer, None where nobody wants any.
+    parts of its answer, None where nobody wants any. `has_left` is false while nobody can have taken the request: it
+    was given neither to a link nor to an intake.
     """
 
     __slots__ = (
@@ -46,6 +47,7 @@ class PendingAsk:
         "deadline",
         "envelope",
         "future",
+        "has_left",
         "host",
         "probe_at",
         "probe_in_s",
@@ -71,6 +73,7 @@ class PendingAsk:
         self.deadline = deadline
         self.future = future
         self.host: HostId | None = None
+        self.has_left = False
         self.envelope: Envelope | None = None
         self.turn: CellContext | None = None
         self.stream: Stream[Any, Any] | None = None

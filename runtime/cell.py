@@ -254,6 +254,8 @@ class Cell:
         if self.stop_reason is None:
             self.stop_reason = reason
         if self.state is State.STARTING:
+            if self.intake is not None:
+                self.intake.cut_claim()
             return  # `start` sees the reason when the behavior has initialised, or the watchdog kills
         for task in self.turns:
             task.cancel()

@@ -20,6 +20,7 @@ RegrowError
 ├── TooLate             the deadline passed
 │   └── AskTimeout          no reply in time; the callee may still be running
 ├── AskFailed           the other side ended while it owed a reply
+│   └── NotAwaited          the asker is being stopped, and the other side is between two lives
 ├── WorldBroke          something outside Regrow failed: Ray, Redis, a provider, a disk
 │   └── ContactLost         the other process does not answer; what was sent may have run
 └── Bug                 our own mistake: please report it
@@ -230,6 +231,13 @@ class AskFailed(RegrowError):
     def traceback(self) -> str:
         """The exception's traceback where the reason is a crash, else the empty string."""
         return getattr(self.reason, "traceback", "")
+
+
+class NotAwaited(AskFailed):
+    """The asker is being stopped and waits no longer for one between two lives; the text says what becomes of the ask.
+
+    The reason is NoProc. Where it leaves the handler of a durable agent it is the stop's doing, and no failed attempt.
+    """
 
 
 class WorldBroke(RegrowError):

@@ -47,6 +47,10 @@ class Intake(Protocol):
         """The store may have messages for this actor that came to it by another way."""
         ...
 
+    def cut_claim(self) -> None:
+        """The life that starts is told to stop: it need not get hold of what is kept."""
+        ...
+
     def left(self) -> None:
         """No further life of the actor will come to this process, so that another may have it."""
         ...

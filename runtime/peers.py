@@ -75,7 +75,7 @@ class Peers:
             if host in self._lost and isinstance(envelope.message, Watch):
                 self._tell_contact(host, Unreachable, monitor=envelope.message.monitor)
         if envelope.kind == Kind.ASK and (ask := self._runtime.asks.get(envelope.ask_id)) is not None:
-            ask.host = host
+            ask.host, ask.has_left = host, True
         self._peer(host).send(envelope)
 
     def send_nowait(self, host: HostId, envelope: Envelope) -> bool:

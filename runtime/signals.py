@@ -12,7 +12,7 @@ from regrow.runtime import errors
 from regrow.runtime.address import ActorId, HostId, Incarnation
 from regrow.runtime.contain import text_of, travelling
 from regrow.runtime.envelope import Envelope, Kind
-from regrow.runtime.errors import AskFailed, Bug, RegrowError
+from regrow.runtime.errors import AskFailed, Bug, NotAwaited, RegrowError
 from regrow.runtime.immutable import wire_name
 from regrow.runtime.lifecycle import Cleared, Crashed, Exited, ExitReason, Refund
 from regrow.runtime.message import Message
@@ -161,7 +161,7 @@ class FullRing(RingFound):
 class Failure(Message):
     """What an asker gets instead of a reply.
 
-    With a `reason` it becomes AskFailed; else `error` names the class to raise, `text` says why, Our own
+    With a `reason` it becomes AskFailed or NotAwaited; else `error` names the class to raise, `text` says why, Our own
     errors go by their bare name, others as `module:qualname`.
     """
 
@@ -172,7 +172,8 @@ class Failure(Message):
     def exception(self, actor: str) -> RegrowError:
         """The exception that the asker sees, the same on every engine."""
         if self.reason is not None:
-            return AskFailed(actor, self.reason, self.text)
+            failed = NotAwaited if self.error == NotAwaited.__name__ else AskFailed
+            return failed(actor, self.reason, self.text)
         error = _rebuilt(_class_named(self.error), self.text)
         if isinstance(self, DetailedFailure):
             error.__dict__.update(self.details)

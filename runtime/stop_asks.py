@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from regrow.runtime.cell import State
 from regrow.runtime.envelope import Envelope, Kind, mark_handled
-from regrow.runtime.errors import AskFailed
+from regrow.runtime.errors import NotAwaited
 from regrow.runtime.lifecycle import NoProc
 from regrow.runtime.signals import AskedInStop, Failure
 
@@ -68,8 +68,11 @@ class StopAsks:
                 self._send_word(ask, turn[0])
 
     def _fail(self, ask: PendingAsk, asker: Cell) -> None:
-        text = _text(ask.actor, asker.actor, type(ask.request).__name__, "it was not sent")
-        self._runtime.asks.fail(ask.ask_id, AskFailed(ask.actor, NoProc(), text))
+        command = ask.envelope.command_id if ask.envelope is not None else None
+        # Of what is not stored it is known: had anybody taken it, it would have failed with him.
+        so = _perhaps(command) if ask.has_left and command is not None else "it was not sent, and is not done"
+        text = _text(ask.actor, asker.actor, type(ask.request).__name__, so)
+        self._runtime.asks.fail(ask.ask_id, NotAwaited(ask.actor, NoProc(), text))
 
     def _send_word(self, ask: PendingAsk, asker: Cell) -> None:
         runtime = self._runtime
@@ -94,11 +97,18 @@ class StopAsks:
             mark_handled(taken)
             so = "it was not begun, and is not done"
         else:
-            so = "it may have been done, or be done by the next life"
+            asks = (envelope for envelope in cell.mailbox.user if envelope.is_ask_of(word.host, word.ask_id))
+            kept = next(asks, None)
+            so = _perhaps(kept.command_id if kept is not None else None)
         asked = Envelope(Kind.ASK, cell.actor, word, runtime.origin, ask_id=word.ask_id)
         asked.reply_host = word.host
         text = _text(cell.actor, word.asker, word.request, so)
-        runtime.fail(asked, Failure(error="AskFailed", text=text, reason=NoProc()))
+        runtime.fail(asked, Failure(error=NotAwaited.__name__, text=text, reason=NoProc()))
+
+
+def _perhaps(command: str | None) -> str:
+    so = "it may have been done, or be done by the next life"
+    return so if command is None else f"{so}: ask then under the same command id, {command}"
 
 
 def _text(actor: str, asker: str, request: str, so: str) -> str:

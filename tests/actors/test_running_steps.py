@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import cast
 
 import pytest
@@ -11,6 +12,7 @@ from pydantic import BaseModel
 from regrow.actors import DurableAgent, DurableContext, on
 from regrow.actors.durable_errors import InQuarantine
 from regrow.runtime.address import ActorId
+from regrow.runtime.errors import Misuse
 from regrow.runtime.journal import Journal
 from regrow.runtime.lifecycle import Crashed, Killed, Shutdown
 from regrow.runtime.message import Request
@@ -21,6 +23,8 @@ BOSS = "desk/boss"
 GRACE_S = 10.0
 WORK_S = 3.0
 """How long a step takes."""
+MANY = 2_000
+"""More tries than a grace has room for, if each of them lets others run."""
 
 
 class Tally(BaseModel):
@@ -39,6 +43,8 @@ class World:
         self.begun: list[str] = []
         self.done: list[str] = []
         self.cut: list[str] = []
+        self.tries = 0
+        self.late: asyncio.Task[str] | None = None
 
 
 world = World()
@@ -87,8 +93,24 @@ class Boss(DurableAgent[Tally]):
                 except asyncio.CancelledError:
                     await ctx.step("pay", pay, "bob")
                 return await ctx.step("pay", pay, "ada")
+            case "too late" | "done too late":
+                world.late = asyncio.create_task(too_late(ctx, is_done=request.how == "done too late"))
+                await pass_time(WORK_S / 3)
+                return "done"
+            case "swallows":
+                while world.tries < MANY:
+                    with suppress(asyncio.CancelledError):
+                        world.tries += 1
+                        await (pass_time(GRACE_S) if world.tries == 1 else ctx.step("pay", pay, "ada"))
+                return "gave up"
             case _:
                 return await ctx.step("pay", pay, "ada")
+
+
+async def too_late(ctx: DurableContext, *, is_done: bool) -> str:
+    if not is_done:
+        await pass_time(WORK_S)
+    return await ctx.step("pay", pay, "ada", idempotent=True)
 
 
 async def desk(journal: object | None = None) -> Host:
@@ -242,3 +264,37 @@ async def test_a_step_of_a_turn_that_is_being_stopped_does_not_begin() -> None:
     assert host.ends == [(BOSS, Shutdown())]
     assert await asking == "paid ada"
     assert world.begun == ["ada"]
+
+
+@on_virtual_time
+async def test_a_handler_that_goes_on_beginning_steps_in_a_stop_does_not_hold_its_process_and_is_killed() -> None:
+    host = await desk()
+    host.restarts = 0
+    asking = await begun(host, "swallows")
+
+    host.runtime.cells[ActorId(BOSS)].stop(Shutdown(), WORK_S / 3)
+    await pass_time(WORK_S / 3 + 0.001)
+
+    assert [type(reason) for _, reason in host.ends] == [Killed]
+    assert world.begun == []
+    asking.cancel()
+
+
+# ---- too late ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("how", "begun"), [("too late", []), ("done too late", ["ada"])])
+def test_a_step_that_comes_when_its_turn_has_ended_is_told_so_and_ends_nobody(how: str, begun: list[str]) -> None:
+    @on_virtual_time
+    async def told() -> None:
+        host = await desk()
+        assert await host.ref(BOSS).ask(Work(how=how)) == "done"
+        assert world.late is not None
+
+        with pytest.raises(Misuse, match=r"step 'pay' \(number 1\) of desk/boss came when its turn had ended.*await"):
+            await world.late
+
+        assert world.begun == begun
+        assert host.ends == []
+
+    told()

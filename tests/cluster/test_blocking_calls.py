@@ -70,3 +70,20 @@ async def test_marks_that_rise_while_one_is_written_are_kept_and_the_file_has_th
     await asyncio.gather(*keeping)
 
     assert HighWater(tmp_path / "mark").seen == 19
+
+
+async def test_who_waits_for_all_calls_to_end_waits_no_longer_than_it_likes() -> None:
+    calls, may_end = BlockingCalls(), threading.Event()
+    assert await calls.done(within_s=0.0)
+
+    def slow() -> None:
+        may_end.wait()
+
+    doing = asyncio.ensure_future(calls.do(slow))
+    await asyncio.sleep(0)
+    meanwhile = await calls.done(within_s=0.0)
+    may_end.set()
+
+    assert not meanwhile
+    assert await calls.done()
+    await doing

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from redis import Redis
 
 from regrow.cluster.config import HistorySettings, RedisSettings
 from regrow.cluster.errors import RedisUnavailable
-from regrow.cluster.journal_owner import STOCK, JournalOwner
+from regrow.cluster.journal_owner import STOCK, WRITTEN_WITHIN_S, JournalOwner
 from regrow.cluster.redis_journal import RedisJournal
 from regrow.runtime.durability import LEASE_TTL_MS
 from regrow.runtime.journal_answers import Revocation
@@ -98,6 +99,21 @@ async def test_a_host_that_died_since_it_was_revoked_is_told_from_others(url: st
         assert await owner.bury(host, reaped=True)
 
 
+async def test_a_host_that_was_not_revoked_is_not_told_as_if_it_were_where_the_store_has_lost_its_scripts(
+    url: str, tmp_path: Path
+) -> None:
+    async with opened(url, tmp_path) as owner:
+        host = HostEpoch((await owner.order()).epoch)
+        assert not await owner.journal.revoked(host)
+        with Redis.from_url(url) as admin:
+            admin.script_flush()
+
+        was_revoked = await owner.bury(host, reaped=True)
+
+        assert not was_revoked
+        assert await owner.journal.revoked(host)
+
+
 async def test_a_new_life_of_the_guardian_revokes_the_dead_hosts_of_the_one_before(url: str, tmp_path: Path) -> None:
     async with opened(url, tmp_path) as owner, journal_at(url) as journal:
         dead, living = [HostEpoch((await owner.order()).epoch) for _ in range(2)]
@@ -139,3 +155,66 @@ async def test_only_deaths_of_hosts_with_durable_agents_wait(url: str, tmp_path:
     async with opened(url, tmp_path) as owner:
         assert owner.holds_any(["desk/plain", "desk/clerk"])  # type: ignore[list-item]
         assert not owner.holds_any(["desk/plain"])  # type: ignore[list-item]
+
+
+@asynccontextmanager
+async def disk_that_hangs(file: Path) -> AsyncIterator[None]:
+    """Whoever writes that file waits until this is left."""
+    draft = file.with_name(f"{file.name}.new")
+    os.mkfifo(draft)  # to be opened for writing, it waits for somebody who reads
+    try:
+        yield
+    finally:
+        reader = os.open(draft, os.O_RDONLY | os.O_NONBLOCK)
+        draft.unlink()
+        os.close(reader)
+
+
+async def renewed(owner: JournalOwner) -> None:
+    """The mark rises, and its write comes to where it hangs; who has asked for it goes."""
+    renewing = asyncio.create_task(owner.journal.renew(await owner.journal.new_host_epoch(), ttl_ms=LEASE_TTL_MS))
+    water = owner._water  # as long as its renewal takes nobody else can tell
+    assert water is not None
+    for _ in range(100):
+        if not await water.written(within_s=0.0):
+            break
+        await asyncio.wait([renewing], timeout=0.02)
+    assert not renewing.done()
+    renewing.cancel()
+
+
+async def noted(owner: JournalOwner) -> None:
+    """A host is noted, and that hangs."""
+    noting = asyncio.ensure_future(owner.joined(1, os.getpid()))
+    await asyncio.sleep(0)
+    noting.cancel()
+
+
+@pytest.mark.parametrize(("file", "write"), [("desk.water", renewed), ("desk.hosts", noted)])
+async def test_an_owner_that_lets_go_leaves_no_write_behind_that_a_second_one_would_meet(
+    url: str, tmp_path: Path, file: str, write: Callable[[JournalOwner], Awaitable[None]]
+) -> None:
+    async with opened(url, tmp_path) as owner:
+        async with disk_that_hangs(tmp_path / "journal" / file):
+            await write(owner)
+            closing = asyncio.create_task(owner.aclose())
+            ended, _ = await asyncio.wait([closing], timeout=WRITTEN_WITHIN_S / 4)
+            assert not ended
+        ended, _ = await asyncio.wait([closing], timeout=WRITTEN_WITHIN_S / 4)
+
+        assert ended
+
+
+@pytest.mark.parametrize(("file", "write"), [("desk.water", renewed), ("desk.hosts", noted)])
+async def test_a_disk_that_hangs_holds_up_no_owner_that_lets_go_and_is_named_by_the_next_start(
+    url: str, tmp_path: Path, file: str, write: Callable[[JournalOwner], Awaitable[None]]
+) -> None:
+    async with opened(url, tmp_path) as owner:
+        async with disk_that_hangs(tmp_path / "journal" / file):
+            await write(owner)
+            await asyncio.wait_for(owner.aclose(), 2 * WRITTEN_WITHIN_S)
+            with pytest.raises(RedisUnavailable, match=r"journal has not taken a note for 2 s and more"):
+                await owner.open(url)
+        await owner.aclose()
+
+        await owner.open(url)
