@@ -89,7 +89,7 @@ class JournalOwner:
         JournalRefused that says why the journal can not be used.
         """
         await self.aclose()
-        if not await self._is_written(within_s=0.0):
+        if not await self.is_written(within_s=0.0):
             raise RedisUnavailable(
                 f"the disk of the data folder {self._folder} has not taken a note for {WRITTEN_WITHIN_S:g} s and more; "
                 "see to the disk, or set another data_dir"
@@ -133,7 +133,7 @@ class JournalOwner:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if not await self._is_written(within_s=WRITTEN_WITHIN_S):  # before anybody reads the files again
+        if not await self.is_written(within_s=WRITTEN_WITHIN_S):  # before anybody reads the files again
             log.warning("the disk still has not taken a note; it is left to itself", folder=str(self._folder))
         journal, self._journal = self._journal, None
         own, self._own = self._own, None
@@ -144,7 +144,7 @@ class JournalOwner:
                 await asyncio.wait_for(journal.revoke(own, reaped=True), TOLD_WITHIN_S)
         await journal.aclose()
 
-    async def _is_written(self, *, within_s: float) -> bool:
+    async def is_written(self, *, within_s: float) -> bool:
         """Whether no write of its files is under way any more, as those are whose callers were cancelled."""
         files = [file for file in (self._lives, self._water) if file is not None]
         return all(await asyncio.gather(*(file.written(within_s=within_s) for file in files)))

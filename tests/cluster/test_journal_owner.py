@@ -173,10 +173,8 @@ async def disk_that_hangs(file: Path) -> AsyncIterator[None]:
 async def renewed(owner: JournalOwner) -> None:
     """The mark rises, and its write comes to where it hangs; who has asked for it goes."""
     renewing = asyncio.create_task(owner.journal.renew(await owner.journal.new_host_epoch(), ttl_ms=LEASE_TTL_MS))
-    water = owner._water  # as long as its renewal takes nobody else can tell
-    assert water is not None
     for _ in range(100):
-        if not await water.written(within_s=0.0):
+        if not await owner.is_written(within_s=0.0):
             break
         await asyncio.wait([renewing], timeout=0.02)
     assert not renewing.done()
@@ -186,8 +184,8 @@ async def renewed(owner: JournalOwner) -> None:
 async def noted(owner: JournalOwner) -> None:
     """A host is noted, and that hangs."""
     noting = asyncio.ensure_future(owner.joined(1, os.getpid()))
+    noting.add_done_callback(lambda ended: ended.exception())  # what is no file can not be forced to the disk
     await asyncio.sleep(0)
-    noting.cancel()
 
 
 @pytest.mark.parametrize(("file", "write"), [("desk.water", renewed), ("desk.hosts", noted)])
