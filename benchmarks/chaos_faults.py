@@ -34,6 +34,7 @@ from regrow.runtime.journal_entries import HostEpoch, OperationId
 SPRING_LIMIT_S = 20.0
 """For a trap to spring: the script it waits for runs many times a second, unless another fault keeps it from that."""
 RECOVER_LIMIT_S = 240.0
+DONE_BEFORE = "done_before"
 LATE_LIMIT_S = 60.0
 """For Redis to say something to a late script: longer than it is stopped, loads its data, or has no room."""
 KILL_LIMIT_S = 60.0
@@ -284,6 +285,9 @@ class Faults:
     async def _come_late(self, fault: Fault) -> None:
         """Sends what a dead process had wanted to say, now that another one serves its agent."""
         raw = self._sprung_last[fault.agent].call.raw
+        if await asyncio.to_thread(self._redis.has_done, raw):
+            self.log.late_answers[DONE_BEFORE] += 1  # by its own process, to which Redis could not answer
+            return
         self.log.late_answers[await verdict_on_late(lambda: self._proxy.send_late(raw))] += 1
 
     async def _stop_host(self, plan: Plan) -> float:

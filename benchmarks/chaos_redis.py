@@ -8,8 +8,10 @@ import subprocess
 from pathlib import Path
 from time import monotonic
 
+from msgpack import unpackb
 from redis import Redis
 from redis.exceptions import RedisError
+from resp import parts
 
 from regrow.cluster.redis_process import find_redis, told
 
@@ -69,6 +71,11 @@ class ChaosRedis:
         with self.client() as client:
             client.config_set("maxmemory", 0)
 
+    def has_done(self, commit: bytes) -> bool:
+        """Whether the journal has done this very commit: its process had sent it before, and had no answer."""
+        with self.client() as client:
+            return is_done(client, commit)
+
     def close(self) -> None:
         """Ends it, also where it is stopped: SIGKILL does."""
         if self._process is not None:
@@ -92,3 +99,11 @@ class ChaosRedis:
                 return bool(client.ping())
         except (RedisError, OSError):
             return False
+
+
+def is_done(client: Redis, commit: bytes) -> bool:
+    """Whether the mark of the message that a call of the commit's script is about names the operation of that call."""
+    _, _, number, *words = parts(commit)
+    mark = next(key for key in words[: int(number)] if key.partition(b"}:")[2].startswith(b"mark:"))
+    kept = client.get(mark)
+    return kept is not None and unpackb(kept, raw=True)[1] == unpackb(words[int(number)], raw=True)[b"op"]

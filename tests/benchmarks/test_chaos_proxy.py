@@ -5,16 +5,19 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from chaos_proxy import Act, RedisProxy, Side, Trap
+from chaos_redis import is_done
+from redis import Redis
 
 from regrow.cluster.redis_journal import RedisJournal
 from regrow.runtime import ActorId
 from regrow.runtime.command_ids import new_command_id
 from regrow.runtime.journal_answers import EnqueueVerdict
-from regrow.runtime.journal_entries import Incoming
+from regrow.runtime.journal_entries import Commit, Hand, Incoming, OperationId, Outcome, Writes
 from regrow.runtime.journal_errors import JournalUnknown
 from tests.conformance.redis_servers import embedded_program, started
 
@@ -116,4 +119,34 @@ async def test_a_script_that_comes_late_gets_its_answer_past_the_app() -> None:
 
         [again] = await journal.enqueue([message])
         assert again.verdict is EnqueueVerdict.PENDING
+        await journal.aclose()
+
+
+@pytest.mark.parametrize("side", [Side.BEFORE, Side.AFTER])
+async def test_a_commit_whose_answer_was_lost_is_known_as_done_before_it_comes_late(side: Side) -> None:
+    async with AsyncExitStack() as stack:
+        proxy, url = stack.enter_context(proxied())
+        journal = RedisJournal.from_url(url, app="desk")
+        client = stack.enter_context(Redis(unix_socket_path=url.removeprefix("unix://")))
+        host = await journal.new_host_epoch()
+        await journal.renew(host, ttl_ms=60_000)
+        claim = await journal.claim(CLERK, host, previous=None, operation=OperationId("claim"))
+        message = replace(mail(), epoch=claim.row.epoch)
+        await journal.enqueue([message])
+        sprung = proxy.arm(Trap(script="commit", side=side, act=Act.CUT, agent=CLERK))
+        hand = Hand(
+            agent=CLERK,
+            epoch=claim.row.epoch,
+            version=claim.row.version,
+            command=message.command,
+            operation=OperationId("commit"),
+        )
+
+        with pytest.raises(JournalUnknown):
+            await journal.commit(Commit(hand=hand, outcome=Outcome.COMMITTED, result=b"r", writes=Writes()), limit=100)
+
+        commit = sprung.result(0).call.raw
+        assert is_done(client, commit) == (side is Side.AFTER)
+        assert b"done" in proxy.send_late(commit)
+        assert is_done(client, commit)
         await journal.aclose()
