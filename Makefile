@@ -48,7 +48,7 @@ run: $(READY)
 	@$(BIN)/python examples/desk.py $${ASKED_DOCS:+--docs "$$ASKED_DOCS"} $${ASKED_TEXT:+--ask "$$ASKED_TEXT"} $(ARGS)
 
 test: $(READY)
-	@$(BIN)/pytest --quiet --ignore=tests/tidy -m 'not again' $(BESIDE) $(ARGS)
+	@$(BIN)/pytest --quiet --ignore=tests/tidy -m 'not again and not nightly' $(BESIDE) $(ARGS)
 
 quick: $(READY)
 	@$(BIN)/pytest --quiet $(addprefix tests/,$(QUICK)) \

@@ -207,11 +207,12 @@ class RayEngine:
         settings["redis"]["url"] = url.get_secret_value() if url is not None else None
         # Hosts may run elsewhere than the driver: what is relative to its folder is made absolute here.
         settings["data_dir"] = str(self._settings.data_dir_of(self._app.name))
+        root = supervisor_order(self._app.root)  # first: what it says of a child is nearer to the mend
         skills = self._settings.skills_folder
         code = replace(CodeBase.of(self._app), skills=str(skills) if skills is not None else "")
         return AppOrder(
             app=self._app.name,
-            root=supervisor_order(self._app.root),
+            root=root,
             settings=json.dumps(settings),
             host=host_order(self._app.name, self._app.name, code, self._settings.log, self._rehearsal),
             owner_ttl_s=self._owner_ttl_s,

@@ -345,7 +345,7 @@ async def test_apps_that_share_a_server_do_not_see_each_other(server: Path, stan
 
 
 def test_there_is_one_script_for_each_contract() -> None:
-    local = {"enqueue", "take", "refuse", "aclose", "limits", "from_url"}
+    local = {"enqueue", "take", "bury", "refuse", "aclose", "limits", "from_url"}
     contracts = {name for name in dir(RedisJournal) if not name.startswith("_")}
 
     assert contracts - local == set(SCRIPTS) - local

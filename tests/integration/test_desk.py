@@ -28,6 +28,8 @@ sys.path.insert(0, str(EXAMPLES))  # as Python does for whoever runs a file of t
 import documents  # noqa: E402
 import passages  # noqa: E402
 
+sys.path.remove(str(EXAMPLES))  # or its programs would be modules that are installed, for whoever looks
+
 from tests.integration.belongings import processes_in  # noqa: E402
 from tests.integration.waiting import until_none, until_now  # noqa: E402
 
