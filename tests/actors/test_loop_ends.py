@@ -223,7 +223,7 @@ def test_five_calls_of_a_cent_fit_into_five_cents() -> None:
     spent = Spent(turns=4, cost=0.01 + 0.01 + 0.01 + 0.01, last_cost=0.01)
 
     assert why_no_more("desk/shop", Limits(max_cost=0.05), spent) is None
-    assert why_no_more("desk/shop", Limits(max_cost=0.05), spent, tools_cost=0.001) is not None
+    assert isinstance(why_no_more("desk/shop", Limits(max_cost=0.05), spent, tools_cost=0.001), CostUsedUp)
 
 
 def test_the_narrower_of_two_limits_counts_in_each() -> None:
