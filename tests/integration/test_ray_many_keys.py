@@ -37,6 +37,8 @@ TIMES_SLOWER = 3.0
 NOISE_BYTES = 10 * 2**20
 """By which two processes differ that have done the same. A key that were kept would take a hundred bytes at least."""
 ROWS_AT_ONCE = 1_000
+NOBODY = "keys/~"
+"""Whose row a host reads to connect its journal ahead of the first use."""
 PART = "regrow:keys:{%d}:%s:%s"
 
 
@@ -75,7 +77,7 @@ class Watched:
                 continue  # what a script does is part of its one command
             words = line["command"].split()
             agents = {word.split(":row:")[1] for word in words if ":row:" in word}
-            self.by_agent.update(agents)
+            self.by_agent.update(agents - {NOBODY})
             self.partitions |= {int(word.split("{")[1].split("}")[0]) for word in words if word.endswith(":ready")}
 
 
