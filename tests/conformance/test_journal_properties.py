@@ -425,7 +425,14 @@ RUNS_OF_EXAMPLES = 4
 
 @pytest.mark.slow
 @pytest.mark.redis
-@pytest.mark.parametrize("server", ["embedded", "redis_7", pytest.param("cluster", marks=pytest.mark.again)])
+@pytest.mark.parametrize(
+    "server",
+    [
+        pytest.param("embedded", marks=pytest.mark.again),
+        "redis_7",
+        pytest.param("cluster", marks=pytest.mark.again),
+    ],
+)
 def test_the_twin_and_redis_answer_alike_whatever_is_called_and_repeated(
     server: str, request: pytest.FixtureRequest
 ) -> None:

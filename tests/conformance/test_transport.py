@@ -108,7 +108,7 @@ def ray_session() -> Iterator[None]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(params=["wires", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.slow])])
+@pytest.fixture(params=["wires", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.slow, pytest.mark.again])])
 async def field(request: pytest.FixtureRequest) -> AsyncIterator[Field]:
     if request.param == "wires":
         yield WiredField()

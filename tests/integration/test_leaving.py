@@ -14,6 +14,7 @@ from tests.integration.conftest import Start
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("alone")]
 
 
+@pytest.mark.again_on_ray
 async def test_sys_exit_in_a_handler_is_a_crash_that_neighbours_do_not_notice(start: Start) -> None:
     async with start(leavers.app) as running:
         with pytest.raises(AskFailed, match=r"died handling Leave .SystemExit: 4") as failed:

@@ -82,6 +82,7 @@ async def test_a_sigkill_between_two_tools_and_one_while_some_run_repeat_neither
     )
 
 
+@pytest.mark.again  # a durable one stays by day
 async def test_a_plain_agent_that_is_killed_in_its_loop_is_told_of_and_back_and_leaves_no_tool(
     local_ray: Path, tmp_path: Path
 ) -> None:

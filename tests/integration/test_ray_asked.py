@@ -54,6 +54,7 @@ async def test_an_agent_in_another_process_is_a_tool_and_has_no_more_than_its_ca
 
 
 @pytest.mark.parametrize("killed", ["chief", "clerk"])
+@pytest.mark.again  # the simulation of loops holds it
 async def test_whoever_is_killed_while_it_is_asked_each_line_is_written_once(
     running: Running, killed: str, tmp_path: Path
 ) -> None:

@@ -175,6 +175,7 @@ async def test_tells_that_were_acknowledged_are_done_once_and_in_order_across_ki
     assert len(seen) == len(set(seen)) == TELLS + 3 * KILLS
 
 
+@pytest.mark.again  # the simulation holds it
 async def test_what_a_turn_tells_arrives_once_though_both_ends_are_killed(running: Running) -> None:
     book, copy = running.ref("book"), running.ref("copy")
 
@@ -206,12 +207,9 @@ async def test_an_app_whose_guardian_is_killed_has_lost_nothing_durable(running:
     assert await packed.ask(Seen(), timeout_s=PATIENCE_S) == entries
 
 
+@pytest.mark.again  # the simulation holds it
 @pytest.mark.parametrize(
-    "victim",
-    [
-        pytest.param("ledger/book", id="its host", marks=pytest.mark.again),
-        pytest.param("ledger", id="the guardian and Redis"),
-    ],
+    "victim", [pytest.param("ledger/book", id="its host"), pytest.param("ledger", id="the guardian and Redis")]
 )
 async def test_a_reminder_comes_though_what_would_bring_it_is_killed(running: Running, victim: str) -> None:
     book, number = running.ref("book"), 70_000 + len(victim)
@@ -341,6 +339,7 @@ async def test_a_redis_that_forgets_is_refused_at_the_start_and_so_is_one_that_w
     assert exit_code_of(forgets.value) == exit_code_of(wiped.value) == EXIT_REFUSED
 
 
+@pytest.mark.again  # each of the two alone stays by day
 async def test_an_app_that_grows_back_waits_for_a_redis_that_is_away(
     local_ray: Path, root: Path, tmp_path: Path
 ) -> None:

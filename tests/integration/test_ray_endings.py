@@ -33,6 +33,7 @@ async def test_a_tree_that_gives_up_ends_the_app_and_says_who(start: Start) -> N
         assert failed.value.reason == NoProc()
 
 
+@pytest.mark.again_on_ray
 async def test_a_significant_child_that_finishes_ends_the_app_in_order(start: Start) -> None:
     async with start(brief) as running:
         await running.ref(Member).tell(Finish())
@@ -42,6 +43,7 @@ async def test_a_significant_child_that_finishes_ends_the_app_in_order(start: St
         assert isinstance(reason, Shutdown)
 
 
+@pytest.mark.again_on_ray
 async def test_config_reaches_the_agent_before_its_init(start: Start) -> None:
     async with start(configured.app) as running:
         assert await running.ref("narrow").ask(configured.Measure()) == "3 of left, wide=False"
@@ -65,6 +67,7 @@ async def test_an_agent_that_fails_in_started_says_where(start: Start) -> None:
     assert 'raise ConnectionError("no printer")' in failed.value.cause.traceback
 
 
+@pytest.mark.again_on_ray
 async def test_an_agent_that_fails_in_its_constructor_stops_those_before_it(start: Start) -> None:
     with pytest.raises(AppNotStarted, match=r"unmade did not start: .*unmade.*ZeroDivisionError"):
         async with start(configured.unmade):

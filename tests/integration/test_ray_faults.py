@@ -107,6 +107,7 @@ async def test_a_killed_redis_comes_back_on_its_port_with_its_data(start: Start,
         assert new.title == redis.title  # which shows its port
 
 
+@pytest.mark.again  # its limit has units
 async def test_a_guardian_that_dies_again_and_again_ends_its_app(
     start: Start, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +134,7 @@ def unlucky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
     return app
 
 
+@pytest.mark.again  # so has it here
 async def test_an_app_that_grows_back_while_its_hosts_are_killed_grows_back_all_the_same(
     start: Start, unlucky: App, tmp_path: Path
 ) -> None:
@@ -148,6 +150,7 @@ async def test_an_app_that_grows_back_while_its_hosts_are_killed_grows_back_all_
         assert await back(app.ref("first")) > 0
 
 
+@pytest.mark.again  # test_ray_kills has an app that grows back
 async def test_a_tree_that_does_not_start_any_more_ends_its_app_with_the_reason(
     start: Start, unlucky: App, tmp_path: Path
 ) -> None:

@@ -126,7 +126,8 @@ async def test_active_keys_whose_process_is_killed_start_again_when_they_are_ask
     assert await refs[0].ask(Where()) != pids[0]
 
 
-@pytest.mark.parametrize("victim", ["guardian", pytest.param("host", marks=pytest.mark.again)])
+@pytest.mark.again  # the simulation of keys holds it
+@pytest.mark.parametrize("victim", ["guardian", "host"])
 async def test_a_reminder_of_a_passive_key_comes_though_what_would_bring_it_is_killed(
     running: Running, victim: str
 ) -> None:

@@ -105,6 +105,7 @@ async def test_a_stopped_process_is_unreachable_and_not_dead_until_it_is(start: 
         assert await watcher.ask(Heard()) == got
 
 
+@pytest.mark.again  # the placements stop processes that do not answer
 async def test_an_app_stops_and_leaves_nothing_though_its_processes_do_not_answer(start: Start, root: Path) -> None:
     async with start(app) as running:
         await running.ref("second").ask(Watch(of="roster/first"))

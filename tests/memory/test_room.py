@@ -90,6 +90,7 @@ def test_the_room_offers_what_it_lists() -> None:
 
 @pytest.mark.slow
 @pytest.mark.heavy
+@pytest.mark.again  # an evaluation, of the same functions as above
 @pytest.mark.skipif(
     not SCIFACT.exists(), reason="needs SciFact in BEIR form; set REGROW_DATA to the folder that holds it"
 )

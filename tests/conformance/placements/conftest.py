@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for place, item in zip(ours, in_order, strict=True):
         assert isinstance(item, pytest.Function)
         item.obj = _limited(item.obj)
-        if item.callspec.params["placement"] in AGAIN and item.path.stem != RAYLET_DEATHS:
+        if item.callspec.params["placement"] in AGAIN:
             item.add_marker(pytest.mark.again)
         items[place] = item
 
