@@ -56,7 +56,7 @@ async def _claimed(cell: Cell, durable: Durability, intake: DurableIntake, *, sc
     check_schema(agent, row, known=schema)
     pause_s = CLAIM_AGAIN_FIRST_S
     while True:
-        await durable.wait_leased()
+        await durable.wait_may_claim()
         previous = row.owner
         claim = await durable.surely(partial(_answered, cell, durable, intake, previous, operation))
         row = claim.row

@@ -20,18 +20,21 @@ log = structlog.get_logger("regrow.journal")
 class HighWater:
     """One process's high-water mark; with a file it outlives the process."""
 
-    def __init__(self, file: Path | None = None) -> None:
-        """Reads the file, if there is one. Raises InvalidEntry where it holds no mark."""
+    def __init__(self, file: Path | None = None, *, seen: int = 0) -> None:
+        """Reads the file, if there is one; `seen` is what another process has seen.
+
+        Raises InvalidEntry where the file holds no mark.
+        """
         self._file = file
         self._is_kept = True
         self._writes = BlockingCalls()
-        self.seen = 0
+        self.seen, self._kept = seen, 0
         if file is not None and file.exists():
             text = file.read_text().strip()
             if not text.isdecimal():
                 raise InvalidEntry(f"{file} holds {text[:40]!r} in place of a high-water mark; delete it to start anew")
-            self.seen = int(text)
-        self._kept = self.seen
+            self._kept = int(text)
+            self.seen = max(seen, self._kept)
 
     def rise(self, mark: int, *, asked_at: int, address: str) -> None:
         """Takes in the store's mark, which it was asked for when `asked_at` had been seen.

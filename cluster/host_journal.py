@@ -48,7 +48,7 @@ class HostJournal:
         self._loop = runtime.loop
         self._order = order
         self._app = app
-        self._water = HighWater()
+        self._water = HighWater(seen=order.mark)
         self._guardian_silent_s = guardian_silent_s
         self._journal = self._opened()
         durability = self._durability = Durability(
@@ -114,3 +114,4 @@ class HostJournal:
     def _refused(self, error: JournalRefused) -> None:
         if isinstance(error, JournalRestored):
             self._loop.call_soon_threadsafe(self._journal.refuse, error)
+            self._loop.call_soon_threadsafe(self._durability.refused, error)

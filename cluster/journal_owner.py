@@ -160,8 +160,14 @@ class JournalOwner:
         epoch = self._stock.popleft()
         self._restock()
         redis = self._redis
+        assert self._water is not None
         return JournalOrder(
-            url=self._url, cluster=redis.cluster, epoch=epoch, replicas=redis.replicas, history=self._history
+            url=self._url,
+            cluster=redis.cluster,
+            epoch=epoch,
+            replicas=redis.replicas,
+            mark=self._water.seen,
+            history=self._history,
         )
 
     def holds_any(self, actors: Iterable[ActorId]) -> bool:

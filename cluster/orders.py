@@ -38,12 +38,16 @@ M = TypeVar("M", bound=Message)
 
 
 class JournalOrder(Message):
-    """Where a host finds the journal of durable agents, the number that its life has there, and what is kept."""
+    """Where a host finds the journal of durable agents, the number that its life has there, and what is kept.
+
+    `mark` is the highest one that the guardian has seen: a store below it is not the one in which the agents were.
+    """
 
     url: str
     cluster: bool = False
     epoch: int
     replicas: int
+    mark: int
     history: HistorySettings = HistorySettings()
 
 

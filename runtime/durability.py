@@ -20,6 +20,7 @@ from regrow.runtime.retry_budget import RetryBudget
 if TYPE_CHECKING:
     from regrow.runtime.errors import WorldBroke
     from regrow.runtime.journal import Journal
+    from regrow.runtime.journal_errors import JournalRefused
     from regrow.runtime.runtime import Runtime
 
 T = TypeVar("T")
@@ -54,6 +55,7 @@ class Durability:
         self._loop = runtime.loop
         self._parks_at = math.inf if leased else -math.inf
         self._renewal: asyncio.Future[None] = self._loop.create_future()
+        self._refusal: JournalRefused | None = None
         self._offset_ms = now_ms - runtime.loop.time() * 1000
         self._rng = rng
         # Drawn once, and counted from there: each call would otherwise ask the system for chance.
@@ -104,13 +106,28 @@ class Durability:
         """The lease was renewed by a call that left so long ago."""
         self._parks_at = self._loop.time() - ago_s + PARK_AFTER_S
         if not self.is_parked:
-            renewal, self._renewal = self._renewal, self._loop.create_future()
-            renewal.set_result(None)
+            self._wake()
 
     async def wait_leased(self) -> None:
         """Waits until this process may begin a turn; nothing is lost and nobody ends meanwhile."""
         while self.is_parked:
             await asyncio.shield(self._renewal)
+
+    def refused(self, error: JournalRefused) -> None:
+        """The store will never renew the lease: it is not the one in which the agents are."""
+        self._refusal = error
+        self._wake()
+
+    async def wait_may_claim(self) -> None:
+        """Waits until this process may claim an agent. Raises what `refused` was told."""
+        while self.is_parked:
+            if self._refusal is not None:
+                raise self._refusal
+            await asyncio.shield(self._renewal)
+
+    def _wake(self) -> None:
+        renewal, self._renewal = self._renewal, self._loop.create_future()
+        renewal.set_result(None)
 
     async def surely(self, operation: Callable[[], Awaitable[T]], *, pause: Pause | None = None) -> T:
         """Does an operation until its answer has come; it has one id, so the store does it once.

@@ -15,6 +15,7 @@ from regrow.runtime.durability import LEASE_TTL_MS, PARK_AFTER_S
 from regrow.runtime.envelope import Envelope, Kind, Origin
 from regrow.runtime.journal_answers import ClaimVerdict
 from regrow.runtime.journal_entries import Incoming, OperationId
+from regrow.runtime.journal_errors import JournalRestored
 from regrow.runtime.lifecycle import Fenced, Shutdown
 from regrow.runtime.message import Message, Request
 from regrow.runtime.testing import pass_time
@@ -66,6 +67,21 @@ async def test_a_process_that_can_not_renew_its_lease_begins_no_turn_and_goes_on
     assert host.ends == []
     host.runtime.durability.renewed(ago_s=0.0)
     assert await asking == (1,)
+
+
+@on_virtual_time
+async def test_an_agent_is_not_started_where_the_store_will_never_renew_the_lease() -> None:
+    host = await Host.on(memory_journal())
+    host.restarts = 0
+    assert host.runtime.durability is not None
+    host.runtime.durability.renewed(ago_s=PARK_AFTER_S)
+    starting = asyncio.create_task(host.start(Clerk, CLERK))
+    await pass_time(60)
+
+    assert not starting.done()
+    host.runtime.durability.refused(JournalRestored("it was wiped"))
+    failed = await starting
+    assert failed is not None and "it was wiped" in failed.message
 
 
 @on_virtual_time

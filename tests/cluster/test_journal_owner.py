@@ -14,6 +14,7 @@ from redis import Redis
 
 from regrow.cluster.config import HistorySettings, RedisSettings
 from regrow.cluster.errors import RedisUnavailable
+from regrow.cluster.high_water import HighWater
 from regrow.cluster.journal_owner import STOCK, WRITTEN_WITHIN_S, JournalOwner
 from regrow.cluster.redis_journal import RedisJournal
 from regrow.runtime.durability import LEASE_TTL_MS
@@ -141,6 +142,20 @@ async def test_a_store_that_was_wiped_is_refused_by_the_next_start(url: str, tmp
     with pytest.raises(JournalRestored, match=r"desk.water and start anew"):
         async with opened(url, tmp_path):
             pass
+
+
+async def test_a_host_that_is_made_after_a_store_was_wiped_refuses_it(url: str, tmp_path: Path) -> None:
+    async with opened(url, tmp_path) as owner:
+        await owner.order()  # more numbers are drawn with its own, for hosts that are made while Redis is away
+        with Redis.from_url(url) as admin:
+            admin.flushall()
+        order = await owner.order()
+        journal = RedisJournal.from_url(url, app="desk", water=HighWater(seen=order.mark))
+
+        with pytest.raises(JournalRestored):
+            await journal.renew(HostEpoch(order.epoch), ttl_ms=LEASE_TTL_MS)
+
+        await journal.aclose()
 
 
 async def test_a_folder_that_can_not_be_written_is_named(url: str, tmp_path: Path) -> None:

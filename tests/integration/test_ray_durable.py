@@ -339,6 +339,25 @@ async def test_a_redis_that_forgets_is_refused_at_the_start_and_so_is_one_that_w
     assert exit_code_of(forgets.value) == exit_code_of(wiped.value) == EXIT_REFUSED
 
 
+@pytest.mark.again  # the owner's tests and those of claims hold it
+async def test_a_redis_that_is_wiped_below_a_running_app_is_not_begun_anew_by_its_next_host(
+    local_ray: Path, root: Path, tmp_path: Path
+) -> None:
+    folder, url = tmp_path / "redis", SecretStr(f"unix://{tmp_path}/redis/redis.sock")
+    settings = Settings(data_dir=Path(tempfile.mkdtemp(prefix="data-far-", dir=root)), redis=RedisSettings(url=url))
+    with started(embedded_program(), folder, "port 0", "appendonly yes", "appendfsync always"):
+        async with ledger.again.start(engine="ray", settings=settings) as app:
+            assert await app.ref("book").ask(Add(number=2), timeout_s=PATIENCE_S) == 2
+            with Redis(unix_socket_path=str(folder / "redis.sock")) as admin:
+                admin.flushall()
+                await kill(app, "again/book")
+                reason = await asyncio.wait_for(app.wait_ended(), PATIENCE_S)
+                written = [key for key in admin.scan_iter() if b":row:" in key]
+
+    assert "wiped or restored from an older copy" in str(reason)
+    assert written == []
+
+
 @pytest.mark.again  # each of the two alone stays by day
 async def test_an_app_that_grows_back_waits_for_a_redis_that_is_away(
     local_ray: Path, root: Path, tmp_path: Path
