@@ -197,7 +197,7 @@ class DurableOutbox:
             self._told_old = self._life
             log.warning(
                 "messages have waited in the outbox for longer than ids are kept; durable agents refuse them as too "
-                "old, since they may have run: see what they were to do, or keep ids for longer (result_ttl_ms)",
+                "old, since they may have run: see what they were to do, and send it anew",
                 agent=self._agent,
                 receiver=oldest.target,
                 waited_s=waited_ms // 1000,

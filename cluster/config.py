@@ -21,7 +21,7 @@ MAX_REPLICAS = 16
 """How many replicas an acknowledgement may wait for; each that is down makes all wait."""
 
 
-MAX_HISTORY_TURNS = 1_000
+MAX_HISTORY_TURNS = 10_000
 """How many turns of one agent may be kept; each may take some kilobytes."""
 
 MAX_HISTORY_AGE_S = 366 * 86_400
