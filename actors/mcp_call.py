@@ -112,7 +112,7 @@ def _value(answer: ToolAnswer, tool: Tool[Any]) -> object:
         case Outcome.CHANGED:
             raise ToolChanged(
                 f"{name} was not run, since it is not what was consented to: {text}; do without, until somebody has "
-                "looked at it and consented (regrow mcp check, regrow mcp pin)",
+                "looked at it and consented (regrow mcp check, regrow mcp pin), and the app has been started again",
                 tool=name,
             )
         case Outcome.TIMED_OUT:

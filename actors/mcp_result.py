@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from regrow.actors.mcp_call import Outcome, ToolAnswer
 from regrow.actors.mcp_lock import MAX_TOOL_BYTES, Pinned
+from regrow.actors.mcp_schema import Shape
 from regrow.actors.tool_errors import MAX_TOLD_CHARS
 
 if TYPE_CHECKING:
@@ -34,9 +35,15 @@ def pins_of(tools: Iterable[Tool]) -> tuple[dict[str, Pinned], tuple[str, ...]]:
             unfit.append(f"{tool.name} is listed twice")
         elif size_bytes > MAX_TOOL_BYTES:
             unfit.append(f"{tool.name} says {size_bytes:,} bytes of itself, and {MAX_TOOL_BYTES:,} is the limit")
+        elif (wrong := _wrong_schema(pin)) is not None:
+            unfit.append(f"{tool.name} has a schema that is none: {wrong}")
         else:
             found[tool.name] = pin
     return found, tuple(unfit)
+
+
+def _wrong_schema(pin: Pinned) -> str | None:
+    return Shape(pin.schema).why_no_schema() or (Shape(pin.output).why_no_schema() if pin.output else None)
 
 
 def given(result: CallToolResult, pin: Pinned) -> tuple[Any, bool]:

@@ -40,16 +40,32 @@ class Shape:
         from referencing import Registry
         from referencing.exceptions import Unresolvable
 
-        budget = _Budget(checks)
-        # Without a registry of its own it would fetch what a `$ref` names, from wherever that is.
-        validator = budget.validator(self._schema)(self._schema, registry=Registry())
+        no_sense = (Unresolvable, exceptions.SchemaError, exceptions.UnknownType, *_NO_SENSE)
         try:
+            # Without a registry of its own it would fetch what a `$ref` names, from wherever that is.
+            validator = _Budget(checks).validator(self._schema)(self._schema, registry=Registry())
             found = list(islice(validator.iter_errors(value), MAX_PROBLEMS))
         except (TakesTooLong, RecursionError):
             return [f"to compare the whole with its schema takes more than {checks:,} steps"]
-        except (Unresolvable, exceptions.SchemaError, TypeError, ValueError, AttributeError, KeyError) as error:
+        except no_sense as error:
             return [f"its schema does not make sense ({type(error).__name__})"]
         return [_told(each) for each in found]
+
+    def why_no_schema(self) -> str | None:
+        """What is wrong with the schema itself, so that no value could be checked by it; None where nothing is."""
+        from jsonschema import Draft202012Validator, exceptions, validators
+
+        try:
+            validators.validator_for(self._schema, default=Draft202012Validator).check_schema(self._schema)
+        except exceptions.SchemaError as error:
+            return _told(error)
+        except (RecursionError, *_NO_SENSE) as error:
+            return type(error).__name__
+        return None
+
+
+_NO_SENSE = (TypeError, ValueError, AttributeError, KeyError, ArithmeticError)
+"""What jsonschema raises of schemas that are none: it takes them for what they claim to be."""
 
 
 def _told(problem: Any) -> str:

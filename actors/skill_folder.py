@@ -6,6 +6,7 @@ Nothing is read before it is certain that nothing in the folder leads out of it.
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -56,7 +57,7 @@ def read_head(folder: Path) -> tuple[Mapping[str, Any], SkillName, str]:
                 f"{file} has more than {MAX_INSTRUCTIONS_BYTES:,} bytes; put what is not always needed into files "
                 "beside it, and say there when to read them"
             )
-        text = file.read_text("utf-8")
+        text = file.read_text("utf-8-sig")  # some editors begin a file with a mark
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidSkill(f"{file} can not be read ({error}); mend it") from error
     head, instructions = _parted(file, text)
@@ -86,8 +87,8 @@ def _end_of(path: Path) -> Path:
 def _parted(file: Path, text: str) -> tuple[Mapping[str, Any], str]:
     """The head of SKILL.md, checked, and what stands below it."""
     first, _, rest = text.partition("\n")
-    between, fence, instructions = rest.partition(f"\n{FENCE}\n")
-    if first.strip() != FENCE or not fence:
+    between, *below = re.split(rf"^{re.escape(FENCE)}[ \t]*$", rest, maxsplit=1, flags=re.MULTILINE)
+    if first.strip() != FENCE or not below:
         raise InvalidSkill(
             f"{file} has no head; begin it with lines of TOML between two lines {FENCE}, such as\n{FENCE}\n"
             f'name = "{file.parent.name}"\nversion = "1.0"\ndescription = "When to use it."\n{FENCE}'
@@ -97,9 +98,10 @@ def _parted(file: Path, text: str) -> tuple[Mapping[str, Any], str]:
     except tomllib.TOMLDecodeError as error:
         raise InvalidSkill(f"the head of {file} is no valid TOML ({error}); correct it") from error
     _check_head(file, head)
-    if not instructions.strip():
+    instructions = below[0].strip()
+    if not instructions:
         raise InvalidSkill(f"{file} has no instructions below its head; say there how such work is done")
-    return head, instructions.strip()
+    return head, instructions
 
 
 def _check_head(file: Path, head: Mapping[str, Any]) -> None:
@@ -147,18 +149,29 @@ def _tools(folder: Path, name: SkillName, declared: list[str]) -> dict[str, Tool
 
 
 def skill_module(module: str, file: Path) -> ModuleType:
-    """The module of a skill, imported from its file under that name. Raises InvalidSkill where it fails."""
-    spec = importlib.util.spec_from_file_location(module, file)
+    """The module of a skill, imported from its file under that name. Raises InvalidSkill where it fails.
+
+    It is a package, so that it may import others of its folder: `from .prices import price_of`.
+    """
+    spec = importlib.util.spec_from_file_location(module, file, submodule_search_locations=[str(file.parent)])
     assert spec is not None, "the name of the file says that it is Python"
     assert spec.loader is not None
-    made, before = importlib.util.module_from_spec(spec), sys.modules.get(module)
-    sys.modules[module] = made  # annotations are looked up there while it is imported
+    before = _taken_out(module)  # also what it has imported of its folder, which may have changed since
+    made = sys.modules[module] = importlib.util.module_from_spec(spec)
+    # In its place before it runs: annotations are looked up there while it is imported.
     try:
         spec.loader.exec_module(made)
-    except Exception as error:  # an import runs the author's code, which may raise anything
-        if before is None:
-            del sys.modules[module]
-        else:
-            sys.modules[module] = before
-        raise InvalidSkill(f"{file} can not be imported ({type(error).__name__}: {error}); mend it") from error
+    except (Exception, SystemExit) as error:  # an import runs the author's code, which may raise anything
+        _taken_out(module)
+        sys.modules.update(before)
+        raise InvalidSkill(
+            f"{file} can not be imported ({type(error).__name__}: {error}); mend it. What stands beside it is imported "
+            "with a dot: from .other import …"
+        ) from error
     return made
+
+
+def _taken_out(module: str) -> dict[str, ModuleType]:
+    """Forgets a module and those below it; gives them."""
+    names = [name for name in sys.modules if name == module or name.startswith(f"{module}.")]
+    return {name: sys.modules.pop(name) for name in names}

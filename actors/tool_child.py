@@ -183,7 +183,9 @@ def _tool(order: Order) -> Any:
     from regrow.actors.skill_folder import skill_module  # here, so that the outer process is small
     from regrow.actors.tool import Tool
 
-    module = skill_module(order.module, Path(order.file)) if order.file else importlib.import_module(order.module)
+    if order.file:
+        skill_module(order.module.partition(".")[0], Path(order.file))
+    module = importlib.import_module(order.module)
     found = getattr(module, order.qualname, None)
     if not isinstance(found, Tool):
         raise ImportError(f"{order.module} has no tool {order.qualname!r} at its top")

@@ -13,7 +13,7 @@ READ_BYTES = 65_536
 class Order:
     """What is to be run, and within which limits. `hash` is the tool's, as its host knows it.
 
-    `file` is that of a module which can not be imported by its name: that of a skill. Empty for all others.
+    `file` is that of the module which must be imported by its place before: that of a skill. Empty for all others.
     """
 
     module: str

@@ -125,7 +125,7 @@ def _order(tool: Tool[Any], arguments: str, step: Step | None) -> Order:
     limits, module = tool.limits, tool.function.__module__
     return Order(
         module=importable_module(module),
-        file=tool.function.__code__.co_filename if module.startswith(SKILL_MODULES) else "",
+        file=str(sys.modules[module.partition(".")[0]].__file__) if module.startswith(SKILL_MODULES) else "",
         qualname=tool.function.__qualname__,
         hash=tool.hash,
         arguments=arguments,

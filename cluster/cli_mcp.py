@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     from regrow.actors.mcp_lock import Pinned
     from regrow.cluster.mcp_consent import Looked
 
-DESCRIPTION_CHARS = 300
-"""Of what a tool says of itself so much is shown; with --json all of it is."""
+FOLDED_CHARS = 300
+"""Of what a tool says of itself so much is shown where nobody is to consent to it; with --json all of it is."""
 
 Target = Annotated[str, typer.Argument(metavar="MODULE:APP", help="Such as desk:app for `app` in desk.py.")]
 Names = Annotated[list[str] | None, typer.Argument(metavar="[SERVER]…", help="Some of its servers; all otherwise.")]
@@ -82,7 +83,10 @@ def pin(target: Target, servers: Names = None, as_json: AsJson = False) -> int:
         return 0
     for each in found:
         _show_changes(each)
-        say(f"{len(each.listed or {})} tools of {each.server.name} are pinned in {each.server.lock}")
+        say(
+            f"{len(each.listed or {})} tools of {each.server.name} are pinned in {each.server.lock}; "
+            "an app that runs has them when it is started again"
+        )
     return 0
 
 
@@ -92,25 +96,40 @@ def _show_changes(looked: Looked) -> None:
         typer.echo(f"{server.name} ({server.options.place}): as it was pinned")
     elif not server.is_pinned:
         typer.echo(f"{server.name} ({server.options.place}): nothing was pinned")
-        _show_tools(looked.listed or {})
+        _show_tools(looked.listed or {}, whole=True)
     else:
         typer.echo(f"{server.name} ({server.options.place}): changed")
         for each in looked.changes:
             typer.echo(f"  {each}")
             for word, pins in (("was", looked.pinned), ("is", looked.listed or {})):
                 if each.tool in pins:
-                    _show_tools({each.tool: pins[each.tool]}, word=f"{word} ")
+                    _show_tools({each.tool: pins[each.tool]}, word=f"{word} ", whole=True)
     for text in looked.unfit:
         typer.echo(f"  can not be used: {text}")
 
 
-def _show_tools(tools: Mapping[str, Pinned], *, word: str = "") -> None:
+def _show_tools(tools: Mapping[str, Pinned], *, word: str = "", whole: bool = False) -> None:
+    """One line for each tool; `whole` where somebody is to consent to it: then all that a model would read of it."""
     for name, tool in sorted(tools.items()):
         properties = tool.schema.get("properties")
         takes = ", ".join(properties) if isinstance(properties, dict) else ""
-        typer.echo(f"  {word}{printable(name)}({printable(takes)}): {printable(tool.description)[:DESCRIPTION_CHARS]}")
+        said = printable(tool.description)
+        typer.echo(f"  {word}{printable(name)}({printable(takes)}): {said if whole else folded(said)}")
+        for part, schema in (("input", tool.schema), ("output", tool.output)) if whole else ():
+            if schema:
+                typer.echo(f"      {part} {printable(json.dumps(schema, ensure_ascii=False))}")
+
+
+def folded(text: str) -> str:
+    """The beginning of a long text, and how much of it is left out."""
+    if len(text) <= FOLDED_CHARS:
+        return text
+    return f"{text[:FOLDED_CHARS]}… {len(text) - FOLDED_CHARS:,} more characters, see --json"
 
 
 def printable(text: str) -> str:
-    """A server's text in one line, without what could steer a terminal."""
-    return "".join(sign if sign.isprintable() else " " for sign in text)
+    """A server's text in one line; what could steer a terminal, or would not be seen, stands there as an escape."""
+    return "".join(
+        " " if sign in "\n\t\r" else sign if sign.isprintable() else sign.encode("unicode_escape").decode()
+        for sign in text
+    )

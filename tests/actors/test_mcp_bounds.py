@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mcp.types import Tool
 
 from regrow import Agent
 from regrow.actors.mcp_errors import InvalidLock, NotPinned
 from regrow.actors.mcp_lock import Change, ChangeKind, Pinned, changes, read_pins, write_pins
+from regrow.actors.mcp_result import pins_of
 from regrow.actors.mcp_schema import Shape
 from regrow.actors.mcp_server import mcp
 from regrow.actors.mcp_tool import tool_names
@@ -184,6 +186,31 @@ def test_a_schema_that_would_hold_up_its_host_is_given_up(schema: dict[str, Any]
     (problem,) = Shape(schema).problems(value, checks=2_000)
 
     assert said in problem
+
+
+NO_SCHEMAS: list[dict[str, Any]] = [
+    {"type": "any"},
+    {"properties": {"a": {"type": "any"}}},
+    {"$schema": 7, "type": 7},
+    {"type": "object", "$id": 7},
+    {"properties": {"a": {"multipleOf": 0}}},
+    {"required": 7},
+]
+
+
+@pytest.mark.parametrize("schema", NO_SCHEMAS)
+def test_what_is_no_schema_ends_nobody_who_checks_by_it(schema: dict[str, Any]) -> None:
+    (problem,) = Shape(schema).problems({"a": 7}, checks=2_000)
+
+    assert problem.startswith(("its schema does not make sense", "7 is not of type"))
+
+
+@pytest.mark.parametrize("schema", NO_SCHEMAS)
+def test_a_tool_whose_schema_is_none_can_not_be_pinned(schema: dict[str, Any]) -> None:
+    listed, unfit = pins_of([Tool(name="odd", input_schema={"type": "object"}, output_schema=schema)])
+
+    assert listed == {}
+    assert len(unfit) == 1 and unfit[0].startswith("odd has a schema that is none: ")
 
 
 def test_patterns_and_comparisons_of_all_with_all_are_left_to_the_server() -> None:

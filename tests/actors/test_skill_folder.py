@@ -110,6 +110,8 @@ def too_many_files(place: Path) -> Path:
         (too_many_files, "holds more than 1,000 files; a skill is small"),
         (lambda place: shelve(place, code=""), "declares the tools find_order, refund, and has no .*tools.py"),
         (lambda place: shelve(place, tools='["pay"]'), "declares the tool 'pay', and .* has no @tool of that name"),
+        (lambda place: shelve(place, code="raise SystemExit(3)"), r"tools.py can not be imported \(SystemExit: 3\)"),
+        (lambda place: shelve(place, code="import besides"), r"imported with a dot: from .other import"),
         (lambda place: shelve(place, code="1 / 0"), r"tools.py can not be imported \(ZeroDivisionError: division"),
         (
             lambda place: shelve(place, code="from regrow import tool\n@tool\ndef f(x): ..."),
@@ -126,11 +128,31 @@ def test_a_skill_that_could_not_work_is_refused_with_the_place(
         read_skill_folder(folder)
 
 
+def test_its_tools_may_use_what_stands_beside_them(tmp_path: Path) -> None:
+    folder = shelve(tmp_path, name="priced", tools='["f"]', code="from .prices import f")
+    price = "from regrow import tool\n@tool\ndef f(x: int) -> int:\n    'Says a price.'\n    return x"
+    (folder / "prices.py").write_text(price)
+
+    assert read_skill_folder(folder).tools["f"].description == "Says a price."
+
+    (folder / "prices.py").write_text(price.replace("a price", "another one"))
+    assert read_skill_folder(folder).tools["f"].description == "Says another one.", "nothing of the first is left"
+
+
+@pytest.mark.parametrize(("mark", "blank"), [("\ufeff", ""), ("", " \t")])
+def test_a_mark_or_a_blank_that_an_editor_leaves_does_no_harm(mark: str, blank: str, tmp_path: Path) -> None:
+    folder = rewritten(f"{mark}{HEAD}+++{blank}\nPay.")(tmp_path)
+
+    assert read_skill_folder(folder).instructions == "Pay."
+
+
 def test_a_module_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     before = set(sys.modules)
+    folder = shelve(tmp_path, name="broken", code="from . import fine\n1 / 0")
+    (folder / "fine.py").touch()
 
     with pytest.raises(InvalidSkill) as failed:
-        read_skill_folder(shelve(tmp_path, name="broken", code="1 / 0"))
+        read_skill_folder(folder)
 
     assert isinstance(failed.value.__cause__, ZeroDivisionError)
     assert not {name for name in set(sys.modules) - before if name.startswith("regrow_skill")}

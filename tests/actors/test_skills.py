@@ -297,12 +297,14 @@ def test_what_a_durable_turn_has_read_it_reads_again_though_it_has_changed(modul
 
 
 @pytest.mark.slow
-def test_a_tool_of_a_skill_may_run_in_a_process_of_its_own(module: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["tools.py", "places.py"])
+def test_a_tool_of_a_skill_may_run_in_a_process_of_its_own(file: str, module: str, tmp_path: Path) -> None:
     code = (
         "import os\nfrom regrow import tool\n\n\n@tool(isolation='process')\ndef where() -> int:\n"
         '    """Says in which process it runs."""\n    return os.getpid()\n'
     )
-    shelve(tmp_path / "skills", tools='["where"]', code=code)
+    folder = shelve(tmp_path / "skills", tools='["where"]', code="from .places import where\n")
+    (folder / file).write_text(code)
     cls = clerk(module, ["refunds@1.2"])
 
     async def run() -> list[str]:
