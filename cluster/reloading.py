@@ -140,7 +140,7 @@ class ReloadingEngine:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
-            if self._sources.changed():
+            if self._sources.has_changed():
                 before: dict[str, Stamp] = {}
                 while (now := self._sources.stamps()) != before:
                     before = now

@@ -10,8 +10,9 @@ import ast
 import importlib
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING
 
 from regrow.actors.skill import SKILL_MODULES
@@ -38,21 +39,24 @@ class Sources:
         """`target` is MODULE:APP, imported already; what lies below `folder` is watched."""
         self._target = target
         self._folder = folder.resolve()
-        self._seen: dict[str, tuple[Path, Stamp]] = {}
+        self._imported: dict[str, tuple[Path, Stamp]] = {}
+        """The files of the code that runs, as they were when they were imported."""
+        self._tried: dict[str, Stamp] = {}
+        """How they were at the last try to import them, which may have failed."""
         self._note()
 
     @property
     def files(self) -> tuple[Path, ...]:
         """What is watched."""
-        return tuple(path for path, _ in self._seen.values())
+        return tuple(path for path, _ in self._imported.values())
 
     def stamps(self) -> dict[str, Stamp]:
         """How the files are now; equal as long as nothing changes."""
-        return {name: _stamp(path) for name, (path, _) in self._seen.items()}
+        return {name: _stamp(path) for name, (path, _) in self._imported.items()}
 
-    def changed(self) -> tuple[str, ...]:
-        """The modules whose files have changed since they were looked at last."""
-        return tuple(name for name, (path, stamp) in self._seen.items() if _stamp(path) != stamp)
+    def has_changed(self) -> bool:
+        """Whether a file has changed since they were last imported, or tried."""
+        return self.stamps() != self._tried
 
     def reload(self) -> tuple[App, frozenset[str]]:
         """The app as its files make it now, and the modules that were imported anew for it.
@@ -60,9 +64,9 @@ class Sources:
         Raises AppNotFound with the reason in one sentence; then everything is as before, and the same files are not
         tried again.
         """
-        stale = self._with_importers(self.changed())
+        stale = self._stale()
         before: dict[str, ModuleType] = {name: sys.modules[name] for name in stale if name in sys.modules}
-        classes, modules = registered_now(), set(sys.modules)
+        classes, modules, tried = registered_now(), set(sys.modules), self.stamps()
         for name in before:
             del sys.modules[name]
         importlib.invalidate_caches()
@@ -74,18 +78,20 @@ class Sources:
                     sys.modules.pop(name, None)
             sys.modules.update(before)
             register_as_before(classes)
-            self._seen = {name: (path, _stamp(path)) for name, (path, _) in self._seen.items()}
+            self._tried = tried
             raise
-        self._note()
+        self._note(tried)
         return app, stale
 
-    def _note(self) -> None:
+    def _note(self, before: Mapping[str, Stamp] = MappingProxyType({})) -> None:
+        """What was imported is what there was before it; a file that has changed since is imported once more."""
         ours = [(name, module) for name, module in list(sys.modules.items()) if self._is_ours(module)]
-        self._seen = {
-            name: (path, _stamp(path))
+        self._imported = {
+            name: (path, before.get(name) or _stamp(path))
             for name, module in ours[:FILES_LIMIT]
             if (path := Path(str(module.__file__))).suffix == ".py"
         }
+        self._tried = {name: stamp for name, (_, stamp) in self._imported.items()}
 
     def _is_ours(self, module: ModuleType | None) -> bool:
         file = getattr(module, "__file__", None)
@@ -97,10 +103,10 @@ class Sources:
         parts = path.relative_to(self._folder).parts
         return not any(part in NOT_OF_THE_APP or part.startswith(".") for part in parts)
 
-    def _with_importers(self, changed: tuple[str, ...]) -> frozenset[str]:
-        """These modules and all that import them, directly or not."""
-        imports = {name: _imports(path, name) for name, (path, _) in self._seen.items() if name not in changed}
-        stale = set(changed)
+    def _stale(self) -> frozenset[str]:
+        """The modules that have changed since they were imported, and all that import them, directly or not."""
+        stale = {name for name, (path, stamp) in self._imported.items() if _stamp(path) != stamp}
+        imports = {name: _imports(path, name) for name, (path, _) in self._imported.items() if name not in stale}
         while more := {name for name, needed in imports.items() if name not in stale and needed & stale}:
             stale |= more
         return frozenset(stale)

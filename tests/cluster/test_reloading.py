@@ -185,6 +185,48 @@ def test_who_imports_what_has_changed_is_restarted_too(project: Project) -> None
     run_virtual(main())
 
 
+def test_what_has_changed_beside_a_file_that_is_broken_is_new_as_well_when_that_is_mended(project: Project) -> None:
+    async def main() -> None:
+        async with project.running() as running:
+            project.write("other", OTHER.replace("number {", "no. {"))
+            project.write("agents", AGENTS.replace("hello", "good day,") + "def broken(:\n")
+            await pass_time(2.0)
+            assert await greeted(project, running.ref("other")) == "number 1"
+
+            project.write("agents", AGENTS.replace("hello", "good day,"))
+            await pass_time(2.0)
+
+            assert await greeted(project, running.ref("greeter")) == "good day, ada"
+            assert await greeted(project, running.ref("other")) == "no. 1"
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("harm", ["broken", "deleted", "no text"])
+def test_changes_are_seen_while_a_file_is_broken_or_gone_and_when_it_is_back(project: Project, harm: str) -> None:
+    other = project.folder / f"{project.module('other')}.py"
+
+    async def main() -> None:
+        async with project.running() as running:
+            match harm:
+                case "broken":
+                    project.write("other", "def broken(:\n")
+                case "deleted":
+                    other.unlink()
+                case _:
+                    other.write_bytes(b"# \xff\n")
+            await pass_time(2.0)
+            project.write("agents", AGENTS.replace("hello", "good day,"))
+            await pass_time(2.0)
+            assert [told.endswith("the code before goes on") for told in project.said[1:]] == [True, True]
+
+            project.write("other", OTHER)
+            await pass_time(2.0)
+            assert await greeted(project, running.ref("greeter")) == "good day, ada"
+
+    run_virtual(main())
+
+
 @pytest.mark.parametrize(
     ("broken", "told"),
     [
