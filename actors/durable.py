@@ -7,6 +7,7 @@ handler returns is committed together with the reply and the messages that it se
 from __future__ import annotations
 
 import json
+from inspect import getattr_static
 from typing import Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -62,7 +63,13 @@ class DurableAgent(Agent, Generic[State]):
                 f"{cls.__name__}.{concurrent[0]} is @on(concurrent=True), and a durable agent has one turn at a time, "
                 "since each begins with the state that the last one left; take concurrent=True away"
             )
-        if cls.initial.__func__ is DurableAgent.initial.__func__:  # type: ignore[attr-defined] # both are classmethods
+        for name, arguments in (("initial", "cls"), ("upgraded", "cls, state, schema")):
+            if not isinstance(getattr_static(cls, name), classmethod | staticmethod):
+                raise InvalidAgent(
+                    f"{cls.__name__}.{name} is asked of the class, before there is a state; write "
+                    f"`@classmethod def {name}({arguments})`"
+                )
+        if getattr_static(cls, "initial") is getattr_static(DurableAgent, "initial"):
             try:
                 cls.state_type()
             except ValidationError as error:

@@ -21,7 +21,9 @@ from regrow.actors.durable_entry import Entry
 from regrow.actors.durable_outbox import outbox_of
 from regrow.actors.durable_storing import Storing
 from regrow.actors.reminder import Tick
+from regrow.runtime.durability import AGAIN_MAX_S
 from regrow.runtime.envelope import Envelope, Kind
+from regrow.runtime.errors import Bug
 from regrow.runtime.intake import Kept
 from regrow.runtime.journal_answers import Enqueued, EnqueueVerdict
 from regrow.runtime.journal_entries import CommandId, Epoch, Pending
@@ -225,17 +227,23 @@ class DurableIntake:
             self._looking = self._cell.runtime.spawn_task(self._look())
 
     async def _look(self) -> None:
+        said = ""
         try:
-            while self._has_more and (epoch := self._storing.epoch) is not None:
+            while self._has_more and self.is_loaded and (epoch := self._storing.epoch) is not None:
                 self._has_more = False
-                pending = await self.pending(epoch)
+                try:
+                    pending = await self.pending(epoch)
+                except (JournalRefused, Bug) as refusal:
+                    self._has_more = True
+                    if str(refusal) != said:
+                        said = str(refusal)
+                        log.error("an agent can not look into its mailbox", agent=self._cell.actor, reason=said)
+                    await asyncio.sleep(AGAIN_MAX_S)  # nobody else looks, and one day the store is mended
+                    continue
                 if pending is None:
                     self._has_more = True
                     return
                 self._add(pending)
-        except JournalRefused as refusal:
-            self._has_more = True
-            log.error("an agent could not look into its mailbox; its next life does", reason=str(refusal))
         finally:
             self._looking = None
 

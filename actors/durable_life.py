@@ -84,15 +84,14 @@ class DurableLife:
         self._durable = durability_of(cell)
         assert isinstance(cell.intake, DurableIntake)
         self._intake = cell.intake
-        claim = await claimed(cell, self._durable, self._intake, schema=self._agent.schema)
+        schema = self._agent.schema
+        claim = await claimed(cell, self._durable, self._intake, schema=schema, take_state=self._take_state)
         self._epoch = claim.row.epoch
-        self._take_state(claim.row)
         self._attempts = Attempts(
             cell, self._durable, self._intake, epoch=self._epoch, poison_after=self._agent.poison_after
         )
         self._outbox = self._intake.outbox
         self._timers = DurableTimers(cell, self._durable, self._intake, self._epoch)
-        self._intake.serves(self._epoch)
         if not self._intake.is_loaded:
             pending = await self._intake.pending(self._epoch)
             left = None if pending is None else await self._attempts.looked_through(pending, claim)

@@ -14,7 +14,7 @@ import structlog
 
 from regrow.actors.reminder import Tick, command_of, plan_of, ticked
 from regrow.actors.schedule import following
-from regrow.runtime.errors import CodeNotImportable, Misuse
+from regrow.runtime.errors import Bug, CodeNotImportable, Misuse
 from regrow.runtime.journal_answers import AnswerVerdict, Due, DueTimer, FireVerdict, Waiting
 from regrow.runtime.journal_entries import Epoch, Incoming, partition_of
 from regrow.runtime.journal_errors import JournalRefused
@@ -91,7 +91,7 @@ class DurableTimers:
             while self._again and self._lives:
                 self._again = False
                 await self._look()
-        except JournalRefused as refusal:
+        except (JournalRefused, Bug) as refusal:
             log.error("reminders wait, since the journal refuses", agent=self._cell.actor, reason=str(refusal))
             self._look_in(REFUSED_S)
         finally:

@@ -314,10 +314,11 @@ class Faults:
         Then the agent is given back, and its supervisor starts it again.
         """
         owner = (await self._journal.read(agent)).owner
-        if owner is None:
+        former = owner.host
+        if former is None:
             raise Missed
         other = await self._journal.new_host_epoch()
-        await self._until(lambda: self._is_revoked(owner.host))
+        await self._until(lambda: self._is_revoked(former))
         await self._journal.renew(other, ttl_ms=OTHER_TTL_MS)
         operation = OperationId(f"chaos {other}")
         claim = await self._surely(lambda: self._journal.claim(agent, other, previous=owner, operation=operation))

@@ -38,10 +38,9 @@ end
 local e, h, c = unpack(redis.call('HMGET', row, 'e', 'h', 'c'))
 e, h = tonumber(e or 0), tonumber(h)
 if h == a.host and c == a.op then return whole('claimed') end
--- `previous` is compared whole: a claim that comes late must not end the life that followed it.
-local free = not h and not a.previous
-local followed = h and a.previous and h == a.previous[1] and e == a.previous[2]
-if not free and not followed then return whole('held') end
+-- The epoch is compared also where nobody holds the agent: a claim that comes late must neither end the life that
+-- followed it, nor take what that one has given back.
+if h ~= a.previous or e ~= a.epoch then return whole('held') end
 redis.call('HSET', row, 'e', e + 1, 'h', a.host, 'c', a.op)
 return whole('claimed')
 

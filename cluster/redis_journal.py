@@ -163,20 +163,16 @@ class RedisJournal(RedisDecisions):
         (gone,) = await self._run_for_host("revoked", host, {"host": host})
         return bool(gone)
 
-    async def claim(self, agent: ActorId, host: HostEpoch, *, previous: Owner | None, operation: OperationId) -> Claim:
+    async def claim(self, agent: ActorId, host: HostEpoch, *, previous: Owner, operation: OperationId) -> Claim:
         """See Journal."""
         check_id("agent id", agent)
         check_id("operation id", operation)
         # A tombstone never goes away, so it may be read before the script that relies on it.
-        if previous is not None and previous.host != host and not await self.revoked(previous.host):
+        if previous.host not in (None, host) and not await self.revoked(previous.host):
             row = await self.read(agent)
             held = row.owner != previous
             return Claim(verdict=ClaimVerdict.HELD if held else ClaimVerdict.NOT_REVOKED, row=row)
-        payload = {
-            "host": host,
-            "op": operation,
-            "previous": None if previous is None else [previous.host, previous.epoch],
-        }
+        payload = {"host": host, "op": operation, "previous": previous.host, "epoch": previous.epoch}
         verdict, *fields = await self._run("claim", agent, payload)
         return Claim(verdict=ClaimVerdict(verdict.decode()), row=row_of(fields))
 

@@ -81,10 +81,11 @@ class Journal(Protocol):
 
     # Ownership
 
-    async def claim(self, agent: ActorId, host: HostEpoch, *, previous: Owner | None, operation: OperationId) -> Claim:
-        """Makes `host` the holder under the next epoch, if `previous` still holds the agent and may be followed.
+    async def claim(self, agent: ActorId, host: HostEpoch, *, previous: Owner, operation: OperationId) -> Claim:
+        """Makes `host` the holder under the next epoch, if the agent's owner is still `previous`, and may be followed.
 
-        It may when it has its tombstone or is `host` itself; None stands for nobody, never claimed or released.
+        It may when it is nobody, is `host` itself, or has its tombstone. Epochs only grow, also while nobody holds the
+        agent; so a copy of a claim that comes late, when that was answered, changes nothing.
         """
         ...
 

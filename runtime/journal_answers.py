@@ -57,7 +57,7 @@ class ClaimVerdict(StrEnum):
 
     CLAIMED = "claimed"
     HELD = "held"
-    """By another than the caller believed; its row says by whom."""
+    """It is not as the caller believed: another has it, or had it since and gave it back; the row says which."""
     NOT_REVOKED = "not_revoked"
     """The previous host has no tombstone yet: revoke it first."""
 

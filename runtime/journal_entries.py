@@ -150,10 +150,14 @@ class StoredResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """Who holds an agent: a life of a host, and which claim made it so."""
+    """Who holds an agent: a life of a host, under its last claim; where it is None, nobody does since that claim."""
 
-    host: HostEpoch
+    host: HostEpoch | None
     epoch: Epoch
+
+
+NEVER_CLAIMED = Owner(host=None, epoch=Epoch(0))
+"""The owner of an agent that is new."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,9 +173,9 @@ class Row:
     deleted: bool
 
     @property
-    def owner(self) -> Owner | None:
+    def owner(self) -> Owner:
         """Who holds it, to hand to `claim`."""
-        return None if self.host is None else Owner(host=self.host, epoch=self.epoch)
+        return Owner(host=self.host, epoch=self.epoch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,11 +86,11 @@ class MemoryJournal(MemoryTurns):
         """See Journal."""
         return host in self._revoked
 
-    async def claim(self, agent: ActorId, host: HostEpoch, *, previous: Owner | None, operation: OperationId) -> Claim:
+    async def claim(self, agent: ActorId, host: HostEpoch, *, previous: Owner, operation: OperationId) -> Claim:
         """See Journal."""
         check_id("operation id", operation)
         row = self._agent(agent)
-        if previous is not None and previous.host != host and previous.host not in self._revoked:
+        if previous.host not in (None, host) and previous.host not in self._revoked:
             held = row.row.owner != previous
             return Claim(verdict=ClaimVerdict.HELD if held else ClaimVerdict.NOT_REVOKED, row=row.row)
         if row.host == host and row.claimed_by == operation:

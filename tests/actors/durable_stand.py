@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from regrow.actors import Agent
     from regrow.runtime.behavior import Behavior
     from regrow.runtime.cell import Cell
+    from regrow.runtime.errors import Bug
     from regrow.runtime.journal import Journal
     from regrow.runtime.journal_answers import QuarantineRow
+    from regrow.runtime.journal_errors import JournalRefused
     from regrow.runtime.lifecycle import Crashed, ExitReason
     from regrow.runtime.ref import ActorRef
 
@@ -131,6 +133,28 @@ class Unreliable:
             if cut == "after":
                 raise JournalUnknown("the connection was cut")
             return result
+
+        return call
+
+
+class Refusing(Unreliable):
+    """Refuses each call of `methods`, or of all, while `refusal` is set."""
+
+    refusal: JournalRefused | Bug | None = None
+    methods: tuple[str, ...] = ()
+
+    def becomes(self, journal: MemoryJournal) -> None:
+        """From now on another store answers."""
+        self._journal = journal
+
+    def _cut(self, name: str, method: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+        inner = super()._cut(name, method)
+
+        async def call(*args: Any, **kwargs: Any) -> T:
+            if self.refusal is not None and (not self.methods or name in self.methods):
+                self.calls[name] = self.calls.get(name, 0) + 1
+                raise self.refusal
+            return await inner(*args, **kwargs)
 
         return call
 

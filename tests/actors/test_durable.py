@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import types
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -530,6 +531,26 @@ def test_what_could_not_work_is_refused_where_it_is_defined() -> None:
 
     with pytest.raises(InvalidAgent, match="one turn at a time"):
         types.new_class("Concurrent", (DurableAgent[Tally],), exec_body=lambda body: body.update(add=_add))
+
+    for name in ("initial", "upgraded"):
+        with pytest.raises(InvalidAgent, match=rf"write `@classmethod def {name}\(cls"):
+            types.new_class(f"OfInstance{name}", (DurableAgent[Tally],), exec_body=_with_method(name))
+
+
+def _with_method(name: str) -> Callable[[dict[str, Any]], None]:
+    def fill(body: dict[str, Any]) -> None:
+        body[name] = lambda self, *arguments: Tally()
+
+    return fill
+
+
+def test_the_first_state_may_be_given_by_a_static_method() -> None:
+    class Started(DurableAgent[Tally]):
+        @staticmethod
+        def initial() -> Tally:
+            return Tally(total=7)
+
+    assert Started.initial().total == 7
 
 
 @on(concurrent=True)

@@ -132,9 +132,9 @@ async def test_what_a_fenced_life_could_not_store_is_not_told_as_taken() -> None
     journal = memory_journal()
     host = await Host.on(journal)
     await clerk_on(host)
-    row = await journal.read(CLERK)
-    await journal.release(CLERK, row.epoch)
-    await journal.claim(CLERK, await journal.new_host_epoch(), previous=None, operation=OperationId("another"))
+    await journal.release(CLERK, (await journal.read(CLERK)).epoch)
+    free = (await journal.read(CLERK)).owner
+    await journal.claim(CLERK, await journal.new_host_epoch(), previous=free, operation=OperationId("another"))
 
     telling = asyncio.create_task(host.ref(CLERK).tell(Note(number=1), send_timeout_s=600))
     await pass_time(60)
@@ -153,7 +153,8 @@ async def test_a_life_that_gets_its_agent_back_takes_what_another_process_had_ac
     first = await journal.read(CLERK)
     await journal.release(CLERK, first.epoch)
     other = await journal.new_host_epoch()
-    claim = await journal.claim(CLERK, other, previous=None, operation=OperationId("another"))
+    free = (await journal.read(CLERK)).owner
+    claim = await journal.claim(CLERK, other, previous=free, operation=OperationId("another"))
     assert claim.verdict is ClaimVerdict.CLAIMED
     assert host.runtime.durability is not None
     body = body_of(host.runtime.durability.codec, Envelope(Kind.TELL, CLERK, Note(number=2), Origin()))

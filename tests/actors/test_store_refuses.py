@@ -25,9 +25,8 @@ from regrow.runtime.journal_errors import (
     JournalRestored,
     JournalUnknown,
 )
-from regrow.runtime.memory_journal import MemoryJournal
 from regrow.runtime.testing import pass_time
-from tests.actors.durable_stand import Host, Unreliable, memory_journal, on_virtual_time
+from tests.actors.durable_stand import Host, Refusing, memory_journal, on_virtual_time
 
 CLERK = ActorId("desk/clerk")
 FULL = JournalFull("redis://here is full (OOM); raise its maxmemory. Nothing was written")
@@ -44,27 +43,6 @@ class Add(Request[int]):
 
 class Note(Message):
     n: int = 1
-
-
-class Refusing(Unreliable):
-    """Refuses each call while `refusal` is set."""
-
-    refusal: JournalRefused | None = None
-
-    def becomes(self, journal: MemoryJournal) -> None:
-        """From now on another store answers."""
-        self._journal = journal
-
-    def _cut(self, name: str, method: Any) -> Any:
-        inner = super()._cut(name, method)
-
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            if self.refusal is not None:
-                self.calls[name] = self.calls.get(name, 0) + 1
-                raise self.refusal
-            return await inner(*args, **kwargs)
-
-        return call
 
 
 COMMAND = "019ab2d4-6c00-7000-8000-000000000001"

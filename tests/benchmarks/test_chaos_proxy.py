@@ -17,7 +17,7 @@ from regrow.cluster.redis_journal import RedisJournal
 from regrow.runtime import ActorId
 from regrow.runtime.command_ids import new_command_id
 from regrow.runtime.journal_answers import EnqueueVerdict
-from regrow.runtime.journal_entries import Commit, Hand, Incoming, OperationId, Outcome, Writes
+from regrow.runtime.journal_entries import NEVER_CLAIMED, Commit, Hand, Incoming, OperationId, Outcome, Writes
 from regrow.runtime.journal_errors import JournalUnknown
 from tests.conformance.redis_servers import embedded_program, started
 
@@ -130,7 +130,7 @@ async def test_a_commit_whose_answer_was_lost_is_known_as_done_before_it_comes_l
         client = stack.enter_context(Redis(unix_socket_path=url.removeprefix("unix://")))
         host = await journal.new_host_epoch()
         await journal.renew(host, ttl_ms=60_000)
-        claim = await journal.claim(CLERK, host, previous=None, operation=OperationId("claim"))
+        claim = await journal.claim(CLERK, host, previous=NEVER_CLAIMED, operation=OperationId("claim"))
         message = replace(mail(), epoch=claim.row.epoch)
         await journal.enqueue([message])
         sprung = proxy.arm(Trap(script="commit", side=side, act=Act.CUT, agent=CLERK))

@@ -19,7 +19,7 @@ from regrow.cluster.redis_journal import RedisJournal
 from regrow.runtime.address import ActorId
 from regrow.runtime.errors import Closed
 from regrow.runtime.journal_answers import EnqueueVerdict, TurnVerdict
-from regrow.runtime.journal_entries import Commit, Incoming, Outcome, Park, SetTimer, StepKey, Writes
+from regrow.runtime.journal_entries import NEVER_CLAIMED, Commit, Incoming, Outcome, Park, SetTimer, StepKey, Writes
 from regrow.runtime.journal_errors import (
     InvalidEntry,
     JournalDenied,
@@ -136,7 +136,7 @@ async def test_a_claim_that_was_cut_gives_one_epoch_when_sent_again(wired: tuple
     host, operation = await stand.host(), stand.operation()
 
     def claim() -> Awaitable[object]:
-        return stand.journal.claim(CLERK, host, previous=None, operation=operation)
+        return stand.journal.claim(CLERK, host, previous=NEVER_CLAIMED, operation=operation)
 
     await cut_once(wire, where, claim)
     await claim()

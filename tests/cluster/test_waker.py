@@ -128,7 +128,8 @@ async def turn(journal: MemoryJournal, agent: str, writes: Writes) -> None:
     """Has an agent handle one message, and leave this."""
     message = await mail(journal, agent)
     host = await journal.new_host_epoch()
-    claim = await journal.claim(ActorId(agent), host, previous=None, operation=OperationId(f"claim {agent}"))
+    owner = (await journal.read(ActorId(agent))).owner
+    claim = await journal.claim(ActorId(agent), host, previous=owner, operation=OperationId(f"claim {agent}"))
     hand = Hand(
         agent=ActorId(agent),
         epoch=claim.row.epoch,

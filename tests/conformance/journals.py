@@ -68,8 +68,9 @@ class Stand:
     async def hold(
         self, agent: ActorId = CLERK, *, host: HostEpoch | None = None, previous: Owner | None = None
     ) -> Holder:
-        """Claims the agent for a host, a new one unless told which."""
+        """Claims the agent for a host, a new one unless told which, and of whom it is by now unless told."""
         host = await self.host() if host is None else host
+        previous = (await self.journal.read(agent)).owner if previous is None else previous
         claim = await self.journal.claim(agent, host, previous=previous, operation=self.operation())
         assert claim.verdict is ClaimVerdict.CLAIMED
         return Holder(self, agent, host, claim.row.epoch, claim.row.version)

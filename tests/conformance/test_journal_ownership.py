@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from regrow.runtime.journal_answers import ClaimVerdict, Revocation
-from regrow.runtime.journal_entries import Epoch, Owner, Row
+from regrow.runtime.journal_entries import NEVER_CLAIMED, Epoch, Owner, Row
 from tests.conformance.journals import CLERK, FAR_MS, Stand
 
 SHORT_MS = 30
@@ -51,7 +51,7 @@ async def test_an_agent_that_never_was_has_an_empty_row(stand: Stand) -> None:
     row = await stand.journal.read(CLERK)
 
     assert row == Row(epoch=Epoch(0), version=0, schema=0, state=None, host=None, deleted=False)
-    assert row.owner is None
+    assert row.owner == NEVER_CLAIMED
 
 
 async def test_a_claim_gives_the_next_epoch(stand: Stand) -> None:
@@ -64,7 +64,7 @@ async def test_a_claim_gives_the_next_epoch(stand: Stand) -> None:
 async def test_of_two_that_claim_the_second_learns_who_won(stand: Stand) -> None:
     winner, loser = await stand.hold(), await stand.host()
 
-    claim = await stand.journal.claim(CLERK, loser, previous=None, operation=stand.operation())
+    claim = await stand.journal.claim(CLERK, loser, previous=NEVER_CLAIMED, operation=stand.operation())
 
     assert (claim.verdict, claim.row.owner) == (ClaimVerdict.HELD, winner.owner)
 
@@ -83,7 +83,7 @@ async def test_an_agent_is_not_taken_from_a_host_that_is_not_revoked(stand: Stan
 async def test_a_claim_that_is_repeated_gives_the_same_epoch(stand: Stand) -> None:
     host, operation = await stand.host(), stand.operation()
 
-    claims = [await stand.journal.claim(CLERK, host, previous=None, operation=operation) for _ in range(2)]
+    claims = [await stand.journal.claim(CLERK, host, previous=NEVER_CLAIMED, operation=operation) for _ in range(2)]
 
     assert claims[0] == claims[1]
     assert claims[0].row.epoch == 1
@@ -93,11 +93,29 @@ async def test_a_claim_that_comes_late_does_not_end_the_life_that_followed(stand
     first = await stand.hold()
     second = await stand.hold(host=first.host, previous=first.owner)
 
-    late = await stand.journal.claim(
-        CLERK, first.host, previous=Owner(host=first.host, epoch=first.epoch), operation=stand.operation()
-    )
+    late = await stand.journal.claim(CLERK, first.host, previous=first.owner, operation=stand.operation())
 
     assert (late.verdict, late.row.owner) == (ClaimVerdict.HELD, second.owner)
+
+
+async def test_a_claim_that_comes_late_does_not_take_what_was_given_back_since(stand: Stand) -> None:
+    host, operation = await stand.host(), stand.operation()
+    claim = await stand.journal.claim(CLERK, host, previous=NEVER_CLAIMED, operation=operation)
+    await stand.journal.release(CLERK, claim.row.epoch)
+
+    late = await stand.journal.claim(CLERK, host, previous=NEVER_CLAIMED, operation=operation)
+
+    assert (late.verdict, late.row.owner) == (ClaimVerdict.HELD, Owner(host=None, epoch=claim.row.epoch))
+
+
+async def test_whoever_has_read_that_an_agent_was_given_back_may_claim_it(stand: Stand) -> None:
+    first, host = await stand.hold(), await stand.host()
+    await stand.journal.release(CLERK, first.epoch)
+    free = (await stand.journal.read(CLERK)).owner
+
+    claim = await stand.journal.claim(CLERK, host, previous=free, operation=stand.operation())
+
+    assert (claim.verdict, claim.row.epoch) == (ClaimVerdict.CLAIMED, first.epoch + 1)
 
 
 async def test_a_released_agent_is_free_for_all_and_its_epoch_still_grows(stand: Stand) -> None:

@@ -24,6 +24,8 @@ from regrow.runtime.blobs import digest_of
 from regrow.runtime.journal import Journal
 from regrow.runtime.journal_answers import (
     Assume,
+    Claim,
+    ClaimVerdict,
     Due,
     PastTurn,
     Quarantined,
@@ -33,6 +35,7 @@ from regrow.runtime.journal_answers import (
     TurnVerdict,
 )
 from regrow.runtime.journal_entries import (
+    NEVER_CLAIMED,
     CancelTimer,
     CommandId,
     Commit,
@@ -44,7 +47,6 @@ from regrow.runtime.journal_entries import (
     OperationId,
     Outcome,
     Outgoing,
-    Owner,
     Park,
     SetTimer,
     StepKey,
@@ -121,11 +123,11 @@ class Beside(RuleBasedStateMachine):
         self.commands = [command_at(self.began_ms + age_ms) for age_ms in (-2 * DAY_MS, 2 * DAY_MS)]
         self.dues_ms = [self.began_ms - 10 * DAY_MS, self.began_ms - 9 * DAY_MS, self.began_ms + 9 * DAY_MS]
         self.hosts = [self.call("new_host_epoch") for _ in range(2)]
-        self.owners: list[Owner | None] = [None]
+        self.owners = [NEVER_CLAIMED]
         self.made: list[tuple[Call, Any]] = []
         self.operations = 0
         for agent in AGENTS:  # so that most calls find a holder and a message
-            self.change("claim", agent, self.hosts[0], previous=None, operation=self.operation())
+            self.change("claim", agent, self.hosts[0], previous=NEVER_CLAIMED, operation=self.operation())
             self.change("enqueue", [Incoming(agent=agent, command=self.command(0), body=b"x") for _ in range(2)])
 
     def teardown(self) -> None:
@@ -238,7 +240,8 @@ class Beside(RuleBasedStateMachine):
     def release(self, agent: ActorId, offset: int, place: int) -> None:
         self.change("release", agent, Epoch(self.call("read", agent).epoch + offset))
         if place:  # else nobody holds it for a while
-            self.change("claim", agent, self.hosts[place - 1], previous=None, operation=self.operation())
+            owner = self.call("read", agent).owner
+            self.change("claim", agent, self.hosts[place - 1], previous=owner, operation=self.operation())
 
     def writes(self, state: bytes | None, sent: int, timers: list[tuple[str, int | None]]) -> Writes:
         changes = tuple(
@@ -394,6 +397,15 @@ class Beside(RuleBasedStateMachine):
         self.call(call.method, *call.args, **call.options)
         assert [self.call("read", agent) for agent in AGENTS] == before
         self.same_rows()
+
+    @precondition(lambda self: len(self.made) > 4)
+    @rule(place=st.integers(0, 40))
+    def an_old_claim_comes_again_and_changes_nothing(self, place: int) -> None:
+        claims = [made for made in self.made if isinstance(made[1], Claim) and made[1].verdict is ClaimVerdict.CLAIMED]
+        call, _ = claims[place % len(claims)]
+        before = [self.call("read", agent) for agent in AGENTS]
+        self.call(call.method, *call.args, **call.options)
+        assert [self.call("read", agent) for agent in AGENTS] == before
 
 
 async def answer_or_refusal(call: Awaitable[Any]) -> Any:

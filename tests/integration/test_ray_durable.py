@@ -258,11 +258,12 @@ async def test_a_host_that_was_stopped_beyond_its_lease_and_replaced_commits_not
     await until((tmp_path / "begun").exists, "the turn has begun")
     journal = await _journal(settings)
     row = await journal.read(id)
-    assert row.owner is not None
+    holder = row.host
+    assert holder is not None
 
     send(pid, signal.SIGSTOP)
     other = await journal.new_host_epoch()
-    await until(lambda: _revoked(journal, row.owner.host), "its lease is over")  # type: ignore[union-attr]
+    await until(lambda: _revoked(journal, holder), "its lease is over")
     await journal.renew(other, ttl_ms=LEASE_TTL_MS * 6)
     claim = await journal.claim(id, other, previous=row.owner, operation=OperationId("the replacement"))
     assert claim.verdict is ClaimVerdict.CLAIMED

@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.mutation.agent_faults import AGENT_FAULTS
+from tests.mutation.claim_faults import CLAIM_FAULTS
 from tests.mutation.faults import FAULTS, PLACED, Edit, Fault
 
-ALL_FAULTS = (*FAULTS, *AGENT_FAULTS)
+ALL_FAULTS = (*FAULTS, *AGENT_FAULTS, *CLAIM_FAULTS)
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "docs" / "MUTATIONS.md"
@@ -219,7 +220,7 @@ PAGE = (
     "tests that should notice it, and writes this page. It fails when a fault goes unnoticed, when the tests fail\n"
     "without it as well, and when the code has changed so that a fault no longer fits. A test that failed is run once\n"
     "more when the fault is taken back, and has noticed it only if it passes then. The faults stand in\n"
-    "`tests/mutation/faults.py` and `agent_faults.py`.\n\n"
+    "`tests/mutation/faults.py`, `agent_faults.py` and `claim_faults.py`.\n\n"
     "Of {planted} faults {noticed} were noticed; the run took {took_s:.0f} s.\n\n"
     "Each cell names the first test that failed. *On two hosts* is real Ray with two processes where it says Ray, or\n"
     "two raylets where it says that, and else two runtimes on the virtual clock. A dash stands where that run has no\n"

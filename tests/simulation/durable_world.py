@@ -9,6 +9,7 @@ import asyncio
 import inspect
 import random
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from regrow.runtime.cell import State
@@ -21,17 +22,21 @@ from regrow.runtime.testing import CALM, FaultPlan, pass_time
 from tests.simulation.wires import Node, World
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from regrow.actors import DurableAgent
     from regrow.runtime.address import ActorId
     from regrow.runtime.cell import Cell
     from regrow.runtime.journal import Journal
-    from regrow.runtime.lifecycle import ExitReason
+    from regrow.runtime.lifecycle import Crashed, ExitReason
 
 BEGUN_MS = 1_764_000_000_000
 JUMPS_MS = (-40_000, -11_000, 0, 11_000, 40_000)
 """How far the journal's clock is ahead: past a lease either way, and never so far that a message would expire."""
+LATE_S = 2.0
+"""So long after a call a copy of it may come: the server still reads what a connection had sent before it was cut."""
+COPIED = ("claim", "enqueue")
+"""The calls of which copies come late."""
 LOOK_S = 0.001
 """Between two looks whether an agent has ended."""
 
@@ -46,6 +51,8 @@ class JournalFaults:
     """It is done, and its caller does not know."""
     jump: float = 0.0
     """The journal's clock jumps before it."""
+    late: float = 0.0
+    """A copy of it comes late, whether or not it was done, and after others; nobody hears its answer."""
 
 
 class Mortal:
@@ -64,6 +71,10 @@ class Mortal:
         self.faults = JournalFaults()
         self.dice = random.Random(0)
         self.jump: Callable[[], None] = lambda: None
+        self.late: Callable[[float, Callable[[], Coroutine[Any, Any, Any]]], None] = lambda _delay_s, _call: None
+        """Makes a call after so many seconds."""
+        self.copies = 0
+        """How many calls come again, late."""
         self.lost = 0
         """How many answers were."""
         self.full = 0
@@ -73,7 +84,7 @@ class Mortal:
         method = getattr(self._journal, name)
         return self._mortal(method) if inspect.iscoroutinefunction(method) else method
 
-    def _mortal(self, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    def _mortal(self, method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
         async def call(*args: Any, **kwargs: Any) -> Any:
             if self.is_dead:
                 await asyncio.Event().wait()
@@ -84,6 +95,9 @@ class Mortal:
             faults = self.faults
             if self.dice.random() < faults.jump:
                 self.jump()
+            if faults.late and method.__name__ in COPIED and self.dice.random() < faults.late:
+                self.copies += 1
+                self.late(self.dice.uniform(0.0, LATE_S), partial(method, *args, **kwargs))
             dies = self.lives is not None and self.calls == self.lives
             if not dies and self.dice.random() < faults.lost_before:
                 self._lose(method.__name__)
@@ -130,7 +144,10 @@ class DurableWorld(World):
     def disturb(self, faults: JournalFaults) -> None:
         """From now on calls of the journal go wrong so often, for all processes that there are."""
         for mortal in self.mortals.values():
-            mortal.faults, mortal.dice, mortal.jump = faults, self._dice, self._jump
+            mortal.faults, mortal.dice, mortal.jump, mortal.late = faults, self._dice, self._jump, self._late
+
+    def _late(self, delay_s: float, call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        self._later(delay_s, lambda: self._spawn(call()))
 
     def _jump(self) -> None:
         self.jumps += 1
@@ -154,6 +171,11 @@ class DurableWorld(World):
         """Starts a durable agent."""
         self._kinds[actor] = kind
         await self.start(node, actor, lambda: kind.made(None))
+
+    async def attempt(self, node: Node, actor: ActorId) -> Crashed | None:
+        """One start of an agent there, which may fail; whoever calls this ends it, and starts it again."""
+        self._held.add(actor)
+        return await node.runtime.start(self._request(actor))
 
     async def restart_in_order(self, actors: Sequence[ActorId], *, grace_s: float) -> None:
         """As a supervisor restarts siblings: stops one after the other, the last first, and then starts them all."""

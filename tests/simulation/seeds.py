@@ -19,6 +19,7 @@ BELOW = 10**9
 
 KEPT: Mapping[str, tuple[int, ...]] = {
     "calls": (),
+    "claims": (),
     "calls of a fleet": (
         # A start of a supervisor that was cut short forgot children which were those of its next life by then.
         534565252,
