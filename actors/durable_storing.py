@@ -21,8 +21,8 @@ from regrow.runtime.errors import Bug
 from regrow.runtime.intake import Kept
 from regrow.runtime.journal_answers import EnqueueVerdict
 from regrow.runtime.journal_entries import Incoming
-from regrow.runtime.journal_errors import JournalRefused, JournalUnknown
-from regrow.runtime.journal_fit import message_fits
+from regrow.runtime.journal_errors import JournalRefused
+from regrow.runtime.journal_fit import batch_length, message_fits
 from regrow.runtime.lifecycle import Fenced
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.signals import failure_of
@@ -95,8 +95,11 @@ class Storing:
         self.epoch, self._has_left = None, True
 
     async def enqueue(self, batch: list[Entry], epoch: Epoch | None) -> tuple[Enqueued, ...]:
-        """Sends messages to the journal once. Raises JournalRefused and JournalUnknown."""
-        codec = self._durability.codec
+        """Sends messages to the journal once, the first ones, as many as it stores in one step; an answer for each.
+
+        Raises JournalRefused, where none of them is stored, and JournalUnknown.
+        """
+        codec, journal = self._durability.codec, self._durability.journal
         messages = [
             Incoming(
                 agent=self._cell.actor,
@@ -105,11 +108,12 @@ class Storing:
                 expires_ms=self._durability.expires_ms(entry.envelope.deadline),
                 epoch=epoch,
             )
-            for entry in batch
+            for entry in batch[: journal.limits.batch_messages]
         ]
-        for entry, message in zip(batch, messages, strict=True):
-            entry.sent = message_fits(message, self._durability.journal.limits)
-        return await self._durability.journal.enqueue(messages)
+        messages = messages[: batch_length(messages, journal.limits)]
+        for entry, message in zip(batch, messages, strict=False):
+            entry.sent = message_fits(message, journal.limits)
+        return await journal.enqueue(messages)
 
     async def _store_all(self) -> None:
         try:
@@ -125,7 +129,7 @@ class Storing:
     async def _store_batch(self, batch: list[Entry], epoch: Epoch) -> None:
         try:
             enqueued = await self._durability.surely(
-                lambda: self.enqueue(batch, epoch), pause=partial(self._pause, batch, epoch)
+                lambda: self.enqueue(batch, epoch), pause=partial(self._pause, batch)
             )
         except _NothingLeft:
             return
@@ -134,13 +138,13 @@ class Storing:
             return
         self._said = ""
         again: list[Entry] = []
-        for entry, answer in zip(batch, enqueued, strict=True):
+        for entry, answer in zip(batch, enqueued, strict=False):
             if answer.verdict in (EnqueueVerdict.FULL, EnqueueVerdict.STALE_EPOCH):
                 again.append(entry)  # it is not stored, and its sender waits, as for any full mailbox
             else:
                 self._stored(entry, answer)
-        if again:
-            self._waits(again)
+        if waiting := [*again, *batch[len(enqueued) :]]:
+            self._waits(waiting)
         if any(answer.verdict is EnqueueVerdict.STALE_EPOCH for answer in enqueued):
             self._fenced(epoch)
         elif again and not self._has_left:
@@ -173,49 +177,33 @@ class Storing:
             if entry.envelope.kind == Kind.TELL and not entry.was_stored:
                 self._cell.runtime.custody.give_back(entry.envelope)
 
-    async def _pause(self, batch: list[Entry], epoch: Epoch, error: WorldBroke, pause_s: float) -> None:
-        """Between two tries to store messages: what arrives joins them, and who asks hears why before the deadline."""
+    async def _pause(self, batch: list[Entry], error: WorldBroke, pause_s: float) -> None:
+        """Between two tries to store messages: what arrives joins them, and who asks hears why before the deadline.
+
+        Nobody's message is tried by itself: it would overtake what waits ahead of it.
+        """
         loop = self._cell.runtime.loop
         until = loop.time() + pause_s
         if not isinstance(error, JournalRefused):
             for entry in batch:
-                entry.unsure = True
+                entry.unsure |= entry.sent
             await asyncio.sleep(pause_s)
             return
-        while True:
+        for entry in _in_need(batch, until):
+            self._not_stored(entry, error)
+            batch.remove(entry)
+        while batch:
             self._arrived.clear()
             batch += self._batch
             self._batch = []
-            for entry in [each for each in batch if each.is_due(until)]:
-                if await self._let_go(entry, epoch):
-                    batch.remove(entry)
-            if not batch:
-                raise _NothingLeft
+            if _in_need(batch, until):
+                return  # it is tried once more for who has come now, and hears of that try
             try:
                 async with asyncio.timeout_at(until):
                     await self._arrived.wait()
             except TimeoutError:
                 return
-
-    async def _let_go(self, entry: Entry, epoch: Epoch) -> bool:
-        """Whether nothing more is to be tried for a message: it is stored, or certainly not and its asker knows.
-
-        It is asked for alone: a refusal of a batch does not say which of its messages it is about.
-        """
-        if entry.may_be_stored:
-            return False
-        try:
-            (answer,) = await self.enqueue([entry], epoch)
-        except JournalRefused as refusal:
-            self._not_stored(entry, refusal)
-            return True
-        except JournalUnknown:
-            entry.unsure = True
-            return False
-        if answer.verdict in (EnqueueVerdict.FULL, EnqueueVerdict.STALE_EPOCH):
-            return False
-        self._stored(entry, answer)
-        return True
+        raise _NothingLeft
 
     def _fenced(self, epoch: Epoch) -> None:
         """Another has claimed the agent: what was not stored waits for a next life here, or for the end of the host."""
@@ -249,6 +237,11 @@ class Storing:
         if isinstance(envelope.on_settled, Settling):
             envelope.on_settled.refusal = told
         runtime.delivery.settle_final(envelope, Outcome.REJECTED)
+
+
+def _in_need(batch: list[Entry], until: float) -> list[Entry]:
+    """Those whose askers must hear by that time of the loop that nothing was stored, and of which that is certain."""
+    return [entry for entry in batch if entry.is_due(until) and not entry.may_be_stored]
 
 
 def _is_kept_by_its_sender(envelope: Envelope) -> bool:

@@ -7,6 +7,7 @@ partition lie in one slot, so that they change in one script. Leases and tombsto
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from regrow.runtime.journal_entries import (
     SetTimer,
     StepKey,
     Writes,
+    born_ms,
     check_id,
     check_partition,
     partition_of,
@@ -73,6 +75,12 @@ class JournalCalls:
         ends = {"mark": command, "steps": command, "repeated": operation}
         names = (*script.keys, *script.more) if more else script.keys
         return [known[key] + ends[key].encode() if key in ends else known[key] for key in names]
+
+    def _batch_keys(self, name: str, agent: ActorId, commands: Sequence[CommandId]) -> list[bytes]:
+        """The keys of a script that is given a mark for each of several commands, behind all others."""
+        known = self._known_keys(agent)
+        marks = [known["mark"] + command.encode() for command in commands]
+        return [*[known[key] for key in SCRIPTS[name].keys], *marks]
 
     def _agent_keys(self, agent: ActorId) -> dict[str, bytes]:
         """By name, and where a command or an operation follows, what stands before it."""
@@ -158,6 +166,11 @@ def incoming(message: Incoming) -> dict[str, Any]:
         "expires": message.expires_ms,
         "epoch": message.epoch,
     }
+
+
+def batched(message: Incoming) -> list[Any]:
+    """The same of one of several, that have their agent and epoch in common."""
+    return [message.command, message.body, born_ms(message.command), message.expires_ms]
 
 
 def step_parts(step: StepKey) -> list[Any]:

@@ -1,20 +1,42 @@
 -- The mailbox of an agent, and the records of a message in hand.
 
---- enqueue: row mail mark ready
+--- enqueue: row mail ready marks*
 local e, h, x, q, n = unpack(redis.call('HMGET', row, 'e', 'h', 'x', 'q', 'n'))
-if a.epoch and (not h or tonumber(e) ~= a.epoch) then return answer('stale_epoch', false, false) end
-local m = marked()
-if m then
-  if m[1] == 'P' or m[1] == 'W' then return answer('pending', m[1] == 'P' and m[4], false) end
-  return answer('duplicate', false, stored(m))
-end
-if x then return answer('deleted', false, false) end
-local now = now_ms()
-if a.born + a.ttl <= now then return answer('too_old', false, false) end
-if a.born > now + a.ahead then return answer('ahead', false, false) end
+local stale, now = a.epoch and (not h or tonumber(e) ~= a.epoch), now_ms()
 q, n = tonumber(q or 0), tonumber(n or 0)
-if n >= a.capacity then return answer('full', false, false) end
-return answer('accepted', push(a.body, a.expires, nil, q, n), false)
+local was_empty, added, placed = n == 0, {}, {}
+
+local function verdict(command, body, born, expires, mark, known)
+  if stale then return {'stale_epoch', false, false} end
+  if placed[command] then return {'pending', placed[command], false} end
+  local m = unpacked(known)
+  if m then
+    if m[1] == 'P' or m[1] == 'W' then return {'pending', m[1] == 'P' and m[4], false} end
+    return {'duplicate', false, stored(m)}
+  end
+  if x then return {'deleted', false, false} end
+  if born + a.ttl <= now then return {'too_old', false, false} end
+  if born > now + a.ahead then return {'ahead', false, false} end
+  if n >= a.capacity then return {'full', false, false} end
+  q, n = q + 1, n + 1
+  add(q, command, body, expires)
+  placed[command] = q
+  added[#added + 1] = mark
+  added[#added + 1] = cmsgpack.pack({'P', '', 0, q})
+  return {'accepted', q, false}
+end
+
+local verdicts, known = {}, redis.call('MGET', unpack(marks))
+for i, message in ipairs(a.messages) do
+  local command, body, born, expires = unpack(message, 1, 4)
+  verdicts[i] = verdict(command, body, born, expires, marks[i], known[i])
+end
+if #added > 0 then
+  redis.call('HSET', row, 'q', q, 'n', n)
+  redis.call('MSET', unpack(added))
+  if was_empty then redis.call('ZADD', ready, 0, a.agent) end
+end
+return answer(unpack(verdicts))
 
 --- depth: row
 return answer(count('n'))

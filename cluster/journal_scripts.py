@@ -1,7 +1,8 @@
 """The scripts of the journal as Redis gets them: text, digest, and the names of the keys that each is given.
 
-They lie beside this file in `journal_*.lua`. A file holds several, each below a line `--- name: keys | more keys`;
-what stands above the first belongs to all of them, and what stands in `journal_shared.lua` to all files.
+They lie beside this file in `journal_*.lua`. A file holds several, each below a line `--- name: keys | more keys`; a
+last name with a star, as `marks*`, is a list of all keys from there on. What stands above the first belongs to all of
+them, and what stands in `journal_shared.lua` to all files.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from importlib.resources import files
 from typing import Final
 
 _PARTS: Final = ("hosts", "mailbox", "turns", "recovery")
-_SECTION: Final = re.compile(r"^--- (\w+): ([\w |]+)\n", flags=re.MULTILINE)
+_SECTION: Final = re.compile(r"^--- (\w+): ([\w* |]+)\n", flags=re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One script with the digest by which a server knows it. `more` are keys that it is given only when needed."""
+    """One script with the digest by which a server knows it.
+
+    `keys` are those that it is always given, without those of a list; `more` are given only when needed.
+    """
 
     name: str
     text: str
@@ -47,12 +51,18 @@ def _loaded() -> Iterator[Script]:
         head, *sections = _SECTION.split(read(part))
         for name, listed, body in zip(sections[::3], sections[1::3], sections[2::3], strict=True):
             always, _, more = listed.partition("|")
-            keys, optional = tuple(always.split()), tuple(more.split())
-            every = (*keys, *optional)
-            # Only what it is given has a name in the script, so that one which touches any other key fails.
-            given = f"local {', '.join(every)} = {', '.join(f'KEYS[{n}]' for n in range(1, len(every) + 1))}"
-            text = f"{given}\n{shared}\n{head}\n{body}"
-            yield Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), keys, optional)
+            named = _names((*always.split(), *more.split()))
+            keys = tuple(key for key in always.split() if not key.endswith("*"))
+            text = f"{named}\n{shared}\n{head}\n{body}"
+            yield Script(
+                name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), keys, tuple(more.split())
+            )
+
+
+def _names(keys: Sequence[str]) -> str:
+    """The first line of a script. What it does not name is unknown to it, so that touching any other key fails."""
+    places = [f"{{unpack(KEYS, {n})}}" if key.endswith("*") else f"KEYS[{n}]" for n, key in enumerate(keys, 1)]
+    return f"local {', '.join(keys).replace('*', '')} = {', '.join(places)}"
 
 
 SCRIPTS: Final = {script.name: script for script in _loaded()}

@@ -78,11 +78,15 @@ local function following()
   return found
 end
 
+local function add(place, command, body, expires)
+  redis.call('XADD', mail, string.format('%.0f-0', place), 'c', command, 'b', body, 'x', expires or '')
+end
+
 -- Puts the message of this call at the end of the mailbox, whose last place and length are `q` and `n`. What comes
 -- back, with its mark `m`, may have notes and steps.
 local function push(body, expires, m, q, n)
   local place = q + 1
-  redis.call('XADD', mail, string.format('%.0f-0', place), 'c', a.command, 'b', body, 'x', expires or '')
+  add(place, a.command, body, expires)
   redis.call('HSET', row, 'q', place, 'n', n + 1)
   redis.call('SET', mark, cmsgpack.pack(m and {'P', m[2], m[3], place, true} or {'P', '', 0, place}))
   if n == 0 then redis.call('ZADD', ready, 0, a.agent) end

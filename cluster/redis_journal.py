@@ -7,8 +7,8 @@ Reading order: this file, `redis_decisions` (what people see and decide), `journ
 
 from __future__ import annotations
 
-from asyncio import Future, gather
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any, Final
 
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
@@ -16,7 +16,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from regrow.cluster.high_water import HighWater
-from regrow.cluster.journal_calls import incoming, step_parts
+from regrow.cluster.journal_calls import batched, incoming, step_parts
 from regrow.cluster.journal_replies import (
     answered,
     due_rows,
@@ -73,7 +73,7 @@ from regrow.runtime.journal_entries import (
     check_id,
 )
 from regrow.runtime.journal_errors import JournalRestored
-from regrow.runtime.journal_fit import bounded, commit_fits, kept_apart, message_fits, park_fits
+from regrow.runtime.journal_fit import bounded, check_batch, commit_fits, kept_apart, message_fits, park_fits
 
 CONNECT_TIMEOUT_S: Final = 2.0
 
@@ -188,11 +188,11 @@ class RedisJournal(RedisDecisions):
 
     async def enqueue(self, messages: Sequence[Incoming], *, capacity: int | None = None) -> tuple[Enqueued, ...]:
         """See Journal."""
-        sent = [self._enqueue(message, capacity) for message in messages]  # all of them before the first answer
+        check_batch(messages, self.limits)
+        fits = [message_fits(message, self.limits) for message in messages]
+        answers = iter(await self._enqueue(list(compress(messages, fits)), capacity) if any(fits) else ())
         too_large = Enqueued(verdict=EnqueueVerdict.TOO_LARGE)
-        # All are awaited, so that of a batch that was cut no answer stays behind that nobody looks at.
-        answers = iter(await gather(*(answer for answer in sent if answer is not None)))
-        return tuple([too_large if answer is None else enqueued(next(answers)) for answer in sent])
+        return tuple([enqueued(next(answers)) if fit else too_large for fit in fits])
 
     async def depth(self, agent: ActorId) -> int:
         """See Journal."""
@@ -368,14 +368,15 @@ class RedisJournal(RedisDecisions):
             raise
         await self._water.keep()
 
-    def _enqueue(self, message: Incoming, capacity: int | None) -> Future[list[Any]] | None:
-        if not message_fits(message, self.limits):
-            return None
+    async def _enqueue(self, messages: Sequence[Incoming], capacity: int | None) -> list[Any]:
+        agent, epoch = messages[0].agent, messages[0].epoch
         payload = {
-            **incoming(message),
-            "born": born_ms(message.command),
+            "agent": agent,
+            "epoch": epoch,
+            "messages": [batched(message) for message in messages],
             "ttl": self.limits.result_ttl_ms,
             "ahead": self.limits.ahead_ms,
             "capacity": bounded(capacity, self.limits.mailbox),
         }
-        return self._scripts.submit("enqueue", self._keys("enqueue", message.agent, message.command), payload)
+        keys = self._batch_keys("enqueue", agent, [message.command for message in messages])
+        return await self._scripts.run("enqueue", keys, payload)

@@ -100,9 +100,11 @@ class Journal(Protocol):
     # Mailbox and turns
 
     async def enqueue(self, messages: Sequence[Incoming], *, capacity: int | None = None) -> tuple[Enqueued, ...]:
-        """Puts messages into their mailboxes in one batch, and in their order; a verdict for each.
+        """Puts messages of one agent into its mailbox, in their order and in one step; a verdict for each.
 
-        `capacity` bounds each mailbox, at most `limits.mailbox`.
+        What is refused or cut has stored all of them or none, so whoever sends them again changes no order.
+        `capacity` bounds the mailbox, at most `limits.mailbox`; the first ones take what room there is. All are
+        enqueued under one epoch. Raises InvalidEntry for more than `limits.batch_messages` or `batch_bytes`.
         """
         ...
 

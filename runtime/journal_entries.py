@@ -106,6 +106,10 @@ class JournalLimits:
     notes: int = 16
     """Notes of attempts kept for a message; the oldest go first."""
     mailbox: int = 1_000
+    batch_messages: int = 128
+    """Messages of one `enqueue`; while they are stored their server serves nobody else, for a millisecond or so."""
+    batch_bytes: int = 262_144
+    """For the bodies of one `enqueue` together; a single message may pass it."""
     outbox: int = 1_000
     """Messages of one agent that wait to be relayed."""
     timers: int = 1_000

@@ -6,6 +6,8 @@ the stored rows (how many timers there are already) is the store's to say.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from regrow.runtime.address import ActorId
 from regrow.runtime.blobs import BlobRef, blob_of
 from regrow.runtime.journal_entries import (
@@ -21,12 +23,34 @@ from regrow.runtime.journal_entries import (
     Writes,
     check_id,
 )
-from regrow.runtime.journal_errors import JournalRestored, SchemaNewer
+from regrow.runtime.journal_errors import InvalidEntry, JournalRestored, SchemaNewer
 
 
 def message_fits(message: Incoming, limits: JournalLimits) -> bool:
     """Whether the body is within its limit."""
     return len(message.body) <= limits.message_bytes
+
+
+def batch_length(messages: Sequence[Incoming], limits: JournalLimits) -> int:
+    """How many of these may go into one `enqueue`, from the first on: at least one where there is any."""
+    size = 0
+    for length, message in enumerate(messages[: limits.batch_messages]):
+        size += len(message.body) if message_fits(message, limits) else 0
+        if size > limits.batch_bytes and length:
+            return length
+    return min(len(messages), limits.batch_messages)
+
+
+def check_batch(messages: Sequence[Incoming], limits: JournalLimits) -> None:
+    """Raises InvalidEntry for messages that are not one batch: of several agents or claims, or more than its bounds."""
+    if len({(message.agent, message.epoch) for message in messages}) > 1:
+        raise InvalidEntry("these messages are not for one agent under one claim; enqueue those of each by themselves")
+    if batch_length(messages, limits) < len(messages):
+        raise InvalidEntry(
+            f"{len(messages)} messages of {sum(len(message.body) for message in messages)} bytes are more than a "
+            f"journal stores in one step, {limits.batch_messages} messages of {limits.batch_bytes} bytes; enqueue the "
+            f"first {batch_length(messages, limits)}, and the others when they are stored"
+        )
 
 
 def commit_fits(commit: Commit, limits: JournalLimits) -> bool:

@@ -38,6 +38,7 @@ from regrow.runtime.journal_entries import (
 )
 from regrow.runtime.journal_fit import (
     bounded,
+    check_batch,
     check_not_behind,
     checked_step,
     commit_fits,
@@ -54,6 +55,7 @@ class MemoryTurns(MemoryRows):
 
     async def enqueue(self, messages: Sequence[Incoming], *, capacity: int | None = None) -> tuple[Enqueued, ...]:
         """See Journal."""
+        check_batch(messages, self.limits)
         return tuple([self._enqueue(message, bounded(capacity, self.limits.mailbox)) for message in messages])
 
     async def depth(self, agent: ActorId) -> int:

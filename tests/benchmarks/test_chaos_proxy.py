@@ -69,7 +69,7 @@ async def test_a_script_that_is_sent_twice_is_answered_once_by_what_the_second_f
         await journal.enqueue([mail(OTHER)])  # so that the server knows the script
         proxy.arm(Trap(script="enqueue", side=Side.BEFORE, act=Act.TWICE, agent=CLERK))
 
-        [first, second] = await journal.enqueue([mail(), mail()])
+        [[first], [second]] = [await journal.enqueue([mail()]) for _ in range(2)]
 
         assert (first.verdict, first.seq) == (EnqueueVerdict.PENDING, 1)
         assert (second.verdict, second.seq) == (EnqueueVerdict.ACCEPTED, 2)

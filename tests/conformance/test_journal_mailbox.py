@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -27,7 +28,15 @@ KEPT_MS = 60_000
 @pytest.fixture
 def limits() -> JournalLimits:
     return JournalLimits(
-        message_bytes=100, take_bytes=120, mailbox=5, result_ttl_ms=KEPT_MS, ahead_ms=1_000, notes=2, note_bytes=8
+        message_bytes=100,
+        take_bytes=120,
+        mailbox=4,
+        batch_messages=4,
+        batch_bytes=200,
+        result_ttl_ms=KEPT_MS,
+        ahead_ms=1_000,
+        notes=2,
+        note_bytes=8,
     )
 
 
@@ -127,7 +136,7 @@ async def test_the_same_id_may_reach_two_agents(stand: Stand) -> None:
 
     sent = [Incoming(agent=agent, command=command, body=b"x") for agent in (CLERK, other)]
 
-    assert await verdicts(stand, *sent) == [EnqueueVerdict.ACCEPTED] * 2
+    assert [await verdicts(stand, message) for message in sent] == [[EnqueueVerdict.ACCEPTED]] * 2
 
 
 async def test_an_id_older_than_results_are_kept_is_refused_and_a_younger_one_is_not(stand: Stand) -> None:
@@ -158,9 +167,45 @@ async def test_a_full_mailbox_refuses_and_takes_again_when_there_is_room(stand: 
 
 
 async def test_no_capacity_passes_the_limit_of_the_journal(stand: Stand) -> None:
-    messages = [Incoming(agent=CLERK, command=await stand.command(), body=b"x") for _ in range(6)]
+    messages = [Incoming(agent=CLERK, command=await stand.command(), body=b"x") for _ in range(4)]
+    await stand.journal.enqueue([Incoming(agent=CLERK, command=await stand.command(), body=b"x")])
 
     assert (await verdicts(stand, *messages, capacity=1_000))[-2:] == [EnqueueVerdict.ACCEPTED, EnqueueVerdict.FULL]
+
+
+async def test_a_batch_takes_what_room_there_is_in_its_order_and_what_was_there_is_told_behind_a_refusal(
+    stand: Stand,
+) -> None:
+    holder = await stand.hold()
+    known = Incoming(agent=CLERK, command=await holder.receive(), body=b"x")
+    new = [Incoming(agent=CLERK, command=await stand.command(), body=b"x") for _ in range(3)]
+
+    told = await verdicts(stand, *new, known, capacity=3)
+
+    accepted, full = EnqueueVerdict.ACCEPTED, EnqueueVerdict.FULL
+    assert told == [accepted, accepted, full, EnqueueVerdict.PENDING]
+    assert await holder.pending() == [known.command, new[0].command, new[1].command]
+
+
+async def test_a_batch_is_within_its_bounds_and_of_one_agent_and_claim_or_is_told_so_and_not_stored(
+    stand: Stand,
+) -> None:
+    holder = await stand.hold()
+    ids = [await stand.command() for _ in range(5)]
+    small = [Incoming(agent=CLERK, command=id, body=b"x") for id in ids]
+    large = [replace(message, body=b"x" * 90) for message in small[:3]]
+    too_large = replace(small[0], body=b"x" * 1_000)
+
+    for batch in (small, large):
+        with pytest.raises(InvalidEntry, match=rf"{len(batch)} messages .* enqueue the first {len(batch) - 1}"):
+            await stand.journal.enqueue(batch)
+    for other in (replace(small[1], agent=ActorId("desk/other")), replace(small[1], epoch=holder.epoch)):
+        with pytest.raises(InvalidEntry, match="one agent under one claim"):
+            await stand.journal.enqueue([small[0], other])
+
+    assert await holder.pending() == []
+    assert await verdicts(stand) == []
+    assert await verdicts(stand, too_large, *large[1:]) == [EnqueueVerdict.TOO_LARGE, *[EnqueueVerdict.ACCEPTED] * 2]
 
 
 async def test_a_message_over_its_limit_is_refused_and_its_neighbours_are_not(stand: Stand) -> None:

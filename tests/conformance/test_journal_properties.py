@@ -215,7 +215,7 @@ class Beside(RuleBasedStateMachine):
         messages = self.call("take", agent, row.epoch).messages
         return messages[place % len(messages)].command if messages and place < 7 else self.command(place)
 
-    @rule(agent=agents, places=st.lists(places, max_size=3), body=bodies, fenced=st.booleans(), offset=offsets)
+    @rule(agent=agents, places=st.lists(places, max_size=6), body=bodies, fenced=st.booleans(), offset=offsets)
     def enqueue(self, agent: ActorId, places: list[int], body: bytes, fenced: bool, offset: int) -> None:
         epoch = Epoch(max(0, self.call("read", agent).epoch + offset)) if fenced else None
         messages = [Incoming(agent=agent, command=self.command(n), body=body, epoch=epoch) for n in places]
