@@ -36,11 +36,11 @@ class ArrivalOrder:
     def __init__(self) -> None:
         self._seen: dict[ActorId | None, _Seen] = {}
 
-    def takes(self, envelope: Envelope) -> bool:
-        """Whether this row is in order, and then it is the last one of its sender."""
+    def takes(self, envelope: Envelope, *, has_room: bool = True) -> bool:
+        """Whether this row is in order and there is room for it, and then it is the last one of its sender."""
         sender = envelope.origin.sender.actor if envelope.origin.sender is not None else None
         seen = self._seen.pop(sender, None) or _Seen()
-        is_taken = _is_in_order(envelope, seen)
+        is_taken = has_room and _is_in_order(envelope, seen)
         if is_taken:
             seen.last = envelope.command_id
             if envelope.behind is None:

@@ -66,8 +66,11 @@ class DurableIntake:
 
     def turned_away(self, envelope: Envelope) -> Outcome | None:
         """See Intake."""
-        if envelope.kind == Kind.TELL and envelope.command_id and not self._in_order.takes(envelope):
-            return Outcome.NOT_HERE  # its sender tries again, and by then the one in front of it may have come
+        if envelope.kind == Kind.TELL and envelope.command_id:
+            rejects = self._cell.mailbox.rejects
+            if not self._in_order.takes(envelope, has_room=not rejects):
+                # Its sender tries again, and by then there may be room, or the one in front of it may have come.
+                return Outcome.REJECTED if rejects else Outcome.NOT_HERE
         body = body_of(self._durability.codec, envelope)
         self._measured = envelope, body
         return None if len(body) <= self._durability.journal.limits.message_bytes else Outcome.TOO_LARGE

@@ -227,10 +227,12 @@ class DurableOutbox:
         if self._runtime.closed:
             return  # what is given up now is still in the outbox, and the next life sends it
         del self._on_way[id]
-        if outcome is Outcome.NOT_HERE and self._runtime.delivery.keeps(envelope):
-            is_away = sent.is_free or sent.refusal is not None
+        if outcome in (Outcome.NOT_HERE, Outcome.REJECTED) and self._runtime.delivery.keeps(envelope):
+            rejects = outcome is Outcome.REJECTED  # the turn is over, and nobody hears of it who could do otherwise
+            is_away = rejects or sent.is_free or sent.refusal is not None
             if self._order.stays(id, self._runtime.loop.time(), is_away=is_away):
-                reason = f"{envelope.receiver} is not there ({sent.refusal or 'nobody has such an id'})"
+                why = "its mailbox rejects it" if rejects else sent.refusal or "nobody has such an id"
+                reason = f"{envelope.receiver} {'is full' if rejects else 'is not there'} ({why})"
                 log.warning("messages to a durable agent wait in the outbox", agent=self._agent, reason=reason)
         else:
             if outcome is not Outcome.TAKEN:

@@ -155,7 +155,7 @@ class Storing:
 
         So does what may be stored: it may be done yet, and only the store can say.
         """
-        kept = [entry for entry in batch if entry.may_be_stored or _is_kept_by_its_sender(entry.envelope)]
+        kept = [entry for entry in batch if entry.may_be_stored or self._is_kept_by_its_sender(entry)]
         if str(refusal) != self._said:
             self._said = str(refusal)
             log.error("messages are not accepted", agent=self._cell.actor, messages=len(batch), reason=self._said)
@@ -166,6 +166,17 @@ class Storing:
             self._waits(kept)
             if not self._has_left:
                 await asyncio.sleep(AGAIN_MAX_S)
+
+    def _is_kept_by_its_sender(self, entry: Entry) -> bool:
+        """An outbox here, what this process sends on, or a process elsewhere that was told that the message is held.
+
+        All of them count on what follows.
+        """
+        envelope = entry.envelope
+        if envelope.kind != Kind.TELL:
+            return False
+        is_sent_on = self._cell.runtime.custody.keeps(envelope)
+        return is_sent_on or envelope.mark is not None or isinstance(envelope.on_settled, Sent)
 
     def _waits(self, entries: list[Entry]) -> None:
         """These are tried again, ahead of all that came later; where the agent has left, who sent them keeps them."""
@@ -242,8 +253,3 @@ class Storing:
 def _in_need(batch: list[Entry], until: float) -> list[Entry]:
     """Those whose askers must hear by that time of the loop that nothing was stored, and of which that is certain."""
     return [entry for entry in batch if entry.is_due(until) and not entry.may_be_stored]
-
-
-def _is_kept_by_its_sender(envelope: Envelope) -> bool:
-    """An outbox here, or a process elsewhere, which was told that the message is held: both count on what follows."""
-    return envelope.kind == Kind.TELL and (envelope.mark is not None or isinstance(envelope.on_settled, Sent))

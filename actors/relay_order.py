@@ -60,7 +60,7 @@ class Receiver:
     is_tried: bool = False
     """The last row that is known of has stayed: now one row goes alone, so that none can overtake it."""
     is_away: bool = False
-    """Somebody has heard that it is not there."""
+    """Somebody has heard that it is not there, or takes nothing more."""
     pause_s: float = 0.0
     paused_until_s: float = -math.inf
 

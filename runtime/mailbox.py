@@ -141,6 +141,11 @@ class Mailbox:
         self._dropped(envelope, "dropped_newest")
         return Outcome.TAKEN
 
+    @property
+    def rejects(self) -> bool:
+        """True where the next tell or ask is refused for want of room."""
+        return self.overflow is Overflow.REJECT and len(self.user) >= self._bound
+
     def put(self, envelope: Envelope) -> None:
         """Puts at the end of the user lane what needs no room, or what room was found for."""
         self.user.append(envelope)

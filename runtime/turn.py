@@ -130,7 +130,7 @@ async def run_turn(cell: Cell, envelope: Envelope) -> None:
     cell.in_turn[envelope] = None
     ctx = cell.context(envelope)
     token = current.set(ctx)
-    is_stashed = False
+    is_stashed, is_kept = False, _is_kept(cell, envelope)
     flow = None
     try:
         if envelope.window is not None:
@@ -158,8 +158,8 @@ async def run_turn(cell: Cell, envelope: Envelope) -> None:
             cell.runtime.streams.end(flow)
         if cell.behavior is behavior:
             cell.in_turn.pop(envelope, None)
-        if envelope.mark is not None and not is_stashed and not _is_kept(cell, envelope):
-            mark_handled(envelope)
+        if envelope.mark is not None and not is_stashed and not is_kept:
+            mark_handled(envelope)  # of what is kept, its intake says when whoever sent it may forget it
 
 
 def _lasts(cell: Cell, behavior: Behavior, envelope: Envelope) -> bool:

@@ -34,6 +34,17 @@ def test_a_row_that_found_no_room_is_taken_when_it_is_offered_again() -> None:
     assert order.takes(row("b", behind="a"))
 
 
+def test_a_row_that_is_rejected_for_want_of_room_is_seen_by_none_that_was_sent_behind_it() -> None:
+    order = ArrivalOrder()
+    for copy in (row("a"), row("b", behind="a")):
+        assert order.takes(copy)
+
+    assert not order.takes(row("b", behind="a"), has_room=False)
+    assert not order.takes(row("c", behind="b"))
+    assert order.takes(row("b"))
+    assert order.takes(row("c", behind="b"))
+
+
 def test_a_row_that_is_offered_once_more_is_not_taken_behind_one_that_was_turned_away_just_before() -> None:
     order = ArrivalOrder()
     for number, behind in (("a", None), ("b", "a"), ("c", "b"), ("d", "c")):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from regrow.runtime.cell import State
 from regrow.runtime.command_ids import NOISE_BITS, uuid7
 from regrow.runtime.durability import open_durability
-from regrow.runtime.journal_errors import JournalFull, JournalUnknown
+from regrow.runtime.journal_errors import JournalFull, JournalRefused, JournalUnknown
 from regrow.runtime.lifecycle import Shutdown
 from regrow.runtime.memory_journal import MemoryJournal
 from regrow.runtime.testing import CALM, FaultPlan, pass_time
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from regrow.runtime.cell import Cell
     from regrow.runtime.journal import Journal
     from regrow.runtime.lifecycle import Crashed, ExitReason
+    from regrow.runtime.mailbox import MailboxSettings
 
 BEGUN_MS = 1_764_000_000_000
 JUMPS_MS = (-40_000, -11_000, 0, 11_000, 40_000)
@@ -79,6 +80,8 @@ class Mortal:
         """How many answers were."""
         self.full = 0
         """So many of the next calls that store messages are refused, as by a store without room."""
+        self.refusal: JournalRefused | None = None
+        """While it is set, they are refused for good."""
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._journal, name)
@@ -89,6 +92,8 @@ class Mortal:
             if self.is_dead:
                 await asyncio.Event().wait()
             self.calls += 1
+            if method.__name__ == "enqueue" and self.refusal is not None:
+                raise self.refusal
             if method.__name__ == "enqueue" and self.full:
                 self.full -= 1
                 raise JournalFull("the store is full; raise its maxmemory")
@@ -167,10 +172,12 @@ class DurableWorld(World):
         made.runtime.delivery.new_command = lambda: uuid7(self._now_ms(), self.wires.random.getrandbits(NOISE_BITS))
         return made
 
-    async def start_durable(self, node: Node, actor: str, kind: type[DurableAgent[Any]]) -> None:
+    async def start_durable(
+        self, node: Node, actor: str, kind: type[DurableAgent[Any]], *, mailbox: MailboxSettings | None = None
+    ) -> None:
         """Starts a durable agent."""
         self._kinds[actor] = kind
-        await self.start(node, actor, lambda: kind.made(None))
+        await self.start(node, actor, lambda: kind.made(None), mailbox=mailbox)
 
     async def attempt(self, node: Node, actor: ActorId) -> Crashed | None:
         """One start of an agent there, which may fail; whoever calls this ends it, and starts it again."""
@@ -190,6 +197,33 @@ class DurableWorld(World):
                 home = self.wires.random.choice([node for node in self.living if self.wires.can_call(node.host)])
             self._held.discard(actor)
             await self._start(home, actor)
+
+    async def end(self, node: Node, actor: ActorId, *, grace_s: float | None) -> bool:
+        """Ends an agent in a process that lives: in order, or without a grace at once. It waits for `begin` then.
+
+        False where none runs there.
+        """
+        cell = node.runtime.cells.get(actor)
+        if cell is None or cell.behavior is None:
+            return False
+        self._held.add(actor)
+        if grace_s is None:
+            cell.kill()
+        else:
+            cell.stop(Shutdown(), grace_s)
+        while cell.behavior is not None:
+            await pass_time(LOOK_S)
+        return True
+
+    def leave(self, node: Node, actor: ActorId) -> None:
+        """No further life of an agent that has ended comes to this process."""
+        node.runtime.forget(actor)
+        self.truth.remove(actor)
+
+    async def begin(self, node: Node, actor: ActorId) -> None:
+        """Starts the next life of an agent that has ended, wherever the one before was."""
+        self._held.discard(actor)
+        await self._start(node, actor)
 
     async def _stopped(self, actor: ActorId, homes: dict[ActorId, Node], grace_s: float) -> None:
         for node in self.living:
