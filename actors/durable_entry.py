@@ -62,6 +62,6 @@ class Entry:
         return self.unsure or (self.begun and not self.is_new)
 
     def is_due(self, until: float) -> bool:
-        """Whether who asked must hear by that time of the loop, if it is to hear at all."""
+        """Whether who asked must hear by that time of the loop that nothing is stored, and that is certain."""
         deadline = self.envelope.deadline
-        return deadline is not None and deadline - NAMED_BEFORE_S <= until
+        return deadline is not None and deadline - NAMED_BEFORE_S <= until and not self.may_be_stored

@@ -200,14 +200,14 @@ class Storing:
                 entry.unsure |= entry.sent
             await asyncio.sleep(pause_s)
             return
-        for entry in _in_need(batch, until):
+        for entry in [each for each in batch if each.is_due(until)]:
             self._not_stored(entry, error)
             batch.remove(entry)
         while batch:
             self._arrived.clear()
             batch += self._batch
             self._batch = []
-            if _in_need(batch, until):
+            if any(entry.is_due(until) for entry in batch):
                 return  # it is tried once more for who has come now, and hears of that try
             try:
                 async with asyncio.timeout_at(until):
@@ -248,8 +248,3 @@ class Storing:
         if isinstance(envelope.on_settled, Settling):
             envelope.on_settled.refusal = told
         runtime.delivery.settle_final(envelope, Outcome.REJECTED)
-
-
-def _in_need(batch: list[Entry], until: float) -> list[Entry]:
-    """Those whose askers must hear by that time of the loop that nothing was stored, and of which that is certain."""
-    return [entry for entry in batch if entry.is_due(until) and not entry.may_be_stored]

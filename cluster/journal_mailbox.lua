@@ -2,41 +2,42 @@
 
 --- enqueue: row mail ready marks*
 local e, h, x, q, n = unpack(redis.call('HMGET', row, 'e', 'h', 'x', 'q', 'n'))
-local stale, now = a.epoch and (not h or tonumber(e) ~= a.epoch), now_ms()
+local stale = a.epoch and (not h or tonumber(e) ~= a.epoch)
 q, n = tonumber(q or 0), tonumber(n or 0)
-local was_empty, added, placed = n == 0, {}, {}
-
-local function verdict(command, body, born, expires, mark, known)
-  if stale then return {'stale_epoch', false, false} end
-  if placed[command] then return {'pending', placed[command], false} end
-  local m = unpacked(known)
-  if m then
-    if m[1] == 'P' or m[1] == 'W' then return {'pending', m[1] == 'P' and m[4], false} end
-    return {'duplicate', false, stored(m)}
-  end
-  if x then return {'deleted', false, false} end
-  if born + a.ttl <= now then return {'too_old', false, false} end
-  if born > now + a.ahead then return {'ahead', false, false} end
-  if n >= a.capacity then return {'full', false, false} end
-  q, n = q + 1, n + 1
-  add(q, command, body, expires)
-  placed[command] = q
-  added[#added + 1] = mark
-  added[#added + 1] = cmsgpack.pack({'P', '', 0, q})
-  return {'accepted', q, false}
-end
-
-local verdicts, known = {}, redis.call('MGET', unpack(marks))
+local now, before, verdicts = now_ms(), n, {}
 for i, message in ipairs(a.messages) do
-  local command, body, born, expires = unpack(message, 1, 4)
-  verdicts[i] = verdict(command, body, born, expires, marks[i], known[i])
+  local command, body, born, expires = message[1], message[2], message[3], message[4]
+  local known, verdict, place, result = not stale and redis.call('GET', marks[i]), nil, false, false
+  if stale then
+    verdict = 'stale_epoch'
+  elseif known then
+    local m = cmsgpack.unpack(known)
+    if m[1] == 'P' or m[1] == 'W' then
+      verdict, place = 'pending', m[1] == 'P' and m[4]
+    else
+      verdict, result = 'duplicate', stored(m)
+    end
+  elseif x then
+    verdict = 'deleted'
+  elseif born + a.ttl <= now then
+    verdict = 'too_old'
+  elseif born > now + a.ahead then
+    verdict = 'ahead'
+  elseif n >= a.capacity then
+    verdict = 'full'
+  else
+    q, n = q + 1, n + 1
+    add(q, command, body, expires)
+    redis.call('SET', marks[i], cmsgpack.pack({'P', '', 0, q}))
+    verdict, place = 'accepted', q
+  end
+  verdicts[i] = {verdict, place, result}
 end
-if #added > 0 then
+if n > before then
   redis.call('HSET', row, 'q', q, 'n', n)
-  redis.call('MSET', unpack(added))
-  if was_empty then redis.call('ZADD', ready, 0, a.agent) end
+  if before == 0 then redis.call('ZADD', ready, 0, a.agent) end
 end
-return answer(unpack(verdicts))
+return cmsgpack.pack(verdicts)
 
 --- depth: row
 return answer(count('n'))
