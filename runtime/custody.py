@@ -48,12 +48,10 @@ class _Kept:
 class _Queue:
     """What is kept for one receiver, by command id, in its order."""
 
-    __slots__ = ("kept", "last", "pause_s", "timer")
+    __slots__ = ("kept", "pause_s", "timer")
 
     def __init__(self) -> None:
         self.kept: dict[str | None, _Kept] = {}
-        self.last: dict[ActorId | None, str | None] = {}
-        """By sender, the id of its last message that came."""
         self.pause_s = AGAIN_FIRST_S
         self.timer: asyncio.TimerHandle | None = None
 
@@ -86,7 +84,8 @@ class Custody:
         queue = self._queues.setdefault(envelope.receiver, _Queue())
         earlier = queue.kept.get(envelope.command_id)
         if earlier is None:
-            self._add(queue, envelope, mark)
+            self._count += 1
+            queue.kept[envelope.command_id] = _Kept(envelope, mark)
         else:  # whoever had that copy may wait for this process by now
             envelope.behind = earlier.envelope.behind
             earlier.envelope, earlier.is_on_way = envelope, False
@@ -97,15 +96,6 @@ class Custody:
         queue = self._queues.get(envelope.receiver)
         kept = queue.kept.get(envelope.command_id) if queue is not None else None
         return kept if kept is not None and kept.envelope is envelope else None
-
-    def _add(self, queue: _Queue, envelope: Envelope, mark: Callable[[], None]) -> None:
-        """Behind the last one of its sender that is here; what else was in front of it was stored."""
-        self._count += 1
-        sender = envelope.origin.sender.actor if envelope.origin.sender is not None else None
-        ahead = queue.last.get(sender)
-        envelope.behind = ahead if ahead in queue.kept else None
-        queue.last[sender] = envelope.command_id
-        queue.kept[envelope.command_id] = _Kept(envelope, mark)
 
     def _again(self, queue: _Queue, receiver: ActorId, pause_s: float) -> None:
         if queue.timer is None:
@@ -120,6 +110,8 @@ class Custody:
         for kept in list(queue.kept.values()):
             if not kept.is_on_way:
                 kept.is_on_way = True
+                if kept.envelope.behind not in queue.kept:
+                    kept.envelope.behind = None  # that was stored, or its sender knows that it has arrived
                 kept.envelope.on_settled = partial(self._settled, queue, kept, kept.envelope)
                 self._runtime.delivery.send_again(kept.envelope)
 

@@ -24,9 +24,10 @@ from typing import Protocol
 
 from tests.mutation.agent_faults import AGENT_FAULTS
 from tests.mutation.claim_faults import CLAIM_FAULTS
+from tests.mutation.durable_faults import DURABLE_FAULTS
 from tests.mutation.faults import FAULTS, PLACED, Edit, Fault
 
-ALL_FAULTS = (*FAULTS, *AGENT_FAULTS, *CLAIM_FAULTS)
+ALL_FAULTS = (*FAULTS, *AGENT_FAULTS, *CLAIM_FAULTS, *DURABLE_FAULTS)
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "docs" / "MUTATIONS.md"

@@ -1,6 +1,7 @@
 """Two durable agents, of which one tells the other, and both move between processes that live.
 
-They are stopped in order, killed, and started again here or elsewhere; or their processes die. All the while wires lose
+They are stopped in order, killed, and started again here or elsewhere; or their processes die, or their mailboxes
+reject what does not fit. All the while wires lose
 and repeat calls, answers of the journal are lost, and it has no room now and then. What a turn has told arrives once
 and in its order: it is in an outbox, in a mailbox, or in the custody of a process that its receiver has left.
 """
@@ -19,6 +20,7 @@ from regrow.actors import DurableAgent, DurableContext, on
 from regrow.runtime.address import ActorId
 from regrow.runtime.errors import AskFailed
 from regrow.runtime.journal_entries import partition_of
+from regrow.runtime.mailbox import MailboxSettings, Overflow
 from regrow.runtime.message import Message, Request
 from regrow.runtime.testing import FaultPlan, pass_time, run_virtual
 from tests.simulation.durable_world import DurableWorld, JournalFaults
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-SEEDS = seeds("moves", range(1))
-MORE = range(1, 12)
+SEEDS = seeds("moves", ())
+MORE = range(10)
 CLERK, OTHER = ActorId("desk/clerk"), ActorId("desk/other")
 HOMES = "abc"
 TURNS = 25
@@ -88,9 +90,12 @@ class Trouble:
     """They end and go elsewhere; else their processes die."""
     killed: float = 0.0
     """Which share of the lives that end is killed."""
+    mailbox: MailboxSettings | None = None
+    """Of both, where it is not as always."""
 
 
 STOPS, KILLS, DEATHS = Trouble(), Trouble(killed=0.3), Trouble(moves=False)
+REJECTS = Trouble(killed=0.3, mailbox=MailboxSettings(capacity=3, overflow=Overflow.REJECT))
 
 
 class Play:
@@ -109,7 +114,7 @@ class Play:
         for name in HOMES:
             self.hosts[name] = await self.world.host(name)
         for actor, name in self.homes.items():
-            await self.world.start_durable(self.hosts[name], actor, Clerk)
+            await self.world.start_durable(self.hosts[name], actor, Clerk, mailbox=self.trouble.mailbox)
         self.world.disturb(DISTURBED)
 
     async def tell(self, driver: Node) -> int:
@@ -196,7 +201,7 @@ async def play(seed: int, trouble: Trouble) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("trouble", [STOPS, KILLS, DEATHS], ids=["stops", "kills", "deaths"])
+@pytest.mark.parametrize("trouble", [STOPS, KILLS, DEATHS, REJECTS], ids=["stops", "kills", "deaths", "rejects"])
 def test_what_a_turn_tells_arrives_once_and_in_order_though_both_agents_move_and_the_journal_is_full_now_and_then(
     trouble: Trouble, seed: int
 ) -> None:
@@ -206,6 +211,6 @@ def test_what_a_turn_tells_arrives_once_and_in_order_though_both_agents_move_and
 @pytest.mark.slow
 @pytest.mark.again
 @pytest.mark.parametrize("seed", MORE)
-@pytest.mark.parametrize("trouble", [STOPS, KILLS, DEATHS], ids=["stops", "kills", "deaths"])
+@pytest.mark.parametrize("trouble", [STOPS, KILLS, DEATHS, REJECTS], ids=["stops", "kills", "deaths", "rejects"])
 def test_and_with_more_seeds(trouble: Trouble, seed: int) -> None:
     run_virtual(play(seed, trouble))
