@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from regrow.runtime.errors import Misuse
 from regrow.runtime.message import StreamRequest
 from regrow.runtime.outflow import Outflow, check_part
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S
+from regrow.runtime.stream_window import PARTS_IN_A_ROW
 
 if TYPE_CHECKING:
     from regrow.runtime.cell import Cell
@@ -25,10 +27,12 @@ R = TypeVar("R")
 class StreamTurn:
     """The part of a CellContext that is about streams."""
 
-    __slots__ = ("has_emitted",)
+    __slots__ = ("emitted", "flow")
 
-    has_emitted: bool
-    """Whether this turn has emitted, to somebody or nobody."""
+    emitted: int
+    """How many parts this turn has emitted, to somebody or nobody."""
+    flow: Outflow | None
+    """What it emits to; None where nobody wants parts. The kernel sets it."""
 
     if TYPE_CHECKING:
         _cell: Cell
@@ -60,18 +64,19 @@ class StreamTurn:
             )
         if self.instead is not None:
             raise Misuse(f"{cell.actor} has deferred its reply or set its message aside; emit before that")
-        self.has_emitted = True
-        flow = self._flow
+        self.emitted += 1
+        flow = self.flow
         if flow is None:
             check_part(type(request), part)
         else:
             await flow.emit(part)
+        if self.emitted % PARTS_IN_A_ROW == 0 and not self.wants_parts:
+            await asyncio.sleep(0)  # nobody's window ever makes it wait, and others are to run meanwhile
 
     @property
     def wants_parts(self) -> bool:
         """Whether somebody reads what this turn emits; False where it was asked for its reply alone."""
-        flow = self._flow
-        return flow is not None and not flow.is_left
+        return self.flow is not None and not self.flow.is_left
 
     def stream(
         self,
@@ -93,12 +98,8 @@ class StreamTurn:
 
         Whoever asked: a handler that works when it is asked works when it is streamed.
         """
-        if self.has_emitted:
+        if self.emitted:
             raise Misuse(
                 f"{self._cell.actor} {what} behind ctx.emit; its handler is then run again from its first line, and "
                 "its reader would get those parts twice; do this first, and emit after it"
             )
-
-    @property
-    def _flow(self) -> Outflow | None:
-        return self._cell.runtime.streams.of(self._envelope) if self._envelope is not None else None

@@ -24,6 +24,8 @@ MAX_PART_BYTES = 2**20
 """The largest part; what is larger is given in several, or its place is given."""
 BATCHES_A_WINDOW = 4
 """A batch is at most this share of a window, so that the producer need not wait for the last part to be read."""
+PARTS_IN_A_ROW = DEFAULT_WINDOW_PARTS // BATCHES_A_WINDOW
+"""So many parts that nobody reads are emitted before others run."""
 
 _SCALARS = frozenset(PLAIN)
 _FRAME_BYTES = 16
@@ -61,7 +63,10 @@ class Window:
 
 
 class Batch(NamedTuple):
-    """Parts that go together. `first` is the number of the first, from 0; `wants`: the producer waits for a grant."""
+    """Parts that go together. `first` is the number of the first, from 0; `wants`: the producer waits for a grant.
+
+    One without parts says that those before `first` were emitted: where they have not come, they will not come.
+    """
 
     first: int
     size_bytes: int
@@ -142,12 +147,15 @@ class Credit:
 class Unread:
     """The parts that have come and are not read, and what the producer is to be told of those that are."""
 
-    __slots__ = ("_arrived", "_batches", "_granted", "_read", "_read_bytes", "_wants", "_window")
+    __slots__ = ("_batches", "_granted", "_read", "_read_bytes", "_wants", "_window", "arrived", "emitted")
 
     def __init__(self, window: Window) -> None:
         self._window = window
         self._batches: deque[tuple[deque[object], int]] = deque()
-        self._arrived = 0
+        self.arrived = 0
+        """How many parts have come."""
+        self.emitted = 0
+        """How many there were, as far as is known here."""
         self._read = 0
         self._read_bytes = 0
         self._granted = Totals(0, 0)
@@ -156,18 +164,19 @@ class Unread:
     @property
     def has_begun(self) -> bool:
         """Whether a part has ever come."""
-        return self._arrived > 0
+        return self.arrived > 0
 
     def __len__(self) -> int:
-        return self._arrived - self._read
+        return self.arrived - self._read
 
     def add(self, batch: Batch) -> None:
         """Takes a batch in. Raises Bug where parts are missing, which no link lets happen."""
-        if batch.first != self._arrived:
-            raise Bug(f"part {batch.first} of a stream came where part {self._arrived} was to come")
+        if batch.parts and batch.first != self.arrived:
+            raise Bug(f"part {batch.first} of a stream came where part {self.arrived} was to come")
         if batch.parts:
-            self._arrived += len(batch.parts)
+            self.arrived += len(batch.parts)
             self._batches.append((deque(batch.parts), batch.size_bytes))
+        self.emitted = batch.first + len(batch.parts)
         self._wants |= batch.wants
 
     def take(self) -> object:

@@ -12,7 +12,7 @@ from regrow.actors import Agent, Context, DurableAgent, DurableContext, on
 from regrow.actors.durable_errors import InQuarantine
 from regrow.runtime.address import ActorId
 from regrow.runtime.command_ids import uuid7
-from regrow.runtime.errors import AskFailed, Refused
+from regrow.runtime.errors import AskFailed, PartsLost, Refused
 from regrow.runtime.lifecycle import Crashed, Killed, Shutdown
 from regrow.runtime.message import Message, Request, StreamRequest
 from regrow.runtime.stream_window import Window
@@ -137,16 +137,95 @@ async def _host() -> Host:
 
 
 @on_virtual_time
-async def test_the_reply_behind_the_parts_is_committed_and_asked_again_comes_without_them() -> None:
+async def test_the_reply_behind_the_parts_is_committed_and_asked_again_comes_with_word_that_they_are_lost() -> None:
     host = await _host()
 
     async with host.ref(TELLER).stream(Tell(parts=200), window=SMALL, command_id=COMMAND) as stream:
         assert await read(stream) == list(range(200))
     async with host.ref(TELLER).stream(Tell(parts=200), command_id=COMMAND) as again:
+        with pytest.raises(
+            PartsLost, match=r"answered Tell in 200 parts, and 0 of them came .* take stream\.reply"
+        ) as lost:
+            await read(again)
+
+    assert (stream.reply, again.reply, lost.value.reply) == (200, 200, 200)
+    assert await host.ref(TELLER).ask(Tell(parts=200), command_id=COMMAND) == 200
+    assert outside.runs == 1
+
+
+@on_virtual_time
+async def test_an_answer_without_parts_is_whole_when_it_is_asked_again() -> None:
+    host = await _host()
+    await host.ref(TELLER).ask(Tell(parts=0), command_id=COMMAND)
+
+    async with host.ref(TELLER).stream(Tell(parts=0), command_id=COMMAND) as again:
         assert await read(again) == []
 
-    assert (stream.reply, again.reply) == (200, 200)
+    assert again.reply == 0
+
+
+@on_virtual_time
+async def test_who_asks_again_while_nothing_was_emitted_gets_all_parts() -> None:
+    host = await _host()
+    outside.hang_at = 0
+
+    async with host.ref(TELLER).stream(Tell(parts=5), command_id=COMMAND):
+        await settle()
+    async with host.ref(TELLER).stream(Tell(parts=5), command_id=COMMAND) as again:
+        await settle()
+        outside.go.set()
+        assert await read(again) == [0, 1, 2, 3, 4]
+
+    assert again.reply == 5
     assert outside.runs == 1
+
+
+@on_virtual_time
+async def test_of_two_who_read_the_same_the_later_one_gets_the_parts_and_the_other_the_reply() -> None:
+    host = await _host()
+    outside.hang_at = 0
+
+    async with (
+        host.ref(TELLER).stream(Tell(parts=5), command_id=COMMAND) as first,
+        host.ref(TELLER).stream(Tell(parts=5), command_id=COMMAND) as later,
+    ):
+        await settle()
+        outside.go.set()
+        assert await read(later) == [0, 1, 2, 3, 4]
+        with pytest.raises(PartsLost, match="and 0 of them came"):
+            await read(first)
+
+    assert (first.reply, later.reply) == (5, 5)
+
+
+@on_virtual_time
+async def test_who_asks_again_behind_the_first_part_gets_the_reply_alone() -> None:
+    host = await _host()
+    outside.hang_at = 3
+
+    async with host.ref(TELLER).stream(Tell(parts=5), command_id=COMMAND) as stream:
+        assert await read(stream, 3) == [0, 1, 2]
+    async with host.ref(TELLER).stream(Tell(parts=5), command_id=COMMAND) as again:
+        await settle()
+        outside.go.set()
+        with pytest.raises(PartsLost, match="in 5 parts, and 0 of them came"):
+            await read(again)
+
+    assert again.reply == 5
+
+
+@on_virtual_time
+async def test_who_asks_again_for_what_waits_gets_all_parts_behind_the_wait() -> None:
+    host = await _host()
+
+    async with host.ref(TELLER).stream(Tell(parts=2, how="wait first"), command_id=COMMAND):
+        await settle()
+    async with host.ref(TELLER).stream(Tell(parts=2, how="wait first"), command_id=COMMAND) as again:
+        await settle()
+        await host.ref(TELLER).tell(Approval())
+        assert await read(again) == [0, 1]
+
+    assert again.reply == 2
 
 
 @on_virtual_time
@@ -228,12 +307,12 @@ async def test_a_message_that_always_crashes_ends_its_stream_and_goes_into_quara
     async with host.ref(TELLER).stream(Tell(parts=3, how="crash"), command_id=COMMAND) as stream:
         with pytest.raises(AskFailed, match="too much to say"):
             await _read_on(stream, numbers)
+    assert await host.ref(TELLER).ask(Total()) == 0
     async with host.ref(TELLER).stream(Tell(parts=3, how="crash"), command_id=COMMAND) as stream:
         with pytest.raises(InQuarantine):
             await _read_on(stream, numbers)
 
     assert numbers == [0, 1, 2]
-    assert await host.ref(TELLER).ask(Total()) == 0
 
 
 @on_virtual_time

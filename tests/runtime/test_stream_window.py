@@ -96,6 +96,16 @@ def test_a_gap_is_a_bug_and_never_silent() -> None:
         unread.add(Batch(3, 1, False, ("d",)))
 
 
+def test_word_of_parts_that_went_elsewhere_is_no_gap_and_tells_how_many_there_were() -> None:
+    unread = Unread(Window())
+    unread.add(Batch(0, 2, False, ("a", "b")))
+    assert (unread.arrived, unread.emitted) == (2, 2)
+
+    unread.add(Batch(5, 0, False, ()))
+
+    assert (unread.arrived, unread.emitted) == (2, 5)
+
+
 def test_a_reader_tells_its_producer_at_half_a_window_and_not_of_every_part() -> None:
     unread = Unread(Window(parts=8, size_bytes=1_000))
     unread.add(Batch(0, 16, False, tuple("abcdefgh")))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,7 +22,7 @@ from regrow.runtime.errors import (
 )
 from regrow.runtime.lifecycle import Crashed, Killed, NoProc
 from regrow.runtime.message import StreamRequest
-from regrow.runtime.stream_window import MAX_PART_BYTES, Batch, Window
+from regrow.runtime.stream_window import MAX_PART_BYTES, PARTS_IN_A_ROW, Batch, Window
 from regrow.runtime.testing import pass_time, virtual
 from tests.runtime.scripted import Boom, Echo, Note, Process, Scripted, for_ever, settle
 from tests.runtime.streaming import Tell, Teller, Token, Told, read, read_through
@@ -68,9 +69,24 @@ async def test_asked_for_its_reply_alone_a_handler_that_emits_pays_nothing_and_w
 
     assert await ref.ask(Tell(parts=10_000)) == Told(parts=10_000)
     await ref.tell(Tell(parts=10_000))
-    await settle()
+    await ref.ask(Echo())
 
     assert behavior.emitted == 20_000
+
+
+@virtual
+async def test_emitting_to_nobody_lets_others_run_once_a_batch() -> None:
+    ref, behavior = await teller(Process())
+    asked = asyncio.create_task(ref.ask(Tell(parts=100_000)))
+    seen: list[int] = []
+
+    while not asked.done():
+        await asyncio.sleep(0)
+        seen.append(behavior.emitted)
+
+    gaps = [later - earlier for earlier, later in pairwise(seen)]
+    assert behavior.emitted == 100_000
+    assert max(gaps) == PARTS_IN_A_ROW
 
 
 @virtual
