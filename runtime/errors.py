@@ -194,10 +194,19 @@ class TooLate(RegrowError):
 
 
 class AskTimeout(TooLate):
-    """No reply came in time. The callee was not stopped and may still be running; one that streamed is cancelled."""
+    """No reply came in time. The callee was not stopped and may still be running; one that streamed is cancelled.
 
-    def __init__(self, actor: str, message_type: str, timeout_s: float, *, streamed: bool = False) -> None:
-        then = "its turn is cancelled, unless a durable agent accepted it," if streamed else "it was not stopped"
+    So is `adopted` code.
+    """
+
+    def __init__(
+        self, actor: str, message_type: str, timeout_s: float, *, streamed: bool = False, adopted: bool = False
+    ) -> None:
+        then = "it was not stopped"
+        if adopted:
+            then = "its code is cancelled, unless that runs in a thread,"
+        elif streamed:
+            then = "its turn is cancelled, unless a durable agent accepted it,"
         super().__init__(
             f"{actor} did not answer {message_type} within {timeout_s:g} s; {then} and may have done the work"
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar, cast
 
+from regrow.runtime.asks import check_timeout
 from regrow.runtime.errors import Misuse, PartsLost
 from regrow.runtime.message import StreamRequest
 from regrow.runtime.stream_window import Batch, Unread, Window
@@ -48,6 +49,7 @@ class Stream(Generic[P, R]):
                 f"{target.actor} can not stream the answer to {name}, which names no parts; derive it with "
                 f"class {name}(StreamRequest[Part, Reply]), or use ask"
             )
+        check_timeout(timeout_s)
         request.part()  # raises InvalidMessage for a type that it leaves open, before anything is sent
         self._runtime = runtime
         self._target = target

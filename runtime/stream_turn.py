@@ -55,12 +55,17 @@ class StreamTurn:
         self._on_own_thread()
         self.live()
         cell, envelope = self._cell, self._envelope
-        request = envelope.message if envelope is not None and envelope in cell.in_turn else None
+        request = envelope.message if envelope is not None else None
         if not isinstance(request, StreamRequest):
             name = "no message" if request is None else type(request).__name__
             raise Misuse(
                 f"{cell.actor} emits in the turn of {name}, and only a StreamRequest is answered in parts; derive it "
-                "with class Tell(StreamRequest[Part, Reply]), and emit before its handler returns"
+                "with class Tell(StreamRequest[Part, Reply])"
+            )
+        if envelope not in cell.in_turn:
+            raise Misuse(
+                f"{cell.actor} emits behind the end of its turn of {type(request).__name__}; wait in the handler for "
+                "whatever emits, such as a task, before it returns"
             )
         if self.instead is not None:
             raise Misuse(f"{cell.actor} has deferred its reply or set its message aside; emit before that")

@@ -8,12 +8,13 @@ Grants are totals since the start, so that none has to be added up.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import NamedTuple
+
+from pydantic import BaseModel
 
 from regrow.runtime.errors import Bug, InvalidMessage, Misuse
 from regrow.runtime.immutable import PLAIN
-from regrow.runtime.message import Message
 
 DEFAULT_WINDOW_PARTS = 1_024
 DEFAULT_WINDOW_BYTES = 262_144
@@ -30,8 +31,6 @@ PARTS_IN_A_ROW = DEFAULT_WINDOW_PARTS // BATCHES_A_WINDOW
 _SCALARS = frozenset(PLAIN)
 _FRAME_BYTES = 16
 """What a value costs beside its content, about."""
-_MAX_DEPTH = 8
-"""How deep a part is measured; what is deeper counts as if it were empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,31 +206,33 @@ class Unread:
 
 def measured(part: object, actor: str) -> int:
     """About how many bytes a part takes, the same for all engines. Raises InvalidMessage beyond MAX_PART_BYTES."""
-    size_bytes = _size(part, 0)
-    if size_bytes > MAX_PART_BYTES:
-        raise InvalidMessage(
-            f"{actor} emits a {type(part).__name__} of about {size_bytes:,} bytes, and a part may have "
-            f"{MAX_PART_BYTES:,}; emit it in pieces, or keep it elsewhere and emit where it is"
-        )
+    size_bytes, found = 0, [part]
+    while found:
+        size_bytes += _FRAME_BYTES + _size(found.pop(), found)
+        if size_bytes > MAX_PART_BYTES:  # not looked at further: what holds one thing many times has no end
+            raise InvalidMessage(
+                f"{actor} emits a {type(part).__name__} of more than {MAX_PART_BYTES:,} bytes, which no part may have; "
+                "emit it in pieces, or keep it elsewhere and emit where it is"
+            )
     return size_bytes
 
 
-def _size(value: object, depth: int) -> int:
+def _size(value: object, found: list[object]) -> int:
+    """The bytes of a text or of bytes; what anything else holds is added to what was found."""
     cls = type(value)
     if cls is str or cls is bytes:
-        return len(value) + _FRAME_BYTES  # type: ignore[arg-type] # one of the two
-    if cls in _SCALARS or depth > _MAX_DEPTH:
-        return _FRAME_BYTES
-    size_bytes = _FRAME_BYTES
-    if isinstance(value, Message):
-        for held in value.__dict__.values():
-            size_bytes += _size(held, depth + 1)
+        return len(value)  # type: ignore[arg-type] # one of the two
+    if cls in _SCALARS:
+        return 0
+    if isinstance(value, BaseModel):
+        found += value.__dict__.values()
     elif isinstance(value, tuple | frozenset | list | set):
-        for held in value:
-            size_bytes += _size(held, depth + 1)
+        found += value
     elif isinstance(value, dict):
-        for key, held in value.items():
-            size_bytes += _size(key, depth + 1) + _size(held, depth + 1)
+        found += value
+        found += value.values()
     elif isinstance(value, str | bytes):
-        size_bytes += len(value)
-    return size_bytes
+        return len(value)
+    elif is_dataclass(value) and not isinstance(value, type):
+        found += [getattr(value, field.name) for field in fields(value)]
+    return 0

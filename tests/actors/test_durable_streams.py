@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from regrow.actors import Agent, Context, DurableAgent, DurableContext, on
+from regrow.actors.durable_context import READER_WAIT_S
 from regrow.actors.durable_errors import InQuarantine
 from regrow.runtime.address import ActorId
 from regrow.runtime.command_ids import uuid7
@@ -62,6 +63,7 @@ class Outside:
     def __init__(self) -> None:
         self.runs = 0
         self.cancelled = 0
+        self.lost: list[tuple[object, ...]] = []
         self.crashes_at: int | None = None
         self.hang_at: int | None = None
         self.go = asyncio.Event()
@@ -374,6 +376,26 @@ async def test_the_death_of_a_process_ends_its_stream_and_the_next_life_commits_
     await world.close()
 
 
+@on_virtual_time
+async def test_a_turn_whose_reader_has_died_too_waits_for_it_a_moment_and_no_longer() -> None:
+    world, loop = DurableWorld(), asyncio.get_running_loop()
+    here, reading, telling, _spare = [await world.host(name) for name in ("here", "reading", "telling", "spare")]
+    await world.start_durable(telling, TELLER, Teller)
+    outside.hang_at = 0
+    stream = reading.ref(TELLER).stream(Tell(parts=10), command_id=_command(world))
+
+    await stream.__aenter__()
+    await pass_time(0.1)
+    world.kill("reading")
+    world.kill("telling")
+    killed_s = loop.time()
+
+    assert await here.ref(TELLER).ask(Total(), timeout_s=20.0) == 10
+    assert READER_WAIT_S <= loop.time() - killed_s < READER_WAIT_S + 2.0
+    stream.leave()
+    await world.close()
+
+
 def _command(world: DurableWorld) -> str:
     return str(uuid7(BEGUN_MS + 1_000_000, 7))
 
@@ -390,6 +412,10 @@ class Relay(StreamRequest[Token, int]):
 
 class Relayed(BaseModel):
     heard: list[int] = []
+
+
+class Say(StreamRequest[Token, int]):
+    """Asks the teller, and takes the reply where the parts are lost."""
 
 
 class Heard(Request[tuple[int, ...]]):
@@ -411,6 +437,22 @@ class Relayer(DurableAgent[Relayed]):
             raise ValueError("as the test wants it")
         self.state = Relayed(heard=[*self.state.heard, *heard])
         return -1 if request.how == "leave" else stream.reply
+
+    @on
+    async def say(self, request: Say, ctx: DurableContext) -> int:
+        stream = ctx.stream(TELLER, Tell(parts=3))
+        try:
+            async with stream:
+                await read(stream, 1)
+                if outside.crashes_at == -1:
+                    outside.crashes_at = None
+                    outside.go.set()
+                    raise ValueError("as the test wants it")
+        except PartsLost as lost:
+            outside.lost.append((lost.emitted, lost.read, lost.reply, stream.reply))
+            if len(outside.lost) == 1:
+                raise ValueError("as the test wants it") from lost
+        return stream.reply
 
     @on
     async def heard(self, request: Heard) -> tuple[int, ...]:
@@ -443,6 +485,17 @@ async def test_a_turn_that_has_read_a_stream_to_its_end_reads_it_again_from_its_
 
     assert outside.runs == 1, "the teller was asked once"
     assert await host.ref("desk/relayer").ask(Heard()) == (0, 1, 2, 3, 4)
+
+
+@on_virtual_time
+async def test_a_turn_that_meets_lost_parts_meets_them_again_from_its_record() -> None:
+    host = await _relaying()
+    outside.hang_at, outside.crashes_at = 1, -1
+
+    assert await host.ref("desk/relayer").ask(Say()) == 3
+
+    assert outside.runs == 1
+    assert outside.lost == [(3, 0, 3, 3)] * 2
 
 
 @on_virtual_time

@@ -458,7 +458,7 @@ async def test_a_part_that_is_too_large_is_named() -> None:
 
     ref = await process.start("desk/large", large)
 
-    with pytest.raises(AskFailed, match="a part may have 1,048,576"):
+    with pytest.raises(AskFailed, match="of more than 1,048,576 bytes, which no part may have"):
         await read_through(ref.stream(Tell()))
 
 
@@ -475,6 +475,39 @@ async def test_emitting_where_nothing_is_streamed_says_what_to_do() -> None:
     with pytest.raises(AskFailed, match=r"only a StreamRequest is answered in parts") as failed:
         await ref.ask(Echo())
     assert failed.value.type_name == Misuse.__name__
+
+
+@virtual
+async def test_emitting_behind_the_end_of_a_turn_says_so() -> None:
+    process, late = Process(), list[asyncio.Task[None]]()
+
+    async def tell(message: Message, ctx: CellContext) -> object:
+        async def emit() -> None:
+            await pass_time(1.0)
+            await ctx.emit(Token(n=0))
+
+        late.append(asyncio.create_task(emit()))
+        return Told(parts=0)
+
+    ref = await process.start("desk/teller", tell)
+    await read_through(ref.stream(Tell()))
+
+    with pytest.raises(Misuse, match="desk/teller emits behind the end of its turn of Tell; wait in the handler for"):
+        await late[0]
+
+
+@virtual
+@pytest.mark.parametrize("timeout_s", [None, "5", float("nan")])
+async def test_what_is_no_time_to_wait_is_named_and_nothing_is_sent(timeout_s: Any) -> None:
+    ref, behavior = await teller(Process())
+
+    with pytest.raises(Misuse, match=f"timeout_s={timeout_s!r} is no time; give seconds"):
+        ref.stream(Tell(), timeout_s=timeout_s)
+    with pytest.raises(Misuse, match=f"timeout_s={timeout_s!r} is no time; give seconds"):
+        await ref.ask(Tell(), timeout_s=timeout_s)
+    await settle()
+
+    assert behavior.emitted == 0
 
 
 @virtual
