@@ -27,7 +27,14 @@ from typing import (
 )
 
 from regrow.actors.adopted_call import outcome
-from regrow.actors.adopted_code import asked_parameters, check_takes_text, code_of, is_async, name_of
+from regrow.actors.adopted_code import (
+    asked_parameters,
+    check_takes_nothing,
+    check_takes_text,
+    code_of,
+    is_async,
+    name_of,
+)
 from regrow.actors.agent import Agent, on
 from regrow.actors.agent_tool import AskOptions
 from regrow.actors.context import Context
@@ -56,6 +63,8 @@ _MARK = "__regrow_adopted__"
 class Prompt(StreamRequest[str, str]):
     """Asks what was adopted without types of its own: a text, for a text, which an async iterator gives in parts."""
 
+    asks_adopted_code = True
+
     text: str
 
 
@@ -67,6 +76,7 @@ class Adopted(FunctionAgent[P, R]):
     ) -> None:
         self._in_threads = not is_async(function)
         super().__init__(function, namespace, declared, module)
+        self.request_class.asks_adopted_code = True
 
     @property
     def code_name(self) -> str:
@@ -290,6 +300,7 @@ def _made(
                 f"{name_of(call)} takes nothing, so it is the agent's own work and nobody gets what it gives; give it "
                 "a parameter, such as text: str, or have it return nothing"
             )
+        check_takes_nothing(call, context_name)
         return AdoptedWork(call, context_name, module, declared)
     if inspect.isfunction(call) and call.__annotations__:
         if reply is not None:

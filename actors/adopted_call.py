@@ -18,12 +18,15 @@ from regrow.actors.errors import CutOff, HeldOn, TooManyParts
 from regrow.actors.threads import in_thread
 from regrow.runtime import telemetry
 from regrow.runtime.contain import call_contained, contained
+from regrow.runtime.stream_window import measured
 
 LET_GO_S = 5.0
 """How long adopted code may take to end after its deadline; then its agent ends without it."""
 
 PARTS_LIMIT = 10_000
-"""How many parts of an async iterator one reply holds."""
+"""How many parts of an async iterator one reply holds where nobody reads them as they come."""
+READ_LIMIT_BYTES = 2**24
+"""How large they may be together where somebody does, since the reply behind them holds them too."""
 
 
 async def outcome(
@@ -42,12 +45,12 @@ async def outcome(
     Raises:
         CutOff: the deadline passed, and the code has ended.
         HeldOn: LET_GO_S after the deadline it still runs, though it was told to end.
-        TooManyParts: an async iterator gave more than PARTS_LIMIT.
+        TooManyParts: an async iterator gave more than PARTS_LIMIT, or READ_LIMIT_BYTES to one who reads.
         Escape: the code raised SystemExit or another error that would end the loop.
     """
     attributes = {"gen_ai.operation.name": telemetry.INVOKE_AGENT, telemetry.AGENT_ID: ctx.id}
     with ctx.span(f"{telemetry.INVOKE_AGENT} {ctx.id}", **attributes):  # so that spans of the code stand below it
-        code = _Code(call, threads, emit, in_threads=in_threads)
+        code = _Code(call, ctx, threads, emit, in_threads=in_threads)
         try:
             await asyncio.wait((code.task,), timeout=ctx.deadline)
             if not code.task.done():
@@ -89,6 +92,7 @@ class _Code:
     def __init__(
         self,
         call: Callable[[], Any],
+        ctx: Context,
         threads: Executor | None,
         emit: Callable[[Any], Awaitable[None]] | None,
         *,
@@ -96,6 +100,7 @@ class _Code:
     ) -> None:
         self.holds_thread = False
         self._call = call
+        self._ctx = ctx
         self._in_threads = in_threads
         self._threads = threads
         self._emit = emit
@@ -122,7 +127,7 @@ class _Code:
             given = self._call()
         if inspect.isawaitable(given):
             given = await given
-        return await _parts(given, self._emit) if isinstance(given, AsyncIterable) else given
+        return await _parts(given, self._ctx, self._emit) if isinstance(given, AsyncIterable) else given
 
     def _begin(self) -> Any:
         """The call itself, in its thread; not where it was told to end before a thread was free."""
@@ -133,14 +138,24 @@ class _Code:
         return call_contained(self._call)
 
 
-async def _parts(iterable: AsyncIterable[Any], emit: Callable[[Any], Awaitable[None]] | None) -> tuple[Any, ...]:
-    """All that an async iterator gives, at most PARTS_LIMIT of them. Raises TooManyParts."""
-    iterator, taken = aiter(iterable), list[Any]()
+async def _parts(
+    iterable: AsyncIterable[Any], ctx: Context, emit: Callable[[Any], Awaitable[None]] | None
+) -> tuple[Any, ...]:
+    """All that an async iterator gives, as much as one reply holds. Raises TooManyParts."""
+    iterator, taken, size_bytes = aiter(iterable), list[Any](), 0
     try:
         async for part in iterator:
-            if len(taken) == PARTS_LIMIT:
+            if ctx.wants_parts:
+                size_bytes += measured(part, ctx.id)
+                if size_bytes > READ_LIMIT_BYTES:
+                    raise TooManyParts(
+                        f"it gave parts of more than {READ_LIMIT_BYTES:,} bytes together, which one reply does not "
+                        "hold; write an agent that gives them to ctx.emit, and replies with less"
+                    )
+            elif len(taken) >= PARTS_LIMIT:
                 raise TooManyParts(
-                    f"it gave more than {PARTS_LIMIT:,} parts, which one reply does not hold; give fewer"
+                    f"it gave more than {PARTS_LIMIT:,} parts, which one reply does not hold; read them by ref.stream, "
+                    "or give fewer"
                 )
             if emit is not None:
                 await emit(part)

@@ -71,3 +71,15 @@ def check_takes_text(call: Callable[..., Any]) -> None:
             f"{name_of(call)} can not be called with one text ({error}); write a function with types around it: "
             "async def ask(question: str) -> str"
         ) from error
+
+
+def check_takes_nothing(call: Callable[..., Any], context_name: str | None) -> None:
+    """Raises InvalidAgent where something could be given: whether it is asked or runs by itself is to be said."""
+    parameters = inspect.signature(call).parameters.values()
+    given = [str(p.replace(annotation=p.empty)) for p in parameters if p.name != context_name]
+    if given:
+        raise InvalidAgent(
+            f"{name_of(call)} takes ({', '.join(given)}), which nobody need give, so it can not be seen whether it is "
+            "asked or runs by itself; write around it async def work() -> None for the agent's own work, or a function "
+            "with types that is asked, such as async def ask(question: str) -> str"
+        )

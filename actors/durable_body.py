@@ -15,9 +15,9 @@ _NOBODY = ActorId("-")
 
 
 def body_of(codec: FrameCodec, envelope: Envelope, beside: Message | None = None) -> bytes:
-    """A message with who sent it; without who waits for it, since that is over when this is read.
+    """A message with who sent it, and whether its answer is read in parts; without who waits for it.
 
-    `beside` is what goes with it, such as the time of a reminder.
+    That is over when this is read. `beside` is what goes with it, such as the time of a reminder.
     """
     origin = envelope.origin
     lasting = Origin(
@@ -27,7 +27,7 @@ def body_of(codec: FrameCodec, envelope: Envelope, beside: Message | None = None
         trace=origin.trace,
         hops=origin.hops,
     )
-    row = Envelope(Kind.TELL, envelope.receiver, envelope.message, lasting)
+    row = Envelope(Kind.TELL, envelope.receiver, envelope.message, lasting, window=envelope.window)
     if beside is None:
         return codec.encode([row])
     return codec.encode([row, Envelope(Kind.NOTICE, envelope.receiver, beside, lasting)])
@@ -44,17 +44,26 @@ def with_beside(codec: FrameCodec, body: bytes) -> tuple[Envelope, object]:
     return envelope, more[0].message if more else None
 
 
-def packed(codec: FrameCodec, value: object) -> bytes:
-    """Any value that can travel. Raises InvalidMessage for one that can not."""
-    if value is None:
+def packed(codec: FrameCodec, value: object, *, parts: int = 0) -> bytes:
+    """Any value that can travel, and in how many parts it was emitted. Raises InvalidMessage for one that can not."""
+    if value is None and not parts:
         return _NOTHING
     codec.check(value)
-    return codec.encode([Envelope(Kind.REPLY, _NOBODY, value, Origin())])
+    rows = [Envelope(Kind.REPLY, _NOBODY, value, Origin())]
+    if parts:
+        rows.append(Envelope(Kind.REPLY, _NOBODY, parts, Origin()))
+    return codec.encode(rows)
+
+
+def parts_of(codec: FrameCodec, content: bytes) -> int:
+    """In how many parts a reply was emitted that `packed` kept."""
+    _, *more = codec.decode(content)
+    return int(str(more[0].message)) if more else 0
 
 
 def unpacked(codec: FrameCodec, content: bytes) -> object:
     """The value that `packed` kept. Raises CodeNotImportable where its class is not known here any more."""
-    [envelope] = codec.decode(content)
+    envelope, *_ = codec.decode(content)
     if isinstance(envelope.message, Undecodable):
         raise CodeNotImportable(f"{envelope.message.type_name} could not be read ({envelope.message.reason})")
     return envelope.message

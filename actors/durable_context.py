@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -29,6 +30,9 @@ from regrow.runtime.errors import CodeNotImportable, Misuse
 from regrow.runtime.journal_entries import CancelTimer, SetTimer, StepKey, StepRecord, StepState, Writes, check_id
 from regrow.runtime.message import Message
 from regrow.runtime.ref import ActorRef
+
+READER_WAIT_S = 2.0
+"""The longest that the first part waits for a reader who was told of the death at the same time as the next life."""
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -60,13 +64,16 @@ class StepPlace(NamedTuple):
 class DurableContext(DurableMessages):
     """What a handler of a durable agent gets beside its message."""
 
-    __slots__ = ("life", "tick")
+    __slots__ = ("late_reader", "life", "tick")
 
+    late_reader: asyncio.Future[None] | None
+    """Done when the reader is here that was there before the process died in which this turn had begun."""
     life: TurnLife | None
     tick: Tick | None
 
     def __init__(self, cell: Any, envelope: Envelope | None) -> None:
         super().__init__(cell, envelope)
+        self.late_reader = None
         self.life = None
         self.tick = None
 
@@ -74,6 +81,14 @@ class DurableContext(DurableMessages):
     def envelope(self) -> Envelope | None:
         """What this turn handles, for the life that drives it."""
         return self._envelope
+
+    # ---- streams -------------------------------------------------------------------------------
+
+    async def emit(self, part: object) -> None:
+        """See StreamTurn. A turn that another process had begun waits a moment for its reader, who comes back too."""
+        if self.late_reader is not None and not self.emitted:
+            await asyncio.wait((self.late_reader,), timeout=READER_WAIT_S)
+        await super().emit(part)
 
     # ---- steps ---------------------------------------------------------------------------------
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from regrow.actors.reminder import Tick
 from regrow.runtime.envelope import Envelope
 from regrow.runtime.journal_answers import Enqueued
 from regrow.runtime.journal_entries import CommandId
+
+if TYPE_CHECKING:
+    from regrow.actors.durable_context import DurableContext
 
 NAMED_BEFORE_S = 0.25
 """So long before its deadline an ask that could not be stored is answered with the reason, so that this arrives."""
@@ -21,8 +25,10 @@ class Entry:
         "begun",
         "body",
         "command",
+        "ctx",
         "envelope",
         "is_new",
+        "reader",
         "sent",
         "stored",
         "tick",
@@ -50,6 +56,10 @@ class Entry:
         self.attempts = 0
         """How many have failed, as far as this process knows."""
         self.tick: Tick | None = None
+        self.reader: asyncio.Future[None] | None = None
+        """Done when somebody is here again who reads the answer; None unless a process died that somebody read from."""
+        self.ctx: DurableContext | None = None
+        """The last turn that has begun for it."""
 
     @property
     def may_run_ahead(self) -> bool:

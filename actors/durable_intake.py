@@ -20,6 +20,7 @@ from regrow.actors.durable_body import body_of, with_beside
 from regrow.actors.durable_entry import Entry
 from regrow.actors.durable_outbox import outbox_of
 from regrow.actors.durable_storing import Storing
+from regrow.actors.late_readers import takes_over
 from regrow.actors.reminder import Tick
 from regrow.runtime.durability import AGAIN_MAX_S
 from regrow.runtime.envelope import Envelope, Kind
@@ -31,6 +32,7 @@ from regrow.runtime.journal_errors import JournalRefused
 from regrow.runtime.outcome import Outcome
 
 if TYPE_CHECKING:
+    from regrow.actors.durable_context import DurableContext
     from regrow.runtime.cell import Cell
     from regrow.runtime.durability import Durability
 
@@ -87,12 +89,18 @@ class DurableIntake:
             if self._measured is not None and self._measured[0] is envelope:
                 entry.body = self._measured[1]
             self._measured = None
+            if envelope.window is not None and (first := self._first_of(command)) is not None:
+                takes_over(self._cell, first, entry)
             self._entries[envelope] = entry
             self._storing.add(entry)
             runtime = self._cell.runtime
             if envelope.reply_host == runtime.host and (ask := runtime.asks.get(envelope.ask_id)) is not None:
                 ask.has_left = True  # may be stored from now on, wherever it is looked for later
         return True
+
+    def _first_of(self, command: CommandId) -> Entry | None:
+        """The message under that id which runs, or will run first."""
+        return next((entry for entry in self._entries.values() if entry.command == command), None)
 
     def keeps(self, envelope: Envelope) -> bool:
         """See Intake."""
@@ -158,9 +166,12 @@ class DurableIntake:
 
     # ---- for the life that serves --------------------------------------------------------------
 
-    def entry(self, envelope: Envelope) -> Entry:
-        """What is known of a message in the mailbox."""
-        return self._entries[envelope]
+    def begins(self, ctx: DurableContext) -> Entry:
+        """A turn begins; gives what is known of its message."""
+        assert ctx.envelope is not None
+        entry = self._entries[ctx.envelope]
+        entry.ctx, ctx.late_reader = ctx, entry.reader
+        return entry
 
     @property
     def seen_epoch(self) -> Epoch | None:
@@ -277,6 +288,9 @@ class DurableIntake:
             others += more
         envelope.command_id = message.command
         entry = self._entries[envelope] = Entry(envelope, message.command, self._cell.runtime.loop.create_future())
+        if envelope.window is not None and not parked:  # who read then is on its way here, and opens another one
+            envelope.window = None
+            entry.reader = self._cell.runtime.loop.create_future() if message.begun is None else None
         if message.begun is None:  # else it has waited, and its asker's deadline is not its own any more
             envelope.deadline = self._durability.deadline(message.expires_ms)
         entry.begun = entry.was_stored = True

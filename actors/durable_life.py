@@ -30,7 +30,6 @@ from regrow.actors.durable_outcome import (
     is_over,
     not_run,
     overruled,
-    stored_reply,
     too_large,
     too_many,
 )
@@ -38,6 +37,7 @@ from regrow.actors.durable_reading import CommittedState
 from regrow.actors.durable_timers import DurableTimers
 from regrow.actors.durable_turn import Turn
 from regrow.actors.durable_wait import Parking, begun_with, park_of, state_and_schema
+from regrow.actors.late_readers import answered_before
 from regrow.actors.running_steps import RunningSteps
 from regrow.actors.turn_history import occasion_of
 from regrow.runtime.context import Parked
@@ -199,8 +199,7 @@ class DurableLife:
         return self._turn(message, ctx)
 
     async def _turn(self, message: Any, ctx: DurableContext) -> object:
-        assert ctx.envelope is not None
-        entry = self._intake.entry(ctx.envelope)  # before any wait: it may be let go meanwhile
+        entry = self._intake.begins(ctx)  # before any wait: it may be let go meanwhile
         if self._held is not None:
             await asyncio.shield(self._held)
             self._held = None
@@ -214,7 +213,7 @@ class DurableLife:
                 return None
             if self._known(entry, answer) is not None:
                 return self._as_before(entry, message, answer)
-        occasion = occasion_of(ctx.envelope, ctx.incarnation, begun_ms=self._durable.now_ms())
+        occasion = occasion_of(entry.envelope, ctx.incarnation, begun_ms=self._durable.now_ms())
         records = await self._records(entry)
         turn = Turn(self._cell.actor, entry.command, self._epoch, self._version, records, occasion=occasion)
         turn.running = RunningSteps(self._cell, self)
@@ -257,7 +256,7 @@ class DurableLife:
         assert stored is not None
         self._intake.ended(entry.envelope)
         self._attempts.ended(entry.command)
-        return stored_reply(self._durable.codec, self._cell.actor, message, stored)
+        return answered_before(self._durable.codec, self._cell, entry.envelope, stored)
 
     async def _handled(self, message: Any, ctx: DurableContext, entry: Entry, turn: Turn) -> TurnEnd | None:
         """What the agent's code leaves to be committed; None where its turn can not be finished."""
@@ -269,7 +268,8 @@ class DurableLife:
             turn.check_waits()
             if isinstance(message, Request) and not message.reply().accepts(reply):
                 raise wrong_reply(type(message), reply)
-            return TurnEnd(Outcome.COMMITTED, packed(codec, reply), self.writes_of(turn), reply=reply)
+            result = packed(codec, reply, parts=ctx.emitted)
+            return TurnEnd(Outcome.COMMITTED, result, self.writes_of(turn), reply=reply)
         except Refused as refusal:
             return TurnEnd(Outcome.REFUSED, packed(codec, failure_of(refusal)), NOTHING, refusal=refusal)
         except (Exception, asyncio.CancelledError) as error:  # counted, and raised: what is broken has its own reason

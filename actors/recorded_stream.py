@@ -28,8 +28,9 @@ MAX_RECORDED_BYTES = 2**24
 class RecordedStream(Stream[P, R]):
     """Behind its last part all of it is in the journal: a run of the turn that finds it there asks nobody.
 
-    Left before its end it has no record, so that another run of the turn asks again. With `parts_of` the reply alone
-    is recorded, and the parts are made of it.
+    Left before its end it has no record, so that another run of the turn asks again. A durable agent that has answered
+    by then gives its reply alone: the loop over the parts raises PartsLost, in that run and in all later ones.
+    With `parts_of` the reply alone is recorded, and the parts are made of it.
     """
 
     def __init__(
@@ -53,6 +54,8 @@ class RecordedStream(Stream[P, R]):
         self._recorded: deque[P] | None = None
         """What is left of the parts of a record."""
         self._recorded_reply: R | None = None
+        self._recorded_parts = self._recorded_emitted = 0
+        """How many parts the record has, and how many there were: more where they went to an earlier reader."""
 
     async def __aenter__(self) -> RecordedStream[P, R]:
         """See Stream; raises also what the record says, and Misuse where nothing can be recorded."""
@@ -82,6 +85,7 @@ class RecordedStream(Stream[P, R]):
     async def __anext__(self) -> P:
         if self._recorded is not None:
             if not self._recorded:
+                self._check_whole(self._recorded_reply, emitted=self._recorded_emitted, read=self._recorded_parts)
                 raise StopAsyncIteration
             return self._recorded.popleft()
         try:
@@ -119,7 +123,7 @@ class RecordedStream(Stream[P, R]):
         await super().__aenter__()
         self._is_asked.set_result(None)
         reply = await asyncio.shield(self._opened().future)
-        return reply if self._parts_of is not None else (tuple(self._arrived), reply)
+        return reply if self._parts_of is not None else (tuple(self._arrived), reply, self._unread.emitted)
 
     def _read(self, record: object) -> None:
         request = self._request
@@ -127,10 +131,12 @@ class RecordedStream(Stream[P, R]):
             if self._parts_of is not None:
                 reply = cast("R", request.reply().read(record))
                 self._recorded = deque(self._parts_of(reply))
+                self._recorded_parts = self._recorded_emitted = len(self._recorded)
             else:
-                parts, value = cast("tuple[tuple[object, ...], object]", record)
+                parts, value, emitted = cast("tuple[tuple[object, ...], object, int]", record)
                 reply = cast("R", request.reply().read(value))
                 self._recorded = deque(cast("P", request.part().read(part)) for part in parts)
+                self._recorded_parts, self._recorded_emitted = len(self._recorded), emitted
         except (ValueError, TypeError) as error:
             raise CodeNotImportable(
                 f"the recorded answer of {self._target.actor} is none to {type(request).__name__} any more ({error})"

@@ -10,7 +10,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Coroutine
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
@@ -26,12 +27,14 @@ from regrow.cluster.testing_leaks import Belongings
 from regrow.cluster.testing_playbook import Playbook
 from regrow.cluster.testing_script import ScriptedModel
 from regrow.cluster.testing_stages import Stage, stage_for
-from regrow.runtime import ActorId, ActorRef, Message, Misuse, Request
+from regrow.runtime import ActorId, ActorRef, Message, Misuse, Request, Stream, StreamRequest, Window
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S
 from regrow.runtime.virtual_time import run_virtual
 
 P = ParamSpec("P")
 R = TypeVar("R")
+X = TypeVar("X")
+"""A part."""
 M = TypeVar("M", bound=Message)
 
 SETTLE_WITHIN_S = 60.0
@@ -133,6 +136,22 @@ class TestApp:
         """Tells an agent; raises what ActorRef.tell raises."""
         await self._stage.passed()
         await self.ref(target, key=key).tell(message)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        target: ActorRef | str | type[Agent] | FunctionAgent[..., Any],
+        request: StreamRequest[X, R],
+        *,
+        key: str | None = None,
+        timeout_s: float = DEFAULT_ASK_TIMEOUT_S,
+        window: Window | None = None,
+    ) -> AsyncIterator[Stream[X, R]]:
+        """Reads an answer part by part; see ActorRef.stream: `async with t.stream("teller", Tell(…)) as stream`."""
+        await self._stage.passed()
+        ref = self.ref(target, key=key)
+        async with ref.stream(request, timeout_s=timeout_s, window=window) as stream:
+            yield stream
 
     # ---- harm ------------------------------------------------------------------------------------
 

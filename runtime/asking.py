@@ -6,7 +6,7 @@ import asyncio
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from regrow.runtime.asks import PROBE_AFTER_S, Asks, PendingAsk, timed_out
+from regrow.runtime.asks import PROBE_AFTER_S, Asks, PendingAsk, check_timeout, timed_out
 from regrow.runtime.context import current
 from regrow.runtime.delivery import MAX_REROUTES
 from regrow.runtime.envelope import Envelope, Kind, mark_handled
@@ -73,6 +73,7 @@ class Asking:
 
         The turn's own deadline counts where that is earlier. Whoever stops waiting before the end calls `give_up`.
         """
+        check_timeout(timeout_s)
         runtime = self._runtime
         envelope = runtime.envelope(Kind.ASK, target, request)
         deadline = now + timeout_s

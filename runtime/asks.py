@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from regrow.runtime.address import ActorId, HostId
-from regrow.runtime.errors import AskTimeout
+from regrow.runtime.errors import AskTimeout, Misuse
 from regrow.runtime.message import Request
 
 if TYPE_CHECKING:
@@ -207,4 +207,14 @@ class Asks:
 
 def timed_out(ask: PendingAsk) -> AskTimeout:
     """Nobody answered in time."""
-    return AskTimeout(ask.actor, type(ask.request).__name__, ask.timeout_s, streamed=ask.stream is not None)
+    request = type(ask.request)
+    adopted, streamed = request.asks_adopted_code, ask.stream is not None
+    return AskTimeout(ask.actor, request.__name__, ask.timeout_s, streamed=streamed, adopted=adopted)
+
+
+def check_timeout(timeout_s: float) -> None:
+    """Raises Misuse for what is no number of seconds."""
+    if not isinstance(timeout_s, int | float) or timeout_s != timeout_s:
+        raise Misuse(
+            f"timeout_s={timeout_s!r} is no time; give seconds, such as timeout_s=30, or math.inf to wait without limit"
+        )

@@ -60,7 +60,7 @@ class CellContext(StreamTurn):
         self._envelope = envelope
         self._origin: Origin | None = None
         self.incarnation: Incarnation = cell.incarnation
-        self.has_emitted = False
+        self.emitted, self.flow = 0, None
         self.instead: ReplySlot[Any] | Stashed | Parked | None = None
         """What this turn gives in place of a reply."""
 

@@ -192,6 +192,13 @@ class Envelope:
         """True for the ask of this number in that host."""
         return self.ask_id == ask_id and self.reply_host == host and self.kind == Kind.ASK
 
+    def trade_askers(self, other: Envelope) -> None:
+        """Who waits for the answer of this message waits for that of the other from now on, and the other way round."""
+        self.kind, other.kind = other.kind, self.kind
+        self.ask_id, other.ask_id = other.ask_id, self.ask_id
+        self.reply_host, other.reply_host = other.reply_host, self.reply_host
+        self.window, other.window = other.window, self.window
+
     def __repr__(self) -> str:
         return f"<{self.kind.name.lower()} {type(self.message).__name__} to {self.receiver}>"
 

@@ -21,6 +21,7 @@ RegrowError
 │   └── AskTimeout          no reply in time; the callee may still be running
 ├── AskFailed           the other side ended while it owed a reply
 │   └── NotAwaited          the asker is being stopped, and the other side is between two lives
+├── PartsLost           an answer that was streamed before, and whose parts are gone: take its reply
 ├── WorldBroke          something outside Regrow failed: Ray, Redis, a provider, a disk
 │   └── ContactLost         the other process does not answer; what was sent may have run
 └── Bug                 our own mistake: please report it
@@ -193,10 +194,19 @@ class TooLate(RegrowError):
 
 
 class AskTimeout(TooLate):
-    """No reply came in time. The callee was not stopped and may still be running; one that streamed is cancelled."""
+    """No reply came in time. The callee was not stopped and may still be running; one that streamed is cancelled.
 
-    def __init__(self, actor: str, message_type: str, timeout_s: float, *, streamed: bool = False) -> None:
-        then = "its turn is cancelled, unless a durable agent accepted it," if streamed else "it was not stopped"
+    So is `adopted` code.
+    """
+
+    def __init__(
+        self, actor: str, message_type: str, timeout_s: float, *, streamed: bool = False, adopted: bool = False
+    ) -> None:
+        then = "it was not stopped"
+        if adopted:
+            then = "its code is cancelled, unless that runs in a thread,"
+        elif streamed:
+            then = "its turn is cancelled, unless a durable agent accepted it,"
         super().__init__(
             f"{actor} did not answer {message_type} within {timeout_s:g} s; {then} and may have done the work"
         )
@@ -238,6 +248,24 @@ class NotAwaited(AskFailed):
 
     The reason is NoProc. Where it leaves the handler of a durable agent it is the stop's doing, and no failed attempt.
     """
+
+
+class PartsLost(RegrowError):
+    """An answer has come without parts that were emitted: to a reader that is gone, to another, or to nobody.
+
+    The work is done, and its reply is kept; parts are not. `reply` is that of the stream, too.
+    """
+
+    def __init__(self, actor: str, message_type: str, *, emitted: int, read: int, reply: object) -> None:
+        super().__init__(
+            f"{actor} has answered {message_type} in {emitted:,} parts, and {read:,} of them came to this stream; the "
+            "others went to a reader that is gone or to nobody, and parts are not kept: take stream.reply, or send "
+            f"{message_type} under a new id to have the work done again"
+        )
+        self.actor = actor
+        self.emitted = emitted
+        self.read = read
+        self.reply = reply
 
 
 class WorldBroke(RegrowError):

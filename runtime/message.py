@@ -11,7 +11,7 @@ import sys
 import typing
 from typing import Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, PydanticSchemaGenerationError, TypeAdapter
 
 from regrow.runtime.errors import InvalidMessage
 from regrow.runtime.immutable import is_plain, mutable_part, shown, wire_name
@@ -69,7 +69,13 @@ class Message(BaseModel):
         if cls.__module__.startswith(_OUR_MODULES):
             return  # built and checked on first use, as a test does with all
         # What is wrong with a user's class is said where it stands.
-        cls.model_rebuild(raise_errors=False, _parent_namespace_depth=0)
+        try:
+            cls.model_rebuild(raise_errors=False, _parent_namespace_depth=0)
+        except PydanticSchemaGenerationError as error:
+            cls.check_immutable()  # most often it is a plain class, which is told with the mend
+            raise InvalidMessage(
+                f"{cls.__qualname__} has a field whose values pydantic can not check: {error}"
+            ) from error
         if cls.__pydantic_complete__:
             cls.check_immutable()  # else on first use, when the classes that it names are defined
 
@@ -96,6 +102,9 @@ class Message(BaseModel):
 
 class Request(Message, Generic[R]):
     """A message that expects a reply of type R: `class Question(Request[Answer])`."""
+
+    asks_adopted_code: ClassVar[bool] = False
+    """Whether what answers it ends at the deadline; said by the requests that `adopt` makes."""
 
     _reply: ClassVar[Reply | None] = None
 

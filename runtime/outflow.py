@@ -67,7 +67,7 @@ class Outflow:
         self._stays = stays
         """Whether the turn goes on without its consumer."""
         self._travels = travels
-        self._task = asyncio.current_task()
+        self._task = asyncio.current_task() if not stays else None
         self._is_cancelled = False
         self._flush_soon: asyncio.Handle | None = None
         self._granted: asyncio.Future[None] | None = None

@@ -7,9 +7,10 @@ not into a mailbox, as many as the consumer's window lets through.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar, cast
 
-from regrow.runtime.errors import Misuse
+from regrow.runtime.asks import check_timeout
+from regrow.runtime.errors import Misuse, PartsLost
 from regrow.runtime.message import StreamRequest
 from regrow.runtime.stream_window import Batch, Unread, Window
 
@@ -28,7 +29,8 @@ class Stream(Generic[P, R]):
     """The parts of one answer, in order: `async with ref.stream(request) as stream: async for part in stream`.
 
     Behind the last part `stream.reply` is the reply; what else may end it is raised by the loop, behind the parts that
-    had come: what `ask` raises. Leaving the block before the end cancels the handler that emits.
+    had come: what `ask` raises, or PartsLost where there is a reply and parts of it are not to be had any more. Leaving
+    the block before the end cancels the handler that emits.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Stream(Generic[P, R]):
                 f"{target.actor} can not stream the answer to {name}, which names no parts; derive it with "
                 f"class {name}(StreamRequest[Part, Reply]), or use ask"
             )
+        check_timeout(timeout_s)
         request.part()  # raises InvalidMessage for a type that it leaves open, before anything is sent
         self._runtime = runtime
         self._target = target
@@ -87,8 +90,7 @@ class Stream(Generic[P, R]):
             if self._is_left:
                 raise Misuse(f"the stream of {self._target.actor} was left; read it inside of its `async with`")
             if ask.future.done():
-                ask.future.result()  # or the reason, which is raised
-                raise StopAsyncIteration
+                self._end_loop(ask.future.result())  # or the reason, which is raised
             if self._news is not None:
                 raise Misuse(f"two tasks read the stream of {self._target.actor}; let one of them read")
             self._news = self._runtime.loop.create_future()
@@ -137,6 +139,16 @@ class Stream(Generic[P, R]):
         read = self._unread.due()
         if read is not None and ask is not None:
             self._runtime.streams.grant(ask, read)
+
+    def _end_loop(self, reply: object) -> NoReturn:
+        """Ends the loop over all parts that came. Raises PartsLost where others did not, and will not."""
+        self._check_whole(reply, emitted=self._unread.emitted, read=self._unread.arrived)
+        raise StopAsyncIteration
+
+    def _check_whole(self, reply: object, *, emitted: int, read: int) -> None:
+        if read != emitted:
+            name = type(self._request).__name__
+            raise PartsLost(self._target.actor, name, emitted=emitted, read=read, reply=reply)
 
     def _wake(self, _: object = None) -> None:
         if self._news is not None and not self._news.done():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from regrow.runtime.errors import Misuse
 from regrow.runtime.message import StreamRequest
 from regrow.runtime.outflow import Outflow, check_part
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S
+from regrow.runtime.stream_window import PARTS_IN_A_ROW
 
 if TYPE_CHECKING:
     from regrow.runtime.cell import Cell
@@ -25,10 +27,12 @@ R = TypeVar("R")
 class StreamTurn:
     """The part of a CellContext that is about streams."""
 
-    __slots__ = ("has_emitted",)
+    __slots__ = ("emitted", "flow")
 
-    has_emitted: bool
-    """Whether this turn has emitted, to somebody or nobody."""
+    emitted: int
+    """How many parts this turn has emitted, to somebody or nobody."""
+    flow: Outflow | None
+    """What it emits to; None where nobody wants parts. The kernel sets it."""
 
     if TYPE_CHECKING:
         _cell: Cell
@@ -51,27 +55,33 @@ class StreamTurn:
         self._on_own_thread()
         self.live()
         cell, envelope = self._cell, self._envelope
-        request = envelope.message if envelope is not None and envelope in cell.in_turn else None
+        request = envelope.message if envelope is not None else None
         if not isinstance(request, StreamRequest):
             name = "no message" if request is None else type(request).__name__
             raise Misuse(
                 f"{cell.actor} emits in the turn of {name}, and only a StreamRequest is answered in parts; derive it "
-                "with class Tell(StreamRequest[Part, Reply]), and emit before its handler returns"
+                "with class Tell(StreamRequest[Part, Reply])"
+            )
+        if envelope not in cell.in_turn:
+            raise Misuse(
+                f"{cell.actor} emits behind the end of its turn of {type(request).__name__}; wait in the handler for "
+                "whatever emits, such as a task, before it returns"
             )
         if self.instead is not None:
             raise Misuse(f"{cell.actor} has deferred its reply or set its message aside; emit before that")
-        self.has_emitted = True
-        flow = self._flow
+        self.emitted += 1
+        flow = self.flow
         if flow is None:
             check_part(type(request), part)
         else:
             await flow.emit(part)
+        if self.emitted % PARTS_IN_A_ROW == 0 and not self.wants_parts:
+            await asyncio.sleep(0)  # nobody's window ever makes it wait, and others are to run meanwhile
 
     @property
     def wants_parts(self) -> bool:
         """Whether somebody reads what this turn emits; False where it was asked for its reply alone."""
-        flow = self._flow
-        return flow is not None and not flow.is_left
+        return self.flow is not None and not self.flow.is_left
 
     def stream(
         self,
@@ -93,12 +103,8 @@ class StreamTurn:
 
         Whoever asked: a handler that works when it is asked works when it is streamed.
         """
-        if self.has_emitted:
+        if self.emitted:
             raise Misuse(
                 f"{self._cell.actor} {what} behind ctx.emit; its handler is then run again from its first line, and "
                 "its reader would get those parts twice; do this first, and emit after it"
             )
-
-    @property
-    def _flow(self) -> Outflow | None:
-        return self._cell.runtime.streams.of(self._envelope) if self._envelope is not None else None

@@ -8,12 +8,13 @@ Grants are totals since the start, so that none has to be added up.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import NamedTuple
+
+from pydantic import BaseModel
 
 from regrow.runtime.errors import Bug, InvalidMessage, Misuse
 from regrow.runtime.immutable import PLAIN
-from regrow.runtime.message import Message
 
 DEFAULT_WINDOW_PARTS = 1_024
 DEFAULT_WINDOW_BYTES = 262_144
@@ -24,12 +25,12 @@ MAX_PART_BYTES = 2**20
 """The largest part; what is larger is given in several, or its place is given."""
 BATCHES_A_WINDOW = 4
 """A batch is at most this share of a window, so that the producer need not wait for the last part to be read."""
+PARTS_IN_A_ROW = DEFAULT_WINDOW_PARTS // BATCHES_A_WINDOW
+"""So many parts that nobody reads are emitted before others run."""
 
 _SCALARS = frozenset(PLAIN)
 _FRAME_BYTES = 16
 """What a value costs beside its content, about."""
-_MAX_DEPTH = 8
-"""How deep a part is measured; what is deeper counts as if it were empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,10 @@ class Window:
 
 
 class Batch(NamedTuple):
-    """Parts that go together. `first` is the number of the first, from 0; `wants`: the producer waits for a grant."""
+    """Parts that go together. `first` is the number of the first, from 0; `wants`: the producer waits for a grant.
+
+    One without parts says that those before `first` were emitted: where they have not come, they will not come.
+    """
 
     first: int
     size_bytes: int
@@ -142,12 +146,15 @@ class Credit:
 class Unread:
     """The parts that have come and are not read, and what the producer is to be told of those that are."""
 
-    __slots__ = ("_arrived", "_batches", "_granted", "_read", "_read_bytes", "_wants", "_window")
+    __slots__ = ("_batches", "_granted", "_read", "_read_bytes", "_wants", "_window", "arrived", "emitted")
 
     def __init__(self, window: Window) -> None:
         self._window = window
         self._batches: deque[tuple[deque[object], int]] = deque()
-        self._arrived = 0
+        self.arrived = 0
+        """How many parts have come."""
+        self.emitted = 0
+        """How many there were, as far as is known here."""
         self._read = 0
         self._read_bytes = 0
         self._granted = Totals(0, 0)
@@ -156,18 +163,19 @@ class Unread:
     @property
     def has_begun(self) -> bool:
         """Whether a part has ever come."""
-        return self._arrived > 0
+        return self.arrived > 0
 
     def __len__(self) -> int:
-        return self._arrived - self._read
+        return self.arrived - self._read
 
     def add(self, batch: Batch) -> None:
         """Takes a batch in. Raises Bug where parts are missing, which no link lets happen."""
-        if batch.first != self._arrived:
-            raise Bug(f"part {batch.first} of a stream came where part {self._arrived} was to come")
+        if batch.parts and batch.first != self.arrived:
+            raise Bug(f"part {batch.first} of a stream came where part {self.arrived} was to come")
         if batch.parts:
-            self._arrived += len(batch.parts)
+            self.arrived += len(batch.parts)
             self._batches.append((deque(batch.parts), batch.size_bytes))
+        self.emitted = batch.first + len(batch.parts)
         self._wants |= batch.wants
 
     def take(self) -> object:
@@ -198,31 +206,33 @@ class Unread:
 
 def measured(part: object, actor: str) -> int:
     """About how many bytes a part takes, the same for all engines. Raises InvalidMessage beyond MAX_PART_BYTES."""
-    size_bytes = _size(part, 0)
-    if size_bytes > MAX_PART_BYTES:
-        raise InvalidMessage(
-            f"{actor} emits a {type(part).__name__} of about {size_bytes:,} bytes, and a part may have "
-            f"{MAX_PART_BYTES:,}; emit it in pieces, or keep it elsewhere and emit where it is"
-        )
+    size_bytes, found = 0, [part]
+    while found:
+        size_bytes += _FRAME_BYTES + _size(found.pop(), found)
+        if size_bytes > MAX_PART_BYTES:  # not looked at further: what holds one thing many times has no end
+            raise InvalidMessage(
+                f"{actor} emits a {type(part).__name__} of more than {MAX_PART_BYTES:,} bytes, which no part may have; "
+                "emit it in pieces, or keep it elsewhere and emit where it is"
+            )
     return size_bytes
 
 
-def _size(value: object, depth: int) -> int:
+def _size(value: object, found: list[object]) -> int:
+    """The bytes of a text or of bytes; what anything else holds is added to what was found."""
     cls = type(value)
     if cls is str or cls is bytes:
-        return len(value) + _FRAME_BYTES  # type: ignore[arg-type] # one of the two
-    if cls in _SCALARS or depth > _MAX_DEPTH:
-        return _FRAME_BYTES
-    size_bytes = _FRAME_BYTES
-    if isinstance(value, Message):
-        for held in value.__dict__.values():
-            size_bytes += _size(held, depth + 1)
+        return len(value)  # type: ignore[arg-type] # one of the two
+    if cls in _SCALARS:
+        return 0
+    if isinstance(value, BaseModel):
+        found += value.__dict__.values()
     elif isinstance(value, tuple | frozenset | list | set):
-        for held in value:
-            size_bytes += _size(held, depth + 1)
+        found += value
     elif isinstance(value, dict):
-        for key, held in value.items():
-            size_bytes += _size(key, depth + 1) + _size(held, depth + 1)
+        found += value
+        found += value.values()
     elif isinstance(value, str | bytes):
-        size_bytes += len(value)
-    return size_bytes
+        return len(value)
+    elif is_dataclass(value) and not isinstance(value, type):
+        found += [getattr(value, field.name) for field in fields(value)]
+    return 0

@@ -81,6 +81,12 @@ class Streams:
         if flow is not None:
             flow.finish()
 
+    def has_been(self, envelope: Envelope, *, emitted: int) -> None:
+        """The reply that a consumer is about to get is a stored one: it learns in how many parts that came once."""
+        self.finish(envelope)
+        if emitted:
+            self._send(envelope, Batch(emitted, 0, False, ()))
+
     def left(self, host: HostId, ask_id: int) -> None:
         """The consumer of a stream has gone."""
         flow = self._flows.get((host, ask_id))

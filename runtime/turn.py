@@ -131,10 +131,9 @@ async def run_turn(cell: Cell, envelope: Envelope) -> None:
     ctx = cell.context(envelope)
     token = current.set(ctx)
     is_stashed, is_kept = False, _is_kept(cell, envelope)
-    flow = None
     try:
         if envelope.window is not None:
-            flow = cell.runtime.streams.begin(cell, envelope)
+            ctx.flow = cell.runtime.streams.begin(cell, envelope)
         reply = await behavior.handle(envelope.message, ctx)
         if ctx.instead is not None:
             is_stashed = _lasts(cell, behavior, envelope) and _without_reply(cell, envelope, ctx.instead, reply)
@@ -144,7 +143,7 @@ async def run_turn(cell: Cell, envelope: Envelope) -> None:
         if _lasts(cell, behavior, envelope):
             _refuse(cell, envelope, refusal)
     except asyncio.CancelledError as error:
-        is_left = flow is not None and flow.is_left and cell.stop_reason is None
+        is_left = ctx.flow is not None and ctx.flow.is_left and cell.stop_reason is None
         if not is_left and _lasts(cell, behavior, envelope):
             _cancelled(cell, envelope, error)
     except BaseException as error:  # what leaves an actor's code ends the actor, whatever it is
@@ -154,8 +153,8 @@ async def run_turn(cell: Cell, envelope: Envelope) -> None:
             raise
     finally:
         current.reset(token)
-        if flow is not None:
-            cell.runtime.streams.end(flow)
+        if ctx.flow is not None:
+            cell.runtime.streams.end(ctx.flow)
         if cell.behavior is behavior:
             cell.in_turn.pop(envelope, None)
         if envelope.mark is not None and not is_stashed and not is_kept:

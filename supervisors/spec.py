@@ -31,7 +31,8 @@ DEFAULT_MAX_CHILDREN = 10_000
 """How many children a DynamicSupervisor takes unless its spec says otherwise; Erlang has no limit at all."""
 
 TARGETS_ALLOWED = (
-    "a class derived from Agent, a function with @agent above it, a Supervisor(…) or a DynamicSupervisor(…)"
+    "a class derived from Agent, a function with @agent above it or in adopt(…), a Supervisor(…) or a "
+    "DynamicSupervisor(…)"
 )
 """What a child may be made of, in words."""
 

@@ -99,6 +99,24 @@ async def test_an_iterator_of_more_parts_than_a_reply_holds_is_refused_and_close
     assert PARTS_LIMIT == 10_000
 
 
+@virtual
+async def test_an_iterator_that_is_read_may_give_as_many_parts_as_a_reply_has_room_for() -> None:
+    async def counted(limit: int, text: str) -> AsyncIterator[str]:
+        for _ in range(limit):
+            yield text
+
+    adopted = adopt(counted)
+    ref = await started(adopted)
+
+    async with ref.stream(adopted.request(12_000, "a")) as stream:
+        assert len([part async for part in stream]) == 12_000
+    assert stream.reply == ("a",) * 12_000
+
+    async with ref.stream(adopted.request(100, "a" * 1_000_000)) as stream:
+        with pytest.raises(TooManyParts, match="more than 16,777,216 bytes together"):
+            assert [len(part) async for part in stream]
+
+
 def test_two_children_of_one_function_share_its_request() -> None:
     assert adopt(greet) is adopt(greet)
 
@@ -233,6 +251,14 @@ async def of_ours(name: str) -> str:
     return name
 
 
+async def of_anything(**settings: Any) -> str:
+    return str(settings)
+
+
+async def of_settings(*, limit: int = 3) -> int:
+    return limit
+
+
 WRONG: dict[str, tuple[Any, dict[str, Any], str]] = {
     "an agent": (of_ours, {}, "of_ours is an agent already"),
     "a class": (Framework, {}, r"can not be adopted; give a function, or a method of an object such as agent\.run"),
@@ -240,6 +266,12 @@ WRONG: dict[str, tuple[Any, dict[str, Any], str]] = {
     "a plain generator": (in_steps, {}, "in_steps yields in a plain `def`; write it as `async def`"),
     "parts for nobody": (ticks, {}, "ticks takes nothing, so it is the agent's own work and nobody gets"),
     "a reply for nobody": (nothing, {"reply": str}, "nothing takes nothing, so it is the agent's own work"),
+    "anything": (
+        of_anything,
+        {},
+        r"of_anything takes \(\*\*settings\), .*can not be seen whether it is asked or runs by",
+    ),
+    "settings": (of_settings, {}, r"of_settings takes \(limit=3\).*write around it async def work\(\) -> None"),
     "types and a reply": (greet, {"reply": str}, "greet has types, and its reply is what it returns"),
     "two parameters": (
         FRAMEWORK.of_two,

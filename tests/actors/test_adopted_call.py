@@ -66,7 +66,9 @@ async def test_code_is_cancelled_at_the_deadline_of_its_request_and_the_agent_li
     heard = Heard()
     process, ref = await started(adopt(heard.wait))
 
-    with pytest.raises(AskTimeout):
+    with pytest.raises(
+        AskTimeout, match="within 3 s; its code is cancelled, unless that runs in a thread, and may have"
+    ):
         await ref.ask(Prompt(text="why"), timeout_s=3.0)
     await settle()
 

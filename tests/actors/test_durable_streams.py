@@ -9,10 +9,11 @@ import pytest
 from pydantic import BaseModel
 
 from regrow.actors import Agent, Context, DurableAgent, DurableContext, on
+from regrow.actors.durable_context import READER_WAIT_S
 from regrow.actors.durable_errors import InQuarantine
 from regrow.runtime.address import ActorId
 from regrow.runtime.command_ids import uuid7
-from regrow.runtime.errors import AskFailed, Refused
+from regrow.runtime.errors import AskFailed, PartsLost, Refused
 from regrow.runtime.lifecycle import Crashed, Killed, Shutdown
 from regrow.runtime.message import Message, Request, StreamRequest
 from regrow.runtime.stream_window import Window
@@ -62,6 +63,7 @@ class Outside:
     def __init__(self) -> None:
         self.runs = 0
         self.cancelled = 0
+        self.lost: list[tuple[object, ...]] = []
         self.crashes_at: int | None = None
         self.hang_at: int | None = None
         self.go = asyncio.Event()
@@ -137,16 +139,95 @@ async def _host() -> Host:
 
 
 @on_virtual_time
-async def test_the_reply_behind_the_parts_is_committed_and_asked_again_comes_without_them() -> None:
+async def test_the_reply_behind_the_parts_is_committed_and_asked_again_comes_with_word_that_they_are_lost() -> None:
     host = await _host()
 
     async with host.ref(TELLER).stream(Tell(parts=200), window=SMALL, command_id=COMMAND) as stream:
         assert await read(stream) == list(range(200))
     async with host.ref(TELLER).stream(Tell(parts=200), command_id=COMMAND) as again:
+        with pytest.raises(
+            PartsLost, match=r"answered Tell in 200 parts, and 0 of them came .* take stream\.reply"
+        ) as lost:
+            await read(again)
+
+    assert (stream.reply, again.reply, lost.value.reply) == (200, 200, 200)
+    assert await host.ref(TELLER).ask(Tell(parts=200), command_id=COMMAND) == 200
+    assert outside.runs == 1
+
+
+@on_virtual_time
+async def test_an_answer_without_parts_is_whole_when_it_is_asked_again() -> None:
+    host = await _host()
+    await host.ref(TELLER).ask(Tell(parts=0), command_id=COMMAND)
+
+    async with host.ref(TELLER).stream(Tell(parts=0), command_id=COMMAND) as again:
         assert await read(again) == []
 
-    assert (stream.reply, again.reply) == (200, 200)
+    assert again.reply == 0
+
+
+@on_virtual_time
+async def test_who_asks_again_while_nothing_was_emitted_gets_all_parts() -> None:
+    host = await _host()
+    outside.hang_at = 0
+
+    async with host.ref(TELLER).stream(Tell(parts=5), command_id=COMMAND):
+        await settle()
+    async with host.ref(TELLER).stream(Tell(parts=5), command_id=COMMAND) as again:
+        await settle()
+        outside.go.set()
+        assert await read(again) == [0, 1, 2, 3, 4]
+
+    assert again.reply == 5
     assert outside.runs == 1
+
+
+@on_virtual_time
+async def test_of_two_who_read_the_same_the_later_one_gets_the_parts_and_the_other_the_reply() -> None:
+    host = await _host()
+    outside.hang_at = 0
+
+    async with (
+        host.ref(TELLER).stream(Tell(parts=5), command_id=COMMAND) as first,
+        host.ref(TELLER).stream(Tell(parts=5), command_id=COMMAND) as later,
+    ):
+        await settle()
+        outside.go.set()
+        assert await read(later) == [0, 1, 2, 3, 4]
+        with pytest.raises(PartsLost, match="and 0 of them came"):
+            await read(first)
+
+    assert (first.reply, later.reply) == (5, 5)
+
+
+@on_virtual_time
+async def test_who_asks_again_behind_the_first_part_gets_the_reply_alone() -> None:
+    host = await _host()
+    outside.hang_at = 3
+
+    async with host.ref(TELLER).stream(Tell(parts=5), command_id=COMMAND) as stream:
+        assert await read(stream, 3) == [0, 1, 2]
+    async with host.ref(TELLER).stream(Tell(parts=5), command_id=COMMAND) as again:
+        await settle()
+        outside.go.set()
+        with pytest.raises(PartsLost, match="in 5 parts, and 0 of them came"):
+            await read(again)
+
+    assert again.reply == 5
+
+
+@on_virtual_time
+async def test_who_asks_again_for_what_waits_gets_all_parts_behind_the_wait() -> None:
+    host = await _host()
+
+    async with host.ref(TELLER).stream(Tell(parts=2, how="wait first"), command_id=COMMAND):
+        await settle()
+    async with host.ref(TELLER).stream(Tell(parts=2, how="wait first"), command_id=COMMAND) as again:
+        await settle()
+        await host.ref(TELLER).tell(Approval())
+        assert await read(again) == [0, 1]
+
+    assert again.reply == 2
 
 
 @on_virtual_time
@@ -228,12 +309,12 @@ async def test_a_message_that_always_crashes_ends_its_stream_and_goes_into_quara
     async with host.ref(TELLER).stream(Tell(parts=3, how="crash"), command_id=COMMAND) as stream:
         with pytest.raises(AskFailed, match="too much to say"):
             await _read_on(stream, numbers)
+    assert await host.ref(TELLER).ask(Total()) == 0
     async with host.ref(TELLER).stream(Tell(parts=3, how="crash"), command_id=COMMAND) as stream:
         with pytest.raises(InQuarantine):
             await _read_on(stream, numbers)
 
     assert numbers == [0, 1, 2]
-    assert await host.ref(TELLER).ask(Total()) == 0
 
 
 @on_virtual_time
@@ -295,6 +376,26 @@ async def test_the_death_of_a_process_ends_its_stream_and_the_next_life_commits_
     await world.close()
 
 
+@on_virtual_time
+async def test_a_turn_whose_reader_has_died_too_waits_for_it_a_moment_and_no_longer() -> None:
+    world, loop = DurableWorld(), asyncio.get_running_loop()
+    here, reading, telling, _spare = [await world.host(name) for name in ("here", "reading", "telling", "spare")]
+    await world.start_durable(telling, TELLER, Teller)
+    outside.hang_at = 0
+    stream = reading.ref(TELLER).stream(Tell(parts=10), command_id=_command(world))
+
+    await stream.__aenter__()
+    await pass_time(0.1)
+    world.kill("reading")
+    world.kill("telling")
+    killed_s = loop.time()
+
+    assert await here.ref(TELLER).ask(Total(), timeout_s=20.0) == 10
+    assert READER_WAIT_S <= loop.time() - killed_s < READER_WAIT_S + 2.0
+    stream.leave()
+    await world.close()
+
+
 def _command(world: DurableWorld) -> str:
     return str(uuid7(BEGUN_MS + 1_000_000, 7))
 
@@ -311,6 +412,10 @@ class Relay(StreamRequest[Token, int]):
 
 class Relayed(BaseModel):
     heard: list[int] = []
+
+
+class Say(StreamRequest[Token, int]):
+    """Asks the teller, and takes the reply where the parts are lost."""
 
 
 class Heard(Request[tuple[int, ...]]):
@@ -332,6 +437,22 @@ class Relayer(DurableAgent[Relayed]):
             raise ValueError("as the test wants it")
         self.state = Relayed(heard=[*self.state.heard, *heard])
         return -1 if request.how == "leave" else stream.reply
+
+    @on
+    async def say(self, request: Say, ctx: DurableContext) -> int:
+        stream = ctx.stream(TELLER, Tell(parts=3))
+        try:
+            async with stream:
+                await read(stream, 1)
+                if outside.crashes_at == -1:
+                    outside.crashes_at = None
+                    outside.go.set()
+                    raise ValueError("as the test wants it")
+        except PartsLost as lost:
+            outside.lost.append((lost.emitted, lost.read, lost.reply, stream.reply))
+            if len(outside.lost) == 1:
+                raise ValueError("as the test wants it") from lost
+        return stream.reply
 
     @on
     async def heard(self, request: Heard) -> tuple[int, ...]:
@@ -364,6 +485,17 @@ async def test_a_turn_that_has_read_a_stream_to_its_end_reads_it_again_from_its_
 
     assert outside.runs == 1, "the teller was asked once"
     assert await host.ref("desk/relayer").ask(Heard()) == (0, 1, 2, 3, 4)
+
+
+@on_virtual_time
+async def test_a_turn_that_meets_lost_parts_meets_them_again_from_its_record() -> None:
+    host = await _relaying()
+    outside.hang_at, outside.crashes_at = 1, -1
+
+    assert await host.ref("desk/relayer").ask(Say()) == 3
+
+    assert outside.runs == 1
+    assert outside.lost == [(3, 0, 3, 3)] * 2
 
 
 @on_virtual_time

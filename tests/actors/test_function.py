@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from regrow.actors.adopted import adopt
 from regrow.actors.context import Context
 from regrow.actors.errors import InvalidAgent
 from regrow.actors.function import FunctionAgent, agent
@@ -192,6 +193,15 @@ def test_a_parameter_that_could_be_changed_after_sending_is_refused_with_the_men
 
 class Plain:
     """No function."""
+
+
+def test_a_parameter_of_a_plain_class_is_refused_with_the_mend_also_where_it_is_adopted() -> None:
+    async def look(at: Plain) -> str:
+        return ""
+
+    for made in (agent, adopt):
+        with pytest.raises(InvalidMessage, match=r"look\.Request\.at is declared Plain.*use .*a frozen dataclass"):
+            made(look)
 
 
 @pytest.mark.parametrize("target", [Plain, Plain(), greet, len], ids=["class", "object", "agent", "builtin"])

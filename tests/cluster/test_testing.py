@@ -20,6 +20,7 @@ from regrow import (
     Message,
     Refused,
     Request,
+    StreamRequest,
     Supervisor,
     Work,
     agent,
@@ -146,6 +147,37 @@ def desk(models: ScriptedModel | None = None) -> TestApp:
 
 
 # ---- what the design shows -----------------------------------------------------------------------
+
+
+class Count(StreamRequest[int, int]):
+    pass
+
+
+class Counter(Agent):
+    """Counts the seconds since it was started, one by one."""
+
+    async def started(self, ctx: Context) -> None:
+        self.since_s = asyncio.get_running_loop().time()
+
+    @on
+    async def count(self, request: Count, ctx: Context) -> int:
+        passed = round(asyncio.get_running_loop().time() - self.since_s)
+        for second in range(passed):
+            await ctx.emit(second)
+        return passed
+
+
+@virtual
+async def test_an_answer_is_read_in_parts_behind_the_time_that_was_ordered() -> None:
+    async with TestApp(App("time", Supervisor(children=[child(Counter)]))) as t:
+        t.advance(3)  # type: ignore[unused-awaitable]
+        async with t.stream("counter", Count()) as stream:
+            assert [second async for second in stream] == [0, 1, 2]
+        assert stream.reply == 3
+
+        with pytest.raises(NoSuchAgent):
+            async with t.stream("nobody", Count()):
+                pass
 
 
 @virtual

@@ -138,6 +138,28 @@ def test_a_message_with_a_mutable_field_is_refused_when_it_is_defined() -> None:
             items: list[str]
 
 
+class Unknown:
+    """Of which pydantic knows nothing."""
+
+
+class Sealed(Unknown):
+    __regrow_immutable__ = True
+
+
+def test_a_message_with_a_field_of_a_plain_class_is_refused_with_the_mend() -> None:
+    with pytest.raises(
+        InvalidMessage, match=r"Basket\.item is declared Unknown.*a frozen dataclass or another Message"
+    ):
+
+        class Basket(Message):  # pyright: ignore[reportUnusedClass]
+            item: Unknown
+
+    with pytest.raises(InvalidMessage, match=r"Case has a field whose values pydantic can not check: Unable"):
+
+        class Case(Message):  # pyright: ignore[reportUnusedClass]
+            item: Sealed
+
+
 def test_a_mutable_field_of_a_parent_class_is_found_in_the_child() -> None:
     with pytest.raises(InvalidMessage, match=r"Child\.more is declared dict"):
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -96,6 +97,16 @@ def test_a_gap_is_a_bug_and_never_silent() -> None:
         unread.add(Batch(3, 1, False, ("d",)))
 
 
+def test_word_of_parts_that_went_elsewhere_is_no_gap_and_tells_how_many_there_were() -> None:
+    unread = Unread(Window())
+    unread.add(Batch(0, 2, False, ("a", "b")))
+    assert (unread.arrived, unread.emitted) == (2, 2)
+
+    unread.add(Batch(5, 0, False, ()))
+
+    assert (unread.arrived, unread.emitted) == (2, 5)
+
+
 def test_a_reader_tells_its_producer_at_half_a_window_and_not_of_every_part() -> None:
     unread = Unread(Window(parts=8, size_bytes=1_000))
     unread.add(Batch(0, 16, False, tuple("abcdefgh")))
@@ -108,5 +119,35 @@ def test_a_reader_tells_its_producer_at_half_a_window_and_not_of_every_part() ->
 def test_sizes_are_those_of_the_texts_that_are_held() -> None:
     assert 200 <= measured(Text(text="x" * 100, tags=("y" * 50, "z" * 50)), "desk/a") <= 300
     assert measured("x" * 100, "desk/a") == measured(b"x" * 100, "desk/a")
-    with pytest.raises(InvalidMessage, match="desk/a emits a str of about"):
+    with pytest.raises(InvalidMessage, match="desk/a emits a str of more than 1,048,576 bytes"):
         measured("x" * (MAX_PART_BYTES + 1), "desk/a")
+
+
+class Nested(Message):
+    text: str = ""
+    inner: Nested | None = None
+
+
+@dataclass(frozen=True)
+class Held:
+    text: str
+
+
+def test_what_is_nested_deeply_or_held_by_a_dataclass_counts_as_well() -> None:
+    deep = Nested(text="x" * 100_000)
+    for _ in range(200):
+        deep = Nested(inner=deep)
+
+    assert 100_000 <= measured(deep, "desk/a") <= 120_000
+    assert 1_000 <= measured((Held(text="y" * 1_000),), "desk/a") <= 1_100
+    with pytest.raises(InvalidMessage, match="desk/a emits a Nested of more than"):
+        measured(Nested(text="x" * 1_000_000, inner=deep), "desk/a")
+
+
+def test_what_holds_one_thing_very_many_times_is_refused_and_not_looked_at_for_ever() -> None:
+    doubled: tuple[object, ...] = ("x",)
+    for _ in range(64):
+        doubled = (doubled, doubled)
+
+    with pytest.raises(InvalidMessage, match="desk/a emits a tuple of more than"):
+        measured(doubled, "desk/a")

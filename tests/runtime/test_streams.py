@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,7 +22,7 @@ from regrow.runtime.errors import (
 )
 from regrow.runtime.lifecycle import Crashed, Killed, NoProc
 from regrow.runtime.message import StreamRequest
-from regrow.runtime.stream_window import MAX_PART_BYTES, Batch, Window
+from regrow.runtime.stream_window import MAX_PART_BYTES, PARTS_IN_A_ROW, Batch, Window
 from regrow.runtime.testing import pass_time, virtual
 from tests.runtime.scripted import Boom, Echo, Note, Process, Scripted, for_ever, settle
 from tests.runtime.streaming import Tell, Teller, Token, Told, read, read_through
@@ -68,9 +69,24 @@ async def test_asked_for_its_reply_alone_a_handler_that_emits_pays_nothing_and_w
 
     assert await ref.ask(Tell(parts=10_000)) == Told(parts=10_000)
     await ref.tell(Tell(parts=10_000))
-    await settle()
+    await ref.ask(Echo())
 
     assert behavior.emitted == 20_000
+
+
+@virtual
+async def test_emitting_to_nobody_lets_others_run_once_a_batch() -> None:
+    ref, behavior = await teller(Process())
+    asked = asyncio.create_task(ref.ask(Tell(parts=100_000)))
+    seen: list[int] = []
+
+    while not asked.done():
+        await asyncio.sleep(0)
+        seen.append(behavior.emitted)
+
+    gaps = [later - earlier for earlier, later in pairwise(seen)]
+    assert behavior.emitted == 100_000
+    assert max(gaps) == PARTS_IN_A_ROW
 
 
 @virtual
@@ -442,7 +458,7 @@ async def test_a_part_that_is_too_large_is_named() -> None:
 
     ref = await process.start("desk/large", large)
 
-    with pytest.raises(AskFailed, match="a part may have 1,048,576"):
+    with pytest.raises(AskFailed, match="of more than 1,048,576 bytes, which no part may have"):
         await read_through(ref.stream(Tell()))
 
 
@@ -459,6 +475,39 @@ async def test_emitting_where_nothing_is_streamed_says_what_to_do() -> None:
     with pytest.raises(AskFailed, match=r"only a StreamRequest is answered in parts") as failed:
         await ref.ask(Echo())
     assert failed.value.type_name == Misuse.__name__
+
+
+@virtual
+async def test_emitting_behind_the_end_of_a_turn_says_so() -> None:
+    process, late = Process(), list[asyncio.Task[None]]()
+
+    async def tell(message: Message, ctx: CellContext) -> object:
+        async def emit() -> None:
+            await pass_time(1.0)
+            await ctx.emit(Token(n=0))
+
+        late.append(asyncio.create_task(emit()))
+        return Told(parts=0)
+
+    ref = await process.start("desk/teller", tell)
+    await read_through(ref.stream(Tell()))
+
+    with pytest.raises(Misuse, match="desk/teller emits behind the end of its turn of Tell; wait in the handler for"):
+        await late[0]
+
+
+@virtual
+@pytest.mark.parametrize("timeout_s", [None, "5", float("nan")])
+async def test_what_is_no_time_to_wait_is_named_and_nothing_is_sent(timeout_s: Any) -> None:
+    ref, behavior = await teller(Process())
+
+    with pytest.raises(Misuse, match=f"timeout_s={timeout_s!r} is no time; give seconds"):
+        ref.stream(Tell(), timeout_s=timeout_s)
+    with pytest.raises(Misuse, match=f"timeout_s={timeout_s!r} is no time; give seconds"):
+        await ref.ask(Tell(), timeout_s=timeout_s)
+    await settle()
+
+    assert behavior.emitted == 0
 
 
 @virtual

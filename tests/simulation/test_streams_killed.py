@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from regrow.actors import DurableAgent, DurableContext, on
 from regrow.runtime.command_ids import uuid7
-from regrow.runtime.errors import AskFailed, Closed
+from regrow.runtime.errors import AskFailed, Closed, PartsLost
 from regrow.runtime.lifecycle import Killed
 from regrow.runtime.message import Message, Request, StreamRequest
 from regrow.runtime.stream_window import Window
@@ -37,7 +37,7 @@ async def _read(stream: Stream[Any, Any], numbers: list[int]) -> object:
         async with stream:
             async for token in stream:
                 numbers.append(token.n)
-    except (AskFailed, Closed) as error:
+    except (AskFailed, Closed, PartsLost) as error:
         return error
     return stream.reply
 
@@ -108,6 +108,40 @@ class Total(Request[int]):
     pass
 
 
+class Join(Request[str]):
+    parts: int
+
+
+class Joined(BaseModel):
+    texts: tuple[str, ...] = ()
+
+
+class Texts(Request[tuple[str, ...]]):
+    pass
+
+
+class Joiner(DurableAgent[Joined]):
+    """Commits what it has read; of an answer whose parts are lost, that they are."""
+
+    poison_after = 10
+
+    @on
+    async def join(self, request: Join, ctx: DurableContext) -> str:
+        text = ""
+        try:
+            async with ctx.stream(TELLER, Say(parts=request.parts), window=WINDOW) as stream:
+                async for word in stream:
+                    text += f"{word.n} "
+        except PartsLost as lost:
+            text = f"{lost.reply} in all"
+        self.state = Joined(texts=(*self.state.texts, text))
+        return text
+
+    @on
+    async def texts(self, request: Texts) -> tuple[str, ...]:
+        return self.state.texts
+
+
 class Speaker(DurableAgent[Said]):
     @on
     async def say(self, request: Say, ctx: DurableContext) -> int:
@@ -142,7 +176,9 @@ async def test_a_durable_producer_that_is_killed_at_any_moment_commits_once_and_
 
         assert numbers == list(range(len(numbers))), f"killed in step {step}"
         if end == PARTS:
-            assert len(numbers) in (0, PARTS), f"killed in step {step}: all of a run, or its stored reply alone"
+            assert len(numbers) == PARTS, f"killed in step {step}"
+        elif isinstance(end, PartsLost):
+            assert (numbers, end.reply, end.emitted) == ([], PARTS, PARTS), f"killed in step {step}"
         else:
             assert isinstance(end, AskFailed), f"killed in step {step}: {end!r}"
         assert await here.ref(TELLER).ask(Say(parts=PARTS), command_id=command) == PARTS, f"killed in step {step}"
@@ -150,3 +186,35 @@ async def test_a_durable_producer_that_is_killed_at_any_moment_commits_once_and_
         ends.add(type(end))
         await world.close()
     assert ends == {int, AskFailed}
+
+
+WHOLE = "".join(f"{n} " for n in range(PARTS))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", ["reading", "telling"])
+@virtual
+async def test_a_durable_reader_commits_all_parts_or_that_they_are_lost_whoever_is_killed_at_any_moment(
+    killed: str,
+) -> None:
+    ends: set[str] = set()
+    for step in range(STEPS):
+        world = DurableWorld(seed=step)
+        here, reading, telling = [await world.host(name) for name in ("here", "reading", "telling")]
+        await world.host("spare")
+        await world.start_durable(telling, TELLER, Speaker)
+        await world.start_durable(reading, "desk/joiner", Joiner)
+        command = str(uuid7(BEGUN_MS + 1_000_000, step))
+        asked = asyncio.create_task(here.ref("desk/joiner").ask(Join(parts=PARTS), command_id=command))
+
+        await pass_time(step * STEP_S)
+        world.kill(killed)
+        await asyncio.wait([asked])
+
+        text = await here.ref("desk/joiner").ask(Join(parts=PARTS), command_id=command)
+        assert text in (WHOLE, f"{PARTS} in all"), f"killed in step {step}"
+        assert await here.ref("desk/joiner").ask(Texts()) == (text,), f"killed in step {step}"
+        assert await here.ref(TELLER).ask(Total()) == PARTS, f"killed in step {step}"
+        ends.add(text)
+        await world.close()
+    assert ends == {WHOLE, f"{PARTS} in all"}

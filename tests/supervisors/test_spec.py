@@ -197,7 +197,10 @@ def test_a_target_of_which_no_behavior_is_made_is_refused_with_what_may_be_one(t
 
         assert (error.field, error.value) == ("target", target)
         assert f"target is {target!r}"[:60] in str(error)
-        assert "allowed: a class derived from Agent, a function with @agent above it, a Supervisor(…)" in str(error)
+        assert (
+            "allowed: a class derived from Agent, a function with @agent above it or in adopt(…), a Supervisor(…)"
+            in str(error)
+        )
 
 
 @pytest.mark.parametrize("target", [Made(), Supervisor()])
