@@ -7,7 +7,7 @@ import asyncio
 from regrow.actors.reminder import Tick
 from regrow.runtime.envelope import Envelope
 from regrow.runtime.journal_answers import Enqueued
-from regrow.runtime.journal_entries import CommandId
+from regrow.runtime.journal_entries import CommandId, Epoch
 
 NAMED_BEFORE_S = 0.25
 """So long before its deadline an ask that could not be stored is answered with the reason, so that this arrives."""
@@ -26,6 +26,8 @@ class Entry:
         "sent",
         "stored",
         "tick",
+        "tried_by",
+        "tries",
         "unsure",
         "was_stored",
     )
@@ -50,6 +52,9 @@ class Entry:
         self.attempts = 0
         """How many have failed, as far as this process knows."""
         self.tick: Tick | None = None
+        self.tried_by: Epoch | None = None
+        """The life that has begun its last turn, as far as this process knows."""
+        self.tries = 0
 
     @property
     def may_run_ahead(self) -> bool:

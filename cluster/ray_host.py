@@ -39,6 +39,7 @@ from regrow.cluster.orders import (
 )
 from regrow.cluster.ray_loop import end_calls_at_once
 from regrow.cluster.ray_nodes import own_node
+from regrow.cluster.ray_spans import sent_to
 from regrow.cluster.ray_transport import NAMESPACE, RayTransport, actor_name, got_through, leave_terminal
 from regrow.cluster.services import service_id
 from regrow.cluster.spec_courier import SpecCourier
@@ -98,13 +99,14 @@ class RayHost:
         end_calls_at_once(self._cells_loop)
         order = unpack_as(HostOrder, packed)
         logs.configure(order.log)
-        tracing.configure_or_warn(order.app)
+        tracing.configure_or_warn(order.app, order.tracing)
         try:
             app = await _loaded(code_base(order))
         except RegrowError as error:
             return pack(Refusal(error=type(error).__name__, text=str(error)))
         self._claimed = host_process.claim(order.guardian_actor, self._host)
         guardian = self._guardian = await asyncio.to_thread(ray.get_actor, actor_name(order.guardian), NAMESPACE)
+        sent_to(self._host, guardian, order.tracing)
         directory = RememberingDirectory(lambda actor: located(guardian, actor, after_start=False))
         runtime = self._runtime = Runtime(
             self._host,
