@@ -19,11 +19,11 @@ HEARD_WITHIN_S = 5.0
 
 def sent_to(where: str, guardian: Any, settings: TracingSettings) -> Recording | None:
     """The recording of a process whose spans the guardian keeps; None where the settings want none."""
-    if not settings.enabled or not settings.store_mb:
+    if not settings.enabled:
         return None
 
     def deliver(rows: Sequence[SpanRow], left_out: Mapping[tuple[str, str], int]) -> None:
         # Waited for, on the thread of the queue alone: a guardian that is slow gets no second batch meanwhile.
         ray.get(guardian.heard_spans.remote(pack_told(rows, left_out)), timeout=HEARD_WITHIN_S)
 
-    return Recording(where, deliver)
+    return Recording(where, settings, deliver)

@@ -36,23 +36,26 @@ SPANS_LEFT_OUT = "spans_left_out"
 class Recording:
     """The spans of one process of an app, on their way to where they are kept."""
 
-    def __init__(self, where: str, deliver: Deliver) -> None:
+    def __init__(self, where: str, settings: TracingSettings, deliver: Deliver) -> None:
         """`where` names the process among those of the app."""
         self.process = f"{where} on {platform.node()}, pid {os.getpid()}"
         self._deliver = deliver
         self._elsewhere: dict[tuple[str, str], int] = {}
-        self._queue: SpanQueue[Any] = SpanQueue("store", self._hand_on, unended=tracing.long_unended)
-        tracing.add_store(self._queue)
+        self._queue: SpanQueue[Any] | None = None
+        if settings.store_mb:
+            self._queue = SpanQueue("store", self._hand_on, unended=tracing.long_unended)
+        tracing.begin(settings, self._queue)
 
     def heard(self, rows: Iterable[SpanRow], left_out: Mapping[tuple[str, str], int]) -> None:
         """Takes what another process has sent; never waits."""
         self._elsewhere.update(left_out)
-        for row in rows:
-            self._queue.put(row)
+        if self._queue is not None:
+            for row in rows:
+                self._queue.put(row)
 
     async def aclose(self) -> None:
         """Hands on what waits, for tracing.FLUSH_LIMIT_S at most, and ends."""
-        await tracing.remove_store(self._queue)
+        await tracing.end(self._queue)
 
     def _hand_on(self, batch: Sequence[Any]) -> None:
         rows: list[SpanRow] = []
@@ -76,7 +79,7 @@ class StoredRecording(Recording):
 
     def __init__(self, where: str, folder: Path, settings: TracingSettings) -> None:
         self._store = SpanStore(folder, limit_bytes=settings.store_mb * 1_000_000)
-        super().__init__(where, self._store.write)
+        super().__init__(where, settings, self._store.write)
 
     async def aclose(self) -> None:
         """See Recording."""
@@ -86,7 +89,7 @@ class StoredRecording(Recording):
 
 def stored(where: str, folder: Path, settings: TracingSettings) -> StoredRecording | None:
     """The recording of a process that owns the data folder; None where the settings want none."""
-    return StoredRecording(where, folder, settings) if settings.enabled and settings.store_mb else None
+    return StoredRecording(where, folder, settings) if settings.enabled else None
 
 
 def pack_told(rows: Sequence[SpanRow], left_out: Mapping[tuple[str, str], int]) -> bytes:

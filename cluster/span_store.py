@@ -73,8 +73,9 @@ class SpanStore:
         """Lets go of the file."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(sqlite3.Error):  # the disk may be full, and there is nothing left to do about it
-                connection.close()
+            with suppress(sqlite3.Error):  # somebody reads, or the disk is full: then the log stays beside the file
+                connection.execute("PRAGMA journal_mode = DELETE")
+            connection.close()
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:

@@ -59,6 +59,7 @@ class _Process:
         """Of the apps that run here, in the order of their starts: the first one gets the spans."""
         self.unended: dict[int, tuple[float, Span]] = {}
         self.apps = 0
+        """How many run here."""
 
     def began(self, span: Span) -> None:
         """See SpanProcessor.on_start."""
@@ -86,16 +87,12 @@ _process = _Process()
 
 
 def configure(app: str, settings: TracingSettings) -> None:
-    """Sets up what makes spans in this process, where the settings want any.
+    """Sets up what makes spans in this process, once, where the settings want any.
 
     Raises ConfigError for an exporter that is not installed.
     """
-    if not settings.enabled:
-        return
-    if _process.provider is None:
+    if settings.enabled and _process.provider is None:
         _process.provider = _joined() or _made(app)
-    sampling = Sampling(settings.traces_per_s)
-    telemetry.switch_on(sampling, redact=Redaction(settings.redact), with_content=settings.content)
 
 
 def configure_or_warn(app: str, settings: TracingSettings) -> None:
@@ -106,17 +103,25 @@ def configure_or_warn(app: str, settings: TracingSettings) -> None:
         log.warning("this process is not traced", reason=str(error))
 
 
-def add_store(store: SpanQueue[AnySpan]) -> None:
-    """From now on this gets the spans of this process, unless that of another app does already."""
-    _process.stores.append(store)
+def begin(settings: TracingSettings, store: SpanQueue[AnySpan] | None) -> None:
+    """An app starts here: its messages have spans, and `store` gets them, unless that of another app does already."""
+    if not _process.apps:
+        sampling = Sampling(settings.traces_per_s)
+        telemetry.switch_on(sampling, redact=Redaction(settings.redact), with_content=settings.content)
+    _process.apps += 1
+    if store is not None:
+        _process.stores.append(store)
 
 
-async def remove_store(store: SpanQueue[AnySpan]) -> None:
-    """Gives what waits to a store, FLUSH_LIMIT_S at most, and no more; with the last one no message begins a trace."""
-    await asyncio.gather(flush(), asyncio.to_thread(store.close, FLUSH_LIMIT_S))
-    _process.stores.remove(store)
-    if not _process.stores:
+async def end(store: SpanQueue[AnySpan] | None) -> None:
+    """An app has stopped here: what waits leaves, within FLUSH_LIMIT_S, and after the last one no message has spans."""
+    _process.apps -= 1
+    if not _process.apps:
         telemetry.switch_off()
+    await flush()
+    if store is not None:
+        await asyncio.to_thread(store.close, FLUSH_LIMIT_S)
+        _process.stores.remove(store)
 
 
 async def flush() -> None:
