@@ -44,6 +44,7 @@ from regrow.cluster.orders import (
 )
 from regrow.cluster.ray_connect import earlier_lives, own_restarts
 from regrow.cluster.ray_keeper import Keeper
+from regrow.cluster.ray_spans import flushed
 from regrow.cluster.ray_starter import RayStarter
 from regrow.cluster.ray_transport import RayTransport, got_through, leave_terminal
 from regrow.cluster.recording import heard, stored
@@ -197,6 +198,7 @@ class Guardian:
             self._starting.cancel()  # a start that hangs must not hold up the stop; it tidies up what it had begun
             await asyncio.wait([self._starting])
         await self._roots.stop()
+        await flushed(self._recording, self._keeper.within_reach().values())
         await self._keeper.close()
         self._peers.close()
         await self._runtime.aclose()
@@ -247,8 +249,7 @@ class Guardian:
     async def trees(self) -> bytes:
         """The trees of the app with what every host says of its cells."""
         await self.start()
-        records = self._keeper.hosts
-        joined = {h: handle for h, handle in self._keeper.handles.items() if records[h].pid and records[h].reachable}
+        records, joined = self._keeper.hosts, self._keeper.within_reach()
         looks = asyncio.gather(*map(self._stats_of, joined.values()))
         looked, letters = await asyncio.gather(looks, self._all_letters())
         stats = dict(zip(joined, looked, strict=True))
@@ -348,8 +349,7 @@ class Guardian:
         self._give_verdict(HostDied(host=host, reason=reason))
 
     async def _all_letters(self) -> Letters:
-        records = self._keeper.hosts
-        hosts = {h: handle for h, handle in self._keeper.handles.items() if records[h].pid and records[h].reachable}
+        hosts = self._keeper.within_reach()
         await asyncio.gather(*(self._ask_letters(host, handle.letters) for host, handle in hosts.items()))
         now_s = self._runtime.loop.time()
         return told_by(self._runtime.dead_letters, now_s).with_more(self._letters.all(now_s))

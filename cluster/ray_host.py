@@ -229,6 +229,11 @@ class RayHost:
         return pack(HostStats(node=platform.node(), messages=runtime.handled, cells=cells))
 
     @ray.method(concurrency_group="control")
+    async def flush_spans(self) -> None:
+        """Sends the guardian what it has not told of its spans, since this process is to end."""
+        await tracing.flush()
+
+    @ray.method(concurrency_group="control")
     async def letters(self) -> bytes:
         """The dead letters of this process."""
         runtime = self._runtime

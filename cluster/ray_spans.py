@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import ray
+from ray.exceptions import RayError
 
+from regrow.cluster.ray_transport import got_through
 from regrow.cluster.recording import Recording, pack_told
 from regrow.cluster.span_row import SpanRow
+from regrow.cluster.tracing import FLUSH_LIMIT_S
+from regrow.runtime.transport import PeerDead
 
 if TYPE_CHECKING:
     from regrow.cluster.config import TracingSettings
@@ -24,6 +28,17 @@ def sent_to(where: str, guardian: Any, settings: TracingSettings) -> Recording |
 
     def deliver(rows: Sequence[SpanRow], left_out: Mapping[tuple[str, str], int]) -> None:
         # Waited for, on the thread of the queue alone: a guardian that is slow gets no second batch meanwhile.
-        ray.get(guardian.heard_spans.remote(pack_told(rows, left_out)), timeout=HEARD_WITHIN_S)
+        guardian.heard_spans.remote(pack_told(rows, left_out)).future().result(timeout=HEARD_WITHIN_S)
 
     return Recording(where, settings, deliver)
+
+
+async def flushed(recording: Recording | None, hosts: Iterable[Any]) -> None:
+    """Has hosts send what they have not sent of their spans, where they are recorded; none holds this up for long."""
+    if recording is None:
+        return
+    limit_s = FLUSH_LIMIT_S + HEARD_WITHIN_S
+    asked = (asyncio.wait_for(got_through(host.flush_spans), limit_s) for host in hosts)
+    for each in await asyncio.gather(*asked, return_exceptions=True):
+        if isinstance(each, BaseException) and not isinstance(each, PeerDead | RayError | TimeoutError):
+            raise each

@@ -18,6 +18,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
 
 from regrow.runtime import telemetry
 from regrow.runtime.envelope import Envelope, Kind
+from regrow.runtime.message import Request
 
 if TYPE_CHECKING:
     import asyncio
@@ -86,7 +87,7 @@ def begin_turn(cell: Cell, envelope: Envelope) -> TurnSpan | None:
         parent = Context()  # a tick of its own timer
     else:
         return None
-    is_ask = envelope.kind == Kind.ASK
+    is_ask = isinstance(envelope.message, Request)  # whose asker may be gone, where it is read from a journal
     operation = telemetry.INVOKE_AGENT if is_ask else telemetry.PROCESS
     attributes: dict[str, str | int | float | bool] = {
         telemetry.AGENT_NAME: cell.actor,
@@ -132,15 +133,16 @@ def begin_send(runtime: Runtime, envelope: Envelope) -> Span | None:
         return None
     known = _commands.setdefault(runtime, OrderedDict()) if command else OrderedDict[str, str]()
     earlier = known.get(command, "") if command else ""
+    now_s = runtime.loop.time()
     if origin.trace:
-        if not command or not telemetry.is_sampled(origin.trace):
+        if not command or not telemetry.is_sampled(origin.trace) or not sampling.admits(now_s):
             return None
         parent = telemetry.context_of(origin.trace)
     elif origin.sender is not None or not _is_users(envelope.message):
         return None  # of a turn that is not recorded, or a word between parts of Regrow
     elif earlier:
         parent = telemetry.context_of(earlier)
-    elif sampling.begins(runtime.loop.time()):
+    elif sampling.begins(now_s):
         parent = Context()
     else:
         return None

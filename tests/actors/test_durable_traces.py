@@ -113,7 +113,7 @@ def test_a_turn_whose_process_died_is_linked_by_the_process_that_runs_it_again(r
 
     run()
 
-    root, (before, after) = recorded.one(f"send {CLERK}"), recorded.named(f"process {CLERK}")
+    root, (before, after) = recorded.one(f"send {CLERK}"), recorded.named(f"invoke_agent {CLERK}")
     assert is_below(after, root)
     assert linked(after) == [id_of(before)]
     assert attributes(after)["regrow.attempt"] == 2
