@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import IO, Any
 
@@ -86,10 +86,11 @@ def show_trace(summary: TraceSummary, roots: Sequence[SpanNode], *, to: IO[str],
 def _lines(roots: Sequence[SpanNode], start_ns: int, limit: int) -> list[Text]:
     """A line for each span, depth first. Without recursion, since a trace may be as deep as it is long."""
     lines: list[Text] = []
+    began = {node.row.span_id: node.row.start_ns - start_ns for node in _nodes(roots)}
     waiting: list[tuple[SpanNode, str, str]] = [(root, "", "") for root in reversed(roots)]
     while waiting and len(lines) < limit:
         node, guide, below = waiting.pop()
-        lines.append(_line(node, guide, start_ns))
+        lines.append(_line(node, guide, began))
         last = len(node.children) - 1
         for number, child in reversed(list(enumerate(node.children))):
             is_last = number == last
@@ -99,10 +100,19 @@ def _lines(roots: Sequence[SpanNode], start_ns: int, limit: int) -> list[Text]:
     return lines
 
 
-def _line(node: SpanNode, guide: str, start_ns: int) -> Text:
+def _nodes(roots: Sequence[SpanNode]) -> Iterator[SpanNode]:
+    waiting = list(roots)
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting += node.children
+
+
+def _line(node: SpanNode, guide: str, began: Mapping[str, int]) -> Text:
+    """`began` says of each span in the tree when it began, in ns from the first."""
     row, attributes = node.row, json.loads(node.row.attributes)
     text = Text.assemble((guide, "dim"), _printable(row.name))
-    text.append(f"  +{_took(row.start_ns - start_ns)}", style="dim")
+    text.append(f"  +{_took(began[row.span_id])}", style="dim")
     if row.end_ns is None:
         text.append("  no end", style="yellow")
     else:
@@ -112,8 +122,9 @@ def _line(node: SpanNode, guide: str, start_ns: int) -> Text:
             text.append(f"  {told}", style="cyan")
     if attempt := attributes.get(telemetry.ATTEMPT):
         text.append(f"  attempt {attempt}", style="yellow")
-    if row.links != "[]":
-        text.append(f"  after {', '.join(link['span_id'][:8] for link in json.loads(row.links))}", style="yellow")
+    for link in json.loads(row.links):
+        at = began.get(link["span_id"])
+        text.append(f"  again, after {'one not recorded' if at is None else f'that at +{_took(at)}'}", style="yellow")
     if row.failed:
         text.append(f"  ✗ {_printable(row.status)[:STATUS_CHARS]}", style="red")
     if node.is_lost_child:

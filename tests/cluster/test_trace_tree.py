@@ -17,6 +17,7 @@ CHAIN = [
     row(4, 2, name="chat small", input_tokens=312, output_tokens=45, cost_usd=0.0123),
     row(5, 2, name="execute_tool book", failed=True, status="ToolFailed: no room", end_ns=None),
     row(6, 1, name="invoke_agent desk/scribe", links='[{"trace_id": "t", "span_id": "00000000000000ff"}]'),
+    row(7, 1, name="invoke_agent desk/scribe", links='[{"trace_id": "t", "span_id": "0000000000000006"}]'),
 ]
 
 
@@ -34,7 +35,7 @@ def test_spans_stand_below_their_parents_in_the_order_in_which_they_began() -> N
     mixed = list(CHAIN)
     random.Random(7).shuffle(mixed)
 
-    assert outline(tree_of(mixed)) == [[1, [[2, [[3, []], [4, []], [5, []]]], [6, []]]]]
+    assert outline(tree_of(mixed)) == [[1, [[2, [[3, []], [4, []], [5, []]]], [6, []], [7, []]]]]
 
 
 def test_a_span_whose_parent_was_not_recorded_is_a_root_that_says_so() -> None:
@@ -60,12 +61,12 @@ def test_a_summary_adds_up_what_its_spans_took_and_cost() -> None:
     assert (summary.trace_id, summary.root, summary.spans, summary.unended, summary.errors) == (
         TRACE,
         "send desk/clerk",
-        6,
+        7,
         1,
         1,
     )
     assert (summary.input_tokens, summary.output_tokens, summary.cost_usd) == (312, 45, 0.0123)
-    assert summary.end_ns - summary.start_ns == 5_500_000
+    assert summary.end_ns - summary.start_ns == 6_500_000
 
 
 def test_a_trace_is_drawn_with_time_tokens_cost_and_errors() -> None:
@@ -75,7 +76,8 @@ def test_a_trace_is_drawn_with_time_tokens_cost_and_errors() -> None:
         "│   ├── search_memory  +2.0 ms  500 µs  8 hits",
         "│   ├── chat small  +3.0 ms  500 µs  312→45  $0.0123",
         "│   └── execute_tool book  +4.0 ms  no end  ✗ ToolFailed: no room",
-        "└── invoke_agent desk/scribe  +5.0 ms  500 µs  after 00000000",
+        "├── invoke_agent desk/scribe  +5.0 ms  500 µs  again, after one not recorded",
+        "└── invoke_agent desk/scribe  +6.0 ms  500 µs  again, after that at +5.0 ms",
     ]
 
 
@@ -93,7 +95,7 @@ def test_the_list_tells_what_is_not_there() -> None:
     show_traces([summary_of(CHAIN)], {"queue_full": 1_200, "OSError": 3}, to=out)
 
     lines = out.getvalue().splitlines()
-    assert lines[1].split()[-6:] == ["5.5", "ms", "6", "312→45", "$0.0123", "1"]
+    assert lines[1].split()[-6:] == ["6.5", "ms", "7", "312→45", "$0.0123", "1"]
     assert lines[2:] == [
         "3 spans were dropped (OSError)",
         "1,200 spans were dropped, since their store or exporter was too slow",
