@@ -154,6 +154,8 @@ def begin_send(runtime: Runtime, envelope: Envelope) -> Span | None:
         kind=SpanKind.CLIENT if envelope.kind == Kind.ASK else SpanKind.PRODUCER,
         links=[Link(telemetry.span_context_of(earlier))] if earlier else (),
     )
+    if not span.is_recording():
+        return None  # the program's own sampler has decided so, or its SDK is disabled
     traceparent = telemetry.traceparent_of(span.get_span_context())
     envelope.origin = origin.under(traceparent)
     if command:

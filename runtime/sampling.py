@@ -7,6 +7,8 @@ from __future__ import annotations
 
 BURST_S = 10.0
 """How many seconds' worth of traces, or spans, may begin at once after a quiet time."""
+REPORTS_PER_S = 20.0
+"""Reports of supervisors outside of any trace: all where something goes wrong have a span, and few at a mass start."""
 SPANS_PER_S = 500.0
 """Spans of turns in one process. A span costs some 40 µs, so that they take two hundredths of a core at most."""
 
@@ -42,6 +44,11 @@ class Sampling:
     def __init__(self, traces_per_s: float, *, spans_per_s: float = SPANS_PER_S) -> None:
         self._traces = TokenBucket(traces_per_s, max(1.0, traces_per_s * BURST_S) if traces_per_s else 0.0)
         self._spans = TokenBucket(spans_per_s, spans_per_s * BURST_S)
+        self._reports = TokenBucket(REPORTS_PER_S, REPORTS_PER_S * BURST_S)
+
+    def reports(self, now_s: float) -> bool:
+        """Whether one more report of a supervisor, which belongs to no trace, gets a span."""
+        return self._reports.takes(now_s)
 
     def begins(self, now_s: float) -> bool:
         """Whether one more trace is recorded."""

@@ -7,6 +7,7 @@ is stable yet, so they stand here once) and the messaging conventions; what begi
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -248,8 +249,14 @@ def event(name: str, attributes: Attributes, *, span_name: str) -> None:
     if current.is_recording():
         current.add_event(name, dict(attributes))
         return
-    with _tracer.start_as_current_span(span_name) as span:
-        span.add_event(name, dict(attributes))
+    if spans.sampling is not None and not spans.sampling.reports(time.monotonic()):
+        return
+    decided = is_decided.set(True)
+    try:
+        with _tracer.start_as_current_span(span_name) as span:
+            span.add_event(name, dict(attributes))
+    finally:
+        is_decided.reset(decided)
 
 
 def note_failed_ask(agent: str, error: BaseException) -> None:
