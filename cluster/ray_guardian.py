@@ -44,7 +44,7 @@ from regrow.cluster.orders import (
 )
 from regrow.cluster.ray_connect import earlier_lives, own_restarts
 from regrow.cluster.ray_keeper import Keeper
-from regrow.cluster.ray_spans import flushed
+from regrow.cluster.ray_spans import end_recordings
 from regrow.cluster.ray_starter import RayStarter
 from regrow.cluster.ray_transport import RayTransport, got_through, leave_terminal
 from regrow.cluster.recording import heard, stored
@@ -198,7 +198,7 @@ class Guardian:
             self._starting.cancel()  # a start that hangs must not hold up the stop; it tidies up what it had begun
             await asyncio.wait([self._starting])
         await self._roots.stop()
-        await flushed(self._recording, self._keeper.within_reach().values())
+        await end_recordings(self._recording, self._keeper.within_reach().values())
         await self._keeper.close()
         self._peers.close()
         await self._runtime.aclose()

@@ -53,6 +53,7 @@ from regrow.runtime.transport import PeerDead
 
 if TYPE_CHECKING:
     from regrow.cluster.host_journal import HostJournal
+    from regrow.cluster.recording import Recording
 
 CONTROL_CALLS = 8
 LEAVE_S = 1.0
@@ -84,6 +85,7 @@ class RayHost:
         self._telling: asyncio.TimerHandle | None = None
         self._guardian: Any = None
         self._journal: HostJournal | None = None
+        self._recording: Recording | None = None
         self._heard_at = time.monotonic()
 
     # ---- the cells' loop -----------------------------------------------------------------------
@@ -106,7 +108,7 @@ class RayHost:
             return pack(Refusal(error=type(error).__name__, text=str(error)))
         self._claimed = host_process.claim(order.guardian_actor, self._host)
         guardian = self._guardian = await asyncio.to_thread(ray.get_actor, actor_name(order.guardian), NAMESPACE)
-        sent_to(self._host, guardian, order.tracing)
+        self._recording = sent_to(self._host, guardian, order.tracing)
         directory = RememberingDirectory(lambda actor: located(guardian, actor, after_start=False))
         runtime = self._runtime = Runtime(
             self._host,
@@ -183,7 +185,7 @@ class RayHost:
         for cell in list(runtime.cells.values()):
             await cell.wait_exited()  # of an end that its parent knows, the others are still to hear
         await self._peers.wait_delivered(LEAVE_S)
-        await tracing.flush()
+        await self._end_recording()
         return pack(told_by(runtime.dead_letters, runtime.loop.time()))
 
     # ---- the control loop ----------------------------------------------------------------------
@@ -229,9 +231,9 @@ class RayHost:
         return pack(HostStats(node=platform.node(), messages=runtime.handled, cells=cells))
 
     @ray.method(concurrency_group="control")
-    async def flush_spans(self) -> None:
+    async def end_recording(self) -> None:
         """Sends the guardian what it has not told of its spans, since this process is to end."""
-        await tracing.flush()
+        await self._end_recording()
 
     @ray.method(concurrency_group="control")
     async def letters(self) -> bytes:
@@ -259,6 +261,10 @@ class RayHost:
         """Ends `watch`, so that Ray can end this actor in order."""
         if self._released is not None and self._watch_loop is not None:
             self._watch_loop.call_soon_threadsafe(self._released.set)
+
+    async def _end_recording(self) -> None:
+        if self._recording is not None:
+            await self._recording.aclose()  # no thread may be in a call of Ray when Ray ends this process
 
     def _guardian_silent_s(self) -> float:
         return time.monotonic() - self._heard_at

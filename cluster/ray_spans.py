@@ -33,12 +33,12 @@ def sent_to(where: str, guardian: Any, settings: TracingSettings) -> Recording |
     return Recording(where, settings, deliver)
 
 
-async def flushed(recording: Recording | None, hosts: Iterable[Any]) -> None:
-    """Has hosts send what they have not sent of their spans, where they are recorded; none holds this up for long."""
+async def end_recordings(recording: Recording | None, hosts: Iterable[Any]) -> None:
+    """Has hosts that are to end send the rest of their spans, where they are recorded; none holds this up for long."""
     if recording is None:
         return
     limit_s = FLUSH_LIMIT_S + HEARD_WITHIN_S
-    asked = (asyncio.wait_for(got_through(host.flush_spans), limit_s) for host in hosts)
+    asked = (asyncio.wait_for(got_through(host.end_recording), limit_s) for host in hosts)
     for each in await asyncio.gather(*asked, return_exceptions=True):
         if isinstance(each, BaseException) and not isinstance(each, PeerDead | RayError | TimeoutError):
             raise each

@@ -42,6 +42,7 @@ class Recording:
         self._deliver = deliver
         self._elsewhere: dict[tuple[str, str], int] = {}
         self._queue: SpanQueue[Any] | None = None
+        self._is_closed = False
         if settings.store_mb:
             self._queue = SpanQueue("store", self._hand_on, unended=tracing.long_unended)
         tracing.begin(settings, self._queue)
@@ -54,8 +55,10 @@ class Recording:
                 self._queue.put(row)
 
     async def aclose(self) -> None:
-        """Hands on what waits, for tracing.FLUSH_LIMIT_S at most, and ends."""
-        await tracing.end(self._queue)
+        """Hands on what waits, for tracing.FLUSH_LIMIT_S at most, and ends. May be called twice."""
+        if not self._is_closed:
+            self._is_closed = True
+            await tracing.end(self._queue)
 
     def _hand_on(self, batch: Sequence[Any]) -> None:
         rows: list[SpanRow] = []
