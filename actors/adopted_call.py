@@ -11,6 +11,7 @@ import inspect
 import threading
 from collections.abc import AsyncIterable, Awaitable, Callable
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from typing import Any
 
 from regrow.actors.context import Context
@@ -48,8 +49,9 @@ async def outcome(
         TooManyParts: an async iterator gave more than PARTS_LIMIT, or READ_LIMIT_BYTES to one who reads.
         Escape: the code raised SystemExit or another error that would end the loop.
     """
-    attributes = {"gen_ai.operation.name": telemetry.INVOKE_AGENT, telemetry.AGENT_ID: ctx.id}
-    with ctx.span(f"{telemetry.INVOKE_AGENT} {ctx.id}", **attributes):  # so that spans of the code stand below it
+    attributes = {telemetry.OPERATION: telemetry.INVOKE_AGENT, telemetry.AGENT_ID: ctx.id}
+    own = nullcontext() if telemetry.is_inside() else ctx.span(f"{telemetry.INVOKE_AGENT} {ctx.id}", **attributes)
+    with own:  # so that spans of the code stand below the turn's, or below one in its place
         code = _Code(call, ctx, threads, emit, in_threads=in_threads)
         try:
             await asyncio.wait((code.task,), timeout=ctx.deadline)

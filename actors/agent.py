@@ -68,6 +68,7 @@ class Agent:
 
     context_class = Context
     handlers: ClassVar[dict[type, Handler]] = {}
+    traces_turns: ClassVar[bool] = True
     has_concurrent: ClassVar[bool] = False
     """See BehaviorTraits."""
     has_read_only: ClassVar[bool] = False

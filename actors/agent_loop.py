@@ -86,16 +86,11 @@ class AgentLoop:
     async def run(self) -> LoopAnswer[Any]:
         """The answer. Raises LoopEnded, and what asking a model raises."""
         ctx = self._ctx
-        parent = telemetry.outgoing() or ctx.origin().trace
-        attributes: dict[str, str | int | float | bool] = {
-            "gen_ai.operation.name": telemetry.AGENT_LOOP,
-            telemetry.AGENT_ID: ctx.id,
-        }
-        with telemetry.span(f"{telemetry.AGENT_LOOP} {ctx.id}", parent, attributes):
+        attributes = {telemetry.OPERATION: telemetry.AGENT_LOOP, telemetry.AGENT_ID: ctx.id}
+        with telemetry.span(f"{telemetry.AGENT_LOOP} {ctx.id}", ctx.origin().trace, attributes):
             try:
                 return await self._within_time()
             except LoopEnded as error:
-                trace.get_current_span().set_attribute("error.type", type(error).__name__)
                 spent_in(error, self._spent, text=self._text, messages=self._whole(), calls=tuple(self._calls))
                 raise
             finally:
@@ -331,8 +326,8 @@ class AgentLoop:
         span.set_attribute(telemetry.LOOP_TURNS, spent.turns)
         span.set_attribute(telemetry.LOOP_CALLS, len(self._calls))
         span.set_attribute(telemetry.LOOP_LEFT_OUT, len(self._left_out))
-        span.set_attribute("gen_ai.usage.input_tokens", spent.usage.input_tokens)
-        span.set_attribute("gen_ai.usage.output_tokens", spent.usage.output_tokens)
+        span.set_attribute(telemetry.INPUT_TOKENS, spent.usage.input_tokens)
+        span.set_attribute(telemetry.OUTPUT_TOKENS, spent.usage.output_tokens)
         if spent.known_cost is not None:
             span.set_attribute(telemetry.LOOP_COST_USD, spent.known_cost)
         if self._answered_by:

@@ -22,6 +22,7 @@ from regrow.actors.reminder import TICK_BYTES, Reminder, Tick, planned
 from regrow.actors.schedule import FURTHEST, first_and_schedule
 from regrow.actors.step import Step, call_with_step
 from regrow.actors.step_retries import ATTEMPT_MARK, Retries, tried
+from regrow.actors.step_span import in_step_span
 from regrow.actors.tool import Tool
 from regrow.runtime.address import ActorId
 from regrow.runtime.command_ids import reborn
@@ -145,7 +146,7 @@ class DurableContext(DurableMessages):
                 budget=self._durable.retry_budget,
                 time_left_s=lambda: self.deadline,
             )
-        steps = self._steps(turn)
+        steps, call = self._steps(turn), in_step_span(name, call)
         if record is not None:
             return await steps.value(record)
         if idempotent:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from regrow.actors.reminder import Tick
 from regrow.runtime.envelope import Envelope
 from regrow.runtime.journal_answers import Enqueued
-from regrow.runtime.journal_entries import CommandId
+from regrow.runtime.journal_entries import CommandId, Epoch
 
 if TYPE_CHECKING:
     from regrow.actors.durable_context import DurableContext
@@ -32,6 +32,8 @@ class Entry:
         "sent",
         "stored",
         "tick",
+        "tried_by",
+        "tries",
         "unsure",
         "was_stored",
     )
@@ -60,6 +62,9 @@ class Entry:
         """Done when somebody is here again who reads the answer; None unless a process died that somebody read from."""
         self.ctx: DurableContext | None = None
         """The last turn that has begun for it."""
+        self.tried_by: Epoch | None = None
+        """The life that has begun its last turn, as far as this process knows."""
+        self.tries = 0
 
     @property
     def may_run_ahead(self) -> bool:

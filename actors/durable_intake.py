@@ -27,8 +27,9 @@ from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.errors import Bug
 from regrow.runtime.intake import Kept
 from regrow.runtime.journal_answers import Enqueued, EnqueueVerdict
-from regrow.runtime.journal_entries import CommandId, Epoch, Pending
+from regrow.runtime.journal_entries import CommandId, Epoch, Owner, Pending
 from regrow.runtime.journal_errors import JournalRefused
+from regrow.runtime.message_spans import Attempt, attempt_span_id
 from regrow.runtime.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -110,6 +111,21 @@ class DurableIntake:
         """See Intake."""
         return envelope in self._entries
 
+    def attempt(self, envelope: Envelope) -> Attempt:
+        """See Intake. The ids are those of the life and the command, so that the next life knows them, anywhere."""
+        entry = self._entries.get(envelope)
+        if entry is None or self._served is None:
+            return Attempt()
+        before, entry.tried_by = entry.tried_by, self._served
+        earlier = attempt_span_id(entry.command, before) if before is not None and entry.tries else 0
+        entry.tries += 1
+        return Attempt(
+            # In one life again, as after a wait, it is another span all the same.
+            span_id=0 if before == self._served else attempt_span_id(entry.command, self._served),
+            earlier=earlier,
+            number=max(entry.tries, entry.attempts + 1),
+        )
+
     def dropped(self, envelope: Envelope) -> Kept:
         """See Intake."""
         entry = self._entries.pop(envelope, None)
@@ -190,8 +206,11 @@ class DurableIntake:
         self._storing.go_on()
         self._keep_looking()
 
-    def load(self, pending: list[Pending]) -> None:
-        """Puts what the journal had before in front of what has arrived since."""
+    def load(self, pending: list[Pending], *, dead: Owner | None) -> None:
+        """Puts what the journal had before in front of what has arrived since.
+
+        `dead` is the claim of a process that died: it was at the first message, if at any.
+        """
         known = {entry.command for entry in self._entries.values()}
         loaded: list[Envelope] = []
         others: list[Envelope] = []
@@ -202,6 +221,10 @@ class DurableIntake:
                 loaded.append(entry.envelope)
         for envelope in reversed(loaded):
             self._cell.mailbox.put_back(envelope)
+        if dead is not None and pending:
+            for entry in self._entries.values():
+                if entry.command == pending[0].command and not entry.tries:
+                    entry.tried_by, entry.tries = dead.epoch, 1
         self._enter(others)
         self.is_loaded = True
         self._keep_looking()
@@ -295,5 +318,6 @@ class DurableIntake:
             envelope.deadline = self._durability.deadline(message.expires_ms)
         entry.begun = entry.was_stored = True
         entry.attempts = message.attempts
+        entry.tried_by = self._served if message.begun is not None else None
         entry.tick = beside if isinstance(beside, Tick) else None
         return entry

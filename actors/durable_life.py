@@ -62,6 +62,7 @@ class DurableLife:
     def __init__(self, agent: DurableAgent[Any]) -> None:
         self.agent = self._agent = agent
         self.has_concurrent = type(agent).has_read_only
+        self.traces_turns = type(agent).traces_turns
         self._committed = CommittedState(agent)
         self.spawned = SpawnedChildren()
         self.context_class = type(agent).context_class
@@ -78,8 +79,7 @@ class DurableLife:
 
     async def started(self, ctx: DurableContext) -> None:
         """See Behavior. Raises AgentHeld, StateNotReadable, and what the agent's own start raises."""
-        cell = ctx.runtime.cells[ctx.id]
-        self._cell = cell
+        cell = self._cell = ctx.runtime.cells[ctx.id]
         self._held = cell.runtime.loop.create_future() if cell.request.held else None
         self._durable = durability_of(cell)
         assert isinstance(cell.intake, DurableIntake)
@@ -97,7 +97,7 @@ class DurableLife:
             left = None if pending is None else await self._attempts.looked_through(pending, claim)
             if left is None:
                 self._fenced()
-            self._intake.load(left)
+            self._intake.load(left, dead=claim.dead)
         result: object = await self._agent.started(ctx)  # type: ignore[func-returns-value] # whatever its author wrote
         check_start_result(ctx.id, result)
         if written(self._agent.state) != self._written:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from regrow.actors.durable_errors import StepFailed
+from regrow.actors.step_span import step_span
 from regrow.runtime.contain import text_of
 from regrow.runtime.errors import Misuse, RegrowError
 from regrow.runtime.journal_entries import StepKey
@@ -18,6 +19,8 @@ from regrow.runtime.retry_budget import RetryBudget
 from regrow.runtime.signals import Failure
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
     from regrow.actors.recorded_steps import RecordedSteps
 
 MAX_ATTEMPTS = 100
@@ -83,6 +86,7 @@ async def tried(
         left_s = time_left_s()
         return False if left_s is not None and left_s <= wait_s else wait_s
 
+    earlier: Span | None = None
     import stamina  # here, since few processes repeat anything
 
     try:
@@ -92,7 +96,8 @@ async def tried(
                 made += 1
                 await records.begin(key)
                 try:
-                    result = await call()
+                    with step_span(first.name, attempt=made, earlier=earlier) as earlier:
+                        result = await call()
                 except retries.on as error:
                     if isinstance(error, RegrowError):
                         raise  # what the runtime says of itself is no failure of the step

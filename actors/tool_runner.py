@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import structlog
-from opentelemetry import trace
 
 from regrow.actors.threads import in_thread
 from regrow.actors.tool import Isolation
@@ -112,24 +111,26 @@ class ToolRunner:
         """What the tool gives. Raises ToolError, a Refused of the tool's own, and what is wrong with this turn."""
         tool, began_s = call.tool, self._loop.time()
         attributes: dict[str, str | int | float | bool] = {
-            "gen_ai.operation.name": telemetry.EXECUTE_TOOL,
-            "gen_ai.tool.name": tool.name,
-            "gen_ai.tool.type": "function",
+            telemetry.OPERATION: telemetry.EXECUTE_TOOL,
+            telemetry.TOOL_NAME: tool.name,
+            telemetry.TOOL_TYPE: "function",
             telemetry.AGENT_ID: ctx.id,
             telemetry.TOOL_COST_USD: tool.cost_usd,
         }
         if call_id := _call_id.get():
-            attributes["gen_ai.tool.call.id"] = call_id
+            attributes[telemetry.TOOL_CALL_ID] = call_id
         counts = self._counted(tool)
         counts.calls += 1
-        parent = telemetry.outgoing() or ctx.origin().trace
+        parent = ctx.origin().trace
         # What the tool itself calls was not asked for by the model, and has no id of it.
-        with telemetry.span(f"{telemetry.EXECUTE_TOOL} {tool.name}", parent, attributes), asked_for(""):
+        with telemetry.span(f"{telemetry.EXECUTE_TOOL} {tool.name}", parent, attributes) as span, asked_for(""):
+            telemetry.note_content(span, telemetry.TOOL_ARGUMENTS, lambda: call.written)
             try:
-                return await self._in_its_place(call, ctx, step, counts)
-            except BaseException as error:
+                given = await self._in_its_place(call, ctx, step, counts)
+                telemetry.note_content(span, telemetry.TOOL_RESULT, lambda: given.told)
+                return given
+            except BaseException:
                 counts.failed += 1
-                trace.get_current_span().set_attribute("error.type", type(error).__name__)
                 raise
             finally:
                 counts.seconds += self._loop.time() - began_s

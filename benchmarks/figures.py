@@ -177,6 +177,26 @@ AGENTS = (
     Figure(key="waiting_1000_s", says="1,000 agents of one host that each wait 2 s on a model", unit="s", at_most=4),
 )
 
+OVERHEAD = (
+    Figure(
+        key="tracing_ratio",
+        says="time of an ask in one process with tracing as installed, of the same without (the worse of two)",
+        unit="×",
+        at_most=1.25,
+    ),
+    Figure(key="tracing_ratio_outside", says="… asked from outside, where each ask could begin a trace", unit="×"),
+    Figure(key="tracing_ratio_within", says="… asked from a turn that is recorded", unit="×"),
+    Figure(
+        key="tracing_ratio_remote",
+        says="the same between two hosts, pipelined, asked from a turn that is recorded",
+        unit="×",
+        at_most=1.1,
+    ),
+    Figure(key="trace_view_s", says="one trace drawn, of 100,000 spans stored", unit="s", at_most=0.5),
+    Figure(key="traces_list_s", says="… the latest 20 traces listed", unit="s"),
+    Figure(key="store_us_per_span", says="… storing, for each span", unit="µs"),
+)
+
 SCRIPTS = {
     "messaging": MESSAGING,
     "restart": RESTART,
@@ -184,6 +204,7 @@ SCRIPTS = {
     "supervision": SUPERVISION,
     "durable": DURABLE,
     "agents": AGENTS,
+    "overhead": OVERHEAD,
 }
 """Every script and the figures that it gives."""
 

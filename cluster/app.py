@@ -190,7 +190,7 @@ class Starting:
     async def _start(self) -> Running:
         settings = self._settings if self._settings is not None else Settings.load()
         logs.configure(settings.log)
-        tracing.configure(self._app.name)
+        tracing.configure(self._app.name, settings.tracing)
         name = self._engine or settings.engine
         if name not in ENGINES:
             raise Misuse(f"there is no engine {name!r}; use one of {', '.join(map(repr, ENGINES))}")

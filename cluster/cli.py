@@ -1,4 +1,4 @@
-"""The `regrow` command: new, run, ps, tree, ask, dead-letters, kill, history, quarantine, stop, doctor and others.
+"""The `regrow` command: new, run, ps, tree, ask, dead-letters, kill, history, traces, stop, doctor and others.
 
 Results go to stdout, with `--json` as exactly one JSON value; progress, logs and errors go to stderr.
 
@@ -22,6 +22,7 @@ import typer
 from regrow.cluster.cli_decide import add_decisions
 from regrow.cluster.cli_mcp import add_mcp
 from regrow.cluster.cli_skills import add_skills
+from regrow.cluster.cli_traces import add_traces
 from regrow.cluster.cli_verb import AsJson, print_json, say, verb
 from regrow.cluster.entry import EXIT_INTERRUPTED
 
@@ -268,6 +269,7 @@ def stop(
 add_decisions(_cli)
 add_skills(_cli)
 add_mcp(_cli)
+add_traces(_cli)
 
 
 @_cli.command()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from regrow.router.settings import RouterSettings
 
@@ -26,6 +27,13 @@ MAX_HISTORY_TURNS = 10_000
 
 MAX_HISTORY_AGE_S = 366 * 86_400
 """How long a turn may be kept."""
+
+
+MAX_STORE_MB = 100_000
+"""How much of spans may be kept; each takes about half a kilobyte."""
+
+MAX_PATTERNS = 100
+"""How many regular expressions may be looked for in all that is recorded."""
 
 
 class _Section(BaseModel):
@@ -78,6 +86,32 @@ class HistorySettings(_Section):
         return JournalLimits(history_turns=self.turns, history_ttl_ms=self.age_s * 1000)
 
 
+class TracingSettings(_Section):
+    """What is recorded of what happens; `regrow traces` shows it. With `enabled = false` nothing is.
+
+    `traces_per_s` traces begin in a process, ten seconds' worth of them at once; what is more is counted, and runs
+    unrecorded. The last `store_mb` of spans are kept in the data folder; with 0 none are, and only exporters get them.
+    With `content` prompts, answers, arguments and results are recorded as well. What looks like a key, a token or an
+    e-mail address is taken out of them, and what the regular expressions of `redact` fit: best effort, and no promise.
+    """
+
+    enabled: bool = True
+    traces_per_s: float = Field(default=20.0, gt=0, le=100_000)
+    store_mb: int = Field(default=256, ge=0, le=MAX_STORE_MB)
+    content: bool = False
+    redact: tuple[str, ...] = Field(default=(), max_length=MAX_PATTERNS)
+
+    @field_validator("redact")
+    @classmethod
+    def _can_be_read(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression ({error})") from error
+        return patterns
+
+
 class RaySettings(_Section):
     """Which Ray: the one at `address`, or without one a local one with `num_cpus` (None: all)."""
 
@@ -107,6 +141,7 @@ class Settings(BaseModel):
     log: LogSettings = LogSettings()
     redis: RedisSettings = RedisSettings()
     history: HistorySettings = HistorySettings()
+    tracing: TracingSettings = TracingSettings()
     ray: RaySettings = RaySettings()
     models: RouterSettings = RouterSettings()
     memory: MemorySettings = MemorySettings()

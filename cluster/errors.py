@@ -3,6 +3,7 @@
 Misuse (runtime)
 ├── ConfigError             a setting that is unknown or wrong: mend the key it names
 ├── NoSuchAgent             the app has nobody of that id: name one of those that are listed
+├── NoSuchTrace             no trace has that id: name one of those that `regrow traces` lists
 ├── AppNotFound             MODULE:APP leads to no app: mend the name
 └── AppAlreadyRunning       the name is taken: stop that app, or choose another name
 ControlError                the running app answered with an error of its own
@@ -12,6 +13,7 @@ Closed (runtime)
 WorldBroke (runtime)
 ├── RedisUnavailable        Redis can not be started or reached; the text says what to do
 │   └── FolderLocked            another process uses this data folder
+├── TracesUnreadable        the file of the traces can not be read: look at it and its folder
 ├── RayUnavailable          Ray can not be started or reached; the text says what to do
 └── PortInUse               another program listens on this port: choose another one
 RehearsalFailed (also AssertionError)   a test of an app found what it must not find
@@ -50,6 +52,14 @@ class ConfigError(Misuse):
         super().__init__(text)
         self.source = source
         self.key = key
+
+
+class NoSuchTrace(Misuse):
+    """No trace that was recorded has this id, or several have one that begins so."""
+
+
+class TracesUnreadable(WorldBroke):
+    """The file of the traces can not be read."""
 
 
 class AppNotFound(Misuse):

@@ -16,9 +16,10 @@ from regrow.cluster.journal_desk import keep_journal_desk
 from regrow.cluster.letters import Letters, told_by
 from regrow.cluster.making import BehaviorFactory
 from regrow.cluster.operations import Operations
+from regrow.cluster.recording import Recording, stored
 from regrow.cluster.redis_owner import RedisOwner
 from regrow.cluster.roots import Roots
-from regrow.cluster.services import ServiceConfig, service_id
+from regrow.cluster.services import ServiceConfig, service_config, service_id
 from regrow.cluster.spec_courier import SpecsHere
 from regrow.cluster.tree import Counts, Trees
 from regrow.cluster.waker import Waker
@@ -59,6 +60,7 @@ class InlineEngine:
         self._roots: Roots | None = None
         self._operations: Operations | None = None
         self._redis = RedisOwner(app.name, settings)
+        self._recording: Recording | None = None
         self._stopped = False
 
     @property
@@ -82,6 +84,7 @@ class InlineEngine:
     async def start(self) -> None:
         """See Engine."""
         look_in(self._settings.skills_folder)
+        self._recording = stored("inline", self._settings.data_dir_of(self._app.name), self._settings.tracing)
         roots = self._roots = Roots(self._app.name, self._service_config)
         self._operations = Operations(roots)
         make: BehaviorMaker = BehaviorFactory(roots.make_supervisor)
@@ -117,6 +120,8 @@ class InlineEngine:
         await self._roots.stop()
         await self._runtime.aclose()
         await self._redis.stop()
+        if self._recording is not None:
+            await self._recording.aclose()
 
     def request_stop(self) -> None:
         """See Engine."""
@@ -146,12 +151,7 @@ class InlineEngine:
         return await self._operations.carry_out(deed, actor, timeout_s=timeout_s)
 
     async def _service_config(self) -> ServiceConfig:
-        return ServiceConfig(
-            app=self._app.name,
-            redis_url=await self._redis.url(),
-            redis_cluster=self._settings.redis.cluster,
-            models=self._settings.models,
-        )
+        return await service_config(self._app.name, self._redis, self._settings)
 
     async def _stats(self, actor: ActorId, _host: HostId) -> tuple[str, int, str]:
         cell = self.runtime.cells.get(actor)

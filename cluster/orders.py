@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from regrow.cluster.code import CodeBase, CodeName, name_of
-from regrow.cluster.config import HistorySettings, LogSettings
+from regrow.cluster.config import HistorySettings, LogSettings, Settings, TracingSettings
 from regrow.cluster.durable_ids import is_durable
 from regrow.runtime import (
     ActorId,
@@ -67,6 +67,7 @@ class HostOrder(Message):
     digest: str
     skills: str = ""
     log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
     journal: JournalOrder | None = None
     rehearsal: str = ""
     """Where a test of the app listens; empty outside of tests."""
@@ -209,12 +210,12 @@ def unpack_as(expected: type[M], packed: bytes) -> M:
     return value
 
 
-def host_order(app: str, guardian: str, code: CodeBase, log: LogSettings, rehearsal: str = "") -> HostOrder:
+def host_order(app: str, code: CodeBase, settings: Settings, rehearsal: str = "") -> HostOrder:
     """The order for hosts of an app, still without the host's own id and the guardian's life."""
     return HostOrder(
         app=app,
         host="",
-        guardian=guardian,
+        guardian=app,
         guardian_life="",
         guardian_actor="",
         first_incarnation=1,
@@ -224,7 +225,8 @@ def host_order(app: str, guardian: str, code: CodeBase, log: LogSettings, rehear
         import_root=code.import_root,
         digest=code.digest,
         skills=code.skills,
-        log=log,
+        log=settings.log,
+        tracing=settings.tracing,
         rehearsal=rehearsal,
     )
 

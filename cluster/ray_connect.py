@@ -29,7 +29,7 @@ from regrow.cluster.ray_address import trouble as address_trouble
 from regrow.cluster.ray_thread import RayThread
 from regrow.cluster.ray_transport import NAMESPACE
 
-PRELOADED = "regrow.cluster.ray_host,regrow.cluster.ray_guardian"
+PRELOADED = "regrow.cluster.ray_host,regrow.cluster.ray_guardian,regrow.cluster.span_processor"
 """Imported by every worker before it is asked for, which makes a host's start ten times faster."""
 LIVES_SINCE_S = 1_760_000_000
 """From here on the seconds are counted that stand for an unknown number of lives."""

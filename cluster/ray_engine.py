@@ -38,7 +38,9 @@ from regrow.cluster.orders import (
 from regrow.cluster.ray_claim import RENEWALS, claimed
 from regrow.cluster.ray_connect import RaySession
 from regrow.cluster.ray_host import life_is_over, located
+from regrow.cluster.ray_spans import sent_to
 from regrow.cluster.ray_transport import RayTransport, contact_error, got_through
+from regrow.cluster.recording import Recording
 from regrow.cluster.spec_courier import SpecCourier
 from regrow.cluster.tree import Trees
 from regrow.runtime import (
@@ -103,6 +105,7 @@ class RayEngine:
         self._owner = threading.Thread(target=self._renew, name="regrow-owner", daemon=True)
         self._deaths: GuardianDeaths | None = None
         self._owner_ttl_s = float(os.environ.get(OWNER_TTL_VARIABLE, OWNER_TTL_S))
+        self._recording: Recording | None = None
         self._stopped = False
 
     @property
@@ -117,6 +120,7 @@ class RayEngine:
         await self._session.aopen()
         self._ended = asyncio.get_running_loop().create_future()
         self._guardian = await claimed(order)
+        self._recording = sent_to("driver", self._guardian, self._settings.tracing)
         self._owner.start()
         started = await self._started()
         self._life = HostId(started.life)
@@ -131,6 +135,8 @@ class RayEngine:
         self._stopped = True
         if self._minding is not None:
             self._minding.cancel()
+        if self._recording is not None:
+            await self._recording.aclose()
         if self._guardian is not None and ray.is_initialized():
             try:
                 stopping = got_through(self._guardian.stop)
@@ -214,7 +220,7 @@ class RayEngine:
             app=self._app.name,
             root=root,
             settings=json.dumps(settings),
-            host=host_order(self._app.name, self._app.name, code, self._settings.log, self._rehearsal),
+            host=host_order(self._app.name, code, self._settings, self._rehearsal),
             owner_ttl_s=self._owner_ttl_s,
         )
 

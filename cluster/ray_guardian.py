@@ -44,11 +44,13 @@ from regrow.cluster.orders import (
 )
 from regrow.cluster.ray_connect import earlier_lives, own_restarts
 from regrow.cluster.ray_keeper import Keeper
+from regrow.cluster.ray_spans import end_recordings
 from regrow.cluster.ray_starter import RayStarter
 from regrow.cluster.ray_transport import RayTransport, got_through, leave_terminal
+from regrow.cluster.recording import heard, stored
 from regrow.cluster.redis_owner import RedisOwner
 from regrow.cluster.roots import Roots
-from regrow.cluster.services import ServiceConfig
+from regrow.cluster.services import ServiceConfig, service_config
 from regrow.cluster.spec_courier import SpecCourier
 from regrow.cluster.tree import Counts, Trees
 from regrow.cluster.waker import Waker
@@ -96,7 +98,9 @@ class Guardian:
         end_with_parent()
         self._order = unpack_as(AppOrder, packed)
         logs.configure(self._order.host.log)
-        tracing.configure_or_warn(self._order.app)
+        settings = self._settings = Settings(**json.loads(self._order.settings))
+        tracing.configure_or_warn(self._order.app, settings.tracing)
+        self._recording = stored("guardian", settings.data_dir_of(self._order.app), settings.tracing)
         self._life = HostId(f"{self._order.app}.{uuid.uuid4().hex[:8]}")
         self._starting: asyncio.Task[bytes] | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -119,11 +123,10 @@ class Guardian:
         order = self._order
         first = earlier_lives() * BLOCK_OF_GUARDIAN + 1
         roots = self._roots = Roots(order.app, self._service_config, first_incarnation=first)
-        settings = Settings(**json.loads(order.settings))
-        self._redis = RedisOwner(order.app, settings)
+        self._redis = RedisOwner(order.app, self._settings)
         root = supervisor_spec(order.root)
         is_durable = DurableIds.of(order.app, root)
-        self._journal = self._journal_owner(settings, is_durable) if is_durable else None
+        self._journal = self._journal_owner(is_durable) if is_durable else None
         directory = self._directory = GuardianDirectory(self._life, roots.start_on_demand)
         runtime = self._runtime = Runtime(
             self._life,
@@ -176,10 +179,10 @@ class Guardian:
             else:
                 return
 
-    def _journal_owner(self, settings: Settings, is_durable: DurableIds) -> JournalOwner:
+    def _journal_owner(self, is_durable: DurableIds) -> JournalOwner:
         from regrow.cluster.journal_owner import JournalOwner  # here, since most apps need no redis
 
-        app = self._order.app
+        app, settings = self._order.app, self._settings
         return JournalOwner(app, settings.data_dir_of(app), settings.redis, settings.history, is_durable=is_durable)
 
     async def stop(self) -> None:
@@ -195,13 +198,15 @@ class Guardian:
             self._starting.cancel()  # a start that hangs must not hold up the stop; it tidies up what it had begun
             await asyncio.wait([self._starting])
         await self._roots.stop()
+        await end_recordings(self._recording, self._keeper.within_reach().values())
         await self._keeper.close()
         self._peers.close()
         await self._runtime.aclose()
         if self._journal is not None:
             await self._journal.aclose()
         await self._redis.stop()
-        await tracing.flush()
+        if self._recording is not None:
+            await self._recording.aclose()
 
     async def wait_ended(self) -> bytes:
         """Pends until the root of the app has ended, and says why."""
@@ -244,8 +249,7 @@ class Guardian:
     async def trees(self) -> bytes:
         """The trees of the app with what every host says of its cells."""
         await self.start()
-        records = self._keeper.hosts
-        joined = {h: handle for h, handle in self._keeper.handles.items() if records[h].pid and records[h].reachable}
+        records, joined = self._keeper.hosts, self._keeper.within_reach()
         looks = asyncio.gather(*map(self._stats_of, joined.values()))
         looked, letters = await asyncio.gather(looks, self._all_letters())
         stats = dict(zip(joined, looked, strict=True))
@@ -271,6 +275,11 @@ class Guardian:
         """A host tells of all its dead letters; one that is no longer there has told, and must not be counted twice."""
         if HostId(host) in self._keeper.handles:
             self._letters.note(HostId(host), unpack_as(Letters, packed), self._runtime.loop.time())
+
+    @ray.method(concurrency_group="control")
+    async def heard_spans(self, packed: bytes) -> None:
+        """Another process of the app tells of its spans."""
+        heard(self._recording, packed)
 
     async def carry_out(self, deed: str, actor: str, timeout_s: float) -> bytes:
         """See Operations.carry_out; a Refusal stands for what it raises."""
@@ -340,8 +349,7 @@ class Guardian:
         self._give_verdict(HostDied(host=host, reason=reason))
 
     async def _all_letters(self) -> Letters:
-        records = self._keeper.hosts
-        hosts = {h: handle for h, handle in self._keeper.handles.items() if records[h].pid and records[h].reachable}
+        hosts = self._keeper.within_reach()
         await asyncio.gather(*(self._ask_letters(host, handle.letters) for host, handle in hosts.items()))
         now_s = self._runtime.loop.time()
         return told_by(self._runtime.dead_letters, now_s).with_more(self._letters.all(now_s))
@@ -360,13 +368,7 @@ class Guardian:
         self._letters.close({other: 0 for other in self._keeper.handles if other != host}, self._runtime.loop.time())
 
     async def _service_config(self) -> ServiceConfig:
-        settings = Settings(**json.loads(self._order.settings))
-        return ServiceConfig(
-            app=self._order.app,
-            redis_url=await self._redis.url(),
-            redis_cluster=settings.redis.cluster,
-            models=settings.models,
-        )
+        return await service_config(self._order.app, self._redis, self._settings)
 
     async def _stats_of(self, handle: Any) -> HostStats:
         try:

@@ -39,6 +39,7 @@ from regrow.cluster.orders import (
 )
 from regrow.cluster.ray_loop import end_calls_at_once
 from regrow.cluster.ray_nodes import own_node
+from regrow.cluster.ray_spans import sent_to
 from regrow.cluster.ray_transport import NAMESPACE, RayTransport, actor_name, got_through, leave_terminal
 from regrow.cluster.services import service_id
 from regrow.cluster.spec_courier import SpecCourier
@@ -52,6 +53,7 @@ from regrow.runtime.transport import PeerDead
 
 if TYPE_CHECKING:
     from regrow.cluster.host_journal import HostJournal
+    from regrow.cluster.recording import Recording
 
 CONTROL_CALLS = 8
 LEAVE_S = 1.0
@@ -83,6 +85,7 @@ class RayHost:
         self._telling: asyncio.TimerHandle | None = None
         self._guardian: Any = None
         self._journal: HostJournal | None = None
+        self._recording: Recording | None = None
         self._heard_at = time.monotonic()
 
     # ---- the cells' loop -----------------------------------------------------------------------
@@ -98,13 +101,14 @@ class RayHost:
         end_calls_at_once(self._cells_loop)
         order = unpack_as(HostOrder, packed)
         logs.configure(order.log)
-        tracing.configure_or_warn(order.app)
+        tracing.configure_or_warn(order.app, order.tracing)
         try:
             app = await _loaded(code_base(order))
         except RegrowError as error:
             return pack(Refusal(error=type(error).__name__, text=str(error)))
         self._claimed = host_process.claim(order.guardian_actor, self._host)
         guardian = self._guardian = await asyncio.to_thread(ray.get_actor, actor_name(order.guardian), NAMESPACE)
+        self._recording = sent_to(self._host, guardian, order.tracing)
         directory = RememberingDirectory(lambda actor: located(guardian, actor, after_start=False))
         runtime = self._runtime = Runtime(
             self._host,
@@ -181,7 +185,7 @@ class RayHost:
         for cell in list(runtime.cells.values()):
             await cell.wait_exited()  # of an end that its parent knows, the others are still to hear
         await self._peers.wait_delivered(LEAVE_S)
-        await tracing.flush()
+        await self._end_recording()
         return pack(told_by(runtime.dead_letters, runtime.loop.time()))
 
     # ---- the control loop ----------------------------------------------------------------------
@@ -227,6 +231,11 @@ class RayHost:
         return pack(HostStats(node=platform.node(), messages=runtime.handled, cells=cells))
 
     @ray.method(concurrency_group="control")
+    async def end_recording(self) -> None:
+        """Sends the guardian what it has not told of its spans, since this process is to end."""
+        await self._end_recording()
+
+    @ray.method(concurrency_group="control")
     async def letters(self) -> bytes:
         """The dead letters of this process."""
         runtime = self._runtime
@@ -252,6 +261,10 @@ class RayHost:
         """Ends `watch`, so that Ray can end this actor in order."""
         if self._released is not None and self._watch_loop is not None:
             self._watch_loop.call_soon_threadsafe(self._released.set)
+
+    async def _end_recording(self) -> None:
+        if self._recording is not None:
+            await self._recording.aclose()  # no thread may be in a call of Ray when Ray ends this process
 
     def _guardian_silent_s(self) -> float:
         return time.monotonic() - self._heard_at

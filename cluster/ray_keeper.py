@@ -100,6 +100,10 @@ class Keeper:
         self._tasks: set[asyncio.Task[object]] = set()
         self._closed = False
 
+    def within_reach(self) -> dict[HostId, Any]:
+        """The hosts that have joined and answer, with their handles."""
+        return {h: handle for h, handle in self.handles.items() if self.hosts[h].pid and self.hosts[h].reachable}
+
     def has_living_block(self, incarnation: int) -> bool:
         """True when that number is one for what is spawned in a host that lives."""
         firsts = (record.first_incarnation for record in self.hosts.values() if record.first_incarnation)

@@ -49,7 +49,7 @@ async def start_reloading(
 ) -> Running:
     """Starts an app that takes new code as its files change. Raises what `App.start` raises."""
     logs.configure(settings.log)
-    tracing.configure(app.name)
+    tracing.configure(app.name, settings.tracing)
     engine = ReloadingEngine(app, name, settings, sources, say)
     try:
         await engine.start()

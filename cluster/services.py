@@ -15,6 +15,8 @@ from regrow.runtime import ActorId, Behavior, Message, Packed
 from regrow.supervisors import ChildSpec, child
 
 if TYPE_CHECKING:
+    from regrow.cluster.config import Settings
+    from regrow.cluster.redis_owner import RedisOwner
     from regrow.router.provider import Provider
 
 MEMORY_NAME = "memory"
@@ -30,6 +32,13 @@ class ServiceConfig(Message):
     redis_url: str = ""
     redis_cluster: bool = False
     models: RouterSettings = RouterSettings()
+
+
+async def service_config(app: str, redis: RedisOwner, settings: Settings) -> ServiceConfig:
+    """What the services of an app are told. Raises RedisUnavailable, ConfigError."""
+    return ServiceConfig(
+        app=app, redis_url=await redis.url(), redis_cluster=settings.redis.cluster, models=settings.models
+    )
 
 
 @dataclass(frozen=True)

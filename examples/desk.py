@@ -38,6 +38,9 @@ from researchers import (
 from regrow import App, AskFailed, AskTimeout, Killed, Packed, Refused, RegrowError, Running, Supervisor, child
 from regrow.cluster.app import ENGINES
 from regrow.cluster.config import Settings
+from regrow.cluster.errors import NoSuchTrace, TracesUnreadable
+from regrow.cluster.past_traces import files_of, latest, spans_of
+from regrow.cluster.span_row import SpanRow
 from regrow.cluster.tree import TreeNode
 from regrow.runtime import Bug
 
@@ -73,6 +76,7 @@ LIMIT_ASKS = 3
 """How often a question is asked when whoever works on it is killed."""
 
 LIMIT_QUESTION_CHARS = 2_000
+TRACES_LOOKED_AT = 200
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 OWN_DOCUMENTS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "docs")
@@ -263,13 +267,26 @@ async def day(options: argparse.Namespace, screen: Screen) -> Report:
     report = Report(engine=options.engine, models=models, folder=str(library.folder), skipped=list(library.skipped))
     screen.begins(report, is_extractive=settings.models.is_extractive)
     questions = [text for text in options.ask if text] or (ANY_QUESTIONS if options.docs else OWN_QUESTIONS)
+    began_ns = time.time_ns()
     with screen.starting():
         running = await app.start(engine=options.engine, settings=settings)
     try:
         await Desk(running, library, report, screen).work(tuple(dict.fromkeys(questions)))
     finally:
         await running.stop()
+    report.trace = trace_of_question(settings, began_ns)
     return report
+
+
+def trace_of_question(settings: Settings, since_ns: int) -> list[SpanRow]:
+    """The spans of the question of this run with the most to see, as they are kept; none where none are."""
+    files = files_of(settings, app.name)
+    try:
+        found = [each for each in latest(files, limit=TRACES_LOOKED_AT)[0] if each.start_ns >= since_ns]
+        asked = [each for each in found if each.root == f"send {app.name}/analyst"]
+        return spans_of(files, max(asked, key=lambda each: each.spans).trace_id) if asked else []
+    except (NoSuchTrace, TracesUnreadable):
+        return []  # the books are closed, and what is only to be looked at must not spoil that
 
 
 def question(text: str) -> str:

@@ -18,6 +18,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from regrow import AskFailed
+from regrow.cluster.span_row import SpanRow
+from regrow.cluster.trace_tree import summary_of, tree_of
+from regrow.cluster.trace_views import show_trace
 from regrow.router import Totals, UsageTotals
 
 SKIPPED_SHOWN = 10
@@ -63,19 +66,22 @@ class Report:
     kill: Kill | None = None
     answered: list[tuple[str, Answer]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
+    trace: list[SpanRow] = field(default_factory=list)
+    """The spans of one of the questions."""
 
     def as_json(self) -> str:
         """One JSON object."""
         numbers = {
             name: getattr(self, name)
             for name in self.__slots__
-            if name not in ("skipped", "usage", "kill", "answered", "failed")
+            if name not in ("skipped", "usage", "kill", "answered", "failed", "trace")
         }
         return json.dumps(
             numbers
             | {
                 "skipped": [{"document": name, "reason": reason} for name, reason in self.skipped],
                 "usage": {tier: totals.model_dump() for tier, totals in self.usage.items()},
+                "trace_id": self.trace[0].trace_id if self.trace else None,
                 "kill": asdict(self.kill) if self.kill else None,
                 "results": [
                     *({"question": question} | answer.model_dump() for question, answer in self.answered),
@@ -220,6 +226,10 @@ class Screen:
         self._console.print(table)
         for tier, totals in report.usage.items():
             self._say(f"{tier} model: {_usage(totals)}", style="dim")
+        if report.trace:
+            self._console.print()
+            self._say(f"What happened to a question (regrow trace {report.trace[0].trace_id[:8]} draws it again):")
+            show_trace(summary_of(report.trace), tree_of(report.trace), to=self._console.file)
 
     def _aside(self, text: str) -> None:
         self._say(text, indent=3, style="yellow")

@@ -6,6 +6,10 @@ store and builds the indexes again; nothing that was acknowledged is lost.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
+from opentelemetry.trace import Span, SpanKind
+
 from regrow.memory.record import Scope, parsed_id
 from regrow.memory.requests import (
     CountMemories,
@@ -18,7 +22,9 @@ from regrow.memory.requests import (
     Remembered,
 )
 from regrow.memory.shard import Shard
+from regrow.runtime import telemetry
 from regrow.runtime.behavior import BehaviorTraits
+from regrow.runtime.context import CellContext
 from regrow.runtime.errors import Refused
 from regrow.runtime.message import Message
 
@@ -46,17 +52,25 @@ class MemoryService(BehaviorTraits):
             StoreFailed: the store is away or refuses; the service lives on.
             Refused: the message is none of the four.
         """
+        parent = ctx.origin().trace if isinstance(ctx, CellContext) else ""
         match message:
             case Remember(records=records, reach=reach):
                 self._admit({record.scope for record in records}, reach)
-                new = await self._shard.remember(records)
+                with _span(telemetry.UPSERT_MEMORY, parent) as span:
+                    new = await self._shard.remember(records)
+                    span.set_attribute(telemetry.RECORDS, len(records))
                 return Remembered(ids=tuple(record.id for record in records), new=len(new))
             case Recall(query=query, reach=reach):
                 self._admit({query.scope}, reach)
-                return Recalled(hits=(await self._shard.recall(query)).found)
+                with _span(telemetry.SEARCH_MEMORY, parent) as span:
+                    telemetry.note_content(span, telemetry.MEMORY_QUERY, lambda: query.text)
+                    hits = (await self._shard.recall(query)).found
+                    span.set_attribute(telemetry.HITS, len(hits))
+                return Recalled(hits=hits)
             case Forget(ids=ids, reach=reach):
                 self._admit({parsed_id(id)[0] for id in ids}, reach)
-                gone = await self._shard.forget(ids)
+                with _span(telemetry.DELETE_MEMORY, parent):
+                    gone = await self._shard.forget(ids)
                 return Forgotten(ids=tuple(id for id in dict.fromkeys(ids) if id in gone))
             case CountMemories(scope=scope, reach=reach):
                 self._admit({scope}, reach)
@@ -80,3 +94,7 @@ class MemoryService(BehaviorTraits):
         for scope in wanted:
             reach.check_covers(scope)
             self._shard.scope.check_covers(scope)
+
+
+def _span(operation: str, parent: str) -> AbstractContextManager[Span]:
+    return telemetry.span(operation, parent, {telemetry.OPERATION: operation}, kind=SpanKind.CLIENT)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +21,7 @@ from regrow.memory.ranking import Leg, Ranked, fused
 from regrow.memory.record import Hit, Hits, MemoryRecord, Query, RecordId, Scope, parsed_id
 from regrow.memory.rows import RowTable
 from regrow.memory.store import Store
+from regrow.runtime import telemetry
 
 if TYPE_CHECKING:
     from regrow.memory.lexical import LexicalIndex
@@ -114,7 +116,8 @@ class Shard:
         """
         async with self._writing:
             indexes = self._opened()
-        vector = await self._embedder.embed_query(query.text)
+        with self._embedding():
+            vector = await self._embedder.embed_query(query.text)
         depth = max(MIN_CANDIDATES, CANDIDATES_PER_HIT * query.k)
         # Here, since only the event loop may touch the rows; the next recall finds it cached.
         allowed = indexes.rows.within(query.scope)
@@ -158,7 +161,8 @@ class Shard:
             # a write that got no answer the store may have it while the indexes do not.
             missing = [record for record in unique.values() if record.id not in indexes.rows]
             # Before the store is written: an embedder that fails should leave nothing half done.
-            vectors = await self._embedder.embed_documents([record.text for record in missing])
+            with self._embedding():
+                vectors = await self._embedder.embed_documents([record.text for record in missing])
             new = await self._store.put_many(list(unique.values()))
             await self._enter(indexes, missing, vectors)
             return new
@@ -173,6 +177,10 @@ class Shard:
             if len(rows):
                 await asyncio.to_thread(_removed, indexes, rows)
             return gone
+
+    def _embedding(self) -> AbstractContextManager[object]:
+        attributes = {telemetry.OPERATION: telemetry.EMBEDDINGS, telemetry.REQUEST_MODEL: self._embedder.name}
+        return telemetry.span(f"{telemetry.EMBEDDINGS} {self._embedder.name}", "", attributes)
 
     async def _index(self, indexes: _Indexes, records: Sequence[MemoryRecord]) -> None:
         vectors = await self._embedder.embed_documents([record.text for record in records])

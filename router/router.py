@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import structlog
-from opentelemetry import trace
 
 from regrow.router.catalog import ModelCard, NanoUsd, cost_nusd, most_cost_nusd
+from regrow.router.chat_span import chat_span, note_reply
 from regrow.router.errors import InvalidSettings, ProviderFailed
 from regrow.router.ledger import Ledger
 from regrow.router.policy import Candidate, candidates
@@ -18,7 +18,6 @@ from regrow.router.prompting import most_input_tokens
 from regrow.router.provider import Emit, Provider, ProviderReply, estimated_usage
 from regrow.router.request import ModelReply, ModelRequest, Usage
 from regrow.router.usage import Call, CallId, CallRecord, UsageTotals
-from regrow.runtime import telemetry
 
 T = TypeVar("T")
 
@@ -100,21 +99,13 @@ class Router:
             card, input_limit_tokens=most_input_tokens(request), output_limit_tokens=request.max_output_tokens
         )
         await self._reserved(call, most)
-        attributes: dict[str, str | int | float | bool] = {
-            "gen_ai.operation.name": telemetry.CHAT,
-            "gen_ai.provider.name": card.provider,
-            "gen_ai.request.model": card.name,
-            "gen_ai.request.max_tokens": request.max_output_tokens,
-        }
-        with telemetry.span(f"{telemetry.CHAT} {card.name}", parent, attributes):
+        with chat_span(request, card, parent) as span:
             began_s = self._now_s()
             reply = await self._called(call, request, card, emit)
             latency_s = self._now_s() - began_s
             # To its end, since a reader that goes at this moment must not leave the call open.
             usage, record = await self._to_its_end(self._settled(call, request, card, reply))
-            span = trace.get_current_span()
-            span.set_attribute("gen_ai.usage.input_tokens", usage.input_tokens)
-            span.set_attribute("gen_ai.usage.output_tokens", usage.output_tokens)
+            note_reply(span, reply, usage, cost_usd=record.cost_usd)
         return _reply(chosen, reply, usage, record, latency_s)
 
     async def usage(self, history: int = 0) -> UsageTotals:

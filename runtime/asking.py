@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from regrow.runtime import telemetry
 from regrow.runtime.asks import PROBE_AFTER_S, Asks, PendingAsk, check_timeout, timed_out
 from regrow.runtime.context import current
 from regrow.runtime.delivery import MAX_REROUTES
@@ -22,6 +24,7 @@ from regrow.runtime.errors import (
 )
 from regrow.runtime.lifecycle import Killed, NoProc
 from regrow.runtime.message import Request, registered, wrong_reply
+from regrow.runtime.message_spans import begin_send, end_send
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.signals import Failure, TakenBack, failure_of
 from regrow.runtime.stored_size import too_large_for
@@ -56,6 +59,8 @@ class Asking:
         try:
             return await ask.future  # type: ignore[return-value]
         except BaseException as error:
+            if telemetry.spans.sampling is not None:
+                telemetry.note_failed_ask(target.actor, error)
             self.give_up(ask, error)
             raise
 
@@ -91,6 +96,8 @@ class Asking:
         envelope.reply_host = runtime.host
         envelope.command_id = command_id
         envelope.window = window
+        if telemetry.spans.sampling is not None and (span := begin_send(runtime, envelope)) is not None:
+            ask.future.add_done_callback(partial(end_send, span))
         cell = runtime.cell_now(target.actor)
         if cell is None or runtime.delivery.arrive(cell, envelope) not in _THERE:
             envelope.on_settled = lambda outcome: self._settled(ask, outcome)

@@ -59,6 +59,8 @@ class BehaviorTraits:
 
     context_class: type[CellContext] | None = None
     """The class of the context that its calls get; CellContext when None."""
+    traces_turns: bool = False
+    """Whether each of its turns has a span: those of agents do, those of services and supervisors do not."""
     has_concurrent: bool = True
     """False where `runs_concurrently` is true of no message, so that it is never asked."""
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from regrow.runtime.envelope import Envelope
 from regrow.runtime.outcome import Outcome
+
+if TYPE_CHECKING:
+    from regrow.runtime.message_spans import Attempt
 
 
 class Kept(enum.Enum):
@@ -37,6 +40,10 @@ class Intake(Protocol):
 
     def holds(self, envelope: Envelope) -> bool:
         """Whether the envelope is, or is being, stored: the end of a life does not answer it."""
+        ...
+
+    def attempt(self, envelope: Envelope) -> Attempt:
+        """Which attempt the turn that begins now is at this envelope."""
         ...
 
     def dropped(self, envelope: Envelope) -> Kept:

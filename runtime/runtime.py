@@ -36,6 +36,7 @@ from regrow.runtime.kernel_tasks import KernelTasks
 from regrow.runtime.leftovers import empty_mailbox
 from regrow.runtime.lifecycle import Crashed, ExitReason, Killed, NoProc, Shutdown, crashed
 from regrow.runtime.message import Message, Request
+from regrow.runtime.message_spans import begin_send
 from regrow.runtime.names import Names
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.ref import ActorRef
@@ -210,6 +211,8 @@ class Runtime:
             self._admit(kind, target, message)
         envelope = Envelope(kind, target.actor, message, self.current_origin(), incarnation=target.incarnation)
         self.delivery.check(envelope)
+        if kind is Kind.TELL and telemetry.spans.sampling is not None and (span := begin_send(self, envelope)):
+            span.end()  # it tells when and where the message began; who takes it has a span of its own
         return envelope
 
     def _refused(self, envelope: Envelope, refusal: RegrowError) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
+from regrow.runtime import telemetry
 from regrow.runtime.contain import is_interrupt
 from regrow.runtime.context import Stashed, current
 from regrow.runtime.envelope import Envelope, Kind, mark_handled
@@ -16,6 +17,7 @@ from regrow.runtime.errors import AskCycle, CallingSelf, InvalidMessage, Refused
 from regrow.runtime.leftovers import put_back
 from regrow.runtime.lifecycle import Killed, NoProc, crashed
 from regrow.runtime.message import Request, wrong_reply
+from regrow.runtime.message_spans import begin_turn
 from regrow.runtime.signals import Failure, failure_of
 
 if TYPE_CHECKING:
@@ -128,9 +130,11 @@ async def run_turn(cell: Cell, envelope: Envelope) -> None:
     behavior = cell.behavior
     assert behavior is not None
     cell.in_turn[envelope] = None
+    span = begin_turn(cell, envelope) if telemetry.spans.sampling is not None else None
     ctx = cell.context(envelope)
     token = current.set(ctx)
     is_stashed, is_kept = False, _is_kept(cell, envelope)
+    failure: BaseException | None = None
     try:
         if envelope.window is not None:
             ctx.flow = cell.runtime.streams.begin(cell, envelope)
@@ -140,19 +144,24 @@ async def run_turn(cell: Cell, envelope: Envelope) -> None:
         elif envelope.kind == Kind.ASK and _lasts(cell, behavior, envelope):
             _answer(cell, envelope, reply)
     except Refused as refusal:
+        failure = refusal
         if _lasts(cell, behavior, envelope):
             _refuse(cell, envelope, refusal)
     except asyncio.CancelledError as error:
+        failure = error
         is_left = ctx.flow is not None and ctx.flow.is_left and cell.stop_reason is None
         if not is_left and _lasts(cell, behavior, envelope):
             _cancelled(cell, envelope, error)
     except BaseException as error:  # what leaves an actor's code ends the actor, whatever it is
+        failure = error
         if _lasts(cell, behavior, envelope):
             _crash(cell, envelope, error)
         if is_interrupt(error):
             raise
     finally:
         current.reset(token)
+        if span is not None:
+            span.end(failure)
         if ctx.flow is not None:
             cell.runtime.streams.end(ctx.flow)
         if cell.behavior is behavior:

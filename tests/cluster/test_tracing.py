@@ -6,23 +6,30 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from opentelemetry import trace
+from structlog.testing import capture_logs
 
 from regrow.cluster import tracing
+from regrow.cluster.config import TracingSettings
 from regrow.cluster.errors import ConfigError
+from regrow.cluster.span_store import FILE_NAME, SpanFile
 from regrow.runtime import telemetry
 
 PROGRAM = """
 import sys
+from opentelemetry import trace
 from regrow import App, agent
 
 @agent
 async def greet(name: str) -> str:
-    return f"hello {name}"
+    with trace.get_tracer("program").start_as_current_span("inner"):
+        return f"hello {name}"
 
-print(App("hello", greet).ask(greet, "world"), file=sys.stderr)
+with trace.get_tracer("program").start_as_current_span("outer"):
+    print(App("hello", greet).ask(greet, "world"), file=sys.stderr)
 print("opentelemetry.sdk" in sys.modules, file=sys.stderr)
 """
 
@@ -36,7 +43,10 @@ trace.set_tracer_provider(TracerProvider())
 
 def run(program: str, **variables: str) -> tuple[str, str]:
     """What a program says on stdout and stderr; the provider can be set once in a process, so not in this one."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")} | variables
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "REGROW_"))}
+    env = {"REGROW_TRACING__STORE_MB": "0", **env, **variables}
+    if "REGROW_DATA_DIR" in variables:
+        del env["REGROW_TRACING__STORE_MB"]
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
     return done.stdout, done.stderr
 
@@ -73,25 +83,37 @@ def test_a_service_name_of_the_environment_is_kept() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("program", "exporter", "loaded"),
-    [(PROGRAM, "", False), (PROGRAM, "none", False), (OWN + PROGRAM, "console", True)],
-)
 @pytest.mark.program
-def test_nothing_is_set_up_where_nobody_asks_for_it_or_the_program_has_done_so(
-    program: str, exporter: str, loaded: bool
-) -> None:
-    said, more = run(program, OTEL_TRACES_EXPORTER=exporter)
+def test_no_sdk_is_loaded_where_tracing_is_switched_off() -> None:
+    said, more = run(PROGRAM, OTEL_TRACES_EXPORTER="console", REGROW_TRACING__ENABLED="false")
 
     assert said == ""
-    assert more.split() == ["hello", "world", str(loaded)]
+    assert more.split() == ["hello", "world", "False"]
+
+
+@pytest.mark.slow
+@pytest.mark.program
+def test_a_provider_of_the_program_stays_and_its_spans_and_ours_are_kept_in_one_trace(tmp_path: Path) -> None:
+    said, _ = run(OWN + PROGRAM, OTEL_TRACES_EXPORTER="console", REGROW_DATA_DIR=str(tmp_path))
+
+    assert said == ""  # the program has set up all exporters that it wants
+    file = SpanFile(tmp_path / FILE_NAME)
+    (trace_id,) = file.latest(10)
+    turn, inner = file.spans(trace_id)
+    assert (turn.name, inner.name) == ("invoke_agent hello/greet", "inner")
+    assert turn.parent_id != ""  # that of the program's span, which ended when nothing was kept any more
+    assert inner.parent_id == turn.span_id
 
 
 def test_an_exporter_that_is_not_installed_is_refused_with_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(tracing.EXPORTER_VARIABLE, "smoke_signals")
 
-    with pytest.raises(ConfigError, match="'smoke_signals', which is not installed; there is: console"):
-        tracing.configure("desk")
-    tracing.configure_or_warn("desk")
+    monkeypatch.setattr(tracing, "_process", type(tracing._process)())
+    monkeypatch.setattr(trace, "get_tracer_provider", trace.ProxyTracerProvider)  # whatever ran here before
 
-    assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    with pytest.raises(ConfigError, match="'smoke_signals', which is not installed; there is: console"):
+        tracing.configure("desk", TracingSettings())
+    with capture_logs() as logs:
+        tracing.configure_or_warn("desk", TracingSettings())
+
+    assert [line["event"] for line in logs] == ["this process is not traced"]

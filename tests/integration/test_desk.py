@@ -403,6 +403,8 @@ def test_a_day_inline_answers_with_sources_skips_what_is_bad_and_doubles_nothing
     assert (said["new_passages"], again["new_passages"], again["passages"]) == (1, 0, 1)
     assert said["answers_remembered"] == again["answers_remembered"] == 1
     assert "extractive" in first.stderr and "bad.txt" in first.stderr
+    assert first.stderr.rstrip().splitlines()[-1].strip().startswith("└── embeddings ")  # it ends with the trace's tree
+    assert said["trace_id"] in first.stderr and said["trace_id"] != again["trace_id"]
     nothing_runs_in(tmp_path)
 
 
@@ -622,6 +624,12 @@ def test_a_day_on_ray_survives_the_kill_of_its_analyst(short: Path) -> None:
         "dead letters 0 ",
         "large model: 3 calls, ",
         "small model: 3 calls, ",
+        f"regrow trace {said['trace_id'][:8]} draws it again",
+        "└── send desk/analyst",  # asked again under the same command id, it stays in its trace
+        "again, after that at +0 µs",
+        "execute_tool search",
+        "search_memory",
+        "chat extractive",
     ):
         assert seen in shown
     nothing_runs_in(short)

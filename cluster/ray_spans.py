@@ -1,0 +1,44 @@
+"""Sends the spans of a host or a driver to the guardian, which keeps those of the whole app."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ray.exceptions import RayError
+
+from regrow.cluster.ray_transport import got_through
+from regrow.cluster.recording import Recording, pack_told
+from regrow.cluster.span_row import SpanRow
+from regrow.cluster.tracing import FLUSH_LIMIT_S
+from regrow.runtime.transport import PeerDead
+
+if TYPE_CHECKING:
+    from regrow.cluster.config import TracingSettings
+
+HEARD_WITHIN_S = 5.0
+"""How long the guardian may take for a batch; one that restarts is not waited for, and the batch is dropped."""
+
+
+def sent_to(where: str, guardian: Any, settings: TracingSettings) -> Recording | None:
+    """The recording of a process whose spans the guardian keeps; None where the settings want none."""
+    if not settings.enabled:
+        return None
+
+    def deliver(rows: Sequence[SpanRow], left_out: Mapping[tuple[str, str], int]) -> None:
+        # Waited for, on the thread of the queue alone: a guardian that is slow gets no second batch meanwhile.
+        guardian.heard_spans.remote(pack_told(rows, left_out)).future().result(timeout=HEARD_WITHIN_S)
+
+    return Recording(where, settings, deliver)
+
+
+async def end_recordings(recording: Recording | None, hosts: Iterable[Any]) -> None:
+    """Has hosts that are to end send the rest of their spans, where they are recorded; none holds this up for long."""
+    if recording is None:
+        return
+    limit_s = FLUSH_LIMIT_S + HEARD_WITHIN_S
+    asked = (asyncio.wait_for(got_through(host.end_recording), limit_s) for host in hosts)
+    for each in await asyncio.gather(*asked, return_exceptions=True):
+        if isinstance(each, BaseException) and not isinstance(each, PeerDead | RayError | TimeoutError):
+            raise each

@@ -1,0 +1,109 @@
+"""What is recorded of the spans of one process of an app: kept here, or sent to the process that keeps them.
+
+The guardian, or the one process of an inline app, keeps the spans of all (`span_store`); hosts and the driver send it
+theirs. So they come together from all nodes, and one process writes.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import astuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from regrow.cluster import tracing
+from regrow.cluster.span_queue import SpanQueue
+from regrow.cluster.span_row import SpanRow, row_from, row_of
+from regrow.cluster.span_store import SpanStore
+from regrow.runtime import telemetry
+
+if TYPE_CHECKING:
+    from regrow.cluster.config import TracingSettings
+
+Deliver = Callable[[Sequence[SpanRow], Mapping[tuple[str, str], int]], None]
+"""Takes rows, and by process and reason how many spans were left out there. Raises what went wrong."""
+
+TRACES_LEFT_OUT = "traces_left_out"
+SPANS_LEFT_OUT = "spans_left_out"
+"""Reasons, beside those of a queue: more traces, or turns of recorded traces, than may begin in a second."""
+
+
+class Recording:
+    """The spans of one process of an app, on their way to where they are kept."""
+
+    def __init__(self, where: str, settings: TracingSettings, deliver: Deliver) -> None:
+        """`where` names the process among those of the app."""
+        self.process = f"{where} on {platform.node()}, pid {os.getpid()}"
+        self._deliver = deliver
+        self._elsewhere: dict[tuple[str, str], int] = {}
+        self._queue: SpanQueue[Any] | None = None
+        self._is_closed = False
+        if settings.store_mb:
+            self._queue = SpanQueue("store", self._hand_on, unended=tracing.long_unended)
+        tracing.begin(settings, self._queue)
+
+    def heard(self, rows: Iterable[SpanRow], left_out: Mapping[tuple[str, str], int]) -> None:
+        """Takes what another process has sent; never waits."""
+        self._elsewhere.update(left_out)
+        if self._queue is not None:
+            for row in rows:
+                self._queue.put(row)
+
+    async def aclose(self) -> None:
+        """Hands on what waits, for tracing.FLUSH_LIMIT_S at most, and ends. May be called twice."""
+        if not self._is_closed:
+            self._is_closed = True
+            await tracing.end(self._queue)
+
+    def _hand_on(self, batch: Sequence[Any]) -> None:
+        rows: list[SpanRow] = []
+        for each in batch:
+            if isinstance(each, SpanRow):
+                rows.append(each)
+                continue
+            with suppress(RuntimeError):  # one that has not ended was changed while it was read; its end tells all
+                rows.append(row_of(each, self.process))
+        self._deliver(rows, self._left_out())
+
+    def _left_out(self) -> dict[tuple[str, str], int]:
+        counts, sampling = tracing.dropped(), telemetry.spans.sampling
+        if sampling is not None:
+            counts |= {TRACES_LEFT_OUT: sampling.traces_left_out, SPANS_LEFT_OUT: sampling.spans_left_out}
+        return self._elsewhere | {(self.process, reason): count for reason, count in counts.items() if count}
+
+
+class StoredRecording(Recording):
+    """A recording that keeps the spans, its own and those of others, in the data folder."""
+
+    def __init__(self, where: str, folder: Path, settings: TracingSettings) -> None:
+        self._store = SpanStore(folder, limit_bytes=settings.store_mb * 1_000_000)
+        super().__init__(where, settings, self._store.write)
+
+    async def aclose(self) -> None:
+        """See Recording."""
+        await super().aclose()
+        self._store.close()
+
+
+def stored(where: str, folder: Path, settings: TracingSettings) -> StoredRecording | None:
+    """The recording of a process that owns the data folder; None where the settings want none."""
+    return StoredRecording(where, folder, settings) if settings.enabled else None
+
+
+def pack_told(rows: Sequence[SpanRow], left_out: Mapping[tuple[str, str], int]) -> bytes:
+    """Rows and counts as bytes, for the process that keeps them; see `heard`."""
+    packed: bytes = msgpack.packb([[astuple(row) for row in rows], [[*key, count] for key, count in left_out.items()]])
+    return packed
+
+
+def heard(recording: Recording | None, packed: bytes) -> None:
+    """Hands on what another process of the app has packed; where nothing is kept, nothing."""
+    if recording is None:
+        return
+    rows, counts = msgpack.unpackb(packed)
+    recording.heard(map(row_from, rows), {(process, reason): count for process, reason, count in counts})

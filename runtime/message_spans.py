@@ -1,0 +1,190 @@
+"""The spans of messages: one where a trace begins, one for each turn of an agent that belongs to it.
+
+A turn's parent is the creation context of its message, however often it is delivered; the attempt before is a link.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from opentelemetry import trace
+from opentelemetry.context import Context, attach, detach
+from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
+
+from regrow.runtime import telemetry
+from regrow.runtime.envelope import Envelope, Kind
+from regrow.runtime.message import Request
+
+if TYPE_CHECKING:
+    import asyncio
+    from contextvars import Token
+
+    from opentelemetry.trace import Span
+
+    from regrow.runtime.cell import Cell
+    from regrow.runtime.envelope import Origin
+    from regrow.runtime.runtime import Runtime
+
+MAX_COMMANDS = 1_000
+"""Of so many commands that were sent here it is known in which trace, should they be sent again."""
+SYSTEM = "regrow"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """Which attempt a turn is at its message: the id for its span (0: any), and that of the span before (0: none)."""
+
+    span_id: int = 0
+    earlier: int = 0
+    number: int = 1
+
+
+def attempt_span_id(command: str, epoch: int) -> int:
+    """The id of the span of the turn in which a life handles a command: known to the next life, wherever it runs."""
+    return int.from_bytes(hashlib.blake2b(f"{command}\0{epoch}".encode(), digest_size=8).digest()) or 1
+
+
+# ---- turns ----------------------------------------------------------------------------------------
+
+
+class TurnSpan:
+    """The span of a turn, while it is current. What the turn sends stands below it."""
+
+    __slots__ = ("_creation", "_envelope", "_span", "_token")
+
+    def __init__(self, span: Span, envelope: Envelope) -> None:
+        self._span = span
+        self._envelope = envelope
+        self._creation: Origin = envelope.origin
+        self._token: Token[Context] = attach(trace.set_span_in_context(span))
+        envelope.origin = envelope.origin.under(telemetry.traceparent_of(span.get_span_context()))
+
+    def end(self, failure: BaseException | None) -> None:
+        """The turn is over, with what it raised. Delivered again, its message stands where it stood."""
+        if failure is not None:
+            telemetry.fail(self._span, failure)
+        self._envelope.origin = self._creation
+        detach(self._token)
+        self._span.end()
+
+
+def begin_turn(cell: Cell, envelope: Envelope) -> TurnSpan | None:
+    """The span of the turn that handles an envelope; None for one that is not recorded."""
+    sampling, creation = telemetry.spans.sampling, envelope.origin.trace
+    if sampling is None or not getattr(cell.behavior, "traces_turns", False):
+        return None
+    now_s = cell.runtime.loop.time()
+    if creation:
+        if not telemetry.is_sampled(creation) or not sampling.admits(now_s):
+            return None
+        parent = telemetry.context_of(creation)
+    elif envelope.kind == Kind.NOTICE and _is_users(envelope.message) and sampling.begins(now_s):
+        parent = Context()  # a tick of its own timer
+    else:
+        return None
+    is_ask = isinstance(envelope.message, Request)  # whose asker may be gone, where it is read from a journal
+    operation = telemetry.INVOKE_AGENT if is_ask else telemetry.PROCESS
+    attributes: dict[str, str | int | float | bool] = {
+        telemetry.AGENT_NAME: cell.actor,
+        telemetry.AGENT_ID: cell.actor,
+        telemetry.AGENT_INCARNATION: cell.incarnation,
+        **_about(envelope),
+    }
+    attributes[telemetry.OPERATION if is_ask else telemetry.MESSAGING_OPERATION] = operation
+    attempt = cell.intake.attempt(envelope) if cell.intake is not None else Attempt()
+    if attempt.number > 1:
+        attributes[telemetry.ATTEMPT] = attempt.number
+    span = telemetry.start_span(
+        f"{operation} {cell.actor}",
+        parent,
+        attributes,
+        kind=SpanKind.SERVER if is_ask else SpanKind.CONSUMER,
+        links=_links(telemetry.span_context_of(creation), attempt.earlier),
+        span_id=attempt.span_id,
+    )
+    return TurnSpan(span, envelope) if span.is_recording() else None
+
+
+def _links(creation: SpanContext, earlier: int) -> list[Link]:
+    if not earlier or not creation.is_valid:
+        return []
+    return [Link(SpanContext(creation.trace_id, earlier, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED)))]
+
+
+# ---- sends ----------------------------------------------------------------------------------------
+
+
+_commands: WeakKeyDictionary[Runtime, OrderedDict[str, str]] = WeakKeyDictionary()
+"""Of each runtime: the traceparent under which a command was sent last."""
+
+
+def begin_send(runtime: Runtime, envelope: Envelope) -> Span | None:
+    """The span of a message that begins a trace, or has an id under which it may be sent again; None for all others.
+
+    Sent again, it stays in its trace, and its span is linked to the one before. Whoever sends it ends the span.
+    """
+    sampling, origin, command = telemetry.spans.sampling, envelope.origin, envelope.command_id
+    if sampling is None:
+        return None
+    known = _commands.setdefault(runtime, OrderedDict()) if command else OrderedDict[str, str]()
+    earlier = known.get(command, "") if command else ""
+    now_s = runtime.loop.time()
+    if origin.trace:
+        if not command or not telemetry.is_sampled(origin.trace) or not sampling.admits(now_s):
+            return None
+        parent = telemetry.context_of(origin.trace)
+    elif origin.sender is not None or not _is_users(envelope.message):
+        return None  # of a turn that is not recorded, or a word between parts of Regrow
+    elif earlier:
+        parent = telemetry.context_of(earlier)
+    elif sampling.begins(now_s):
+        parent = Context()
+    else:
+        return None
+    attributes = {telemetry.MESSAGING_OPERATION: telemetry.SEND, **_about(envelope)}
+    span = telemetry.start_span(
+        f"{telemetry.SEND} {envelope.receiver}",
+        parent,
+        attributes,
+        kind=SpanKind.CLIENT if envelope.kind == Kind.ASK else SpanKind.PRODUCER,
+        links=[Link(telemetry.span_context_of(earlier))] if earlier else (),
+    )
+    if not span.is_recording():
+        return None  # the program's own sampler has decided so, or its SDK is disabled
+    traceparent = telemetry.traceparent_of(span.get_span_context())
+    envelope.origin = origin.under(traceparent)
+    if command:
+        known[command] = traceparent
+        if len(known) > MAX_COMMANDS:
+            known.popitem(last=False)
+    return span
+
+
+def end_send(span: Span, answer: asyncio.Future[object]) -> None:
+    """An ask has its answer, or nobody waits for it any more."""
+    if answer.cancelled():
+        span.set_attribute(telemetry.ERROR_TYPE, "CancelledError")
+    elif (error := answer.exception()) is not None:
+        telemetry.fail(span, error)
+    span.end()
+
+
+def _about(envelope: Envelope) -> Mapping[str, str]:
+    about = {
+        telemetry.MESSAGING_SYSTEM: SYSTEM,
+        telemetry.DESTINATION: envelope.receiver,
+        telemetry.MESSAGE_TYPE: type(envelope.message).__name__,
+    }
+    if envelope.command_id:
+        about[telemetry.MESSAGE_ID] = envelope.command_id
+    return about
+
+
+def _is_users(message: object) -> bool:
+    """Whether a message is one of the app, and no word between the parts of Regrow."""
+    return not type(message).__module__.startswith("regrow.")

@@ -1,0 +1,43 @@
+"""Takes what looks like a secret out of text that is to be kept: best effort, by patterns. Pure.
+
+A pattern knows a form and not a meaning: a password in a sentence has none, and stays. Whoever may not keep what
+people write must not switch the content of traces on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+REDACTED = "[redacted]"
+
+PATTERNS = (
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+    r"\b(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,}",  # of OpenAI, Anthropic, Stripe
+    r"\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_[A-Za-z0-9_]{20,}",
+    r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}",  # of Slack
+    r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",  # of AWS
+    r"\bAIza[A-Za-z0-9_-]{30,}",  # of Google
+    r"\bhf_[A-Za-z0-9]{20,}",
+    r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",  # a JSON web token
+    r"(?i)\b(?:bearer|basic)\s+[A-Za-z0-9._~+/=-]{12,}",
+    r"(?i)(?<=://)[^\s/@:]*:[^\s/@]+(?=@)",  # user and password of a URL
+    # A name that says secret, and its value: `api_key = …`, `"password": "…"`, `token=…`.
+    r"(?i)(?:api[_-]?key|secret|password|passwd|token)[\"']?\s*[:=]\s*[\"']?[^\s\"',;&]{4,}",
+    r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}",  # an e-mail address
+    r"\b(?:\d[ -]?){13,19}\b",  # the number of a payment card, or one as long
+)
+"""What is taken out in any case."""
+
+
+class Redaction:
+    """The patterns of one app: PATTERNS, and those of its settings. Raises re.error for one that can not be read."""
+
+    def __init__(self, more: Iterable[str] = ()) -> None:
+        self._patterns = [re.compile(pattern) for pattern in (*PATTERNS, *more)]
+
+    def __call__(self, text: str) -> str:
+        """The text with REDACTED in each place that a pattern fits."""
+        for pattern in self._patterns:
+            text = pattern.sub(REDACTED, text)
+        return text

@@ -1,0 +1,93 @@
+"""Spans on their way to who keeps them: batched, bounded, and never in the way of work."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+from structlog.testing import capture_logs
+
+from regrow.cluster.span_queue import BATCH_SPANS, SpanQueue
+
+SOON_S = 30.0
+"""More than any of this takes, on a busy machine as well."""
+
+
+def test_what_is_put_is_delivered_in_order_and_in_batches() -> None:
+    batches: list[Sequence[int]] = []
+    queue = SpanQueue[int]("test", batches.append)
+
+    for number in range(2 * BATCH_SPANS + 1):
+        queue.put(number)
+    assert queue.flush(SOON_S)
+    queue.close(SOON_S)
+
+    assert [number for batch in batches for number in batch] == list(range(2 * BATCH_SPANS + 1))
+    assert max(map(len, batches)) <= BATCH_SPANS
+    assert sum(queue.dropped.values()) == 0
+
+
+def test_a_keeper_that_hangs_costs_what_there_is_no_room_for_and_holds_nobody_up() -> None:
+    go_on, begun = threading.Event(), threading.Event()
+
+    def hang(batch: Sequence[int]) -> None:
+        begun.set()
+        go_on.wait(SOON_S)
+
+    queue = SpanQueue[int]("test", hang, limit=10)
+    queue.put(0)
+    queue.flush(0.0)
+    assert begun.wait(SOON_S)
+    began_s = time.monotonic()
+    for number in range(100):
+        queue.put(number)
+    is_flushed = queue.flush(0.0)
+    queue.close(0.01)
+    took_s = time.monotonic() - began_s
+    go_on.set()
+
+    assert not is_flushed
+    assert took_s < 5.0
+    assert queue.dropped == {"queue_full": 90, "closed": 10}
+
+
+def test_a_keeper_that_fails_costs_the_batch_which_is_counted_and_told_once_a_minute() -> None:
+    def fail(batch: Sequence[int]) -> None:
+        raise OSError("no space left on device")
+
+    queue = SpanQueue[int]("test", fail)
+    with capture_logs() as logs:
+        for number in range(3):
+            queue.put(number)
+            queue.flush(SOON_S)
+    queue.close(SOON_S)
+
+    assert queue.dropped == {"OSError": 3, "closed": 0}
+    assert [(line["event"], line["reason"]) for line in logs] == [("spans were dropped", "no space left on device")]
+
+
+def test_what_has_begun_and_not_ended_is_delivered_too() -> None:
+    batches: list[Sequence[str]] = []
+    unended = ["begun"]
+
+    def each_once() -> list[str]:
+        told, unended[:] = list(unended), []
+        return told
+
+    queue = SpanQueue[str]("test", batches.append, unended=each_once)
+    queue.put("ended")
+    queue.flush(SOON_S)
+    queue.close(SOON_S)
+
+    assert [each for batch in batches for each in batch] == ["begun", "ended"]
+
+
+def test_after_its_end_nothing_is_taken_and_its_thread_is_gone() -> None:
+    queue = SpanQueue[int]("gone", lambda batch: None)
+
+    queue.close(SOON_S)
+    queue.put(1)
+
+    assert queue.dropped["closed"] == 1
+    assert not [thread for thread in threading.enumerate() if thread.name == "regrow-spans-gone"]
