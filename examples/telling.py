@@ -52,6 +52,8 @@ class Teller(Agent):
             await ctx.emit(word)
         return len(words)
 
+
+class Writer(Agent):
     @on
     async def explain(self, request: Explain, ctx: Context) -> str:
         async with ctx.models.stream(Work.SYNTHESIZE, request.question, context=[PASSAGE]) as completion:
@@ -80,7 +82,9 @@ class Chronicler(DurableAgent[Told]):
         return self.state.words
 
 
-app = App("telling", Supervisor(max_restarts=10, children=[child(Teller), child(Chronicler)]), journal="memory")
+app = App(
+    "telling", Supervisor(max_restarts=10, children=[child(Teller), child(Chronicler), child(Writer)]), journal="memory"
+)
 
 STORY = "once upon a time"
 ID = new_command_id()
@@ -117,7 +121,7 @@ async def tour(running: Running) -> None:
     step("Word by word.", await read(running, "teller", Tell(story=STORY)))
     number = await running.ref("teller").ask(Tell(story=STORY))
     step("Asked for the reply alone.", number)
-    step("As the model writes.", await read(running, "teller", Explain(question="What is a window?")))
+    step("As the model writes.", await read(running, "writer", Explain(question="What is a window?")))
     step("It goes in the middle.", await leave(running))
     step("The teller crashes in the middle.", await read(running, "teller", Tell(story="once crash")))
 

@@ -119,8 +119,8 @@ def _links(creation: SpanContext, earlier: int) -> list[Link]:
 # ---- sends ----------------------------------------------------------------------------------------
 
 
-_commands: WeakKeyDictionary[Runtime, OrderedDict[str, str]] = WeakKeyDictionary()
-"""Of each runtime: the traceparent under which a command was sent last."""
+_commands: WeakKeyDictionary[Runtime, OrderedDict[str, tuple[str, str]]] = WeakKeyDictionary()
+"""Of each runtime: the traceparents under which a command was sent first, and last."""
 
 
 def begin_send(runtime: Runtime, envelope: Envelope) -> Span | None:
@@ -129,40 +129,38 @@ def begin_send(runtime: Runtime, envelope: Envelope) -> Span | None:
     Sent again, it stays in its trace, and its span is linked to the one before. Whoever sends it ends the span.
     """
     sampling, origin, command = telemetry.spans.sampling, envelope.origin, envelope.command_id
-    if sampling is None:
+    if sampling is None or (origin.trace and not command):
         return None
-    known = _commands.setdefault(runtime, OrderedDict()) if command else OrderedDict[str, str]()
-    earlier = known.get(command, "") if command else ""
-    now_s = runtime.loop.time()
-    if origin.trace:
-        if not command or not telemetry.is_sampled(origin.trace) or not sampling.admits(now_s):
-            return None
-        parent = telemetry.context_of(origin.trace)
-    elif origin.sender is not None or not _is_users(envelope.message):
+    if not origin.trace and (origin.sender is not None or not _is_users(envelope.message)):
         return None  # of a turn that is not recorded, or a word between parts of Regrow
-    elif earlier:
-        parent = telemetry.context_of(earlier)
-    elif sampling.begins(now_s):
-        parent = Context()
-    else:
+    first, last = _commands.get(runtime, {}).get(command, ("", "")) if command else ("", "")
+    now_s, above = runtime.loop.time(), origin.trace or first
+    if above:
+        if not telemetry.is_sampled(above) or not sampling.admits(now_s):
+            return None
+    elif not sampling.begins(now_s):
         return None
-    attributes = {telemetry.MESSAGING_OPERATION: telemetry.SEND, **_about(envelope)}
     span = telemetry.start_span(
         f"{telemetry.SEND} {envelope.receiver}",
-        parent,
-        attributes,
+        telemetry.context_of(above) if above else Context(),
+        {telemetry.MESSAGING_OPERATION: telemetry.SEND, **_about(envelope)},
         kind=SpanKind.CLIENT if envelope.kind == Kind.ASK else SpanKind.PRODUCER,
-        links=[Link(telemetry.span_context_of(earlier))] if earlier else (),
+        links=[Link(telemetry.span_context_of(last))] if last else (),
     )
     if not span.is_recording():
         return None  # the program's own sampler has decided so, or its SDK is disabled
     traceparent = telemetry.traceparent_of(span.get_span_context())
     envelope.origin = origin.under(traceparent)
     if command:
-        known[command] = traceparent
-        if len(known) > MAX_COMMANDS:
-            known.popitem(last=False)
+        _remember(runtime, command, first or traceparent, traceparent)
     return span
+
+
+def _remember(runtime: Runtime, command: str, first: str, last: str) -> None:
+    known = _commands.setdefault(runtime, OrderedDict())
+    known[command] = first, last
+    if len(known) > MAX_COMMANDS:
+        known.popitem(last=False)
 
 
 def end_send(span: Span, answer: asyncio.Future[object]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regrow.runtime.sampling import BURST_S, Sampling, TokenBucket
+from regrow.runtime.sampling import BURST_S, REPORTS_PER_S, Sampling, TokenBucket
 
 
 def test_a_quiet_process_records_a_burst_and_then_its_rate() -> None:
@@ -21,6 +21,16 @@ def test_a_quiet_process_records_a_burst_and_then_its_rate() -> None:
 
 def test_a_rate_below_one_begins_with_one() -> None:
     assert [Sampling(0.01).begins(0.0) for _ in range(1)] == [True]
+
+
+def test_reports_of_supervisors_take_no_place_of_traces() -> None:
+    sampling = Sampling(1.0)
+
+    told = sum(sampling.reports(0.0) for _ in range(10_000))
+
+    assert told == REPORTS_PER_S * BURST_S
+    assert sampling.begins(0.0)
+    assert sampling.traces_left_out == 0
 
 
 @given(st.floats(0.1, 100), st.integers(1, 50), st.lists(st.floats(0, 2), min_size=1, max_size=200))
