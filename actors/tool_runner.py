@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 import structlog
 from opentelemetry import trace
 
+from regrow.actors.call_guard import GuardedCall
 from regrow.actors.threads import in_thread
 from regrow.actors.tool import Isolation
 from regrow.actors.tool_errors import (
@@ -126,7 +127,9 @@ class ToolRunner:
         # What the tool itself calls was not asked for by the model, and has no id of it.
         with telemetry.span(f"{telemetry.EXECUTE_TOOL} {tool.name}", parent, attributes), asked_for(""):
             try:
-                return await self._in_its_place(call, ctx, step, counts)
+                guarded = GuardedCall(ctx, call, step.key if step is not None else "")
+                await guarded.check()
+                return await guarded.noted(partial(self._in_its_place, call, ctx, step, counts))
             except BaseException as error:
                 counts.failed += 1
                 trace.get_current_span().set_attribute("error.type", type(error).__name__)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from regrow.cluster.code import CodeBase, CodeName, name_of
-from regrow.cluster.config import HistorySettings, LogSettings
+from regrow.cluster.config import GuardSettings, HistorySettings, LogSettings, Settings
 from regrow.cluster.durable_ids import is_durable
 from regrow.runtime import (
     ActorId,
@@ -63,6 +63,7 @@ class HostOrder(Message):
     digest: str
     skills: str = ""
     log: LogSettings = LogSettings()
+    guards: GuardSettings = GuardSettings()
     journal: JournalOrder | None = None
     rehearsal: str = ""
     """Where a test of the app listens; empty outside of tests."""
@@ -205,7 +206,7 @@ def unpack_as(expected: type[M], packed: bytes) -> M:
     return value
 
 
-def host_order(app: str, guardian: str, code: CodeBase, log: LogSettings, rehearsal: str = "") -> HostOrder:
+def host_order(app: str, guardian: str, code: CodeBase, settings: Settings, rehearsal: str = "") -> HostOrder:
     """The order for hosts of an app, still without the host's own id and the guardian's life."""
     return HostOrder(
         app=app,
@@ -220,7 +221,8 @@ def host_order(app: str, guardian: str, code: CodeBase, log: LogSettings, rehear
         import_root=code.import_root,
         digest=code.digest,
         skills=code.skills,
-        log=log,
+        log=settings.log,
+        guards=settings.guards,
         rehearsal=rehearsal,
     )
 

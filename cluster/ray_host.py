@@ -21,6 +21,7 @@ import ray
 from regrow.cluster import host_process, logs, tracing
 from regrow.cluster.code import CodeBase
 from regrow.cluster.directory import RememberingDirectory
+from regrow.cluster.guarding import keep_guard
 from regrow.cluster.host_process import end_with_parent
 from regrow.cluster.letters import TELL_AFTER_S, Letters, told_by
 from regrow.cluster.making import BehaviorFactory
@@ -115,6 +116,7 @@ class RayHost:
             first_incarnation=order.first_incarnation,
         )
         runtime.courier = SpecCourier()
+        keep_guard(runtime, order.guards.over(app.guards))
         runtime.id_with_key = app.keyed.id_of
         runtime.services = {name: service_id(order.app, name) for name in ("memory", "models")}
         transport = RayTransport(self._host)

@@ -1,0 +1,143 @@
+"""Numbers by which guards tell whether two values say the same: messages, arguments, results, states. Pure.
+
+What differs from one try to the next and says nothing is left out: fields that are named as ids of requests, counters
+of tries and measured times, and points in time to the second. Two values with one number are alike; a stamp in a field
+of another name, or one on a whole minute, is taken for a value, since somebody may have chosen it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from hashlib import blake2b
+from itertools import islice
+from typing import Final
+
+from pydantic import BaseModel
+
+MAX_PARTS: Final = 500
+"""Values inside of one value that are looked at; those behind them count by their number alone."""
+MAX_DEPTH: Final = 8
+MAX_TEXT_CHARS: Final = 20_000
+"""Of one text; of a longer one its beginning, its end and its length count."""
+
+VOLATILE_NAMES: Final = frozenset(
+    "request_id req_id requestid trace_id traceid traceparent span_id correlation_id idempotency_key client_token "
+    "nonce attempt attempts attempt_number attempt_no retry retries retry_count retry_number try_number timestamp "
+    "unix_time epoch_ms sent_at asked_at checked_at requested_at received_at fetched_at now client_time server_time "
+    "current_time".split()
+)
+"""Fields that differ from try to try and say nothing of what is tried."""
+
+MEASURED_NAMES: Final = frozenset(
+    "elapsed elapsed_ms elapsed_s duration duration_ms duration_s latency latency_ms latency_s took took_ms took_s "
+    "seconds_taken uptime uptime_s".split()
+)
+"""The same of a result; as an argument somebody has chosen them."""
+
+_WORD: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[\s\-.]+")
+_STAMP: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:(?!00(?:\.0*)?(?!\d))\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?")
+_NAMED_ID: Final = re.compile(
+    r"\b(request|req|trace|correlation|span|message|call)([ _-]?id)?([:= #]+)[0-9a-f][0-9a-f-]{7,}\b", re.IGNORECASE
+)
+
+
+def likeness(value: object, volatile: AbstractSet[str] = frozenset()) -> int:
+    """The number of a value, 0 to 2**40 - 1. `volatile` are names of fields to be left out, beside those known here."""
+    found = _Likeness(volatile)
+    found.feed(value, 0)
+    return int.from_bytes(found.hash.digest(), "big")
+
+
+def read_json(text: str) -> object:
+    """What a text says as JSON, where it is an object, an array or a text; the text itself where it is none."""
+    if text[:1] in ("{", "[", '"') and len(text) <= MAX_TEXT_CHARS:
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            return text
+    return text
+
+
+class _Likeness:
+    __slots__ = ("_left", "_volatile", "hash")
+
+    def __init__(self, volatile: AbstractSet[str]) -> None:
+        self.hash = blake2b(digest_size=5)
+        self._left = MAX_PARTS
+        self._volatile = volatile
+
+    def feed(self, value: object, depth: int) -> None:
+        self._left -= 1
+        match value:
+            case None | bool():
+                self._put("c", str(value))
+            case enum.Enum():
+                self._put("e", value.name)
+            case int() | float():
+                self._put("n", repr(int(value) if isinstance(value, float) and value.is_integer() else value))
+            case str():
+                self._text(value, depth)
+            case bytes() | bytearray():
+                self._put("b", repr(bytes(value[:MAX_TEXT_CHARS])) + str(len(value)))
+            case BaseModel():
+                self._fields(type(value).__qualname__, value.__dict__.items(), depth)
+            case Mapping():
+                self._fields("", ((str(key), each) for key, each in value.items()), depth, ordered=False)
+            case AbstractSet():
+                # Their order says nothing, and differs between processes.
+                self._items(sorted(likeness(each, self._volatile) for each in islice(value, MAX_PARTS)), depth)
+            case Sequence():
+                self._items(value, depth)
+            case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+                names = [field.name for field in dataclasses.fields(value)]
+                self._fields(type(value).__qualname__, ((each, getattr(value, each, None)) for each in names), depth)
+            case _:
+                self._put("o", f"{type(value).__qualname__} {_size(value)}")
+
+    def _put(self, kind: str, text: str) -> None:
+        self.hash.update(f"{kind}{text}\0".encode(errors="surrogatepass"))
+
+    def _text(self, text: str, depth: int) -> None:
+        if depth < MAX_DEPTH and not isinstance(read := read_json(text), str):
+            self.feed(read, depth + 1)
+            return
+        if len(text) > MAX_TEXT_CHARS:
+            half = MAX_TEXT_CHARS // 2
+            text = f"{text[:half]}…{len(text)}…{text[-half:]}"
+        # As models write the same twice: with other spaces, and other capitals.
+        plain = " ".join(_NAMED_ID.sub(r"\1\3", _STAMP.sub("", text)).split())
+        self._put("t", plain.casefold())
+
+    def _fields(self, of: str, fields: Iterable[tuple[str, object]], depth: int, *, ordered: bool = True) -> None:
+        kept = [(name, each) for name, each in fields if not self._is_volatile(name)]
+        self._put("f", f"{of}{len(kept)}")
+        for name, each in kept if ordered else sorted(kept, key=lambda field: field[0]):
+            if self._left <= 0 or depth >= MAX_DEPTH:
+                return
+            self._put("k", name)
+            self.feed(each, depth + 1)
+
+    def _items(self, items: Sequence[object], depth: int) -> None:
+        self._put("l", str(len(items)))
+        for each in items:
+            if self._left <= 0 or depth >= MAX_DEPTH:
+                return
+            self.feed(each, depth + 1)
+
+    def _is_volatile(self, name: str) -> bool:
+        plain = _WORD.sub("_", name).lower()
+        return plain in VOLATILE_NAMES or plain in self._volatile or name in self._volatile
+
+
+def _size(value: object) -> int:
+    """How many are in it, where it says so: a queue that grows shorter is a state that changes."""
+    for name in ("__len__", "qsize"):
+        counted = getattr(type(value), name, None)
+        if counted is not None:
+            return int(counted(value))
+    return 0
