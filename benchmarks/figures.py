@@ -177,6 +177,17 @@ AGENTS = (
     Figure(key="waiting_1000_s", says="1,000 agents of one host that each wait 2 s on a model", unit="s", at_most=4),
 )
 
+GUARDS = (
+    Figure(key="loop_recall", says="runaways that loop and are stopped", at_least=0.95),
+    Figure(key="loop_false_alarms", says="work that is stopped as a loop", at_most=0.01),
+    Figure(key="retry_recall", says="runs with retries in hiding that are stopped", at_least=0.95),
+    Figure(key="retry_false_alarms", says="work that is stopped for retries in hiding", at_most=0.01),
+    Figure(key="loop_spent_p50", says="turns and calls of a loop before its stop, median"),
+    Figure(key="loop_spent_p99", says="… 99th percentile"),
+    Figure(key="retry_spent_p50", says="calls and attempts before the stop of hidden retries, median"),
+    Figure(key="retry_spent_p99", says="… 99th percentile"),
+)
+
 SCRIPTS = {
     "messaging": MESSAGING,
     "restart": RESTART,
@@ -184,6 +195,7 @@ SCRIPTS = {
     "supervision": SUPERVISION,
     "durable": DURABLE,
     "agents": AGENTS,
+    "guards": GUARDS,
 }
 """Every script and the figures that it gives."""
 

@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from datetime import datetime
 from hashlib import blake2b
 from itertools import islice
 from typing import Final
@@ -26,12 +27,17 @@ MAX_TEXT_CHARS: Final = 20_000
 """Of one text; of a longer one its beginning, its end and its length count."""
 
 VOLATILE_NAMES: Final = frozenset(
-    "request_id req_id requestid trace_id traceid traceparent span_id correlation_id idempotency_key client_token "
-    "nonce attempt attempts attempt_number attempt_no retry retries retry_count retry_number try_number timestamp "
-    "unix_time epoch_ms sent_at asked_at checked_at requested_at received_at fetched_at now client_time server_time "
-    "current_time".split()
+    "trace_id traceid traceparent span_id correlation_id idempotency_key client_token nonce attempt attempts "
+    "attempt_number attempt_no retry retries retry_count retry_number try_number timestamp unix_time epoch_ms "
+    "sent_at asked_at checked_at requested_at received_at fetched_at now client_time server_time current_time".split()
 )
 """Fields that differ from try to try and say nothing of what is tried."""
+
+ID_NAMES: Final = frozenset("request_id req_id requestid uuid guid".split())
+"""The same, unless nothing else is there: then it is what is to be done."""
+
+CLOCK_NAMES: Final = frozenset("time ts date datetime at clock when".split())
+"""Fields that say nothing where they hold a moment to the second, and else what somebody has chosen."""
 
 MEASURED_NAMES: Final = frozenset(
     "elapsed elapsed_ms elapsed_s duration duration_ms duration_s latency latency_ms latency_s took took_ms took_s "
@@ -114,7 +120,8 @@ class _Likeness:
         self._put("t", plain.casefold())
 
     def _fields(self, of: str, fields: Iterable[tuple[str, object]], depth: int, *, ordered: bool = True) -> None:
-        kept = [(name, each) for name, each in fields if not self._is_volatile(name)]
+        said = [(name, each) for name, each in fields if not self._is_volatile(name, each)]
+        kept = [(name, each) for name, each in said if _plain(name) not in ID_NAMES] or said
         self._put("f", f"{of}{len(kept)}")
         for name, each in kept if ordered else sorted(kept, key=lambda field: field[0]):
             if self._left <= 0 or depth >= MAX_DEPTH:
@@ -129,9 +136,24 @@ class _Likeness:
                 return
             self.feed(each, depth + 1)
 
-    def _is_volatile(self, name: str) -> bool:
-        plain = _WORD.sub("_", name).lower()
-        return plain in VOLATILE_NAMES or plain in self._volatile or name in self._volatile
+    def _is_volatile(self, name: str, value: object) -> bool:
+        plain = _plain(name)
+        if plain in VOLATILE_NAMES or plain in self._volatile or name in self._volatile:
+            return True
+        return (plain in CLOCK_NAMES or plain.endswith(("_at", "_time", "_ts"))) and _is_moment(value)
+
+
+def _plain(name: str) -> str:
+    return _WORD.sub("_", name).lower()
+
+
+def _is_moment(value: object) -> bool:
+    """Whether it is a time to the second or finer, as clocks give it and people do not choose it."""
+    if isinstance(value, str):
+        return _STAMP.fullmatch(value.strip()) is not None
+    if isinstance(value, datetime):
+        return bool(value.second or value.microsecond)
+    return isinstance(value, int | float) and 1e9 <= value < 1e14 and value % 60 != 0
 
 
 def _size(value: object) -> int:

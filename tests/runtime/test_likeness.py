@@ -33,6 +33,8 @@ class Line:
     ("one", "other"),
     [
         ({"query": "a", "request_id": "1"}, {"query": "a", "request_id": "2"}),
+        ({"query": "a", "at": "2026-05-01T10:00:07Z"}, {"query": "a", "at": "2026-05-01T10:00:09.5Z"}),
+        ({"query": "a", "started_at": 1_780_000_001.5}, {"query": "a", "started_at": 1_780_000_009.25}),
         ({"query": "a", "requestId": "1"}, {"query": "a", "requestId": "2"}),
         ({"query": "a", "attempt": 1}, {"query": "a", "attempt": 2}),
         ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
@@ -56,6 +58,9 @@ def test_what_differs_from_try_to_try_says_nothing(one: object, other: object) -
         ({"page": 1}, {"page": 2}),
         ({"id": "7d444840-9dc0-11d1-b245-5ffdce74fad2"}, {"id": "7d444840-9dc0-11d1-b245-5ffdce74fad3"}),
         ({"at": "2026-05-01T10:00:00Z"}, {"at": "2026-05-01T11:00:00Z"}),
+        ({"request_id": "7d444840"}, {"request_id": "7d444841"}),
+        ({"ts": "1780000001.000200"}, {"ts": "1780000002.000300"}),
+        ({"time": 600}, {"time": 660}),
         ({"day": "2026-05-01"}, {"day": "2026-05-02"}),
         ({"duration_s": 5}, {"duration_s": 10}),
         ([1, 2], [2, 1]),
