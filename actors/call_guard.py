@@ -7,7 +7,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+import structlog
+
 from regrow.runtime.errors import Refused
+from regrow.runtime.guard_errors import RunsUnreachable
 from regrow.runtime.guards import Rung, found
 from regrow.runtime.likeness import MEASURED_NAMES, likeness, read_json
 from regrow.runtime.message_count import used_up
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from regrow.runtime.envelope import Origin
     from regrow.runtime.guards import Finding, Guarding
 
+
+log = structlog.get_logger("regrow.guards")
 
 _batch: ContextVar[str] = ContextVar("regrow_batch_of_calls", default="")
 
@@ -56,7 +61,11 @@ class GuardedCall:
                 self._act(used_up(taken.over, taken.counts, taken.age_s, guards, run=run))
         if guards.repeats_end is None or self._tool in guards.polls:
             return
-        before = await self._guarding.runs.calls(run, agent)
+        try:
+            before = await self._guarding.runs.calls(run, agent)
+        except RunsUnreachable as error:  # it only looks for circles, and may not see one now
+            log.warning("the store of runs is away", reason=str(error))
+            return
         finding = repeated(agent, self._tool, self._what, before.notes, before.now_s, guards, batch=self._batch)
         if finding is not None:
             self._act(finding)
@@ -76,7 +85,12 @@ class GuardedCall:
         if guards.repeats_end is None:
             return
         seen = likeness(read_json(outcome), guards.volatile | MEASURED_NAMES)
-        await self._guarding.runs.note(self._origin.run, self._ctx.id, self._id, self._what, seen, batch=self._batch)
+        try:
+            await self._guarding.runs.note(
+                self._origin.run, self._ctx.id, self._id, self._what, seen, batch=self._batch
+            )
+        except RunsUnreachable as error:
+            log.warning("the store of runs is away", reason=str(error))
 
     def _act(self, finding: Finding) -> None:
         found(finding, self._origin, agent=self._ctx.id)

@@ -64,6 +64,10 @@ class HostOrder(Message):
     skills: str = ""
     log: LogSettings = LogSettings()
     guards: GuardSettings = GuardSettings()
+    counts_runs: bool = False
+    """Whether runs have caps, so that they are counted in a Redis even where the app needs none for anything else."""
+    runs_url: str = ""
+    runs_cluster: bool = False
     journal: JournalOrder | None = None
     rehearsal: str = ""
     """Where a test of the app listens; empty outside of tests."""
@@ -206,7 +210,9 @@ def unpack_as(expected: type[M], packed: bytes) -> M:
     return value
 
 
-def host_order(app: str, guardian: str, code: CodeBase, settings: Settings, rehearsal: str = "") -> HostOrder:
+def host_order(
+    app: str, guardian: str, code: CodeBase, settings: Settings, rehearsal: str = "", *, counts_runs: bool
+) -> HostOrder:
     """The order for hosts of an app, still without the host's own id and the guardian's life."""
     return HostOrder(
         app=app,
@@ -223,6 +229,8 @@ def host_order(app: str, guardian: str, code: CodeBase, settings: Settings, rehe
         skills=code.skills,
         log=settings.log,
         guards=settings.guards,
+        counts_runs=counts_runs,
+        runs_cluster=settings.redis.cluster,
         rehearsal=rehearsal,
     )
 

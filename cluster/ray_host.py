@@ -53,6 +53,7 @@ from regrow.runtime.transport import PeerDead
 
 if TYPE_CHECKING:
     from regrow.cluster.host_journal import HostJournal
+    from regrow.runtime.run_store import RunStore
 
 CONTROL_CALLS = 8
 LEAVE_S = 1.0
@@ -116,7 +117,7 @@ class RayHost:
             first_incarnation=order.first_incarnation,
         )
         runtime.courier = SpecCourier()
-        keep_guard(runtime, order.guards.over(app.guards))
+        keep_guard(runtime, order.guards.over(app.guards), _runs(order))
         runtime.id_with_key = app.keyed.id_of
         runtime.services = {name: service_id(order.app, name) for name in ("memory", "models")}
         transport = RayTransport(self._host)
@@ -297,6 +298,15 @@ def remote_host() -> Any:
         num_cpus=0,
         concurrency_groups={"control": CONTROL_CALLS, "watch": 2},
     )(RayHost)
+
+
+def _runs(order: HostOrder) -> RunStore | None:
+    """Where runs are counted; None for the memory of this process."""
+    if not order.runs_url:
+        return None
+    from regrow.cluster.redis_runs import RedisRuns  # here, since most hosts need no redis
+
+    return RedisRuns.from_url(order.runs_url, app=order.app, cluster=order.runs_cluster)
 
 
 def _made(rehearsal: str) -> BehaviorMaker:

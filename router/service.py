@@ -8,6 +8,7 @@ import os
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from regrow.router.catalog import card_of
@@ -17,6 +18,7 @@ from regrow.router.ledger import Ledger, MemoryLedger
 from regrow.router.provider import Emit, Provider
 from regrow.router.request import ModelPart, ModelRequest
 from regrow.router.router import RoutedModel, Router
+from regrow.router.run_budget import RunBudget
 from regrow.router.settings import OPENAI_BASE_URL, ModelSettings, ProviderName, RouterSettings
 from regrow.router.usage import CallId, UsageReport
 from regrow.runtime.behavior import BehaviorTraits
@@ -57,6 +59,7 @@ class RouterService(BehaviorTraits):
         self._now = now
         self._new_life = new_life
         self._router: Router | None = None
+        self._runs = RunBudget()
 
     async def started(self, ctx: object) -> None:
         """Make the providers and settle what an earlier life left open.
@@ -88,7 +91,8 @@ class RouterService(BehaviorTraits):
         match message:
             case ModelRequest():
                 parent = ctx.origin().trace if ctx is not None else ""
-                return await self._router.complete(message, emit=_emit_to(ctx), parent=parent)
+                complete = partial(self._router.complete, message, emit=_emit_to(ctx), parent=parent)
+                return await self._runs.within(ctx, message, complete)
             case UsageReport():
                 return await self._router.usage(message.history)
             case _:

@@ -7,7 +7,8 @@ Refused (runtime)
     ├── RepeatedCall            a tool was called with the same arguments, with the same outcome, too often
     ├── HiddenRetries           a client repeats what nobody has declared, and more than the budget of retries holds
     ├── Stalled                 a turn has done nothing for too long
-    └── RunUsedUp               also OutOfBudget: the run has come to one of its caps
+    ├── RunUsedUp               also OutOfBudget: the run has come to one of its caps
+    └── RunsUnreachable         the store does not answer in which runs are counted
 """
 
 from __future__ import annotations
@@ -53,3 +54,7 @@ class Stalled(GuardTripped):
 
 class RunUsedUp(GuardTripped, OutOfBudget):
     """The run has come to one of its caps: messages, calls, tokens, money or time."""
+
+
+class RunsUnreachable(GuardTripped):
+    """The store does not answer in which runs are counted, so that nothing may go on that has a cap."""

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from regrow.runtime.errors import WorldBroke
-from regrow.runtime.guard_errors import RunUsedUp
+from regrow.runtime.guard_errors import RunsUnreachable, RunUsedUp
 from regrow.runtime.guards import Finding, Guards, Rung, found
 from regrow.runtime.run_store import Amounts, RunStore, cap_passed
 
@@ -73,7 +72,7 @@ class MessageCount:
         while sent.telling:
             try:
                 taken = await self._runs.take(run, Amounts(messages=sent.telling), UNCAPPED)
-            except WorldBroke as error:  # counted here all the same, and told with the next message
+            except RunsUnreachable as error:  # counted here all the same, and told with the next message
                 log.warning("the store of runs is away", reason=str(error))
                 sent.untold += sent.telling
                 sent.telling = 0

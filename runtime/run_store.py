@@ -71,7 +71,7 @@ class Calls:
 
 
 class RunStore(Protocol):
-    """Counts runs. What cannot be reached raises WorldBroke, and then nothing of a run with caps may go on."""
+    """Counts runs. All raise RunsUnreachable where the store does not answer."""
 
     async def take(self, run: str, amounts: Amounts, guards: Guards, *, id: str = "") -> Taken:
         """Adds to a run, unless it would pass one of its caps. With an `id` it is added once, and can be settled."""
