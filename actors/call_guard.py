@@ -54,29 +54,51 @@ class GuardedCall:
 
     async def check(self) -> None:
         """Raises RepeatedCall or RunUsedUp where the call may not be made."""
-        guards, run, agent = self._guarding.guards, self._origin.run, self._ctx.id
-        if guards.has_caps:
+        finding = await self._judged()
+        if finding is not None and min(finding.rung, self._guarding.guards.top) >= Rung.REFUSE:
+            finding.refuse()
+
+    async def why_not(self) -> str:
+        """Why the call should not be made without the word of a person; empty where it may be."""
+        finding = await self._judged()
+        return finding.text if finding is not None and finding.rung >= Rung.REFUSE else ""
+
+    async def _judged(self) -> Finding | None:
+        """What is to be said of the call, which also stands in the trace; it is counted, unless it repeats others."""
+        guards, run = self._guarding.guards, self._origin.run
+        finding = await self._repeated()
+        if guards.has_caps and (finding is None or finding.rung < Rung.REFUSE):
             taken = await self._guarding.runs.take(run, Amounts(calls=1), guards)
             if taken.over:
-                self._act(used_up(taken.over, taken.counts, taken.age_s, guards, run=run))
+                finding = used_up(taken.over, taken.counts, taken.age_s, guards, run=run)
+        if finding is not None:
+            found(finding, self._origin, agent=self._ctx.id)
+        return finding
+
+    async def _repeated(self) -> Finding | None:
+        guards, agent = self._guarding.guards, self._ctx.id
         if guards.repeats_end is None or self._tool in guards.polls:
-            return
+            return None
         try:
-            before = await self._guarding.runs.calls(run, agent)
+            before = await self._guarding.runs.calls(self._origin.run, agent)
         except RunsUnreachable as error:  # it only looks for circles, and may not see one now
             log.warning("the store of runs is away", reason=str(error))
-            return
-        finding = repeated(agent, self._tool, self._what, before.notes, before.now_s, guards, batch=self._batch)
-        if finding is not None:
-            self._act(finding)
+            return None
+        return repeated(agent, self._tool, self._what, before.notes, before.now_s, guards, batch=self._batch)
 
     async def noted(self, made: Callable[[], Awaitable[Given]]) -> Given:
         """Makes the call and keeps what came of it. Raises what the call raises."""
+        calling, agent = self._guarding.calling, self._ctx.id
+        calling[agent] += 1
         try:
             given = await made()
         except Refused as refusal:
             await self._note(f"{type(refusal).__name__}: {refusal}")
             raise
+        finally:
+            calling[agent] -= 1
+            if not calling[agent]:
+                del calling[agent]
         await self._note(given.written)
         return given
 
@@ -91,8 +113,3 @@ class GuardedCall:
             )
         except RunsUnreachable as error:
             log.warning("the store of runs is away", reason=str(error))
-
-    def _act(self, finding: Finding) -> None:
-        found(finding, self._origin, agent=self._ctx.id)
-        if min(finding.rung, self._guarding.guards.top) >= Rung.REFUSE:
-            finding.refuse()

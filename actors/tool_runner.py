@@ -109,8 +109,11 @@ class ToolRunner:
         """The calls of each tool here, by name."""
         return {name: dataclasses.replace(each) for name, each in self._counts.items()}
 
-    async def run(self, call: Allowed, ctx: Context, step: Step | None = None) -> Given:
-        """What the tool gives. Raises ToolError, a Refused of the tool's own, and what is wrong with this turn."""
+    async def run(self, call: Allowed, ctx: Context, step: Step | None = None, *, is_judged: bool = False) -> Given:
+        """What the tool gives; guards look at the call first, unless it `is_judged` already.
+
+        Raises ToolError, GuardTripped, a Refused of the tool's own, and what is wrong with this turn.
+        """
         tool, began_s = call.tool, self._loop.time()
         attributes: dict[str, str | int | float | bool] = {
             "gen_ai.operation.name": telemetry.EXECUTE_TOOL,
@@ -128,7 +131,8 @@ class ToolRunner:
         with telemetry.span(f"{telemetry.EXECUTE_TOOL} {tool.name}", parent, attributes), asked_for(""):
             try:
                 guarded = GuardedCall(ctx, call, step.key if step is not None else "")
-                await guarded.check()
+                if not is_judged:
+                    await guarded.check()
                 return await guarded.noted(partial(self._in_its_place, call, ctx, step, counts))
             except BaseException as error:
                 counts.failed += 1

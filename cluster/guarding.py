@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from regrow.runtime.guards import Guarding, Guards
 from regrow.runtime.memory_runs import MemoryRuns
 from regrow.runtime.message_count import MessageCount
+from regrow.supervisors.stall_watch import StallWatch
 from regrow.supervisors.turn_guard import ByGuards
 
 if TYPE_CHECKING:
@@ -24,3 +25,5 @@ def keep_guard(runtime: Runtime, guards: Guards, runs: RunStore | None = None) -
         runs=counted,
         messages=MessageCount(runtime, guards, counted) if guards.has_caps else None,
     )
+    if guards.stall_s is not None:
+        StallWatch(runtime, guards, guards.stall_s).begin()

@@ -7,6 +7,7 @@ a run, and what they find is a `Finding`; the ladder says what is done: annotate
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
@@ -55,7 +56,8 @@ class Guards:
     same agents with the same intent the next one is refused. A call of a tool with the same arguments and outcome is
     warned of at `repeats_warn` and ended at `repeats_end`; `polls` names tools that may give the same again and again.
     `volatile` names fields, of messages and of arguments, that say nothing. Of model calls at most `retry_share` may be
-    attempts that nobody has declared. In a turn that has done nothing for `stall_s` seconds something hangs. `max_…`
+    attempts that nobody has declared. Who waits for a turn that has asked and called nothing for `stall_s` seconds is
+    told so; off by default, since some handlers compute for long. `max_…`
     are the caps of each run: messages that its agents send, calls of models and tools, tokens, US dollars, and seconds
     since its first message. `top` is the highest rung of the ladder that is taken.
     """
@@ -149,6 +151,8 @@ class Guarding:
         self.turns = turns
         self.runs = runs
         self.messages = messages
+        self.calling: Counter[str] = Counter()
+        """How many calls of tools are under way here, by agent."""
 
 
 def found(finding: Finding, origin: Origin, *, agent: str) -> None:

@@ -93,6 +93,11 @@ def goes_on_by_itself(envelope: Envelope, actor: ActorId) -> bool:
     return sender is not None and sender.actor == actor
 
 
+def is_judged(behavior: object) -> bool:
+    """Whether this behavior is an agent or drives one, so that guards look at its turns."""
+    return _state_of(behavior) is not None
+
+
 def _state_of(behavior: object) -> object | None:
     """What the agent shows that this behavior is or drives; None for what is no agent, such as a service."""
     state_seen = getattr(getattr(behavior, "agent", behavior), "state_seen", None)

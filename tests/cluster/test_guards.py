@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -14,10 +15,12 @@ from pydantic import BaseModel
 
 from regrow import Agent, App, Context, DurableAgent, DurableContext, Message, Refused, Request, Supervisor, child, on
 from regrow.actors.tool import tool
+from regrow.actors.tool_approval import ToolApproval
+from regrow.actors.tool_errors import NotApproved
 from regrow.runtime import telemetry
-from regrow.runtime.guard_errors import CausalLoop, GuardTripped, HopsUsedUp, RepeatedCall
+from regrow.runtime.guard_errors import CausalLoop, GuardTripped, HopsUsedUp, RepeatedCall, Stalled
 from regrow.runtime.guards import Guards, Rung
-from regrow.runtime.testing import virtual
+from regrow.runtime.testing import pass_time, virtual
 from regrow.testing import TestApp
 
 
@@ -388,3 +391,129 @@ async def test_what_the_app_polls_is_not_counted() -> None:
         assert await t.ask("boss", Start()) == "done"
 
     assert len(looks) == 20
+
+
+class Clerk(DurableAgent[Seen]):
+    """Looks on and on, and goes on as a person says."""
+
+    tools = [look]
+
+    @on
+    async def start(self, request: Start, ctx: DurableContext) -> str:
+        for _ in range(6):
+            await ctx.tools.call(look, {"at": "door"})
+        return "done"
+
+
+def suspending() -> App:
+    looks.clear()
+    guards = Guards(top=Rung.SUSPEND)
+    return App("desk", Supervisor(children=[child(Clerk, id="clerk")]), journal="memory", guards=guards)
+
+
+async def wait_of(t: TestApp) -> dict[str, Any]:
+    """The one wait that there is."""
+    while not (rows := await t.running.waits()):
+        await t.advance(0.1)
+    (row,) = rows
+    return row
+
+
+@virtual
+async def test_on_the_highest_rung_a_durable_turn_waits_for_a_person_before_each_call_that_repeats() -> None:
+    async with TestApp(suspending()) as t:
+        asked = asyncio.ensure_future(t.ask("clerk", Start(), timeout_s=1_000))
+        first = await wait_of(t)
+        assert len(looks) == 4
+        assert first["call"]["tool"] == "look"
+        assert first["call"]["why"].startswith("desk/clerk calls look with the same arguments again, 5 times")
+        await t.kill("clerk")
+        await t.running.answer(first["id"], ToolApproval(approved=True))
+        second = await wait_of(t)
+        assert len(looks) == 5
+        await t.running.answer(second["id"], ToolApproval(approved=True))
+
+        assert await asked == "done"
+    assert len(looks) == 6
+
+
+@virtual
+async def test_a_person_may_refuse_what_a_guard_has_suspended() -> None:
+    async with TestApp(suspending()) as t:
+        asked = asyncio.ensure_future(t.ask("clerk", Start(), timeout_s=1_000))
+        wait = await wait_of(t)
+        await t.running.answer(wait["id"], ToolApproval(approved=False, by="Ada", reason="enough"))
+
+        with pytest.raises(NotApproved, match="Ada has refused it"):
+            await asked
+        assert t.restarts("clerk") == 0
+    assert len(looks) == 4
+
+
+@virtual
+async def test_a_plain_agent_can_not_wait_and_is_refused_on_the_highest_rung_too() -> None:
+    async with TestApp(watching(Guards(top=Rung.SUSPEND))) as t:
+        with pytest.raises(RepeatedCall):
+            await t.ask("boss", Start())
+
+    assert len(looks) == 4
+
+
+class Hangs(Agent):
+    """Waits for something that nobody knows of, for as long as the request says."""
+
+    tools = [look]
+
+    @on
+    async def ask(self, ask: Ask, ctx: Context) -> str:
+        await pass_time(float(ask.text))
+        return "awake"
+
+
+class Waits(Agent):
+    @on
+    async def ask(self, ask: Ask, ctx: Context) -> str:
+        return await ctx.ask("hangs", ask, timeout_s=500)
+
+
+def hanging(guards: Guards) -> App:
+    return App("desk", Supervisor(children=[child(Hangs, id="hangs"), child(Waits, id="waits")]), guards=guards)
+
+
+@virtual
+async def test_who_waits_for_a_turn_that_hangs_is_told_before_the_deadline_and_the_agent_lives() -> None:
+    async with TestApp(hanging(Guards(stall_s=60.0))) as t:
+        began_s = asyncio.get_running_loop().time()
+        with pytest.raises(Stalled, match="desk/hangs has handled Ask for") as told:
+            await t.ask("waits", Ask(text="300"), timeout_s=500)
+        took_s = asyncio.get_running_loop().time() - began_s
+        assert 60 <= took_s <= 90
+        assert await t.ask("waits", Ask(text="1"), timeout_s=500) == "awake"  # behind what hung
+        assert (t.restarts("hangs"), t.restarts("waits")) == (0, 0)
+
+    assert told.value.evidence["message"] == "Ask"
+
+
+@virtual
+async def test_turns_that_take_no_longer_and_those_that_wait_for_others_or_tools_are_not_stalled() -> None:
+    @tool(timeout_s=900)
+    async def dig() -> str:
+        """Digs for long."""
+        await pass_time(400)
+        return "dug"
+
+    class Digs(Agent):
+        tools = [dig]
+
+        @on
+        async def ask(self, ask: Ask, ctx: Context) -> str:
+            return await ctx.tools.call(dig)
+
+    app = App(
+        "desk",
+        Supervisor(children=[child(Hangs, id="hangs"), child(Waits, id="waits"), child(Digs, id="digs")]),
+        guards=Guards(stall_s=60.0),
+    )
+    async with TestApp(app) as t:
+        assert await t.ask("waits", Ask(text="55"), timeout_s=500) == "awake"
+        assert await t.ask("digs", Ask(), timeout_s=900) == "dug"

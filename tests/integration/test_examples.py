@@ -75,6 +75,7 @@ GUIDES = {
     "orders.py": REPOSITORY / "docs/guides/state-that-survives.md",
     "refunds.py": REPOSITORY / "docs/guides/tools-and-approvals.md",
     "librarian.py": REPOSITORY / "docs/guides/tools-from-mcp-servers.md",
+    "runaways.py": REPOSITORY / "docs/guides/stopping-runaways.md",
     "frameworks.py": REPOSITORY / "docs/guides/bring-your-own-framework.md",
 }
 """Each guide by its example."""
