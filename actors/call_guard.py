@@ -11,7 +11,7 @@ import structlog
 
 from regrow.runtime.errors import Refused
 from regrow.runtime.guard_errors import RunsUnreachable
-from regrow.runtime.guards import Rung, found
+from regrow.runtime.guards import Rung
 from regrow.runtime.likeness import MEASURED_NAMES, likeness, read_json
 from regrow.runtime.message_count import used_up
 from regrow.runtime.run_store import Amounts
@@ -72,7 +72,7 @@ class GuardedCall:
             if taken.over:
                 finding = used_up(taken.over, taken.counts, taken.age_s, guards, run=run)
         if finding is not None:
-            found(finding, self._origin, agent=self._ctx.id)
+            self._guarding.found(finding, self._origin, agent=self._ctx.id)
         return finding
 
     async def _repeated(self) -> Finding | None:

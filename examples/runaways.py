@@ -80,6 +80,7 @@ class Watcher(Agent):
 
     @on
     async def watch(self, request: Watch, ctx: Context) -> str:
+        told = "{}"
         for number in range(LOOKS):
             told = await ctx.tools.call(job_status, {"job": request.job, "request_id": str(number)})
             if number + 1 < LOOKS:

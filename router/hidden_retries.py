@@ -77,7 +77,12 @@ class RetryMeter:
                 f"of them were declared by nobody (retry_share={self._share:g}): a client repeats by itself; give it "
                 "max_retries=0, and have one layer repeat"
             ),
-            evidence={"address": to, "calls": counts.calls, "attempts": counts.attempts, "hidden": counts.hidden},
+            evidence={
+                "address": to,
+                "calls": round(counts.calls),
+                "attempts": round(counts.attempts),
+                "hidden": round(counts.hidden),
+            },
         )
 
     def answered(self, to: str, call: str, body: str, status: int, now_s: float) -> None:

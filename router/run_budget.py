@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from regrow.router.errors import ProviderFailed
 from regrow.router.provider import estimated_usage
 from regrow.runtime.guard_errors import RunUsedUp
-from regrow.runtime.guards import Rung, found
+from regrow.runtime.guards import Rung
 from regrow.runtime.message_count import used_up
 from regrow.runtime.run_store import NUSD_PER_USD, Amounts
 
@@ -46,7 +46,7 @@ class RunBudget:
         taken = await runs.take(origin.run, least, guards, id=id)
         if taken.over:
             finding = used_up(taken.over, taken.counts, taken.age_s, guards, run=origin.run)
-            found(finding, origin, agent=request.agent)
+            ctx.runtime.guarding.found(finding, origin, agent=request.agent)
             if guards.top >= Rung.REFUSE:
                 finding.refuse()
         try:

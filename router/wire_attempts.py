@@ -80,7 +80,7 @@ class WireWatch:
         to, body = _where(request), _likeness(request)
         finding = self._meter.sent(to, _call.get(), body, self._now_s())
         if finding is not None:
-            found(finding, Origin(), agent="")
+            found(finding.up_to(self._guards.top), Origin(), agent="")
             if self._guards.top >= Rung.REFUSE:
                 finding.refuse()
 

@@ -7,9 +7,9 @@ a run, and what they find is a `Finding`; the ladder says what is done: annotate
 from __future__ import annotations
 
 import enum
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
@@ -33,6 +33,8 @@ DEFAULT_REPEATS_WARN: Final = 3
 DEFAULT_REPEATS_END: Final = 5
 DEFAULT_RETRY_SHARE: Final = 0.1
 MAX_COUNT: Final = 1_000_000_000
+MAX_TOLD: Final = 10_000
+"""Findings of which is known how often they were made; the one of longest ago is forgotten for another."""
 
 
 class Rung(enum.IntEnum):
@@ -117,6 +119,10 @@ class Finding:
     text: str
     evidence: Mapping[str, str | int | float] = field(default_factory=dict)
 
+    def up_to(self, top: Rung) -> Finding:
+        """The same, with the rung that is really taken."""
+        return self if self.rung <= top else replace(self, rung=top)
+
     def refuse(self) -> NoReturn:
         """Raises it."""
         raise self.error(self.text, **self.evidence)
@@ -153,6 +159,21 @@ class Guarding:
         self.messages = messages
         self.calling: Counter[str] = Counter()
         """How many calls of tools are under way here, by agent."""
+        self._told: OrderedDict[tuple[str, int, str, str], int] = OrderedDict()
+
+    def found(self, finding: Finding, origin: Origin, *, agent: str) -> None:
+        """Tells a finding; of the same about the same agent and run the first, second, fourth, eighth and so on.
+
+        What goes on in spite of it, since it is only warned of or caught, must not fill traces and logs.
+        """
+        finding = finding.up_to(self.guards.top)
+        key = (finding.error.__name__, finding.rung, agent, origin.run)
+        times = self._told.pop(key, 0) + 1
+        self._told[key] = times
+        if len(self._told) > MAX_TOLD:
+            self._told.popitem(last=False)
+        if not times & (times - 1):
+            found(finding, origin, agent=agent)
 
 
 def found(finding: Finding, origin: Origin, *, agent: str) -> None:

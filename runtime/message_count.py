@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from regrow.runtime.guard_errors import RunsUnreachable, RunUsedUp
-from regrow.runtime.guards import Finding, Guards, Rung, found
+from regrow.runtime.guards import Finding, Guards, Rung
 from regrow.runtime.run_store import Amounts, RunStore, cap_passed
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ class MessageCount:
         counts = sent.known.plus(Amounts(messages=sent.telling + sent.untold + 1))
         if over := cap_passed(counts, now_s - sent.began_s, self._guards):
             finding = used_up(over, counts, now_s - sent.began_s, self._guards, run=run)
-            found(finding, origin, agent=str(origin.sender))
+            agent = origin.sender.actor if origin.sender is not None else ""
+            self._runtime.guarding.found(finding, origin, agent=agent)
             if self._guards.top >= Rung.REFUSE:
                 finding.refuse()
         sent.untold += 1

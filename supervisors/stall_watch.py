@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from regrow.runtime.envelope import Kind
 from regrow.runtime.guard_errors import Stalled
-from regrow.runtime.guards import Finding, Guards, Rung, found
+from regrow.runtime.guards import Finding, Guards, Rung
 from regrow.runtime.signals import failure_of
 from regrow.supervisors.turn_guard import is_judged
 
@@ -79,7 +79,7 @@ class StallWatch:
                     yield envelope, cell
 
     def _tell(self, cell: Cell, envelope: Envelope, finding: Finding) -> None:
-        found(finding, envelope.origin, agent=cell.actor)
+        self._runtime.guarding.found(finding, envelope.origin, agent=cell.actor)
         is_kept = cell.intake is not None and cell.intake.holds(envelope)  # it has an outcome that is recorded
         if self._guards.top >= Rung.REFUSE and envelope.kind == Kind.ASK and not is_kept:
             self._runtime.fail(envelope, failure_of(finding.error(finding.text, **finding.evidence)))

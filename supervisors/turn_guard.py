@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Final
 
 from regrow.runtime.guard_errors import CausalLoop, HopsUsedUp
-from regrow.runtime.guards import Finding, Guards, Rung, found
+from regrow.runtime.guards import Finding, Guards, Rung
 from regrow.runtime.likeness import likeness
 from regrow.supervisors.rounds import rounds_at_end
 
@@ -81,7 +81,7 @@ class ByGuards:
         steps = (*cause.steps[1 - MAX_STEPS :], step)
         finding = judged(actor, type(envelope.message).__name__, cause.hops, steps, self._guards)
         if finding is not None:
-            found(finding, cause, agent=actor)
+            cell.runtime.guarding.found(finding, cause, agent=actor)
             if min(finding.rung, self._guards.top) >= Rung.REFUSE:
                 finding.refuse()
         return steps

@@ -256,6 +256,28 @@ async def test_below_refuse_the_ladder_only_says_what_it_has_seen() -> None:
     assert len(turns) == 100
 
 
+def test_what_goes_on_in_spite_of_a_guard_does_not_fill_the_trace(exporter: InMemorySpanExporter) -> None:
+    class Bounded(Pair):
+        @on
+        async def note(self, note: Note, ctx: Context) -> None:
+            turns.append(ctx.id)
+            if len(turns) < 2_000:
+                await ctx.tell("right" if ctx.id == "desk/left" else "left", note)
+
+    @virtual
+    async def run() -> None:
+        children = [child(Bounded, id="left"), child(Bounded, id="right")]
+        async with TestApp(App("desk", Supervisor(children=children), guards=Guards(top=Rung.ANNOTATE))) as t:
+            await t.tell("left", Note())
+            await t.settled()
+
+    run()
+
+    assert len(turns) == 2_000
+    assert {each["regrow.guard.rung"] for each in findings(exporter)} == {"annotate"}
+    assert len(list(findings(exporter))) == 20  # each of both the first, second, fourth and so on to the 512th time
+
+
 class Seen(BaseModel):
     notes: int = 0
 
