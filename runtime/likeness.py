@@ -11,11 +11,13 @@ import dataclasses
 import enum
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import islice
+from operator import itemgetter
 from typing import Final
 
 from pydantic import BaseModel
@@ -45,23 +47,26 @@ MEASURED_NAMES: Final = frozenset(
 )
 """The same of a result; as an argument somebody has chosen them."""
 
+JSON_BEGINS: Final = ("{", "[", '"')
+ID_WORDS: Final = ("request", "req", "trace", "correlation", "span", "message", "call")
+SHORTEST_ID: Final = 10
+
 _WORD: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[\s\-.]+")
 _STAMP: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:(?!00(?:\.0*)?(?!\d))\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?")
-_NAMED_ID: Final = re.compile(
-    r"\b(request|req|trace|correlation|span|message|call)([ _-]?id)?([:= #]+)[0-9a-f][0-9a-f-]{7,}\b", re.IGNORECASE
-)
+_NAMED_ID: Final = re.compile(rf"\b({'|'.join(ID_WORDS)})([ _-]?id)?([:= #]+)[0-9a-f][0-9a-f-]{{7,}}\b")
 
 
 def likeness(value: object, volatile: AbstractSet[str] = frozenset()) -> int:
     """The number of a value, 0 to 2**40 - 1. `volatile` are names of fields to be left out, beside those known here."""
     found = _Likeness(volatile)
     found.feed(value, 0)
-    return int.from_bytes(found.hash.digest(), "big")
+    said = "\0".join(found.parts).encode(errors="surrogatepass")
+    return int.from_bytes(blake2b(said, digest_size=5).digest(), "big")
 
 
 def read_json(text: str) -> object:
     """What a text says as JSON, where it is an object, an array or a text; the text itself where it is none."""
-    if text[:1] in ("{", "[", '"') and len(text) <= MAX_TEXT_CHARS:
+    if text[:1] in JSON_BEGINS and len(text) <= MAX_TEXT_CHARS:
         try:
             return json.loads(text)
         except (ValueError, RecursionError):
@@ -70,30 +75,39 @@ def read_json(text: str) -> object:
 
 
 class _Likeness:
-    __slots__ = ("_left", "_volatile", "hash")
+    __slots__ = ("_volatile", "left", "parts")
 
     def __init__(self, volatile: AbstractSet[str]) -> None:
-        self.hash = blake2b(digest_size=5)
-        self._left = MAX_PARTS
+        self.parts: list[str] = []
+        """What counts, one behind the other; joined once, since that is the dearest of all."""
+        self.left = MAX_PARTS
         self._volatile = volatile
 
     def feed(self, value: object, depth: int) -> None:
-        self._left -= 1
+        self.left -= 1
+        cls = type(value)
+        if cls is str:
+            self._text(value, depth)  # type: ignore[arg-type] # it is one
+        elif cls is int or cls is bool or value is None:
+            self.parts.append(f"n{value!r}")
+        elif isinstance(value, BaseModel):
+            self._fields(cls.__qualname__, list(value.__dict__.items()), depth)
+        else:
+            self._others(value, depth)
+
+    def _others(self, value: object, depth: int) -> None:
         match value:
-            case None | bool():
-                self._put("c", str(value))
             case enum.Enum():
-                self._put("e", value.name)
+                self.parts.append(f"e{value.name}")
             case int() | float():
-                self._put("n", repr(int(value) if isinstance(value, float) and value.is_integer() else value))
+                self.parts.append(f"n{int(value) if isinstance(value, float) and value.is_integer() else value!r}")
             case str():
-                self._text(value, depth)
+                self._text(str(value), depth)
             case bytes() | bytearray():
-                self._put("b", repr(bytes(value[:MAX_TEXT_CHARS])) + str(len(value)))
-            case BaseModel():
-                self._fields(type(value).__qualname__, value.__dict__.items(), depth)
+                self.parts.append(f"b{bytes(value[:MAX_TEXT_CHARS])!r}{len(value)}")
             case Mapping():
-                self._fields("", ((str(key), each) for key, each in value.items()), depth, ordered=False)
+                fields = [(str(key), each) for key, each in islice(value.items(), MAX_PARTS)]
+                self._fields("", sorted(fields, key=itemgetter(0)), depth)
             case AbstractSet():
                 # Their order says nothing, and differs between processes.
                 self._items(sorted(likeness(each, self._volatile) for each in islice(value, MAX_PARTS)), depth)
@@ -101,38 +115,39 @@ class _Likeness:
                 self._items(value, depth)
             case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
                 names = [field.name for field in dataclasses.fields(value)]
-                self._fields(type(value).__qualname__, ((each, getattr(value, each, None)) for each in names), depth)
+                self._fields(type(value).__qualname__, [(each, getattr(value, each, None)) for each in names], depth)
             case _:
-                self._put("o", f"{type(value).__qualname__} {_size(value)}")
-
-    def _put(self, kind: str, text: str) -> None:
-        self.hash.update(f"{kind}{text}\0".encode(errors="surrogatepass"))
+                self.parts.append(f"o{type(value).__qualname__} {_size(value)}")
 
     def _text(self, text: str, depth: int) -> None:
-        if depth < MAX_DEPTH and not isinstance(read := read_json(text), str):
+        if text[:1] in JSON_BEGINS and depth < MAX_DEPTH and not isinstance(read := read_json(text), str):
             self.feed(read, depth + 1)
             return
         if len(text) > MAX_TEXT_CHARS:
             half = MAX_TEXT_CHARS // 2
             text = f"{text[:half]}…{len(text)}…{text[-half:]}"
+        if ":" in text and "-" in text:
+            text = _STAMP.sub("", text)
         # As models write the same twice: with other spaces, and other capitals.
-        plain = " ".join(_NAMED_ID.sub(r"\1\3", _STAMP.sub("", text)).split())
-        self._put("t", plain.casefold())
+        plain = " ".join(text.split()).casefold()
+        if len(plain) > SHORTEST_ID and any(word in plain for word in ID_WORDS):
+            plain = _NAMED_ID.sub(r"\1\3", plain)
+        self.parts.append(f"t{plain}")
 
-    def _fields(self, of: str, fields: Iterable[tuple[str, object]], depth: int, *, ordered: bool = True) -> None:
-        said = [(name, each) for name, each in fields if not self._is_volatile(name, each)]
-        kept = [(name, each) for name, each in said if _plain(name) not in ID_NAMES] or said
-        self._put("f", f"{of}{len(kept)}")
-        for name, each in kept if ordered else sorted(kept, key=lambda field: field[0]):
-            if self._left <= 0 or depth >= MAX_DEPTH:
+    def _fields(self, of: str, fields: list[tuple[str, object]], depth: int) -> None:
+        said = [field for field in fields if not self._is_volatile(*field)]
+        kept = [field for field in said if _plain(field[0]) not in ID_NAMES] or said
+        self.parts.append(f"f{of}{len(kept)}")
+        for name, each in kept:
+            if self.left <= 0 or depth >= MAX_DEPTH:
                 return
-            self._put("k", name)
+            self.parts.append(f"k{name}")
             self.feed(each, depth + 1)
 
     def _items(self, items: Sequence[object], depth: int) -> None:
-        self._put("l", str(len(items)))
+        self.parts.append(f"l{len(items)}")
         for each in items:
-            if self._left <= 0 or depth >= MAX_DEPTH:
+            if self.left <= 0 or depth >= MAX_DEPTH:
                 return
             self.feed(each, depth + 1)
 
@@ -143,6 +158,7 @@ class _Likeness:
         return (plain in CLOCK_NAMES or plain.endswith(("_at", "_time", "_ts"))) and _is_moment(value)
 
 
+@lru_cache(maxsize=4_096)
 def _plain(name: str) -> str:
     return _WORD.sub("_", name).lower()
 

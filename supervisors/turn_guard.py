@@ -46,7 +46,7 @@ def judged(actor: str, intent: str, hops: int, steps: tuple[int, ...], guards: G
             ),
             evidence={"hops": hops, "hop_limit": guards.hop_limit},
         )
-    if guards.loop_rounds is None:
+    if guards.loop_rounds is None or steps.count(steps[-1]) < guards.loop_rounds:
         return None
     found_rounds = rounds_at_end(steps, MAX_STEPS // guards.loop_rounds)
     if found_rounds.times < guards.loop_rounds:
