@@ -204,6 +204,10 @@ class Agent:
         handler = self._found.get(type(message)) or self._inherited(type(message))
         return handler is not None and handler.concurrent
 
+    def state_seen(self) -> object:
+        """See BehaviorTraits: the attributes of this agent. One that has its state elsewhere may say so here."""
+        return vars(self)
+
     def has_handler(self, message: object) -> bool:
         """Whether one of its handlers is for this message."""
         return (self._found.get(type(message)) or self._inherited(type(message))) is not None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
@@ -22,6 +22,7 @@ from regrow.actors.loop_answer import CallMade, LoopAnswer
 from regrow.actors.loop_errors import LoopEnded, OutputInvalid, TimeUsedUp, WindowTooSmall, spent_in
 from regrow.actors.loop_limits import Limits, Spent, why_no_more
 from regrow.actors.loop_output import Output
+from regrow.actors.loop_repeats import LoopRepeats
 from regrow.router.context_window import ContextWindow, counted_rate, left_out
 from regrow.router.conversation import LIMIT_MESSAGES, LIMIT_TOOLS, Role, Said, ToolCall, ToolResult
 from regrow.router.prompting import size_bytes
@@ -29,6 +30,7 @@ from regrow.router.provider import SIGNS_PER_TOKEN
 from regrow.router.request import ModelReply, ModelRequest, Passage, Tier, Work
 from regrow.runtime import telemetry
 from regrow.runtime.errors import Misuse, TooLate
+from regrow.runtime.guard_errors import GuardTripped
 
 if TYPE_CHECKING:
     from regrow.actors.context import Context
@@ -68,6 +70,7 @@ class AgentLoop:
         self._ask = ask
         self._plan = plan
         self._spent = Spent()
+        self._repeats = LoopRepeats(ctx.runtime.guarding.guards)
         self._messages = list(plan.messages)
         self._calls: list[CallMade] = []
         self._left_out: frozenset[int] = frozenset()
@@ -90,6 +93,9 @@ class AgentLoop:
         with telemetry.span(f"{telemetry.AGENT_LOOP} {ctx.id}", ctx.origin().trace, attributes):
             try:
                 return await self._within_time()
+            except GuardTripped as error:
+                trace.get_current_span().set_attribute("error.type", type(error).__name__)
+                raise
             except LoopEnded as error:
                 spent_in(error, self._spent, text=self._text, messages=self._whole(), calls=tuple(self._calls))
                 raise
@@ -217,6 +223,9 @@ class AgentLoop:
         begin = len(self._messages)
         for at, call in enumerate(calls):
             self._messages.append(_told(outcomes[at]) if at in outcomes else _handed(call))
+        if to_tools and (warning := self._repeats.warning(made)):
+            last, at = made[-1], begin + to_tools[-1][0]
+            self._messages[at] = _told(replace(last, told=f"{last.told}\n\n{warning}"))
         handed: tuple[Taker, HandedBack] | None = None
         for at, call in enumerate(calls):
             if at in outcomes:

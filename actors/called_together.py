@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Collection, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
+from regrow.actors.call_guard import decided_together
 from regrow.actors.loop_answer import CallMade
 from regrow.actors.side_by_side import all_of
 from regrow.actors.tool_errors import (
@@ -19,6 +20,7 @@ from regrow.actors.tool_errors import (
 )
 from regrow.actors.tool_runner import asked_for
 from regrow.runtime.errors import Refused
+from regrow.runtime.guard_errors import GuardTripped
 
 if TYPE_CHECKING:
     from regrow.actors.tool_calls import ReadyCall, Tools
@@ -51,11 +53,12 @@ async def called_together(
         async with places:
             made[at] = await _made(calls[at], each, told_bytes)
 
-    at_once: list[Coroutine[Any, Any, None]] = [one(at, each) for at, each in ready if not each.waits]
-    await all_of(at_once)
-    for at, each in ready:
-        if each.waits:
-            await one(at, each)
+    with decided_together(tools.fresh_name()):
+        at_once: list[Coroutine[Any, Any, None]] = [one(at, each) for at, each in ready if not each.waits]
+        await all_of(at_once)
+        for at, each in ready:
+            if each.waits:
+                await one(at, each)
     return [each for each in made if each is not None]
 
 
@@ -71,6 +74,8 @@ async def _made(call: ToolCall, ready: ReadyCall, told_bytes: int) -> CallMade:
                 "ask it for less",
                 tool=tool.name,
             )
+    except GuardTripped:  # no answer for the model that goes in circles, but the end of it
+        raise
     except Refused as refusal:
         cost = 0.0 if isinstance(refusal, _NOTHING_RAN) else tool.cost_usd
         return _refused(call, refusal, loop.time() - began_s, cost=cost)

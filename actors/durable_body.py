@@ -19,14 +19,7 @@ def body_of(codec: FrameCodec, envelope: Envelope, beside: Message | None = None
 
     That is over when this is read. `beside` is what goes with it, such as the time of a reminder.
     """
-    origin = envelope.origin
-    lasting = Origin(
-        sender=origin.sender,
-        principal=origin.principal,
-        capability=origin.capability,
-        trace=origin.trace,
-        hops=origin.hops,
-    )
+    lasting = envelope.origin.lasting()
     row = Envelope(Kind.TELL, envelope.receiver, envelope.message, lasting, window=envelope.window)
     if beside is None:
         return codec.encode([row])

@@ -299,7 +299,7 @@ class DurableContext(DurableMessages):
             self._durable.now_ms(), at=at, after_s=after_s, every_s=every_s, cron=cron, zone=zone
         )
         codec.check(message)
-        envelope = Envelope(Kind.TELL, self.id, message, self.origin())
+        envelope = Envelope(Kind.TELL, self.id, message, self.origin().afresh())
         plan = planned(codec, envelope, schedule, turn.command)
         limit = self._durable.journal.limits.message_bytes
         if len(plan) + TICK_BYTES > limit:

@@ -57,6 +57,9 @@ class DurableMessages(Context):
         """The same as a time of this process's loop."""
         return None if self._has_waited else super().deadline_at
 
+    def _new_run(self) -> str:
+        return super()._new_run() if self.turn is None else self.turn.command
+
     @property
     def _has_waited(self) -> bool:
         return self.turn is not None and self.turn.has_waited
@@ -76,6 +79,8 @@ class DurableMessages(Context):
         self._durable.codec.check(message)
         envelope = Envelope(Kind.TELL, ref.address.actor, message, self.origin())
         self.runtime.delivery.check(envelope)
+        if self.runtime.guarding.messages is not None:
+            self.runtime.guarding.messages.sent(envelope.origin)
         body, limits = body_of(self._durable.codec, envelope), self._durable.journal.limits
         if len(body) > limits.message_bytes:
             raise MessageTooLarge(

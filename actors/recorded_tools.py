@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from regrow.actors.call_guard import GuardedCall
 from regrow.actors.durable_body import digest
 from regrow.actors.durable_errors import WaitTimedOut
 from regrow.actors.durable_wait import recorded_call
@@ -16,12 +17,16 @@ from regrow.actors.tool_errors import NotApproved, ResultUnknown
 from regrow.actors.tool_gate import Allowed, NeedsApproval
 from regrow.actors.tool_result import Given
 from regrow.actors.tool_runner import runner_of
+from regrow.runtime.guards import Rung
 
 if TYPE_CHECKING:
     from regrow.actors.durable_context import DurableContext, StepPlace
     from regrow.runtime.journal_entries import StepKey
 
 V = TypeVar("V")
+
+GUARD_STEP = "guard:"
+"""Before the name of the tool: the step in which is recorded what a guard says of its call."""
 
 TOOL_STEP = "tool:"
 """Before the name of the tool, in the name of the step that its call is."""
@@ -51,23 +56,38 @@ class RecordedTools(Tools):
         call = verdict.call if isinstance(verdict, NeedsApproval) else verdict
         known_by, name = digest(call.written.encode()), call.tool.name
         consent = ctx.step_place(APPROVAL_STEP + name, known_by, idempotent=True) if waits else None
+        # Where a guard may have a call wait for a person, any call may have to; so each has its places from here on.
+        suspends = ctx.runtime.guarding.guards.top >= Rung.SUSPEND
+        judged = ctx.step_place(GUARD_STEP + name, known_by, idempotent=True) if suspends else None
+        word = ctx.step_place(APPROVAL_STEP + name, known_by, idempotent=True) if suspends else None
         place = ctx.step_place(TOOL_STEP + name, known_by, idempotent=call.tool.idempotent)
 
         async def make() -> Given:
             if consent is not None:
                 await self._consented(call, consent)
-            return await self._made(call, place)
+            if judged is not None and word is not None and (why := await self._judged(call, judged)):
+                await self._consented(call, word, why)
+            return await self._made(call, place, is_judged=suspends)
 
-        return ReadyCall(tool=call.tool, make=make, waits=waits)
+        return ReadyCall(tool=call.tool, make=make, waits=waits or suspends)
 
-    async def _made(self, call: Allowed, place: StepPlace) -> Given:
+    async def _judged(self, call: Allowed, place: StepPlace) -> str:
+        """Why a guard wants the word of a person before this call; empty where it does not."""
+
+        async def judge(key: StepKey) -> str:
+            return await GuardedCall(self._durable, call, self._durable.step_of(key).key).why_not()
+
+        why = await self._durable.recorded_at(place, judge)
+        return why if isinstance(why, str) else ""
+
+    async def _made(self, call: Allowed, place: StepPlace, *, is_judged: bool) -> Given:
         tool, ctx = call.tool, self._durable
 
         async def run(key: StepKey) -> str:
             step = ctx.step_of(key) if tool.asks is None else await ctx.asking_step(key, tool.asks.actor(ctx, call))
             with recorded_call(f"tool {tool.name}", key):
                 try:
-                    return (await runner_of(ctx.runtime).run(call, ctx, step)).written
+                    return (await runner_of(ctx.runtime).run(call, ctx, step, is_judged=is_judged)).written
                 except OutcomeUnknown as unknown:
                     raise ctx.outcome_unknown(key, str(unknown)) from unknown
 
@@ -80,12 +100,12 @@ class RecordedTools(Tools):
         # Read from what is recorded also the first time, so that no run of the turn sees another value.
         return Given(read_result(tool, written), written)
 
-    async def _consented(self, call: Allowed, place: StepPlace) -> None:
-        """Waits until a person has consented to this call. Raises NotApproved."""
+    async def _consented(self, call: Allowed, place: StepPlace, why: str = "") -> None:
+        """Waits until a person has consented to this call, which a guard has asked for if `why`. Raises NotApproved."""
         ctx, tool = self._durable, call.tool
 
         async def ask(key: StepKey) -> AskedApproval:
-            return asked_approval(ctx.id, ctx.message_id, call, key)
+            return asked_approval(ctx.id, ctx.message_id, call, key, why)
 
         asked = await ctx.recorded_at(place, ask)
         assert isinstance(asked, AskedApproval)

@@ -20,7 +20,8 @@ APPROVAL_STEP = "approval:"
 class AskedApproval(Message):
     """For what consent is asked, as it is recorded before the wait.
 
-    `call` stands for all of it and for this one place in this one turn; `arguments` is JSON.
+    `call` stands for all of it and for this one place in this one turn; `arguments` is JSON. `why` is what a guard has
+    found, where it is one that asks.
     """
 
     call: str
@@ -28,6 +29,7 @@ class AskedApproval(Message):
     tool: str
     tool_hash: str
     arguments: str
+    why: str = ""
 
 
 class ToolApproval(AnswerAbout):
@@ -38,7 +40,7 @@ class ToolApproval(AnswerAbout):
     reason: str = ""
 
 
-def asked_approval(agent: ActorId, message_id: str, call: Allowed, key: StepKey) -> AskedApproval:
+def asked_approval(agent: ActorId, message_id: str, call: Allowed, key: StepKey, why: str = "") -> AskedApproval:
     """For what consent is asked at this place of a turn."""
     tool: Any = call.tool
     bound = "\0".join((message_id, tool.name, tool.hash, call.written, str(key.occurrence)))
@@ -48,4 +50,5 @@ def asked_approval(agent: ActorId, message_id: str, call: Allowed, key: StepKey)
         tool=tool.name,
         tool_hash=tool.hash,
         arguments=call.written,
+        why=why,
     )

@@ -140,6 +140,10 @@ class Tools:
         if isinstance(found, ToolError):
             raise found
 
+    def fresh_name(self) -> str:
+        """What no other turn of the app is called by."""
+        return f"{self._ctx.runtime.host}/{self._ctx.runtime.fresh_number()}"
+
     async def once(self, name: str, written: str, call: Callable[[], Awaitable[V]], /) -> V:
         """Makes a call that is no tool's, known by what is `written`; in a durable turn it is a step of that name."""
         return await call()

@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 
 import structlog
 
+from regrow.actors.call_guard import GuardedCall
 from regrow.actors.threads import in_thread
 from regrow.actors.tool import Isolation
 from regrow.actors.tool_errors import (
@@ -107,8 +108,11 @@ class ToolRunner:
         """The calls of each tool here, by name."""
         return {name: dataclasses.replace(each) for name, each in self._counts.items()}
 
-    async def run(self, call: Allowed, ctx: Context, step: Step | None = None) -> Given:
-        """What the tool gives. Raises ToolError, a Refused of the tool's own, and what is wrong with this turn."""
+    async def run(self, call: Allowed, ctx: Context, step: Step | None = None, *, is_judged: bool = False) -> Given:
+        """What the tool gives; guards look at the call first, unless it `is_judged` already.
+
+        Raises ToolError, GuardTripped, a Refused of the tool's own, and what is wrong with this turn.
+        """
         tool, began_s = call.tool, self._loop.time()
         attributes: dict[str, str | int | float | bool] = {
             telemetry.OPERATION: telemetry.EXECUTE_TOOL,
@@ -126,7 +130,10 @@ class ToolRunner:
         with telemetry.span(f"{telemetry.EXECUTE_TOOL} {tool.name}", parent, attributes) as span, asked_for(""):
             telemetry.note_content(span, telemetry.TOOL_ARGUMENTS, lambda: call.written)
             try:
-                given = await self._in_its_place(call, ctx, step, counts)
+                guarded = GuardedCall(ctx, call, step.key if step is not None else "")
+                if not is_judged:
+                    await guarded.check()
+                given = await guarded.noted(partial(self._in_its_place, call, ctx, step, counts))
                 telemetry.note_content(span, telemetry.TOOL_RESULT, lambda: given.told)
                 return given
             except BaseException:

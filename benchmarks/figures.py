@@ -197,6 +197,17 @@ OVERHEAD = (
     Figure(key="store_us_per_span", says="… storing, for each span", unit="µs"),
 )
 
+GUARDS = (
+    Figure(key="loop_recall", says="runaways that loop and are stopped", at_least=0.95),
+    Figure(key="loop_false_alarms", says="work that is stopped as a loop", at_most=0.01),
+    Figure(key="retry_recall", says="runs with retries in hiding that are stopped", at_least=0.95),
+    Figure(key="retry_false_alarms", says="work that is stopped for retries in hiding", at_most=0.01),
+    Figure(key="loop_spent_p50", says="turns and calls of a loop before its stop, median"),
+    Figure(key="loop_spent_p99", says="… 99th percentile"),
+    Figure(key="retry_spent_p50", says="calls and attempts before the stop of hidden retries, median"),
+    Figure(key="retry_spent_p99", says="… 99th percentile"),
+)
+
 SCRIPTS = {
     "messaging": MESSAGING,
     "restart": RESTART,
@@ -205,6 +216,7 @@ SCRIPTS = {
     "durable": DURABLE,
     "agents": AGENTS,
     "overhead": OVERHEAD,
+    "guards": GUARDS,
 }
 """Every script and the figures that it gives."""
 

@@ -55,7 +55,9 @@ class Looper(Agent):
         begun_s = perf_counter()
         answer = await ctx.models.run("Add up the numbers", max_turns=request.calls + 1)
         took_s = perf_counter() - begun_s
-        if answer.text != ANSWER or [each.told for each in answer.calls] != ["5"] * request.calls:
+        if answer.text != ANSWER or [each.told for each in answer.calls] != [
+            str(2 + number) for number in range(request.calls)
+        ]:
             raise AssertionError(f"the loop gave {answer.text!r} after {len(answer.calls)} calls")
         return Looped(seconds=took_s, calls=len(answer.calls))
 
@@ -65,7 +67,7 @@ def scripted(calls: int) -> list[ProviderReply]:
     asks = [
         ProviderReply(
             text="",
-            tool_calls=(ToolCall(id=str(number), name="add", arguments='{"one": 2, "other": 3}'),),
+            tool_calls=(ToolCall(id=str(number), name="add", arguments=f'{{"one": 2, "other": {number}}}'),),
             finish=FinishReason.TOOL_CALLS,
             usage=_USAGE,
         )

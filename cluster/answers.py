@@ -86,7 +86,8 @@ async def _call_asked_for(running: Running, wait: OpenWait) -> dict[str, str] | 
     for step in await asked_at_desk(running, ListSteps(agent=wait.agent, command=wait.command)):
         asked = unpacked(codec, step.result) if step.name.startswith(APPROVAL_STEP) and step.result else None
         if isinstance(asked, AskedApproval) and asked.call == subject:
-            return {"tool": asked.tool, "arguments": asked.arguments}
+            why = {"why": asked.why} if asked.why else {}
+            return {"tool": asked.tool, "arguments": asked.arguments, **why}
     return {"tool": subject.rpartition("/")[0], "arguments": "(too large to be shown)"}
 
 

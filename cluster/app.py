@@ -37,6 +37,7 @@ from regrow.runtime import (
     Request,
 )
 from regrow.runtime.ask_all import ask_all, paired
+from regrow.runtime.guards import Guards
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S
 from regrow.supervisors import ChildCounts, ChildRow, ChildSpec, SpecError, SpecRow, Supervisor, SupervisorSpec, child
 from regrow.supervisors import requests as to_supervisor
@@ -60,7 +61,7 @@ class App:
     """A named tree of agents. Raises InvalidDefinition for a name or child that could not run.
 
     `journal="memory"` lets durable agents run on the inline engine, where what they keep ends with the process; on Ray
-    they keep it in Redis, whatever is said here.
+    they keep it in Redis, whatever is said here. `guards` says what stops a runaway, and when; settings win over it.
     """
 
     def __init__(
@@ -69,11 +70,13 @@ class App:
         root: SupervisorSpec | ChildSpec | FunctionAgent[Any, Any] | type[Agent],
         *more: object,
         journal: Literal["memory"] | None = None,
+        guards: Guards | None = None,
     ) -> None:
         if not name or not name.isprintable() or RESERVED & set(name):
             raise InvalidDefinition(f"an app's name is a short word without {' '.join(sorted(RESERVED))}; got {name!r}")
         self.name = name
         self.journal = journal
+        self.guards = guards if guards is not None else Guards()
         frame = inspect.currentframe()
         caller = frame.f_back if frame is not None else None
         self.module: str = caller.f_globals.get("__name__", "") if caller is not None else ""

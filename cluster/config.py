@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from regrow.router.settings import RouterSettings
+from regrow.runtime.errors import InvalidDefinition
+from regrow.runtime.guards import Guards, Rung
 
 if TYPE_CHECKING:
     from regrow.runtime.journal_entries import JournalLimits
@@ -126,6 +129,49 @@ class MemorySettings(_Section):
     embedder: Literal["hashing"] = "hashing"
 
 
+class GuardSettings(_Section):
+    """What guards watch for, in place of what the app says itself (see Guards); "off" turns one off."""
+
+    hop_limit: int | Literal["off"] | None = None
+    loop_rounds: int | Literal["off"] | None = None
+    repeats_warn: int | None = None
+    repeats_end: int | Literal["off"] | None = None
+    polls: tuple[str, ...] | None = None
+    volatile: tuple[str, ...] | None = None
+    retry_share: float | Literal["off"] | None = None
+    stall_s: float | Literal["off"] | None = None
+    max_messages: int | Literal["off"] | None = None
+    max_calls: int | Literal["off"] | None = None
+    max_tokens: int | Literal["off"] | None = None
+    max_cost_usd: float | Literal["off"] | None = None
+    max_s: float | Literal["off"] | None = None
+    top: Literal["annotate", "warn", "refuse", "suspend"] | None = None
+
+    @field_validator("polls", "volatile", mode="before")
+    @classmethod
+    def _several(cls, names: object) -> object:
+        """In a variable they stand side by side, with commas between them."""
+        return tuple(name.strip() for name in names.split(",")) if isinstance(names, str) else names
+
+    @model_validator(mode="after")
+    def _are_limits(self) -> Self:
+        try:
+            self.over(Guards())
+        except InvalidDefinition as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def over(self, guards: Guards) -> Guards:
+        """Those guards with what is set here in their place. Raises InvalidDefinition where the two do not fit."""
+        found: dict[str, Any] = {name: value for name, value in self if value is not None}
+        found |= {name: None for name, value in found.items() if value == "off"}
+        for name in {"polls", "volatile"} & found.keys():
+            found[name] = frozenset(found[name])
+        if "top" in found:
+            found["top"] = Rung[found["top"].upper()]
+        return replace(guards, **found)
+
+
 class Settings(BaseModel):
     """Everything that can be set from outside; never changed afterwards. Made directly, it reads nothing.
 
@@ -145,6 +191,7 @@ class Settings(BaseModel):
     ray: RaySettings = RaySettings()
     models: RouterSettings = RouterSettings()
     memory: MemorySettings = MemorySettings()
+    guards: GuardSettings = GuardSettings()
 
     @staticmethod
     def load(config: Path | None = None) -> Settings:

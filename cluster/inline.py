@@ -12,6 +12,7 @@ from regrow.actors.skill_places import look_in
 from regrow.cluster.app import App
 from regrow.cluster.config import Settings
 from regrow.cluster.deeds import Deed, Replaced
+from regrow.cluster.guarding import keep_guard
 from regrow.cluster.journal_desk import keep_journal_desk
 from regrow.cluster.letters import Letters, told_by
 from regrow.cluster.making import BehaviorFactory
@@ -96,6 +97,7 @@ class InlineEngine:
             names=self._app.id_of,
         )
         runtime.id_with_key = self._app.keyed.id_of
+        keep_guard(runtime, self._settings.guards.over(self._app.guards))
         runtime.services = {name: service_id(self._app.name, name) for name in ("memory", "models")}
         runtime.courier = SpecsHere()
         runtime.delivery.is_durable = self._app.is_durable

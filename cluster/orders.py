@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from regrow.cluster.code import CodeBase, CodeName, name_of
-from regrow.cluster.config import HistorySettings, LogSettings, Settings, TracingSettings
+from regrow.cluster.config import GuardSettings, HistorySettings, LogSettings, Settings, TracingSettings
 from regrow.cluster.durable_ids import is_durable
 from regrow.runtime import (
     ActorId,
@@ -68,6 +68,11 @@ class HostOrder(Message):
     skills: str = ""
     log: LogSettings = LogSettings()
     tracing: TracingSettings = TracingSettings()
+    guards: GuardSettings = GuardSettings()
+    counts_runs: bool = False
+    """Whether runs have caps, so that they are counted in a Redis even where the app needs none for anything else."""
+    runs_url: str = ""
+    runs_cluster: bool = False
     journal: JournalOrder | None = None
     rehearsal: str = ""
     """Where a test of the app listens; empty outside of tests."""
@@ -210,7 +215,7 @@ def unpack_as(expected: type[M], packed: bytes) -> M:
     return value
 
 
-def host_order(app: str, code: CodeBase, settings: Settings, rehearsal: str = "") -> HostOrder:
+def host_order(app: str, code: CodeBase, settings: Settings, rehearsal: str = "", *, counts_runs: bool) -> HostOrder:
     """The order for hosts of an app, still without the host's own id and the guardian's life."""
     return HostOrder(
         app=app,
@@ -227,6 +232,9 @@ def host_order(app: str, code: CodeBase, settings: Settings, rehearsal: str = ""
         skills=code.skills,
         log=settings.log,
         tracing=settings.tracing,
+        guards=settings.guards,
+        counts_runs=counts_runs,
+        runs_cluster=settings.redis.cluster,
         rehearsal=rehearsal,
     )
 

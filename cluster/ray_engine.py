@@ -220,7 +220,13 @@ class RayEngine:
             app=self._app.name,
             root=root,
             settings=json.dumps(settings),
-            host=host_order(self._app.name, code, self._settings, self._rehearsal),
+            host=host_order(
+                self._app.name,
+                code,
+                self._settings,
+                self._rehearsal,
+                counts_runs=self._settings.guards.over(self._app.guards).has_caps,
+            ),
             owner_ttl_s=self._owner_ttl_s,
         )
 

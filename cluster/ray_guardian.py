@@ -171,6 +171,8 @@ class Guardian:
                 await self._redis.check()
                 if self._journal is not None:
                     await self._journal.open(await self._redis.server())
+                if self._journal is not None or self._order.host.counts_runs:
+                    self._keeper.runs_url = await self._redis.server()
             except (RedisUnavailable, JournalUnknown, JournalAway) as error:
                 if not earlier_lives() or self._runtime.loop.time() > deadline:
                     raise

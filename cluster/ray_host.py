@@ -21,6 +21,7 @@ import ray
 from regrow.cluster import host_process, logs, tracing
 from regrow.cluster.code import CodeBase
 from regrow.cluster.directory import RememberingDirectory
+from regrow.cluster.guarding import keep_guard
 from regrow.cluster.host_process import end_with_parent
 from regrow.cluster.letters import TELL_AFTER_S, Letters, told_by
 from regrow.cluster.making import BehaviorFactory
@@ -54,6 +55,7 @@ from regrow.runtime.transport import PeerDead
 if TYPE_CHECKING:
     from regrow.cluster.host_journal import HostJournal
     from regrow.cluster.recording import Recording
+    from regrow.runtime.run_store import RunStore
 
 CONTROL_CALLS = 8
 LEAVE_S = 1.0
@@ -119,6 +121,7 @@ class RayHost:
             first_incarnation=order.first_incarnation,
         )
         runtime.courier = SpecCourier()
+        keep_guard(runtime, order.guards.over(app.guards), _runs(order))
         runtime.id_with_key = app.keyed.id_of
         runtime.services = {name: service_id(order.app, name) for name in ("memory", "models")}
         transport = RayTransport(self._host)
@@ -308,6 +311,15 @@ def remote_host() -> Any:
         num_cpus=0,
         concurrency_groups={"control": CONTROL_CALLS, "watch": 2},
     )(RayHost)
+
+
+def _runs(order: HostOrder) -> RunStore | None:
+    """Where runs are counted; None for the memory of this process."""
+    if not order.runs_url:
+        return None
+    from regrow.cluster.redis_runs import RedisRuns  # here, since most hosts need no redis
+
+    return RedisRuns.from_url(order.runs_url, app=order.app, cluster=order.runs_cluster)
 
 
 def _made(rehearsal: str) -> BehaviorMaker:

@@ -85,6 +85,7 @@ class Keeper:
         self._life = life
         self._news = news
         self._journal = journal
+        self.runs_url = ""
         self.last_look: Callable[[HostId, Any], Awaitable[None]] = _no_look
         """Called with a host and its handle before the host is ended; must not raise."""
         self._class = remote_host()
@@ -279,6 +280,7 @@ class Keeper:
         """What a new host is told. Raises RedisUnavailable."""
         record.first_incarnation = next(self._incarnations)
         told: dict[str, object] = {"host": record.host, "first_incarnation": record.first_incarnation}
+        told["runs_url"] = self.runs_url
         if self._journal is not None:
             journal = told["journal"] = await self._journal.order()
             record.epoch = journal.epoch

@@ -4,8 +4,9 @@ Reading order: `errors`; `conversation` (what is said in turns), `request` (what
 (which models), `catalog` (cards and prices), `usage` (what calls came to); the ports `provider` and `ledger`, each with
 its twin; the adapters `openai_provider` (with `prompting`, `openai_tools`), `extractive_provider` (with `markup`,
 `sentences`, `terms`, `ranking`, `digest`) and `redis_ledger`; `policy`, which decides; `router`, which does; `service`,
-the behavior around it; `models`, what an agent holds. Importing the room loads none of it: a name is loaded
-when it is first used.
+the behavior around it, with `run_budget`; `models`, what an agent holds; `hidden_retries`, which decides on attempts
+over the wire, and `wire_attempts`, which sees them. Importing the room loads none of it: a name is loaded when it is
+first used.
 """
 
 if __name__ != "regrow.router":
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from regrow.router.service import RouterService, router_service
     from regrow.router.settings import ModelSettings, PriceSettings, ProviderName, RouterSettings, from_environment
     from regrow.router.usage import Call, CallId, CallRecord, Totals, UsageReport, UsageTotals
+    from regrow.router.wire_attempts import WireWatch
 
 __all__ = [
     "Ask",
@@ -100,6 +102,7 @@ __all__ = [
     "Usage",
     "UsageReport",
     "UsageTotals",
+    "WireWatch",
     "Work",
     "from_environment",
     "router_service",
@@ -174,6 +177,7 @@ if not TYPE_CHECKING:  # a checker that saw this function would take every missp
                 "RouterSettings",
                 "from_environment",
             ),
+            "wire_attempts": ("WireWatch",),
             "usage": (
                 "Call",
                 "CallId",

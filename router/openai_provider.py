@@ -9,6 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -30,7 +33,9 @@ from regrow.router.prompting import as_label, chat_messages, checked_quotes, cit
 from regrow.router.provider import Emit, ProviderReply
 from regrow.router.request import FinishReason, ModelRequest, Usage
 from regrow.router.settings import DEFAULT_TIMEOUT_S, OPENAI_BASE_URL
+from regrow.router.wire_attempts import WireWatch
 from regrow.runtime.errors import Closed
+from regrow.runtime.guards import Guards
 
 if TYPE_CHECKING:
     from openai import APIConnectionError, APIStatusError, AsyncOpenAI
@@ -66,16 +71,22 @@ class OpenAIProvider:
         base_url: str = OPENAI_BASE_URL,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         key_name: str = "OPENAI_API_KEY",
+        guards: Guards | None = None,
     ) -> None:
-        from openai import AsyncOpenAI
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
         self._host = urlsplit(base_url).netloc.rpartition("@")[2]
         self._key_name = key_name
         self._has_key = bool(api_key)
         self._timeout_s = timeout_s
         self._closed = False
+        self._wire = WireWatch(guards if guards is not None else Guards(), monotonic)
         self._client: AsyncOpenAI = AsyncOpenAI(
-            api_key=api_key or NO_KEY, base_url=base_url, max_retries=0, timeout=timeout_s
+            api_key=api_key or NO_KEY,
+            base_url=base_url,
+            max_retries=0,
+            timeout=timeout_s,
+            http_client=DefaultAsyncHttpxClient(event_hooks=self._wire.event_hooks, timeout=timeout_s),
         )
         name = (urlsplit(base_url).hostname or "").lower()
         self._newer = name.endswith(_NEWER_HOSTS)
@@ -92,7 +103,7 @@ class OpenAIProvider:
         if self._closed:
             raise Closed(f"the provider at {self._host} was closed; make another one")
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with self._one_call():
                 raw = await self._client.chat.completions.create(**self.arguments(request, card))
         except APIStatusError as error:
             raise self._refusal(error, card) from error
@@ -119,7 +130,7 @@ class OpenAIProvider:
         written, shown, whole = Written(), "", None
         arguments: dict[str, Any] = {**self.arguments(request, card), "stream_options": {"include_usage": True}}
         try:
-            async with asyncio.timeout(self._timeout_s) as limit:
+            async with self._one_call() as limit:
                 async with await self._client.chat.completions.create(**arguments, stream=True) as chunks:
                     if is_whole(chunks.response.headers):
                         whole = json.loads(await chunks.response.aread())
@@ -148,6 +159,13 @@ class OpenAIProvider:
         if reply.text.startswith(shown) and len(reply.text) > len(shown):
             await emit(reply.text[len(shown) :])
         return reply
+
+    @asynccontextmanager
+    async def _one_call(self) -> AsyncIterator[asyncio.Timeout]:
+        """What is sent meanwhile is one attempt; whatever repeats it is hidden."""
+        with self._wire.call(self._host):
+            async with asyncio.timeout(self._timeout_s) as limit:
+                yield limit
 
     async def aclose(self) -> None:
         """Close the connections."""

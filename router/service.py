@@ -8,7 +8,7 @@ import os
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from functools import partial
 
 from regrow.router.catalog import card_of
 from regrow.router.errors import InvalidSettings
@@ -17,14 +17,13 @@ from regrow.router.ledger import Ledger, MemoryLedger
 from regrow.router.provider import Emit, Provider
 from regrow.router.request import ModelPart, ModelRequest
 from regrow.router.router import RoutedModel, Router
+from regrow.router.run_budget import RunBudget
 from regrow.router.settings import OPENAI_BASE_URL, ModelSettings, ProviderName, RouterSettings
 from regrow.router.usage import CallId, UsageReport
 from regrow.runtime.behavior import BehaviorTraits
+from regrow.runtime.context import CellContext
 from regrow.runtime.errors import Refused
-
-if TYPE_CHECKING:
-    from regrow.runtime.context import CellContext
-
+from regrow.runtime.guards import Guards
 
 MAX_CALLS_AT_ONCE = 2_048
 """Model calls of one app that are under way at once; those beyond wait in the mailbox. Each is a connection."""
@@ -57,6 +56,7 @@ class RouterService(BehaviorTraits):
         self._now = now
         self._new_life = new_life
         self._router: Router | None = None
+        self._runs = RunBudget()
 
     async def started(self, ctx: object) -> None:
         """Make the providers and settle what an earlier life left open.
@@ -65,7 +65,13 @@ class RouterService(BehaviorTraits):
             InvalidSettings: a key is missing, or a budget cannot be kept.
         """
         settings = self._settings
-        models = models_of(settings, environment=self._environment, at=self._now(), provider=self._provider)
+        models = models_of(
+            settings,
+            environment=self._environment,
+            at=self._now(),
+            provider=self._provider,
+            guards=ctx.runtime.guarding.guards if isinstance(ctx, CellContext) else Guards(),
+        )
         ledger = self._ledger if self._ledger is not None else MemoryLedger(budget_usd=settings.budget_usd)
         life = self._new_life()
         numbers = itertools.count(1)
@@ -88,7 +94,8 @@ class RouterService(BehaviorTraits):
         match message:
             case ModelRequest():
                 parent = ctx.origin().trace if ctx is not None else ""
-                return await self._router.complete(message, emit=_emit_to(ctx), parent=parent)
+                complete = partial(self._router.complete, message, emit=_emit_to(ctx), parent=parent)
+                return await self._runs.within(ctx, message, complete)
             case UsageReport():
                 return await self._router.usage(message.history)
             case _:
@@ -135,6 +142,7 @@ def models_of(
     environment: Mapping[str, str],
     at: datetime,
     provider: Provider | None = None,
+    guards: Guards | None = None,
 ) -> tuple[RoutedModel, ...]:
     """Give the models of `settings`, those at one address on one provider; prices are those at `at`.
 
@@ -146,12 +154,14 @@ def models_of(
     for tier, model in settings.tiers:
         place = (model.provider, model.base_url, model.api_key_env)
         if provider is None and place not in made:
-            made[place] = _provider_of(model, timeout_s=settings.timeout_s, environment=environment)
+            made[place] = _provider_of(model, timeout_s=settings.timeout_s, environment=environment, guards=guards)
         models.append(RoutedModel(card=card_of(model, tier, at=at), provider=provider or made[place]))
     return tuple(models)
 
 
-def _provider_of(model: ModelSettings, *, timeout_s: float, environment: Mapping[str, str]) -> Provider:
+def _provider_of(
+    model: ModelSettings, *, timeout_s: float, environment: Mapping[str, str], guards: Guards | None
+) -> Provider:
     if model.provider is ProviderName.EXTRACTIVE:
         return ExtractiveProvider()
     # Imported late: its SDK takes 0.5 s to load, and who runs extractive models needs none of it.
@@ -163,4 +173,6 @@ def _provider_of(model: ModelSettings, *, timeout_s: float, environment: Mapping
             f"{model.model} runs at {OPENAI_BASE_URL}, which wants a key, and {model.api_key_env} is not set; "
             "set it, or name another base_url"
         )
-    return OpenAIProvider(api_key=key, base_url=model.base_url, timeout_s=timeout_s, key_name=model.api_key_env)
+    return OpenAIProvider(
+        api_key=key, base_url=model.base_url, timeout_s=timeout_s, key_name=model.api_key_env, guards=guards
+    )

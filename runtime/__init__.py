@@ -1,7 +1,8 @@
 """The kernel: typed messages, mailboxes, cells, refs, exits; no Ray, no Redis.
 
 Reading order: errors, address, message, lifecycle, envelope → mailbox, cell, context, ref, asking →
-delivery, runtime → link, codec, peers (between processes) → journal, memory_journal (what outlives a host) → testing.
+delivery, runtime → link, codec, peers (between processes) → journal, memory_journal (what outlives a host) →
+guards, likeness, run_store (what stops a runaway) → testing.
 
 Importing the room loads none of it: a name is loaded when it is first used, and a command needs few.
 """
@@ -46,6 +47,17 @@ if TYPE_CHECKING:
         TooLate,
         WorldBroke,
     )
+    from regrow.runtime.guard_errors import (
+        CausalLoop,
+        GuardTripped,
+        HiddenRetries,
+        HopsUsedUp,
+        RepeatedCall,
+        RunsUnreachable,
+        RunUsedUp,
+        Stalled,
+    )
+    from regrow.runtime.guards import Guards, Rung
     from regrow.runtime.journal import Journal
     from regrow.runtime.journal_entries import JournalLimits
     from regrow.runtime.journal_errors import (
@@ -99,6 +111,7 @@ __all__ = [
     "Behavior",
     "Bug",
     "CallingSelf",
+    "CausalLoop",
     "CellContext",
     "Closed",
     "CodeNotImportable",
@@ -111,6 +124,10 @@ __all__ = [
     "ExitSignal",
     "Exited",
     "Fenced",
+    "GuardTripped",
+    "Guards",
+    "HiddenRetries",
+    "HopsUsedUp",
     "HostId",
     "Incarnation",
     "InvalidDefinition",
@@ -147,13 +164,18 @@ __all__ = [
     "Refused",
     "RegistryFull",
     "RegrowError",
+    "RepeatedCall",
     "Replied",
     "ReplySlot",
     "Request",
+    "RunUsedUp",
+    "Rung",
+    "RunsUnreachable",
     "Runtime",
     "SchemaNewer",
     "Shutdown",
     "SlotsFull",
+    "Stalled",
     "StartFailed",
     "StartRequest",
     "Started",
@@ -218,6 +240,20 @@ if not TYPE_CHECKING:  # a checker that saw this function would take every missp
                 "StashFull",
                 "TooLate",
                 "WorldBroke",
+            ),
+            "guard_errors": (
+                "CausalLoop",
+                "GuardTripped",
+                "HiddenRetries",
+                "HopsUsedUp",
+                "RepeatedCall",
+                "RunUsedUp",
+                "RunsUnreachable",
+                "Stalled",
+            ),
+            "guards": (
+                "Guards",
+                "Rung",
             ),
             "journal": ("Journal",),
             "journal_entries": ("JournalLimits",),

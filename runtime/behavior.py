@@ -78,6 +78,10 @@ class BehaviorTraits:
     def on_word_of_child(self, word: object) -> None:
         """Told at once when a child says that what its messages did to it is over: Refund or Cleared."""
 
+    def state_seen(self) -> object | None:
+        """What tells a guard whether this actor has changed between two turns; None where no guard judges it."""
+        return None
+
     def begin(self) -> None:
         """Told when a life that was started as `held` is known to run; its turns wait for that."""
 

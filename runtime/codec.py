@@ -6,7 +6,8 @@ rows. All messages of one type lie together, each field a column; they are taken
     frame = [version, receivers, stems, origins, types, heads, runs, origin_runs, ask_ids, deadlines, command_ids]
 
     receivers    [actor id, …]
-    stems        [[sender, incarnation, principal, capability, hops, chain], …]
+    stems        [[sender, incarnation, principal, capability, hops, chain], …], and behind these two values more
+                 where a turn has sent them: the run, and its last steps as numbers
     origins      [stem, trace, stem, trace, …]
     types        [[module:qualname, [field, …], [column, …]], …]
                  [nil, [], [values]]                replies that are no Message (runtime/wire_values says how), and the

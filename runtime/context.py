@@ -27,6 +27,7 @@ from regrow.runtime.reply_slot import ReplySlot
 from regrow.runtime.signals import Untie, Unwatch, Watch
 from regrow.runtime.stream_turn import StreamTurn
 from regrow.runtime.timer import Timer, timer
+from regrow.runtime.turn_origin import turn_origin
 
 if TYPE_CHECKING:
     from regrow.runtime.cell import Cell
@@ -131,22 +132,19 @@ class CellContext(StreamTurn):
         """What this turn hands on to everything it sends."""
         if self._origin is None or self._cell.is_over or self._cell.incarnation != self.incarnation:
             self.live()
-            cell, envelope = self._cell, self._envelope
-            cause = envelope.origin if envelope is not None else cell.runtime.origin
-            waits = cause.chain if envelope is not None and envelope.kind == Kind.ASK else ()
-            if envelope is None or not cell.may_run_beside(envelope.message):
-                waits = (*waits, cell.actor)  # else others of its messages are served while this turn waits
-            self._origin = Origin(
-                sender=Address(cell.actor, self.incarnation),
-                principal=cause.principal,
-                capability=cause.capability,
-                trace=cause.trace,
-                hops=cause.hops + 1,
-                chain=waits,
-            )
+            self._origin = turn_origin(self._cell, self._envelope, self._new_run)
         tools, call = capability.tools_only.get(), capability.for_one_call.get()
         limited = self._origin if tools is None else self._origin.limited(tools)
         return limited if call is None else limited.for_one_call(call)
+
+    @property
+    def run(self) -> str:
+        """What names all that follows from the same message from outside, this turn included."""
+        return self.origin().run
+
+    def _new_run(self) -> str:
+        """The name of what begins with this turn."""
+        return self.command_id or f"{self._cell.runtime.host}/{self._cell.runtime.fresh_number()}"
 
     def live(self) -> None:
         """Raises Closed when this incarnation has ended."""
@@ -280,7 +278,7 @@ class CellContext(StreamTurn):
         self._on_own_thread()
         cell = self._cell
         self.live()
-        notice = Envelope(Kind.NOTICE, cell.actor, message, self.origin(), incarnation=self.incarnation)
+        notice = Envelope(Kind.NOTICE, cell.actor, message, self.origin().afresh(), incarnation=self.incarnation)
         return timer(cell, delay_s, notice)
 
     # ---- other actors --------------------------------------------------------------------------

@@ -51,9 +51,12 @@ class Origin:
     `chain` lists the agents that serve nothing else while this turn runs, in the order in which they
     ask each other; it counts only for asks. `capability` lists what may be addressed and run (see capability);
     None means all. `trace` is a W3C traceparent, empty where nothing is traced.
+
+    `run` names all that follows from one message from outside; empty in that message itself. `hops` counts the agents
+    on the way, and `steps` has the last of them with what they were to do, as numbers that a guard compares.
     """
 
-    __slots__ = ("capability", "chain", "hops", "principal", "sender", "trace")
+    __slots__ = ("capability", "chain", "hops", "principal", "run", "sender", "steps", "trace")
 
     def __init__(
         self,
@@ -64,6 +67,8 @@ class Origin:
         trace: str = "",
         hops: int = 0,
         chain: tuple[ActorId, ...] = (),
+        run: str = "",
+        steps: tuple[int, ...] = (),
     ) -> None:
         self.sender = sender
         self.principal = principal
@@ -71,38 +76,43 @@ class Origin:
         self.trace = trace
         self.hops = hops
         self.chain = chain
+        self.run = run
+        self.steps = steps
 
     def under(self, trace: str) -> Origin:
         """The same for what is sent inside of a span."""
-        return Origin(
-            sender=self.sender,
-            principal=self.principal,
-            capability=self.capability,
-            trace=trace,
-            hops=self.hops,
-            chain=self.chain,
-        )
+        return self._with(trace=trace, capability=self.capability)
 
     def limited(self, tools: Iterable[str]) -> Origin:
         """The same for what may run no other tools than those of these names, however far it travels."""
-        return Origin(
-            sender=self.sender,
-            principal=self.principal,
-            capability=capabilities.narrowed(self.capability, tools),
-            trace=self.trace,
-            hops=self.hops,
-            chain=self.chain,
-        )
+        return self._with(trace=self.trace, capability=capabilities.narrowed(self.capability, tools))
 
     def for_one_call(self, capability: tuple[str, ...]) -> Origin:
         """The same with this capability in place of its own, for a call that the gate has allowed."""
+        return self._with(trace=self.trace, capability=capability)
+
+    def lasting(self) -> Origin:
+        """The same where nobody waits for it any more, as for what is stored."""
+        return self._with(trace=self.trace, capability=self.capability, chain=())
+
+    def afresh(self) -> Origin:
+        """The same for what a timer sends: of this run, and caused by nobody."""
+        fresh = self._with(trace=self.trace, capability=self.capability)
+        fresh.hops, fresh.steps = 0, ()
+        return fresh
+
+    def _with(
+        self, *, trace: str, capability: tuple[str, ...] | None, chain: tuple[ActorId, ...] | None = None
+    ) -> Origin:
         return Origin(
             sender=self.sender,
             principal=self.principal,
             capability=capability,
-            trace=self.trace,
+            trace=trace,
             hops=self.hops,
-            chain=self.chain,
+            chain=self.chain if chain is None else chain,
+            run=self.run,
+            steps=self.steps,
         )
 
     def permits(self, receiver: ActorId) -> bool:

@@ -15,6 +15,7 @@ RegrowError
 │   ├── NameTaken           another has the name; it tells who
 │   ├── RegistryFull        no more names or memberships can be held
 │   ├── OutOfBudget         the money or tokens set aside do not suffice
+│   ├── GuardTripped        a guard has found a runaway (guard_errors)
 │   ├── StashFull           as many messages are set aside as may be
 │   └── SlotsFull           as many replies are deferred as may be
 ├── TooLate             the deadline passed

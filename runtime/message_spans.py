@@ -133,7 +133,8 @@ def begin_send(runtime: Runtime, envelope: Envelope) -> Span | None:
         return None
     if not origin.trace and (origin.sender is not None or not _is_users(envelope.message)):
         return None  # of a turn that is not recorded, or a word between parts of Regrow
-    first, last = _commands.get(runtime, {}).get(command, ("", "")) if command else ("", "")
+    known = _commands.get(runtime) if command else None
+    first, last = known.get(command or "", ("", "")) if known else ("", "")
     now_s, above = runtime.loop.time(), origin.trace or first
     if above:
         if not telemetry.is_sampled(above) or not sampling.admits(now_s):

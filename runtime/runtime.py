@@ -32,9 +32,11 @@ from regrow.runtime.dead_letters import DeadLetters
 from regrow.runtime.delivery import Delivery, Directory
 from regrow.runtime.envelope import Envelope, Kind, Origin
 from regrow.runtime.errors import AskFailed, Closed, InvalidMessage, MailboxFull, Misuse, RegrowError, not_in_a_thread
+from regrow.runtime.guards import Guarding, Guards
 from regrow.runtime.kernel_tasks import KernelTasks
 from regrow.runtime.leftovers import empty_mailbox
 from regrow.runtime.lifecycle import Crashed, ExitReason, Killed, NoProc, Shutdown, crashed
+from regrow.runtime.memory_runs import MemoryRuns
 from regrow.runtime.message import Message, Request
 from regrow.runtime.message_spans import begin_send
 from regrow.runtime.names import Names
@@ -101,6 +103,7 @@ class Runtime:
         self.services: dict[str, ActorId] = {}
         self.id_with_key: Callable[[object, str], ActorId] = _no_keys
         self.durability: Durability | None = None
+        self.guarding = Guarding(Guards(), turns=None, runs=MemoryRuns(self.loop.time))
         self.courier: Courier = CourierHere()
         self.on_root_exit: Callable[[Cell, ExitReason], None] | None = None
         self.closed = False
@@ -211,6 +214,8 @@ class Runtime:
             self._admit(kind, target, message)
         envelope = Envelope(kind, target.actor, message, self.current_origin(), incarnation=target.incarnation)
         self.delivery.check(envelope)
+        if self.guarding.messages is not None:
+            self.guarding.messages.sent(envelope.origin)
         if kind is Kind.TELL and telemetry.spans.sampling is not None and (span := begin_send(self, envelope)):
             span.end()  # it tells when and where the message began; who takes it has a span of its own
         return envelope

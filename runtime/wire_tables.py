@@ -146,7 +146,7 @@ class Tables:
         if number is None:
             sender = origin.sender
             who = (None, None) if sender is None else (sender.actor, sender.incarnation)
-            stem = (*who, origin.principal, origin.capability, origin.hops, origin.chain)
+            stem = (*who, origin.principal, origin.capability, origin.hops, origin.chain, origin.run, origin.steps)
             key = self._stems.setdefault(stem, len(self._stems)), origin.trace
             number = self._known_origins[origin] = self._origins.setdefault(key, len(self._origins))
         return number
@@ -195,9 +195,18 @@ def written_off(envelopes: Sequence[Envelope]) -> list[Envelope]:
 
 
 def _stem_row(
-    sender: str | None, incarnation: int | None, principal: str, capability: Any, hops: int, chain: Any
+    sender: str | None,
+    incarnation: int | None,
+    principal: str,
+    capability: Any,
+    hops: int,
+    chain: Any,
+    run: str,
+    steps: Any,
 ) -> list[object]:
-    return [sender, incarnation, principal, None if capability is None else list(capability), hops, list(chain)]
+    reach = None if capability is None else list(capability)
+    row: list[object] = [sender, incarnation, principal, reach, hops, list(chain)]
+    return [*row, run, list(steps)] if run or steps else row
 
 
 def _type_row(cls: Any, messages: list[Any]) -> list[object]:
@@ -321,7 +330,16 @@ def read_origins(stems: Any, origins: Any, runs: list[tuple[int, int]]) -> Itera
     return chain.from_iterable([repeat(made[number], rows) for number, rows in runs])
 
 
-def _stem(sender: Any, incarnation: Any, principal: Any, capability: Any, hops: Any, callers: Any) -> Origin:
+def _stem(
+    sender: Any,
+    incarnation: Any,
+    principal: Any,
+    capability: Any,
+    hops: Any,
+    callers: Any,
+    run: Any = "",
+    steps: Any = (),
+) -> Origin:
     if incarnation is not None:
         one_of(int, incarnation)
     return Origin(
@@ -330,20 +348,13 @@ def _stem(sender: Any, incarnation: Any, principal: Any, capability: Any, hops: 
         capability=None if capability is None else all_of(str, capability),
         hops=one_of(int, hops),
         chain=all_of(str, callers),
+        run=one_of(str, run),
+        steps=all_of(int, steps),
     )
 
 
 def _origin(stem: Origin, trace: str) -> Origin:
-    if not trace:
-        return stem
-    return Origin(
-        sender=stem.sender,
-        principal=stem.principal,
-        capability=stem.capability,
-        trace=trace,
-        hops=stem.hops,
-        chain=stem.chain,
-    )
+    return stem.under(trace) if trace else stem
 
 
 def one_of(cls: type, value: Any) -> Any:

@@ -4,6 +4,7 @@ Reading order: `errors` (what can go wrong), `spec` (the tree as data), `strateg
 starts), `intensity` (how often, and after which wait); then what obeys them: `children` (what is known
 of each), `lives` (how they start and end), `requests` (what may be asked by message), `bookkeeping`,
 `restarts` (what follows an end), `administration` (what an operator may do), `supervisor`, `dynamic`, `keyed`.
+Beside them stand the guards: `rounds`, `turn_guard` (circles of agents), `repeats` (calls of tools), `stall_watch`.
 """
 
 if __name__ != "regrow.supervisors":

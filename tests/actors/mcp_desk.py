@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from regrow import Agent, App, Context, Request, Supervisor, child, on
+from regrow import Agent, App, Context, Guards, Request, Supervisor, child, on
 from regrow.actors.mcp_link import look_at
 from regrow.actors.mcp_lock import write_pins
 from regrow.actors.mcp_server import McpServer, mcp
@@ -54,7 +54,8 @@ def desk(server: McpServer, use: Use, tools: Sequence[Tool[Any] | ToolSource] | 
         async def do(self, request: Do, ctx: Context) -> str:
             return str(await use(ctx))
 
-    return App("desk", Supervisor(children=[child(server), child(User, id="user")]))
+    # These call until something has changed, and as fast as they can.
+    return App("desk", Supervisor(children=[child(server), child(User, id="user")]), guards=Guards(repeats_end=None))
 
 
 async def used(server: McpServer, use: Use) -> str:

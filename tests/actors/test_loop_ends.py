@@ -15,6 +15,7 @@ from regrow.actors.tool import tool
 from regrow.router.catalog import ModelCard
 from regrow.router.provider import ProviderReply
 from regrow.router.request import ModelRequest
+from regrow.runtime.guard_errors import RepeatedCall
 from regrow.runtime.testing import pass_time, virtual
 from regrow.testing import ScriptedModel, TestApp
 from tests.actors.loop_stage import PRICED, call, calling, looped, saying
@@ -100,7 +101,9 @@ async def test_a_model_that_never_stops_ends_at_its_turns_with_what_was_spent() 
 
 @virtual
 async def test_without_a_limit_it_ends_all_the_same() -> None:
-    stand = await looped(loop(), [calling(call("look"))], tools=TOOLS, repeat_last=True, fails=True)
+    pages = [calling(call("listed", f'{{"folder": "{number}"}}')) for number in range(20)]
+
+    stand = await looped(loop(), pages, tools=[listed], fails=True)
 
     assert isinstance(stand.error, TurnsUsedUp)
     assert len(stand.model.requests) == 16
@@ -237,3 +240,50 @@ def test_every_end_of_a_loop_is_a_refusal_that_says_what_was_spent() -> None:
     for error in LoopEnded.__subclasses__():
         assert issubclass(error, Refused)
         assert error("x").turns == 0
+
+
+async def unbounded(ctx: Context) -> LoopAnswer[None]:
+    return await ctx.models.run("Go on")
+
+
+@tool
+async def listed(folder: str) -> str:
+    """Lists a folder."""
+    return "nothing"
+
+
+@virtual
+async def test_a_model_that_calls_the_same_again_is_warned_at_three_and_ended_at_five() -> None:
+    stand = await looped(unbounded, [call("listed", '{"folder": "a"}')], tools=[listed], repeat_last=True, fails=True)
+
+    assert isinstance(stand.error, RepeatedCall)
+    assert stand.error.evidence == {"tool": "listed", "times": 5, "period": 1}
+    assert len(stand.model.requests) == 5
+    told = stand.told()
+    assert told[:2] == ["nothing", "nothing"]
+    assert told[2].startswith("nothing\n\n[3 times now the same calls have given the same results.")
+    assert told[3].startswith("nothing\n\n[4 times now")
+
+
+@virtual
+async def test_a_model_that_goes_through_pages_and_looks_at_one_thing_in_between_is_not_stopped() -> None:
+    pages = [
+        each
+        for page in range(6)
+        for each in (call("listed", '{"folder": "a"}'), call("listed", f'{{"folder": "page {page}"}}'))
+    ]
+
+    stand = await looped(unbounded, [*pages, "done"], tools=[listed])
+
+    assert stand.answer.text == "done"
+    assert all("times now" not in told for told in stand.told())
+
+
+@virtual
+async def test_the_same_call_many_times_at_once_is_one() -> None:
+    many = calling(*(call("listed", '{"folder": "a"}', id=str(number)) for number in range(20)))
+
+    stand = await looped(unbounded, [many, "done"], tools=[listed])
+
+    assert stand.answer.text == "done"
+    assert stand.told() == ["nothing"] * 20

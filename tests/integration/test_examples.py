@@ -77,6 +77,7 @@ GUIDES = {
     "refunds.py": REPOSITORY / "docs/guides/tools-and-approvals.md",
     "librarian.py": REPOSITORY / "docs/guides/tools-from-mcp-servers.md",
     "telling.py": REPOSITORY / "docs/guides/streaming.md",
+    "runaways.py": REPOSITORY / "docs/guides/stopping-runaways.md",
     "frameworks.py": REPOSITORY / "docs/guides/bring-your-own-framework.md",
 }
 """Each guide by its example."""

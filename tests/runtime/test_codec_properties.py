@@ -97,6 +97,8 @@ ORIGINS = st.builds(
     trace=TEXTS,
     hops=st.integers(0, 99),
     chain=st.lists(IDS, max_size=3).map(tuple),
+    run=TEXTS,
+    steps=st.lists(st.integers(0, 2**64 - 1), max_size=3).map(tuple),
 )
 BODIES: dict[Kind, st.SearchStrategy[Any]] = {
     Kind.TELL: st.one_of(MESSAGES, VALUES),

@@ -152,6 +152,56 @@ async def test_what_a_turn_sends_names_its_sender_hops_and_who_waits() -> None:
 
 
 @virtual
+async def test_all_that_follows_from_one_message_from_outside_is_one_run() -> None:
+    process, runs = Process(), list[tuple[str, str]]()
+
+    async def handle(message: Message, ctx: CellContext) -> str:
+        runs.append((ctx.id, ctx.run))
+        if ctx.id == "desk/front":
+            await ctx.tell("desk/back", Note())
+            await ctx.ask("desk/back", Echo())
+        elif ctx.id == "desk/back" and isinstance(message, Note):
+            ctx.after(5.0, Echo())
+        return ""
+
+    for name in ("desk/front", "desk/back"):
+        await process.start(name, handle)
+    await process.ref("desk/front").ask(Echo())
+    await process.ref("desk/front").ask(Echo())
+    await process.ref("desk/front").ask(Echo(), command_id="mine")
+    await pass_time(6.0)
+
+    first, second, third = (run for actor, run in runs if actor == "desk/front")
+    assert third == "mine"
+    assert len({first, second, third}) == 3
+    assert [run for actor, run in runs if actor == "desk/back"] == [
+        *(run for run in (first, second, third) for _ in range(2)),
+        first,
+        second,
+        third,
+    ]
+
+
+@virtual
+async def test_a_timer_and_what_an_agent_tells_itself_are_no_hops() -> None:
+    process, seen = Process(), list[tuple[int, tuple[int, ...]]]()
+
+    async def handle(message: Message, ctx: CellContext) -> str:
+        seen.append((ctx.origin().hops, ctx.origin().steps))
+        if len(seen) < 3:
+            await ctx.tell(ctx.self_ref, message)
+        elif len(seen) == 3:
+            ctx.after(5.0, message)
+        return ""
+
+    await process.start("desk/clerk", handle)
+    await process.ref("desk/clerk").tell(Note())
+    await pass_time(6.0)
+
+    assert seen == [(1, ()), (1, ()), (1, ()), (0, ())]
+
+
+@virtual
 async def test_the_origin_of_a_turn_is_made_once() -> None:
     process, same = Process(), list[bool]()
 

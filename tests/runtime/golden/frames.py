@@ -167,6 +167,9 @@ TURN: Final = Origin(
     hops=2,
     chain=(ActorId("desk/front"), ActorId("desk/clerk")),
 )
+IN_A_RUN: Final = Origin(
+    sender=Address(ActorId("desk/clerk"), Incarnation(7)), principal="ada", hops=3, run="host-1/9", steps=(1, 2**64 - 1)
+)
 A, B = ActorId("desk/a"), ActorId("desk/b")
 HOST = HostId("host-1")
 
@@ -252,6 +255,11 @@ FRAMES: Final[dict[str, list[Envelope]]] = {
         parts(Batch(5, 0, True, ()), 14),
         signal(Granted(host=HOST, ask_id=12, parts=32, size_bytes=2_048)),
         reply(Answer(text="the end"), 12),
+    ],
+    "runs": [
+        tell(A, Note(text="on"), IN_A_RUN),
+        tell(B, Note(text="and on"), IN_A_RUN),
+        tell(A, Note(text="first"), Origin(run="host-1/10")),
     ],
     "stops": [
         signal(AskedInStop(host=HOST, ask_id=12, asker="desk/b", request="Question")),

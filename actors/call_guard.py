@@ -1,0 +1,115 @@
+"""What stands before each call of a tool and behind it: the caps of its run, and whether it is one more of the same."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+import structlog
+
+from regrow.runtime.errors import Refused
+from regrow.runtime.guard_errors import RunsUnreachable
+from regrow.runtime.guards import Rung
+from regrow.runtime.likeness import MEASURED_NAMES, likeness, read_json
+from regrow.runtime.message_count import used_up
+from regrow.runtime.run_store import Amounts
+from regrow.supervisors.repeats import repeated
+
+if TYPE_CHECKING:
+    from regrow.actors.context import Context
+    from regrow.actors.tool_gate import Allowed
+    from regrow.actors.tool_result import Given
+    from regrow.runtime.envelope import Origin
+    from regrow.runtime.guards import Finding, Guarding
+
+
+log = structlog.get_logger("regrow.guards")
+
+_batch: ContextVar[str] = ContextVar("regrow_batch_of_calls", default="")
+
+
+@contextmanager
+def decided_together(batch: str) -> Iterator[None]:
+    """As long as this lasts, the calls that are begun were decided on together, and before any of their outcomes."""
+    token = _batch.set(batch)
+    try:
+        yield
+    finally:
+        _batch.reset(token)
+
+
+class GuardedCall:
+    """One call of a tool, as guards see it. `id` is the one by which it is kept once; a new one where it is empty."""
+
+    def __init__(self, ctx: Context, call: Allowed, id: str) -> None:
+        self._ctx = ctx
+        self._guarding: Guarding = ctx.runtime.guarding
+        self._origin: Origin = ctx.origin()
+        self._tool = call.tool.name
+        self._id = id or f"{ctx.runtime.host}/{ctx.runtime.fresh_number()}"
+        self._batch = _batch.get()
+        self._what = likeness((self._tool, read_json(call.written)), self._guarding.guards.volatile)
+
+    async def check(self) -> None:
+        """Raises RepeatedCall or RunUsedUp where the call may not be made."""
+        finding = await self._judged()
+        if finding is not None and min(finding.rung, self._guarding.guards.top) >= Rung.REFUSE:
+            finding.refuse()
+
+    async def why_not(self) -> str:
+        """Why the call should not be made without the word of a person; empty where it may be."""
+        finding = await self._judged()
+        return finding.text if finding is not None and finding.rung >= Rung.REFUSE else ""
+
+    async def _judged(self) -> Finding | None:
+        """What is to be said of the call, which also stands in the trace; it is counted, unless it repeats others."""
+        guards, run = self._guarding.guards, self._origin.run
+        finding = await self._repeated()
+        if guards.has_caps and (finding is None or finding.rung < Rung.REFUSE):
+            taken = await self._guarding.runs.take(run, Amounts(calls=1), guards)
+            if taken.over:
+                finding = used_up(taken.over, taken.counts, taken.age_s, guards, run=run)
+        if finding is not None:
+            self._guarding.found(finding, self._origin, agent=self._ctx.id)
+        return finding
+
+    async def _repeated(self) -> Finding | None:
+        guards, agent = self._guarding.guards, self._ctx.id
+        if guards.repeats_end is None or self._tool in guards.polls:
+            return None
+        try:
+            before = await self._guarding.runs.calls(self._origin.run, agent)
+        except RunsUnreachable as error:  # it only looks for circles, and may not see one now
+            log.warning("the store of runs is away", reason=str(error))
+            return None
+        return repeated(agent, self._tool, self._what, before.notes, before.now_s, guards, batch=self._batch)
+
+    async def noted(self, made: Callable[[], Awaitable[Given]]) -> Given:
+        """Makes the call and keeps what came of it. Raises what the call raises."""
+        calling, agent = self._guarding.calling, self._ctx.id
+        calling[agent] += 1
+        try:
+            given = await made()
+        except Refused as refusal:
+            await self._note(f"{type(refusal).__name__}: {refusal}")
+            raise
+        finally:
+            calling[agent] -= 1
+            if not calling[agent]:
+                del calling[agent]
+        await self._note(given.written)
+        return given
+
+    async def _note(self, outcome: str) -> None:
+        guards = self._guarding.guards
+        if guards.repeats_end is None:
+            return
+        seen = likeness(read_json(outcome), guards.volatile | MEASURED_NAMES)
+        try:
+            await self._guarding.runs.note(
+                self._origin.run, self._ctx.id, self._id, self._what, seen, batch=self._batch
+            )
+        except RunsUnreachable as error:
+            log.warning("the store of runs is away", reason=str(error))

@@ -1,0 +1,186 @@
+"""The counts of runs in Redis, 6.2 or newer: each change is one Lua script, so that all hosts of an app share them.
+
+Keys, those of one run under one hash tag: `:counts` hash of what it has come to and of what is open, `:calls:<agent>`
+list of the last calls of one agent. All go RUN_TTL_S after the last change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from regrow.runtime.guard_errors import RunsUnreachable
+from regrow.runtime.run_store import COUNTED, KEPT_CALLS, NUSD_PER_USD, RUN_TTL_S, Amounts, CallNote, Calls, Taken
+
+if TYPE_CHECKING:
+    from regrow.runtime.guards import Guards
+
+CONNECT_TIMEOUT_S: Final = 2.0
+ANSWER_TIMEOUT_S: Final = 5.0
+LIMIT_CONNECTIONS: Final = 8
+MARK: Final = "\x1f"
+"""Between the parts of a call; no id of ours holds the unit separator of ASCII."""
+
+_NOW: Final = """
+local time = redis.call('TIME')
+local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+"""
+
+# KEYS counts; ARGV id ttl, four amounts, four caps, the cap of milliseconds; empty for none.
+# Gives the counts, the age in milliseconds, and the number of the cap that is passed, 0 for none.
+_TAKE: Final = (
+    _NOW
+    + """
+local key, id = KEYS[1], ARGV[1]
+redis.call('HSETNX', key, 'began', string.format('%d', now_ms))
+redis.call('EXPIRE', key, ARGV[2])
+local age_ms = now_ms - tonumber(redis.call('HGET', key, 'began'))
+local names = {'messages', 'calls', 'tokens', 'cost_nusd'}
+local counts, over = {}, 0
+for at, name in ipairs(names) do counts[at] = tonumber(redis.call('HGET', key, name) or '0') end
+local function told() return {counts[1], counts[2], counts[3], counts[4], age_ms, over} end
+if id ~= '' and redis.call('HEXISTS', key, 'open/' .. id) == 1 then return told() end
+for at = 4, 1, -1 do
+  local cap = ARGV[6 + at]
+  if cap ~= '' and counts[at] + tonumber(ARGV[2 + at]) > tonumber(cap) then over = at end
+end
+if over == 0 and ARGV[11] ~= '' and age_ms > tonumber(ARGV[11]) then over = 5 end
+if over ~= 0 then return told() end
+for at, name in ipairs(names) do
+  if ARGV[2 + at] ~= '0' then counts[at] = redis.call('HINCRBY', key, name, ARGV[2 + at]) end
+end
+if id ~= '' then redis.call('HSET', key, 'open/' .. id, table.concat({ARGV[3], ARGV[4], ARGV[5], ARGV[6]}, ' ')) end
+return told()
+"""
+)
+
+# KEYS counts; ARGV id, four amounts.
+_SETTLE: Final = """
+local taken = redis.call('HGET', KEYS[1], 'open/' .. ARGV[1])
+if not taken then return 0 end
+redis.call('HDEL', KEYS[1], 'open/' .. ARGV[1])
+local names, at = {'messages', 'calls', 'tokens', 'cost_nusd'}, 1
+for was in string.gmatch(taken, '%S+') do
+  redis.call('HINCRBY', KEYS[1], names[at], string.format('%d', tonumber(ARGV[1 + at]) - tonumber(was)))
+  at = at + 1
+end
+return 1
+"""
+
+# KEYS calls; ARGV id, the call without its time, how many are kept, ttl.
+_NOTE: Final = (
+    _NOW
+    + """
+for _, each in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
+  if string.sub(each, 1, #ARGV[1] + 1) == ARGV[1] .. '\\31' then return 0 end
+end
+redis.call('RPUSH', KEYS[1], ARGV[2] .. '\\31' .. string.format('%d', now_ms))
+redis.call('LTRIM', KEYS[1], -tonumber(ARGV[3]), -1)
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+return 1
+"""
+)
+
+_CALLS: Final = _NOW + "return {now_ms, redis.call('LRANGE', KEYS[1], 0, -1)}"
+
+_CAPS: Final = ("", "max_messages", "max_calls", "max_tokens", "max_cost_usd", "max_s")
+
+
+class RedisRuns:
+    """Counts the runs of one app. A script that Redis gets twice may count twice: nothing here is retried."""
+
+    def __init__(self, redis: Redis | RedisCluster, *, app: str) -> None:
+        self._redis: Any = redis  # of the two, each command is declared with a type of its own
+        self._is_cluster = isinstance(redis, RedisCluster)
+        self._places = asyncio.Semaphore(LIMIT_CONNECTIONS)
+        self._first = asyncio.Lock()
+        self._app = app
+        self._take, self._settle, self._note, self._calls = (
+            redis.register_script(script) for script in (_TAKE, _SETTLE, _NOTE, _CALLS)
+        )
+
+    @classmethod
+    def from_url(cls, url: str, *, app: str, cluster: bool = False) -> RedisRuns:
+        """On the server of that URL or its cluster; connects on first use."""
+        shared: dict[str, Any] = {
+            "retry": Retry(NoBackoff(), 0),
+            "socket_connect_timeout": CONNECT_TIMEOUT_S,
+            "socket_timeout": ANSWER_TIMEOUT_S,
+        }
+        if cluster:
+            return cls(RedisCluster.from_url(url, max_connections=LIMIT_CONNECTIONS, **shared), app=app)
+        pool = BlockingConnectionPool.from_url(
+            url, retry_on_error=[], max_connections=LIMIT_CONNECTIONS, timeout=ANSWER_TIMEOUT_S, **shared
+        )
+        return cls(Redis.from_pool(pool), app=app)
+
+    async def take(self, run: str, amounts: Amounts, guards: Guards, *, id: str = "") -> Taken:
+        """As the port says."""
+        cost_nusd = None if guards.max_cost_usd is None else round(guards.max_cost_usd * NUSD_PER_USD)
+        age_ms = None if guards.max_s is None else int(guards.max_s * 1000)
+        caps = (guards.max_messages, guards.max_calls, guards.max_tokens, cost_nusd, age_ms)
+        async with self._reached():
+            *counts, age, over = await self._take(
+                keys=(self._key(run, "counts"),),
+                args=(id, RUN_TTL_S, *_numbers(amounts), *("" if cap is None else cap for cap in caps)),
+            )
+        counted = Amounts(**dict(zip(COUNTED, map(int, counts), strict=True)))
+        return Taken(counts=counted, age_s=int(age) / 1000, over=_CAPS[int(over)])
+
+    async def settle(self, run: str, id: str, amounts: Amounts) -> None:
+        """As the port says."""
+        async with self._reached():
+            await self._settle(keys=(self._key(run, "counts"),), args=(id, *_numbers(amounts)))
+
+    async def note(self, run: str, agent: str, id: str, what: int, outcome: int, *, batch: str = "") -> None:
+        """As the port says."""
+        row = MARK.join((id, str(what), str(outcome), batch))
+        async with self._reached():
+            await self._note(keys=(self._key(run, f"calls:{agent}"),), args=(id, row, KEPT_CALLS, RUN_TTL_S))
+
+    async def calls(self, run: str, agent: str) -> Calls:
+        """As the port says."""
+        async with self._reached():
+            now_ms, rows = await self._calls(keys=(self._key(run, f"calls:{agent}"),))
+        return Calls(notes=tuple(map(_noted, rows)), now_s=int(now_ms) / 1000)
+
+    async def aclose(self) -> None:
+        """Closes the client."""
+        await self._redis.aclose()
+
+    def _key(self, run: str, part: str) -> str:
+        # By a digest, since an id that somebody has given may hold a brace, which would end the tag.
+        tag = hashlib.blake2b(run.encode(errors="surrogatepass"), digest_size=12).hexdigest()
+        return f"regrow:{{{self._app}:run:{tag}}}:{part}"
+
+    @asynccontextmanager
+    async def _reached(self) -> AsyncGenerator[None]:
+        try:
+            # Of the clients, that of a cluster refuses when all connections of a node are in use.
+            async with self._places:
+                if self._is_cluster:  # whose client is not to be initialised twice
+                    async with self._first:
+                        await self._redis.initialize()
+                yield
+        except RedisError as error:
+            raise RunsUnreachable(
+                f"the Redis in which runs are counted does not serve ({type(error).__name__}: {error}); nothing goes "
+                "on that has a cap until it does: check that it runs and that its URL is right"
+            ) from error
+
+
+def _numbers(amounts: Amounts) -> tuple[int, ...]:
+    return tuple(getattr(amounts, name) for name in COUNTED)
+
+
+def _noted(row: bytes | str) -> CallNote:
+    id, what, outcome, batch, at_ms = (row.decode() if isinstance(row, bytes) else row).split(MARK)
+    return CallNote(id=id, what=int(what), outcome=int(outcome), at_s=int(at_ms) / 1000, batch=batch)

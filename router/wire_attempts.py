@@ -1,0 +1,105 @@
+"""Counts what an HTTP client sends over the wire against the calls that were declared, and refuses what is hidden.
+
+For any client that takes the event hooks of httpx or its successor, also one that is handed to an SDK:
+
+    watch = WireWatch(Guards(), time.monotonic)
+    client = AsyncOpenAI(http_client=DefaultAsyncHttpxClient(event_hooks=watch.event_hooks))
+
+What is sent inside of `with watch.call(host):` counts for that call, and all else for none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+from regrow.router.hidden_retries import RetryMeter
+from regrow.runtime.envelope import Origin
+from regrow.runtime.guards import Guards, Rung, found
+
+_call: ContextVar[str] = ContextVar("regrow_wire_call", default="")
+_numbers = itertools.count(1)
+
+
+class _Request(Protocol):
+    """A request, as httpx and its successor have it."""
+
+    method: str
+
+    @property
+    def url(self) -> Any: ...
+
+    @property
+    def content(self) -> bytes: ...
+
+
+class _Response(Protocol):
+    """The same of a response."""
+
+    status_code: int
+
+    @property
+    def request(self) -> Any: ...
+
+
+class WireWatch:
+    """Watches the clients that have its hooks. `now_s` is a monotonic clock."""
+
+    def __init__(self, guards: Guards, now_s: Callable[[], float]) -> None:
+        self._guards = guards
+        self._now_s = now_s
+        self._meter = RetryMeter(guards.retry_share) if guards.retry_share is not None else None
+
+    @property
+    def event_hooks(self) -> dict[str, list[Callable[..., Any]]]:
+        """What an AsyncClient takes under that name; nothing where this guard is off."""
+        if self._meter is None:
+            return {}
+        return {"request": [self._sends], "response": [self._answered]}
+
+    @contextmanager
+    def call(self, to: str, *, declared: int = 1) -> Iterator[None]:
+        """As long as it lasts, what this code sends is of one call to that host, which may take so many attempts."""
+        if self._meter is None:
+            yield
+            return
+        name = str(next(_numbers))
+        self._meter.called(to, name, declared=declared)
+        token = _call.set(name)
+        try:
+            yield
+        finally:
+            _call.reset(token)
+
+    async def _sends(self, request: _Request) -> None:
+        assert self._meter is not None
+        to, body = _where(request), _likeness(request)
+        finding = self._meter.sent(to, _call.get(), body, self._now_s())
+        if finding is not None:
+            found(finding.up_to(self._guards.top), Origin(), agent="")
+            if self._guards.top >= Rung.REFUSE:
+                finding.refuse()
+
+    async def _answered(self, response: _Response) -> None:
+        assert self._meter is not None
+        to, body = _where(response.request), _likeness(response.request)
+        self._meter.answered(to, _call.get(), body, response.status_code, self._now_s())
+
+
+def _where(request: _Request) -> str:
+    url = request.url
+    return url.host if url.port is None else f"{url.host}:{url.port}"
+
+
+def _likeness(request: _Request) -> str:
+    """The same for what is sent again: method, path and body, as far as that is not a stream."""
+    try:
+        content = request.content
+    except RuntimeError:  # what both raise for a body that is a stream, under names of their own
+        content = b""
+    said = f"{request.method} {request.url.raw_path.decode(errors='replace')}\n".encode() + content
+    return hashlib.blake2b(said, digest_size=8).hexdigest()

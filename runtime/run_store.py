@@ -1,0 +1,107 @@
+"""The port to the counts of runs: what each has come to, and the last calls of tools that its agents made.
+
+A run is all that follows from one message from outside. Its counts are kept outside of its agents and hosts, so that no
+restart resets them, and are forgotten RUN_TTL_S after the last one. Each method is atomic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from regrow.runtime.guards import Guards
+
+RUN_TTL_S: Final = 86_400
+KEPT_CALLS: Final = 24
+"""Of each agent in a run, so many of the last calls: five rounds of four are twenty."""
+NUSD_PER_USD: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amounts:
+    """What something adds to a run. `cost_nusd` is in billionths of a US dollar."""
+
+    messages: int = 0
+    calls: int = 0
+    tokens: int = 0
+    cost_nusd: int = 0
+
+    def plus(self, other: Amounts) -> Amounts:
+        """Both together."""
+        return Amounts(**{each: getattr(self, each) + getattr(other, each) for each in COUNTED})
+
+    def minus(self, other: Amounts) -> Amounts:
+        """What is left without the other."""
+        return Amounts(**{each: getattr(self, each) - getattr(other, each) for each in COUNTED})
+
+
+COUNTED: Final = tuple(field.name for field in fields(Amounts))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What a run has come to, `age_s` after its first count. With `over`, the name of a cap, nothing was added."""
+
+    counts: Amounts
+    age_s: float
+    over: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallNote:
+    """One call of a tool that was made: what it was and what came of it, as likenesses, and when it ended.
+
+    Calls that were decided on together have the same `batch`; empty where each was by itself.
+    """
+
+    id: str
+    what: int
+    outcome: int
+    at_s: float
+    batch: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calls:
+    """The last calls of an agent in a run, oldest first, and what time it is by the clock that has stamped them."""
+
+    notes: tuple[CallNote, ...] = ()
+    now_s: float
+
+
+class RunStore(Protocol):
+    """Counts runs. All raise RunsUnreachable where the store does not answer."""
+
+    async def take(self, run: str, amounts: Amounts, guards: Guards, *, id: str = "") -> Taken:
+        """Adds to a run, unless it would pass one of its caps. With an `id` it is added once, and can be settled."""
+        ...
+
+    async def settle(self, run: str, id: str, amounts: Amounts) -> None:
+        """What was taken under this id has come to these amounts. Harmless the second time."""
+        ...
+
+    async def note(self, run: str, agent: str, id: str, what: int, outcome: int, *, batch: str = "") -> None:
+        """Keeps a call that this agent has made in this run, once for each id; of all it keeps the last KEPT_CALLS."""
+        ...
+
+    async def calls(self, run: str, agent: str) -> Calls:
+        """The calls of this agent in this run that were noted last."""
+        ...
+
+    async def aclose(self) -> None:
+        """Lets go of the store. What was written stays."""
+        ...
+
+
+def cap_passed(counts: Amounts, age_s: float, guards: Guards) -> str:
+    """The name of the first cap that a run with these counts has passed; empty where it has passed none."""
+    cost_nusd = None if guards.max_cost_usd is None else round(guards.max_cost_usd * NUSD_PER_USD)
+    caps: tuple[tuple[str, float, float | None], ...] = (
+        ("max_messages", counts.messages, guards.max_messages),
+        ("max_calls", counts.calls, guards.max_calls),
+        ("max_tokens", counts.tokens, guards.max_tokens),
+        ("max_cost_usd", counts.cost_nusd, cost_nusd),
+        ("max_s", age_s, guards.max_s),
+    )
+    return next((name for name, value, cap in caps if cap is not None and value > cap), "")

@@ -1,0 +1,104 @@
+"""Judges what a turn is about to send: over how many agents it has come, and whether these go round in circles.
+
+What the agents on the way had to do is carried in the origin of each message, so a circle is found across hosts, and no
+store is asked. A round is one more of the same where each agent in it had the same to do as the last time (see
+runtime/likeness) and its state has not changed since. What an agent tells itself is its own loop and is not judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING, Final
+
+from regrow.runtime.guard_errors import CausalLoop, HopsUsedUp
+from regrow.runtime.guards import Finding, Guards, Rung
+from regrow.runtime.likeness import likeness
+from regrow.supervisors.rounds import rounds_at_end
+
+if TYPE_CHECKING:
+    from regrow.runtime.address import ActorId
+    from regrow.runtime.cell import Cell
+    from regrow.runtime.envelope import Envelope
+
+FROM_HOPS: Final = 2
+MAX_STEPS: Final = 64
+"""Of so many steps a message tells: three rounds of 21 agents fit into it."""
+STATE_BITS: Final = 24
+
+_STATE: Final = (1 << STATE_BITS) - 1
+
+
+def step_of(actor: str, message: object, state: object, volatile: AbstractSet[str] = frozenset()) -> int:
+    """An agent, what it had to do, and its state, as one number of 64 bits."""
+    intent = likeness((actor, type(message).__qualname__, message), volatile)
+    return intent << STATE_BITS | likeness(state, volatile) & _STATE
+
+
+def judged(actor: str, intent: str, hops: int, steps: tuple[int, ...], guards: Guards) -> Finding | None:
+    """What is to be said of a turn that came over so many hops, and whose own step is the last of `steps`."""
+    if guards.hop_limit is not None and hops > guards.hop_limit:
+        return Finding(
+            error=HopsUsedUp,
+            rung=Rung.REFUSE,
+            text=(
+                f"{actor} may send nothing on behalf of this {intent}, which has come over {hops:,} agents (hop_limit="
+                f"{guards.hop_limit:,}); have what goes on for ever begin anew by a timer (ctx.after), or raise it"
+            ),
+            evidence={"hops": hops, "hop_limit": guards.hop_limit},
+        )
+    if guards.loop_rounds is None or steps.count(steps[-1]) < guards.loop_rounds:
+        return None
+    found_rounds = rounds_at_end(steps, MAX_STEPS // guards.loop_rounds)
+    if found_rounds.times < guards.loop_rounds:
+        return None
+    return Finding(
+        error=CausalLoop,
+        rung=Rung.REFUSE,
+        text=(
+            f"{actor} has had the same {intent} {found_rounds.times} times in a circle of {found_rounds.period} steps, "
+            f"and no agent in it has changed its state (loop_rounds={guards.loop_rounds}); answer with what is known, "
+            "or let a message say what is new"
+        ),
+        evidence={"rounds": found_rounds.times, "agents": found_rounds.period, "intent": intent, "hops": hops},
+    )
+
+
+class ByGuards:
+    """The guard of the turns of one process."""
+
+    from_hops = FROM_HOPS
+
+    def __init__(self, guards: Guards) -> None:
+        self._guards = guards
+
+    def steps(self, cell: Cell, envelope: Envelope) -> tuple[int, ...]:
+        """See TurnGuard."""
+        cause, actor = envelope.origin, cell.actor
+        state = _state_of(cell.behavior)
+        if state is None or goes_on_by_itself(envelope, actor):
+            return cause.steps
+        step = step_of(actor, envelope.message, state, self._guards.volatile)
+        steps = (*cause.steps[1 - MAX_STEPS :], step)
+        finding = judged(actor, type(envelope.message).__name__, cause.hops, steps, self._guards)
+        if finding is not None:
+            cell.runtime.guarding.found(finding, cause, agent=actor)
+            if min(finding.rung, self._guards.top) >= Rung.REFUSE:
+                finding.refuse()
+        return steps
+
+
+def goes_on_by_itself(envelope: Envelope, actor: ActorId) -> bool:
+    """True for what an agent has told itself."""
+    sender = envelope.origin.sender
+    return sender is not None and sender.actor == actor
+
+
+def is_judged(behavior: object) -> bool:
+    """Whether this behavior is an agent or drives one, so that guards look at its turns."""
+    return _state_of(behavior) is not None
+
+
+def _state_of(behavior: object) -> object | None:
+    """What the agent shows that this behavior is or drives; None for what is no agent, such as a service."""
+    state_seen = getattr(getattr(behavior, "agent", behavior), "state_seen", None)
+    return None if state_seen is None else state_seen()

@@ -1,0 +1,169 @@
+"""What every RunStore keeps, over the twin and over a real Redis: exact counts of runs, caps, and the last calls."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from regrow.cluster.redis_runs import RedisRuns
+from regrow.runtime.guard_errors import RunsUnreachable
+from regrow.runtime.guards import Guards
+from regrow.runtime.memory_runs import MemoryRuns
+from regrow.runtime.run_store import KEPT_CALLS, NUSD_PER_USD, RUN_TTL_S, Amounts, RunStore
+from tests.conformance.conftest import CLUSTER, EMBEDDED, REDIS_7
+from tests.memory.redis_server import running_redis
+
+UNCAPPED = Guards()
+
+
+@pytest.fixture(params=["memory", EMBEDDED, REDIS_7, CLUSTER])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[RunStore]:
+    if request.param == "memory":
+        yield MemoryRuns(asyncio.get_running_loop().time)
+        return
+    url: str = request.getfixturevalue(request.param)
+    runs = RedisRuns.from_url(url, app=f"app-{uuid.uuid4().hex}", cluster=request.param == "cluster")
+    yield runs
+    await runs.aclose()
+
+
+async def test_what_is_taken_adds_up_and_runs_are_apart(store: RunStore) -> None:
+    first = await store.take("a", Amounts(messages=2, calls=1), UNCAPPED)
+    second = await store.take("a", Amounts(tokens=5, cost_nusd=7), UNCAPPED)
+    other = await store.take("b}", Amounts(calls=1), UNCAPPED)
+
+    assert (first.counts, first.over) == (Amounts(messages=2, calls=1), "")
+    assert second.counts == Amounts(messages=2, calls=1, tokens=5, cost_nusd=7)
+    assert other.counts == Amounts(calls=1)
+    assert 0 <= second.age_s < 60
+
+
+@pytest.mark.parametrize(
+    ("guards", "amounts", "cap"),
+    [
+        (Guards(max_messages=3), Amounts(messages=1), "max_messages"),
+        (Guards(max_calls=3), Amounts(calls=1), "max_calls"),
+        (Guards(max_tokens=300), Amounts(tokens=100), "max_tokens"),
+        (Guards(max_cost_usd=0.3), Amounts(cost_nusd=NUSD_PER_USD // 10), "max_cost_usd"),
+    ],
+)
+async def test_what_would_pass_a_cap_is_not_added(store: RunStore, guards: Guards, amounts: Amounts, cap: str) -> None:
+    taken = [await store.take("a", amounts, guards) for _ in range(5)]
+
+    assert [each.over for each in taken] == ["", "", "", cap, cap]
+    assert taken[4].counts == taken[2].counts
+    assert (await store.take("a", Amounts(), UNCAPPED)).counts == taken[2].counts
+
+
+async def test_a_run_may_take_no_longer_than_its_cap(store: RunStore) -> None:
+    await store.take("a", Amounts(calls=1), Guards(max_s=60.0))
+
+    assert (await store.take("a", Amounts(calls=1), Guards(max_s=60.0))).over == ""
+    while (late := await store.take("a", Amounts(calls=1), Guards(max_s=0.0))).age_s == 0:
+        pass  # the store's clock tells milliseconds
+    assert late.over == "max_s"
+
+
+async def test_of_several_caps_the_first_is_named(store: RunStore) -> None:
+    taken = await store.take(
+        "a", Amounts(messages=1, calls=1, tokens=1), Guards(max_messages=1, max_calls=0, max_tokens=0)
+    )
+
+    assert taken.over == "max_calls"
+
+
+async def test_what_was_taken_under_an_id_is_taken_once_and_settled_once(store: RunStore) -> None:
+    for _ in range(2):
+        taken = await store.take("a", Amounts(calls=1, tokens=100), UNCAPPED, id="one")
+        assert taken.counts == Amounts(calls=1, tokens=100)
+    for _ in range(2):
+        await store.settle("a", "one", Amounts(calls=1, tokens=40, cost_nusd=9))
+    await store.settle("a", "never", Amounts(calls=1))
+
+    assert (await store.take("a", Amounts(), UNCAPPED)).counts == Amounts(calls=1, tokens=40, cost_nusd=9)
+
+
+async def test_a_settlement_may_pass_a_cap_and_then_nothing_more_is_taken(store: RunStore) -> None:
+    guards = Guards(max_tokens=10)
+    await store.take("a", Amounts(tokens=1), guards, id="one")
+    await store.settle("a", "one", Amounts(tokens=50))
+
+    taken = await store.take("a", Amounts(calls=1), guards)
+
+    assert (taken.over, taken.counts) == ("max_tokens", Amounts(tokens=50))
+
+
+async def test_many_who_take_at_once_do_not_pass_a_cap_together(store: RunStore) -> None:
+    guards = Guards(max_calls=10)
+
+    taken = await asyncio.gather(*(store.take("a", Amounts(calls=1), guards) for _ in range(30)))
+
+    assert sum(not each.over for each in taken) == 10
+
+
+async def test_calls_are_kept_in_their_order_each_once_by_its_id(store: RunStore) -> None:
+    for id, what, outcome, batch in (("1", 7, 8, ""), ("2", 2**40 - 1, 0, "b/1"), ("1", 7, 8, ""), ("11", 1, 1, "")):
+        await store.note("a", "desk/a", id, what, outcome, batch=batch)
+    await store.note("a", "desk/b", "1", 5, 5)
+
+    calls = await store.calls("a", "desk/a")
+
+    assert [(each.id, each.what, each.outcome, each.batch) for each in calls.notes] == [
+        ("1", 7, 8, ""),
+        ("2", 2**40 - 1, 0, "b/1"),
+        ("11", 1, 1, ""),
+    ]
+    stamps = [each.at_s for each in calls.notes]
+    assert stamps == sorted(stamps) and stamps[-1] <= calls.now_s < stamps[-1] + 60
+    assert (await store.calls("b", "desk/a")).notes == ()
+
+
+async def test_of_many_calls_the_last_are_kept(store: RunStore) -> None:
+    for number in range(KEPT_CALLS + 5):
+        await store.note("a", "desk/a", str(number), number, 0)
+
+    assert [each.what for each in (await store.calls("a", "desk/a")).notes] == list(range(5, KEPT_CALLS + 5))
+
+
+async def test_the_twin_forgets_a_run_of_long_ago() -> None:
+    now_s = [0.0]
+    runs = MemoryRuns(lambda: now_s[0])
+    await runs.take("a", Amounts(calls=1), UNCAPPED)
+    now_s[0] += RUN_TTL_S + 1
+
+    assert (await runs.take("a", Amounts(calls=1), UNCAPPED)).counts == Amounts(calls=1)
+
+
+@pytest.mark.redis
+async def test_redis_forgets_a_run_by_itself_and_two_hosts_share_it(embedded: str) -> None:
+    app = f"app-{uuid.uuid4().hex}"
+    one, other = (RedisRuns.from_url(embedded, app=app) for _ in range(2))
+    await one.take("a", Amounts(calls=1), UNCAPPED)
+    await one.note("a", "desk/a", "1", 1, 1)
+
+    assert (await other.take("a", Amounts(calls=1), UNCAPPED)).counts == Amounts(calls=2)
+    assert len((await other.calls("a", "desk/a")).notes) == 1
+    async with Redis.from_url(embedded) as client:
+        keys = await client.keys(f"*{app}*")
+        left_s = [await client.ttl(key) for key in keys]
+    assert len(keys) == 2 and all(0 < each <= RUN_TTL_S for each in left_s)
+    await one.aclose()
+    await other.aclose()
+
+
+@pytest.mark.redis
+async def test_a_redis_that_went_away_is_a_refusal_that_names_it(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with running_redis(tmp_path_factory.mktemp("redis")) as server:
+        runs = RedisRuns.from_url(server.url, app="desk")
+        await runs.take("a", Amounts(calls=1), UNCAPPED)
+        server.end()
+
+        with pytest.raises(RunsUnreachable, match="check that it runs") as caught:
+            await runs.take("a", Amounts(calls=1), UNCAPPED)
+
+    assert server.password not in str(caught.value)
+    await runs.aclose()

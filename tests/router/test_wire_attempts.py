@@ -1,0 +1,97 @@
+"""A client that repeats by itself is found by what it sends over a real wire, and refused (decision 0039)."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+import pytest
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient, InternalServerError
+
+from regrow.router.errors import ProviderBroke
+from regrow.router.hidden_retries import GRACE
+from regrow.router.openai_provider import OpenAIProvider
+from regrow.router.request import ModelRequest
+from regrow.router.wire_attempts import WireWatch
+from regrow.runtime.guard_errors import HiddenRetries
+from regrow.runtime.guards import Guards, Rung
+from tests.router.chat_server import ChatServer
+from tests.router.test_openai_provider import CARD, QUESTION
+
+pytestmark = pytest.mark.slow  # making a client of the SDK alone takes 50 ms
+
+
+async def asked(provider: OpenAIProvider, request: ModelRequest = QUESTION) -> type[Exception]:
+    try:
+        await provider.complete(request, CARD)
+    except (ProviderBroke, HiddenRetries) as error:
+        return type(error)
+    raise AssertionError("the server refuses all")
+
+
+async def test_the_client_of_a_provider_repeats_nothing(server: ChatServer) -> None:
+    server.refuses(500)
+    provider = OpenAIProvider(api_key="k", base_url=server.url)
+
+    said = [await asked(provider) for _ in range(12)]
+    await provider.aclose()
+
+    assert said == [ProviderBroke] * 12
+    assert len(server.sent) == 12
+
+
+async def test_a_client_that_repeats_in_hiding_is_refused_what_passes_the_budget(server: ChatServer) -> None:
+    server.refuses(500, retry_after_ms="1")
+    server.headers["retry-after-ms"] = "1"
+    provider = OpenAIProvider(api_key="k", base_url=server.url)
+    provider._client.max_retries = 2  # as one that is built without the word about it
+
+    said = [await asked(provider) for _ in range(6)]
+    await provider.aclose()
+
+    assert said[0] is ProviderBroke
+    assert said[-1] is HiddenRetries
+    assert len(server.sent) == 6 + GRACE
+
+
+async def test_below_refuse_it_is_only_told(server: ChatServer) -> None:
+    server.refuses(500)
+    server.headers["retry-after-ms"] = "1"
+    provider = OpenAIProvider(api_key="k", base_url=server.url, guards=Guards(top=Rung.WARN))
+    provider._client.max_retries = 2
+
+    said = [await asked(provider) for _ in range(4)]
+    await provider.aclose()
+
+    assert said == [ProviderBroke] * 4
+    assert len(server.sent) == 12
+
+
+async def test_any_client_of_an_sdk_is_watched_by_its_hooks_without_a_call_that_is_declared(server: ChatServer) -> None:
+    server.refuses(500)
+    server.headers["retry-after-ms"] = "1"
+    watch = WireWatch(Guards(), monotonic)
+    http = DefaultAsyncHttpxClient(event_hooks=watch.event_hooks)
+    client = AsyncOpenAI(api_key="k", base_url=server.url, http_client=http, max_retries=9)
+
+    with pytest.raises(HiddenRetries):
+        await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Hello"}])
+    await client.close()
+
+    assert len(server.sent) == 1 + GRACE
+
+
+async def test_a_guard_that_is_off_has_no_hooks(server: ChatServer) -> None:
+    server.refuses(500)
+    server.headers["retry-after-ms"] = "1"
+    watch = WireWatch(Guards(retry_share=None), monotonic)
+    hooks = watch.event_hooks
+    client = AsyncOpenAI(
+        api_key="k", base_url=server.url, http_client=DefaultAsyncHttpxClient(event_hooks=hooks), max_retries=9
+    )
+
+    with watch.call("here"), pytest.raises(InternalServerError):
+        await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Hello"}])
+    await client.close()
+
+    assert hooks == {}
+    assert len(server.sent) == 10

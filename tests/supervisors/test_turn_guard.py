@@ -1,0 +1,94 @@
+"""Whether a turn comes from too far, or from a circle of agents that changes nothing (decision 0039)."""
+
+from __future__ import annotations
+
+import pytest
+
+from regrow.runtime.guard_errors import CausalLoop, HopsUsedUp
+from regrow.runtime.guards import Finding, Guards, Rung
+from regrow.runtime.message import Message
+from regrow.supervisors.turn_guard import MAX_STEPS, judged, step_of
+
+GUARDS = Guards()
+
+
+class Work(Message):
+    text: str = ""
+    request_id: str = ""
+
+
+Walk = list[tuple[str, Message, object]]
+
+
+def walked(*turns: tuple[str, Message, object], guards: Guards = GUARDS) -> list[Finding | None]:
+    """What is said of each of these turns, which follow from one another."""
+    steps: tuple[int, ...] = ()
+    said: list[Finding | None] = []
+    for hops, (actor, message, state) in enumerate(turns, start=2):
+        steps = (*steps[1 - MAX_STEPS :], step_of(actor, message, state))
+        said.append(judged(actor, "Work", hops, steps, guards))
+    return said
+
+
+def rungs(findings: list[Finding | None]) -> list[Rung | None]:
+    return [finding.rung if finding is not None else None for finding in findings]
+
+
+@pytest.mark.parametrize("agents", [2, 3, 4, 21])
+def test_a_circle_is_refused_where_the_first_agent_has_the_same_for_the_third_time(agents: int) -> None:
+    circle: Walk = [(f"desk/{number}", Work(), {}) for number in range(agents)]
+
+    said = walked(*circle * 3)
+
+    first = next(at for at, finding in enumerate(said) if finding is not None and finding.rung is Rung.REFUSE)
+    assert first == 2 * agents
+    finding = said[first]
+    assert finding is not None and finding.error is CausalLoop
+    assert finding.evidence == {"rounds": 3, "agents": agents, "intent": "Work", "hops": first + 2}
+
+
+def test_fields_that_say_nothing_make_no_new_intent() -> None:
+    circle: Walk = [(f"desk/{number % 2}", Work(request_id=str(number)), {}) for number in range(6)]
+
+    assert rungs(walked(*circle))[-1] is Rung.REFUSE
+
+
+@pytest.mark.parametrize("what", ["message", "answer", "state"])
+def test_any_change_in_the_round_is_progress(what: str) -> None:
+    turns: Walk = []
+    for number in range(40):
+        new = str(number)
+        turns.append(("desk/a", Work(text=new if what == "message" else ""), {}))
+        turns.append(("desk/b", Work(text=new if what == "answer" else ""), {"done": new if what == "state" else ""}))
+
+    assert rungs(walked(*turns)) == [None] * 80
+
+
+def test_a_loop_is_found_behind_any_way_to_it() -> None:
+    way: Walk = [("desk/x", Work(text=str(number)), {}) for number in range(100)]
+
+    said = walked(*way, *[("desk/a", Work(), {}), ("desk/b", Work(), {})] * 3)
+
+    assert rungs(said)[:100] == [None] * 100
+    assert rungs(said)[-1] is Rung.REFUSE
+
+
+def test_a_message_may_come_over_so_many_agents_and_no_more() -> None:
+    way: Walk = [(f"desk/{number}", Work(), {}) for number in range(5)]
+
+    said = walked(*way, guards=Guards(hop_limit=4))
+
+    assert [finding.error if finding is not None else None for finding in said] == [
+        None,
+        None,
+        None,
+        HopsUsedUp,
+        HopsUsedUp,
+    ]
+    assert said[3] is not None and said[3].evidence == {"hops": 5, "hop_limit": 4}
+
+
+def test_guards_that_are_off_say_nothing() -> None:
+    circle: Walk = [("desk/a", Work(), {})] * 100
+
+    assert rungs(walked(*circle, guards=Guards(hop_limit=None, loop_rounds=None))) == [None] * 100
