@@ -78,8 +78,7 @@ async def end_others(owner: str, life: HostId) -> None:
     others = {host: pid for host, pid in hosts_of(owner).items() if not host.startswith(f"{life}.")}
     for host, pid in others.items():
         log.warning("a host of an earlier life of the guardian is ended", host=host, pid=pid)
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        kill(pid)
     for pid in others.values():
         while not await gone(pid):
             pass  # logged; going on would have an agent run twice
@@ -92,9 +91,14 @@ async def end(owner: str, host: HostId, pid: int) -> bool:
     """
     if _is_over(owner, host, pid):
         return True
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+    kill(pid)
     return await gone(pid)
+
+
+def kill(pid: int) -> None:
+    """Kills the process of a host that runs, or ran a moment ago."""
+    with suppress(ProcessLookupError):  # then whoever watches it is about to say so
+        os.kill(pid, signal.SIGKILL)
 
 
 async def gone(pid: int) -> bool:

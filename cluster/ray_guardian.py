@@ -13,6 +13,7 @@ import os
 import platform
 import time
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -50,7 +51,7 @@ from regrow.cluster.ray_transport import RayTransport, got_through, leave_termin
 from regrow.cluster.recording import heard, stored
 from regrow.cluster.redis_owner import RedisOwner
 from regrow.cluster.roots import Roots
-from regrow.cluster.services import ServiceConfig, service_config
+from regrow.cluster.services import service_config
 from regrow.cluster.spec_courier import SpecCourier
 from regrow.cluster.tree import Counts, Trees
 from regrow.cluster.waker import Waker
@@ -81,11 +82,9 @@ log = structlog.get_logger("regrow.guardian")
 
 STATS_TIMEOUT_S = 2.0
 """How long a look at the tree waits for a host that does not answer, such as a stopped one."""
-
 REDIS_WITHIN_S = 600.0
 REDIS_AGAIN_S = 1.0
 """How long a new life of the guardian waits for a Redis that is away, and between two looks at it."""
-
 BLOCK_OF_GUARDIAN = 1_000_000_000
 """Incarnations for one life of the guardian, so that those of the next are all later."""
 
@@ -122,8 +121,9 @@ class Guardian:
     async def _start(self) -> bytes:
         order = self._order
         first = earlier_lives() * BLOCK_OF_GUARDIAN + 1
-        roots = self._roots = Roots(order.app, self._service_config, first_incarnation=first)
-        self._redis = RedisOwner(order.app, self._settings)
+        redis = self._redis = RedisOwner(order.app, self._settings)
+        services = partial(service_config, order.app, redis, self._settings)
+        roots = self._roots = Roots(order.app, services, first_incarnation=first)
         root = supervisor_spec(order.root)
         is_durable = DurableIds.of(order.app, root)
         self._journal = self._journal_owner(is_durable) if is_durable else None
@@ -368,9 +368,6 @@ class Guardian:
         """A host that is about to be ended answers who waits there, and tells its dead letters once more."""
         await self._ask_letters(host, handle.leave)
         self._letters.close({other: 0 for other in self._keeper.handles if other != host}, self._runtime.loop.time())
-
-    async def _service_config(self) -> ServiceConfig:
-        return await service_config(self._order.app, self._redis, self._settings)
 
     async def _stats_of(self, handle: Any) -> HostStats:
         try:

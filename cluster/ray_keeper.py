@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
-import signal
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 import ray
@@ -21,7 +18,7 @@ from ray.exceptions import RayError
 
 from regrow.cluster import host_process
 from regrow.cluster.errors import RayUnavailable, RedisUnavailable
-from regrow.cluster.host_process import gone
+from regrow.cluster.host_process import gone, kill
 from regrow.cluster.hosts import HostRecord, Use, choose, node_for
 from regrow.cluster.orders import HostJoined, HostOrder, Refusal
 from regrow.cluster.ray_host import remote_host
@@ -159,7 +156,7 @@ class Keeper:
         if record.node_id != self._node:
             return await self._reapers.end(record.node_id, host, record.pid)
         if was_alive:  # else it has been killed, and its number may soon be another's
-            _kill(record.pid)
+            kill(record.pid)
         return True
 
     async def end(self, host: HostId) -> None:
@@ -196,10 +193,10 @@ class Keeper:
                 log.warning("nobody has seen an ended host on another node gone", host=record.host, pid=record.pid)
             return is_gone
         if not record.reachable:
-            _kill(record.pid)  # what Ray asks of it, it does not hear
+            kill(record.pid)  # what Ray asks of it, it does not hear
         if await gone(record.pid):
             return True
-        _kill(record.pid)
+        kill(record.pid)
         return await gone(record.pid)
 
     async def close(self) -> None:
@@ -390,11 +387,6 @@ class Keeper:
         task: asyncio.Task[object] = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _kill(pid: int) -> None:
-    with suppress(ProcessLookupError):  # it died a moment ago, and `watch` is about to say so
-        os.kill(pid, signal.SIGKILL)
 
 
 async def _no_look(host: HostId, handle: Any) -> None:

@@ -18,6 +18,7 @@ from regrow.runtime.errors import (
     AskTimeout,
     Closed,
     InvalidMessage,
+    Misuse,
     NameTaken,
     RegrowError,
     WorldBroke,
@@ -147,3 +148,8 @@ async def keep_registry(runtime: Runtime) -> Registry:
 
 def _held(cell: Cell) -> Held:
     return Held(actor=cell.actor, incarnation=cell.incarnation, host=cell.runtime.host)
+
+
+def no_keys(whose: object, key: str) -> ActorId:
+    """In place of what knows the ids of agents with keys. Raises Misuse."""
+    raise Misuse(f"this process runs no app, so it knows no {whose!r} with the key {key!r}")

@@ -39,7 +39,7 @@ from regrow.runtime.lifecycle import Crashed, ExitReason, Killed, NoProc, Shutdo
 from regrow.runtime.memory_runs import MemoryRuns
 from regrow.runtime.message import Message, Request
 from regrow.runtime.message_spans import begin_send
-from regrow.runtime.names import Names
+from regrow.runtime.names import Names, no_keys
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.ref import ActorRef
 from regrow.runtime.signals import Failure, Stop, Tie, exit_of, failure_of
@@ -65,10 +65,6 @@ MAX_NEVER = 10_000
 
 BehaviorMaker = Callable[[StartRequest], Behavior]
 """Makes the behavior of one life; runs user code and may raise anything."""
-
-
-def _no_keys(whose: object, key: str) -> ActorId:
-    raise Misuse(f"this process runs no app, so it knows no {whose!r} with the key {key!r}")
 
 
 class Runtime:
@@ -101,7 +97,7 @@ class Runtime:
         self.stop_asks = StopAsks(self)
         self.delivery = Delivery(host, self.cells, directory, self.dead_letters, self._refused)
         self.services: dict[str, ActorId] = {}
-        self.id_with_key: Callable[[object, str], ActorId] = _no_keys
+        self.id_with_key: Callable[[object, str], ActorId] = no_keys
         self.durability: Durability | None = None
         self.guarding = Guarding(Guards(), turns=None, runs=MemoryRuns(self.loop.time))
         self.courier: Courier = CourierHere()
