@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from regrow.router.errors import ProviderFailed
 from regrow.router.provider import estimated_usage
+from regrow.runtime.errors import Refused
 from regrow.runtime.guard_errors import RunUsedUp
 from regrow.runtime.guards import Rung
 from regrow.runtime.message_count import used_up
@@ -54,6 +55,9 @@ class RunBudget:
         except ProviderFailed as failed:
             if not failed.may_have_cost:
                 await runs.settle(origin.run, id, Amounts(calls=1))
+            raise
+        except Refused:  # by the budget of the app: no model was called
+            await runs.settle(origin.run, id, Amounts())
             raise
         if reply.cost_usd is None:
             self._unpriced = reply.model

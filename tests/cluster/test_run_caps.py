@@ -21,10 +21,12 @@ from regrow import (
 from regrow.actors.tool import tool
 from regrow.cluster.config import GuardSettings, Settings
 from regrow.router.conversation import ToolCall
+from regrow.router.errors import BudgetExceeded
 from regrow.router.request import Work
 from regrow.runtime.errors import InvalidDefinition
 from regrow.runtime.guard_errors import RunUsedUp
 from regrow.runtime.guards import Guards, Rung
+from regrow.runtime.memory_runs import MemoryRuns
 from regrow.runtime.testing import pass_time, virtual
 from regrow.testing import ScriptedModel, TestApp
 from tests.actors.loop_stage import PRICED, calling, saying
@@ -267,3 +269,15 @@ async def test_settings_win_over_the_app_and_may_turn_a_guard_off() -> None:
 def test_what_is_no_limit_is_refused_where_it_is_written(fields: dict[str, object], said: str) -> None:
     with pytest.raises(InvalidDefinition, match=said):
         Guards(**fields)  # type: ignore[arg-type]
+
+
+@virtual
+async def test_a_call_that_the_budget_of_the_app_refuses_does_not_count_for_its_run() -> None:
+    settings = PRICED.model_copy(update={"models": PRICED.models.model_copy(update={"budget_usd": 0.0})})
+    async with TestApp(asking(Guards(max_calls=100)), models=ScriptedModel([]), settings=settings) as t:
+        with pytest.raises(BudgetExceeded):
+            await t.ask("asks", Do(times=1))
+        runs = t.running.engine.runtime.guarding.runs
+
+        assert isinstance(runs, MemoryRuns)
+        assert [run.counts.calls for run in runs._runs.values()] == [0]
