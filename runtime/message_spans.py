@@ -104,16 +104,17 @@ def begin_turn(cell: Cell, envelope: Envelope) -> TurnSpan | None:
         parent,
         attributes,
         kind=SpanKind.SERVER if is_ask else SpanKind.CONSUMER,
-        links=_links(telemetry.span_context_of(creation), attempt.earlier),
+        links=_links(creation, attempt.earlier),
         span_id=attempt.span_id,
     )
     return TurnSpan(span, envelope) if span.is_recording() else None
 
 
-def _links(creation: SpanContext, earlier: int) -> list[Link]:
-    if not earlier or not creation.is_valid:
+def _links(creation: str, earlier: int) -> list[Link]:
+    trace_id = telemetry.span_context_of(creation).trace_id if earlier else 0
+    if not trace_id:
         return []
-    return [Link(SpanContext(creation.trace_id, earlier, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED)))]
+    return [Link(SpanContext(trace_id, earlier, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED)))]
 
 
 # ---- sends ----------------------------------------------------------------------------------------
@@ -133,7 +134,8 @@ def begin_send(runtime: Runtime, envelope: Envelope) -> Span | None:
         return None
     if not origin.trace and (origin.sender is not None or not _is_users(envelope.message)):
         return None  # of a turn that is not recorded, or a word between parts of Regrow
-    first, last = _commands.get(runtime, {}).get(command, ("", "")) if command else ("", "")
+    known = _commands.get(runtime) if command else None
+    first, last = known.get(command or "", ("", "")) if known else ("", "")
     now_s, above = runtime.loop.time(), origin.trace or first
     if above:
         if not telemetry.is_sampled(above) or not sampling.admits(now_s):
