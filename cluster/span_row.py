@@ -104,5 +104,7 @@ def _spent(attributes: Mapping[str, Any]) -> tuple[int, int, float | None]:
 
 
 def _json(value: object, nothing: object) -> str:
+    if not value:
+        return "{}" if nothing == {} else "[]"
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= TEXT_CHARS else json.dumps(nothing)

@@ -104,16 +104,17 @@ def begin_turn(cell: Cell, envelope: Envelope) -> TurnSpan | None:
         parent,
         attributes,
         kind=SpanKind.SERVER if is_ask else SpanKind.CONSUMER,
-        links=_links(telemetry.span_context_of(creation), attempt.earlier),
+        links=_links(creation, attempt.earlier),
         span_id=attempt.span_id,
     )
     return TurnSpan(span, envelope) if span.is_recording() else None
 
 
-def _links(creation: SpanContext, earlier: int) -> list[Link]:
-    if not earlier or not creation.is_valid:
+def _links(creation: str, earlier: int) -> list[Link]:
+    trace_id = telemetry.span_context_of(creation).trace_id if earlier else 0
+    if not trace_id:
         return []
-    return [Link(SpanContext(creation.trace_id, earlier, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED)))]
+    return [Link(SpanContext(trace_id, earlier, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED)))]
 
 
 # ---- sends ----------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ BURST_S = 10.0
 """How many seconds' worth of traces, or spans, may begin at once after a quiet time."""
 REPORTS_PER_S = 20.0
 """Reports of supervisors outside of any trace: all where something goes wrong have a span, and few at a mass start."""
-SPANS_PER_S = 500.0
-"""Spans of turns in one process. A span costs some 40 µs, so that they take two hundredths of a core at most."""
+SPANS_PER_S = 200.0
+"""Spans of turns in one process. A span costs some 100 µs until it is stored: they take two hundredths of a core."""
 
 
 class TokenBucket:

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from opentelemetry import trace
 from opentelemetry.context import Context, get_current
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 if TYPE_CHECKING:
     from regrow.runtime.sampling import Sampling
@@ -105,6 +104,7 @@ RESTARTS = "regrow.supervisor.restarts"
 DELAY_S = "regrow.supervisor.delay_s"
 
 _SAMPLED = frozenset("13579bdf")
+TRACEPARENT_CHARS = 55
 ERROR_TEXT_CHARS = 500
 """Of what an error says, on the span that it ended."""
 CONTENT_CHARS = 16_000
@@ -135,7 +135,6 @@ next_span_id: ContextVar[int] = ContextVar("regrow_next_span_id", default=0)
 """The id of the span that is made next; 0 leaves it to chance."""
 
 _tracer = trace.get_tracer("regrow")
-_propagator = TraceContextTextMapPropagator()
 
 
 def switch_on(sampling: Sampling, *, redact: Callable[[str], str], with_content: bool) -> None:
@@ -172,12 +171,20 @@ def traceparent_of(context: SpanContext) -> str:
 
 def context_of(traceparent: str) -> Context:
     """What a traceparent names, to be the parent of a span; an empty context for one that can not be read."""
-    return _propagator.extract({"traceparent": traceparent}, Context())
+    context = span_context_of(traceparent)
+    return trace.set_span_in_context(trace.NonRecordingSpan(context), Context()) if context.is_valid else Context()
 
 
 def span_context_of(traceparent: str) -> SpanContext:
     """The same, to be linked; invalid for one that can not be read."""
-    return trace.get_current_span(context_of(traceparent)).get_span_context()
+    version, _, rest = traceparent.partition("-")
+    try:
+        trace_id, span_id, flags = (int(part, 16) for part in rest.split("-"))
+    except ValueError:
+        return trace.INVALID_SPAN_CONTEXT
+    if version != "00" or len(traceparent) != TRACEPARENT_CHARS:
+        return trace.INVALID_SPAN_CONTEXT  # none of ours; its parts may mean anything
+    return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
 
 
 def is_sampled(traceparent: str) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+os.environ.setdefault("REGROW_TRACING__ENABLED", "false")  # tests of traces switch them on, and say where they lie
 
 settings.register_profile("regrow", deadline=None, max_examples=60)  # a busy machine is no fault of what is tried
 settings.register_profile("quick", settings.get_profile("regrow"), max_examples=25)
