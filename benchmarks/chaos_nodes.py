@@ -1,0 +1,114 @@
+"""A Ray of several nodes on this machine for a chaos run: a head, which stays, and others that are killed and stopped.
+
+The driver and the guardian are on the head. Every other node is a raylet with all that runs below it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from time import monotonic
+from typing import Any
+
+from chaos_processes import Processes
+from ray.cluster_utils import Cluster
+
+from regrow.cluster.ray_connect import PRELOADED
+from regrow.cluster.ray_nodes import living_nodes
+
+CPUS = 2
+HEALTH = {"health_check_period_ms": 1_000, "health_check_timeout_ms": 1_000, "health_check_failure_threshold": 4}
+"""Ray finds a node dead after some seconds, and not after the quarter of a minute that is its default."""
+VARIABLES = {
+    "RAY_preload_python_modules": PRELOADED,
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+DEAD_LIMIT_S = 90.0
+"""For Ray to find a node dead, and for what ran there to end."""
+LOOK_S = 0.1
+
+
+class ChaosNodes:
+    """A Ray of so many nodes. Its processes work in RAY_TMPDIR."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._cluster: Any = None
+        self._others: list[Any] = []
+
+    def start(self) -> str:
+        """Starts it; its address. Blocks for seconds, and is called where signals are handled: in the main thread."""
+        os.environ.update(VARIABLES)
+        head = {"num_cpus": CPUS, "include_dashboard": False, "include_log_monitor": False, "_system_config": HEALTH}
+        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        self._cluster._shutdown_at_exit = False  # what ends with this process is the head, and with it all others
+        while len(self._others) < self._number - 1:
+            self._add()
+        return str(self._cluster.address)
+
+    async def kill_one(self, dice: random.Random) -> float:
+        """Kills a node with all that runs on it; when. Another one has joined when this returns."""
+        node = dice.choice(self._others)
+        with _running_on(node) as processes:
+            at_s = monotonic()
+            processes.send(signal.SIGKILL)
+        await self._replace(node)
+        return at_s
+
+    @asynccontextmanager
+    async def stopped_one(self, dice: random.Random) -> AsyncIterator[Processes]:
+        """A node of which everything is stopped until the end, as one that is cut off; Ray finds it dead meanwhile.
+
+        Then it is woken, and all of it has to end. Another node has joined when this returns. Raises TimeoutError where
+        something of it does not end.
+        """
+        node = dice.choice(self._others)
+        with _running_on(node) as processes:
+            processes.send(signal.SIGSTOP)
+            try:
+                await _until_dead(node)
+                yield processes
+            finally:
+                processes.send(signal.SIGCONT)
+            try:
+                await _until(processes.have_ended, "something of a node that was stopped has not ended")
+            finally:
+                await self._replace(node)
+
+    def close(self) -> None:
+        """Ends it all; not before the driver has left it. Blocks."""
+        if self._cluster is not None:
+            self._cluster.shutdown()
+
+    async def _replace(self, node: Any) -> None:
+        await _until_dead(node)
+        await asyncio.to_thread(self._cluster.remove_node, node, allow_graceful=False)
+        self._others.remove(node)
+        await asyncio.to_thread(self._add)
+
+    def _add(self) -> None:
+        self._others.append(self._cluster.add_node(num_cpus=CPUS, include_log_monitor=False))
+
+
+def _running_on(node: Any) -> Processes:
+    (raylet,) = node.all_processes["raylet"]
+    return Processes.with_children(raylet.process.pid)
+
+
+async def _until_dead(node: Any) -> None:
+    """Until Ray has found it dead. Raises TimeoutError."""
+    await _until(lambda: node.unique_id not in living_nodes(), "Ray has not found a node dead")
+
+
+async def _until(holds: Callable[[], bool], otherwise: str) -> None:
+    deadline = monotonic() + DEAD_LIMIT_S
+    while not await asyncio.to_thread(holds):
+        if monotonic() > deadline:
+            raise TimeoutError(f"{otherwise} within {DEAD_LIMIT_S:g} s")
+        await asyncio.sleep(LOOK_S)
