@@ -165,7 +165,7 @@ class Faults:
                 return await self._wide.harm_redis(plan)
             case Kind.SLOT_MOVE:
                 return await self._wide.move_slot(plan)
-            case Kind.NODE_KILL | Kind.NODE_STOP:
+            case Kind.NODE_KILL | Kind.NODE_STOP | Kind.NODE_CUT:
                 return await self._wide.harm_node(plan)
             case Kind.POISON:
                 return await self._wish(plan, Wish(poison=True))

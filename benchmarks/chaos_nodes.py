@@ -62,20 +62,21 @@ class ChaosNodes:
         return at_s
 
     @asynccontextmanager
-    async def stopped_one(self, dice: random.Random) -> AsyncIterator[Processes]:
-        """A node of which everything is stopped until the end, as one that is cut off; Ray finds it dead meanwhile.
+    async def stopped_one(self, dice: random.Random, *, hosts: bool) -> AsyncIterator[None]:
+        """A node that says nothing until the end, and that Ray has found dead; its `hosts` are stopped too, or go on.
 
         Then it is woken, and all of it has to end. Another node has joined when this returns. Raises TimeoutError where
         something of it does not end.
         """
         node = dice.choice(self._others)
-        with _running_on(node) as processes:
-            processes.send(signal.SIGSTOP)
+        with _running_on(node) as processes, Processes([_raylet(node)]) as raylet:
+            stopped = processes if hosts else raylet
+            stopped.send(signal.SIGSTOP)
             try:
                 await _until_dead(node)
-                yield processes
+                yield
             finally:
-                processes.send(signal.SIGCONT)
+                stopped.send(signal.SIGCONT)
             try:
                 await _until(processes.have_ended, "something of a node that was stopped has not ended")
             finally:
@@ -97,8 +98,12 @@ class ChaosNodes:
 
 
 def _running_on(node: Any) -> Processes:
+    return Processes.with_children(_raylet(node))
+
+
+def _raylet(node: Any) -> int:
     (raylet,) = node.all_processes["raylet"]
-    return Processes.with_children(raylet.process.pid)
+    return int(raylet.process.pid)
 
 
 async def _until_dead(node: Any) -> None:

@@ -41,6 +41,8 @@ class Kind(StrEnum):
     """A raylet with all that runs below it, hosts and their reaper; another one joins. Only where there are several."""
     NODE_STOP = "node_stop"
     """The same, stopped as one that is cut off: Ray finds it dead, its agents go on elsewhere, and then it is back."""
+    NODE_CUT = "node_cut"
+    """Its raylet alone is stopped: Ray finds it dead, and its hosts live on and reach Redis, until they know better."""
     SLOT_MOVE = "slot_move"
     """From one master to another, while a script on one of its keys is under way. Only in a Redis Cluster."""
 
@@ -74,6 +76,7 @@ TAKES_AWAY = frozenset(
         Kind.LATE,
         Kind.NODE_KILL,
         Kind.NODE_STOP,
+        Kind.NODE_CUT,
         Kind.SLOT_MOVE,
     }
 )
@@ -205,8 +208,9 @@ PLANS = (
 """A deck. Cheap faults are many, those that take seconds are few."""
 
 NODE_PLANS = (
-    Plan(kind=Kind.NODE_KILL, times=3, of=()),
+    Plan(kind=Kind.NODE_KILL, times=2, of=()),
     Plan(kind=Kind.NODE_STOP, times=2, of=()),
+    Plan(kind=Kind.NODE_CUT, times=1, of=()),
 )
 """What a deck has besides where there are several nodes."""
 CLUSTER_PLANS = (Plan(kind=Kind.SLOT_MOVE, times=5, of=()),)

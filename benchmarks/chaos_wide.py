@@ -103,14 +103,14 @@ class WideFaults:
         return self._note(plan, at_s)
 
     async def harm_node(self, plan: Plan) -> float:
-        """Kills a node, or stops it until its agents are served elsewhere and wakes it to its end; another joins."""
+        """Kills a node, or stops it, or its raylet alone, until its agents are served elsewhere; another one joins."""
         assert self._nodes is not None
         async with self._long:
             at_s = monotonic()
             try:
                 if plan.kind is Kind.NODE_KILL:
                     return self._note(plan, await self._nodes.kill_one(self._dice))
-                async with self._nodes.stopped_one(self._dice):
+                async with self._nodes.stopped_one(self._dice, hosts=plan.kind is Kind.NODE_STOP):
                     self._note(plan, at_s)
                     await self._served(plan, at_s)
             except TimeoutError as error:

@@ -55,7 +55,7 @@ def test_a_deck_has_a_hundred_faults_of_all_kinds_and_enough_in_each_window() ->
     plans = deck(random.Random(7))
 
     assert len(plans) >= NEEDED_FAULTS
-    assert {plan.kind for plan in plans} == set(Kind) - {Kind.NODE_KILL, Kind.NODE_STOP, Kind.SLOT_MOVE}
+    assert {plan.kind for plan in plans} == set(Kind) - {Kind.NODE_KILL, Kind.NODE_STOP, Kind.NODE_CUT, Kind.SLOT_MOVE}
     windows = Counter(plan.window for plan in plans)
     assert all(windows[window] >= NEEDED_IN_WINDOW for window in Window)
 
@@ -92,7 +92,7 @@ def test_a_run_in_which_a_kind_of_faults_never_happened_fails_itself(kind: Kind)
     ("there", "kinds"),
     [
         (plans_for(), set()),
-        (plans_for(nodes=2), {Kind.NODE_KILL, Kind.NODE_STOP}),
+        (plans_for(nodes=2), {Kind.NODE_KILL, Kind.NODE_STOP, Kind.NODE_CUT}),
         (plans_for(cluster=True), {Kind.SLOT_MOVE}),
     ],
 )
