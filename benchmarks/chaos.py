@@ -25,8 +25,10 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 
@@ -236,7 +238,11 @@ async def still_there(folder: Path) -> list[str]:
 
 def result_of(verdict: Verdict, log: FaultLog) -> dict[str, object]:
     """The figures of a run."""
-    took_ms = [fault.recover_ms for fault in log.faults if fault.recover_ms is not None and fault.kind in TAKES_AWAY]
+    by_kind: defaultdict[str, list[float]] = defaultdict(list)
+    for fault in log.faults:
+        if fault.recover_ms is not None and fault.kind in TAKES_AWAY:
+            by_kind[fault.kind].append(fault.recover_ms)
+    took_ms = list(chain.from_iterable(by_kind.values()))
     return {
         **verdict.told(),
         "orphans": len(verdict.orphans),
@@ -244,6 +250,7 @@ def result_of(verdict: Verdict, log: FaultLog) -> dict[str, object]:
         "kinds": len(log.kinds()),
         "recover_ms_p50": rounded(percentile(took_ms, 50)) if took_ms else None,
         "recover_ms_p99": rounded(percentile(took_ms, 99)) if took_ms else None,
+        "recover_ms_p50_by_kind": {kind: rounded(percentile(took, 50)) for kind, took in sorted(by_kind.items())},
         "by_kind": dict(sorted(log.kinds().items())),
         "windows": {window.value: count for window, count in log.windows().items()},
         "late_answers": dict(log.late_answers),

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import median_low
 
 import pytest
 from chaos import result_of, run_of, troubles
@@ -16,6 +17,7 @@ from chaos_plans import (
     NEEDED_FAULTS,
     NEEDED_IN_WINDOW,
     PLANS,
+    TAKES_AWAY,
     Kind,
     Plan,
     Window,
@@ -65,8 +67,12 @@ def test_a_run_that_has_shown_all_passes_and_tells_its_figures() -> None:
 
     assert troubles(CLEAN, log) == []
     told = result_of(CLEAN, log)
+    took_ms = {
+        kind: [f.recover_ms or 0.0 for f in log.faults if f.kind is kind] for kind in TAKES_AWAY & set(log.kinds())
+    }
     keys = ("acked", "lost", "doubled", "indeterminate", "faults", "kinds", "recover_ms_p50", "recover_ms_p99")
     assert all(isinstance(told[key], int | float) for key in (*keys, "orphans"))
+    assert told["recover_ms_p50_by_kind"] == {kind.value: median_low(took) for kind, took in took_ms.items()}
 
 
 @pytest.mark.parametrize("window", list(Window))
