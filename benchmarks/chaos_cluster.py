@@ -39,8 +39,8 @@ NODE_TIMEOUT_MS = 2_000
 FORM_LIMIT_S = 60.0
 MOVE_LIMIT_S = 30.0
 LOOK_S = 0.05
-BATCH_KEYS = 5
-"""So few keys move at a time, with a pause behind them, that scripts meet a slot of which each master has a part."""
+BATCHES = 50
+"""In so many parts the keys of a slot move, with pauses between them: scripts meet it while each master has some."""
 BATCH_PAUSE_S = 0.01
 MIGRATE_TIMEOUT_MS = 10_000
 
@@ -146,7 +146,8 @@ class ChaosCluster:
         deadline = monotonic() + MOVE_LIMIT_S
         _surely(deadline, target, "CLUSTER SETSLOT", slot, "IMPORTING", source.id)
         _surely(deadline, source, "CLUSTER SETSLOT", slot, "MIGRATING", target.id)
-        while keys := _surely(deadline, source, "CLUSTER GETKEYSINSLOT", slot, BATCH_KEYS):
+        batch = 1 + _surely(deadline, source, "CLUSTER COUNTKEYSINSLOT", slot) // BATCHES
+        while keys := _surely(deadline, source, "CLUSTER GETKEYSINSLOT", slot, batch):
             _surely(deadline, source, "MIGRATE", LOOPBACK, target.port, "", 0, MIGRATE_TIMEOUT_MS, "KEYS", *keys)
             time.sleep(BATCH_PAUSE_S)
         others = [master for master in self._masters if master not in (source, target)]

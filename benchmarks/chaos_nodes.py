@@ -47,7 +47,9 @@ class ChaosNodes:
         os.environ.update(VARIABLES)
         head = {"num_cpus": CPUS, "include_dashboard": False, "include_log_monitor": False, "_system_config": HEALTH}
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
-        self._cluster._shutdown_at_exit = False  # what ends with this process is the head, and with it all others
+        # Who joins later is started in a thread, where no signal handler can be set. It ends with the head, which ends
+        # with this process.
+        self._cluster._shutdown_at_exit = False
         while len(self._others) < self._number - 1:
             self._add()
         return str(self._cluster.address)
