@@ -53,7 +53,7 @@ class StoppedHosts:
             raise Missed
         try:
             host.send(signal.SIGCONT)
-            await _until(lambda: asyncio.to_thread(host.have_ended))
+            await _until(lambda: _has_ended(host))
         except Missed:
             self._log.unserved.append(f"{agent}, whose host was replaced while it was stopped, and does not end")
         finally:
@@ -62,6 +62,10 @@ class StoppedHosts:
 
     async def _is_revoked(self, host: HostEpoch) -> bool:
         return await self._journal.revoke(host) is Revocation.REVOKED
+
+
+async def _has_ended(host: Processes) -> bool:
+    return not await asyncio.to_thread(host.left)
 
 
 async def _until(holds: Callable[[], Awaitable[bool]]) -> None:

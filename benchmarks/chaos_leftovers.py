@@ -18,7 +18,7 @@ def processes_in(folder: Path, proc: Path = Path("/proc")) -> list[str]:
     found: list[str] = []
     for entry in proc.iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid() and _works_in(entry, folder):
-            found.append(f"process {entry.name} {_title(entry)}")
+            found.append(f"process {entry.name} {title_of(entry)}")
     return found
 
 
@@ -65,7 +65,8 @@ def _leads_into(link: Path, folder: Path) -> bool:
         return False  # this one was closed meanwhile, which says nothing of the others
 
 
-def _title(entry: Path) -> str:
+def title_of(entry: Path) -> str:
+    """What the entry of a process in the process list calls it."""
     try:
         return (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()[:100]
     except OSError:

@@ -11,9 +11,11 @@ import random
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from chaos_leftovers import title_of
 from chaos_processes import Processes
 from ray.cluster_utils import Cluster
 
@@ -80,7 +82,10 @@ class ChaosNodes:
             finally:
                 stopped.send(signal.SIGCONT)
             try:
-                await _until(processes.have_ended, "something of a node that was stopped has not ended")
+                await _until(lambda: not processes.left(), "what ran on a node that was stopped has not ended")
+            except TimeoutError as error:
+                left = ", ".join(title_of(Path(f"/proc/{pid}")) for pid in processes.left())
+                raise TimeoutError(f"{error}: {left}") from None
             finally:
                 await self._replace(node)
 

@@ -16,10 +16,11 @@ class Processes:
     """Those that were there when this was made, in the order in which they get a signal."""
 
     def __init__(self, pids: Iterable[int]) -> None:
-        self._held: list[int] = []
+        self._held: dict[int, int] = {}
+        """By what the kernel has given for it, the pid of each."""
         for pid in pids:
             with suppress(ProcessLookupError):
-                self._held.append(os.pidfd_open(pid))
+                self._held[os.pidfd_open(pid)] = pid
 
     @classmethod
     def with_children(cls, pid: int) -> Self:
@@ -32,9 +33,10 @@ class Processes:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(process, number)
 
-    def have_ended(self) -> bool:
-        """Whether all of them have."""
-        return len(select.select(self._held, [], [], 0)[0]) == len(self._held)
+    def left(self) -> list[int]:
+        """The pids of those that have not ended."""
+        ended = select.select(list(self._held), [], [], 0)[0]
+        return [pid for process, pid in self._held.items() if process not in ended]
 
     def __enter__(self) -> Self:
         """Holds them until the end."""

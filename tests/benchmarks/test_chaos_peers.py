@@ -42,11 +42,11 @@ def test_processes_are_held_with_their_children_and_have_ended_when_all_have() -
     try:
         assert child.pid in children_of(os.getpid())
         with Processes([child.pid]) as processes:
-            assert not processes.have_ended()
+            assert processes.left() == [child.pid]
 
             child.kill()
             child.wait()
 
-            assert processes.have_ended()
+            assert processes.left() == []
     finally:
         child.kill()
