@@ -23,7 +23,7 @@ from chaos_plans import TAKES_AWAY, Kind, Plan, deck, lanes
 from chaos_processes import Processes
 from chaos_proxy import Act, Side, Sprung, Trap
 from chaos_redis import ChaosStore
-from chaos_wide import SHORT_STOP_S, WideFaults
+from chaos_wide import KILL_LIMIT_S, SHORT_STOP_S, WideFaults
 from redis.exceptions import RedisError
 
 from regrow import RegrowError, Running
@@ -33,7 +33,6 @@ SPRING_LIMIT_S = 20.0
 """For a trap to spring: the script it waits for runs many times a second, unless another fault keeps it from that."""
 RECOVER_LIMIT_S = 240.0
 DONE_BEFORE = "done_before"
-KILL_LIMIT_S = 60.0
 DELAY_S = (0.05, 0.4)
 REST_S = (0.2, 0.8)
 """Between two faults that hit all."""

@@ -15,12 +15,13 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import ray
 from chaos_leftovers import title_of
 from chaos_processes import Processes
+from ray._private.node import Node
 from ray.cluster_utils import Cluster
 
 from regrow.cluster.ray_connect import PRELOADED
-from regrow.cluster.ray_nodes import living_nodes
 
 CPUS = 2
 HEALTH = {"health_check_period_ms": 1_000, "health_check_timeout_ms": 1_000, "health_check_failure_threshold": 4}
@@ -42,7 +43,7 @@ class ChaosNodes:
     def __init__(self, number: int) -> None:
         self._number = number
         self._cluster: Any = None
-        self._others: list[Any] = []
+        self._others: list[Node] = []
 
     def start(self) -> str:
         """Starts it; its address. Blocks for seconds, and is called where signals are handled: in the main thread."""
@@ -56,9 +57,17 @@ class ChaosNodes:
             self._add()
         return str(self._cluster.address)
 
-    async def kill_one(self, dice: random.Random) -> float:
+    def with_any(self, pids: set[int], dice: random.Random) -> Node | None:
+        """A node, not the head, on which one of these processes runs."""
+        found = []
+        for node in self._others:
+            with _running_on(node) as processes:
+                if not pids.isdisjoint(processes.left()):
+                    found.append(node)
+        return dice.choice(found) if found else None
+
+    async def kill(self, node: Node) -> float:
         """Kills a node with all that runs on it; when. Another one has joined when this returns."""
-        node = dice.choice(self._others)
         with _running_on(node) as processes:
             at_s = monotonic()
             processes.send(signal.SIGKILL)
@@ -66,13 +75,12 @@ class ChaosNodes:
         return at_s
 
     @asynccontextmanager
-    async def stopped_one(self, dice: random.Random, *, hosts: bool) -> AsyncIterator[None]:
-        """A node that says nothing until the end, and that Ray has found dead; its `hosts` are stopped too, or go on.
+    async def stopped(self, node: Node, *, hosts: bool) -> AsyncIterator[None]:
+        """Until the end that node says nothing, and Ray has found it dead; its `hosts` are stopped too, or go on.
 
         Then it is woken, and all of it has to end. Another node has joined when this returns. Raises TimeoutError where
         something of it does not end.
         """
-        node = dice.choice(self._others)
         with _running_on(node) as processes, Processes([_raylet(node)]) as raylet:
             stopped = processes if hosts else raylet
             stopped.send(signal.SIGSTOP)
@@ -94,7 +102,7 @@ class ChaosNodes:
         if self._cluster is not None:
             self._cluster.shutdown()
 
-    async def _replace(self, node: Any) -> None:
+    async def _replace(self, node: Node) -> None:
         await _until_dead(node)
         await asyncio.to_thread(self._cluster.remove_node, node, allow_graceful=False)
         self._others.remove(node)
@@ -104,18 +112,24 @@ class ChaosNodes:
         self._others.append(self._cluster.add_node(num_cpus=CPUS, include_log_monitor=False))
 
 
-def _running_on(node: Any) -> Processes:
+def _running_on(node: Node) -> Processes:
     return Processes.with_children(_raylet(node))
 
 
-def _raylet(node: Any) -> int:
+def _raylet(node: Node) -> int:
     (raylet,) = node.all_processes["raylet"]
     return int(raylet.process.pid)
 
 
-async def _until_dead(node: Any) -> None:
+async def _until_dead(node: Node) -> None:
     """Until Ray has found it dead. Raises TimeoutError."""
-    await _until(lambda: node.unique_id not in living_nodes(), "Ray has not found a node dead")
+    await _until(lambda: not _lives(node), "Ray has not found a node dead")
+
+
+def _lives(node: Node) -> bool:
+    """Whether Ray believes so."""
+    rows: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return any(row["Alive"] and row["ObjectStoreSocketName"] == node.plasma_store_socket_name for row in rows)
 
 
 async def _until(holds: Callable[[], bool], otherwise: str) -> None:

@@ -12,11 +12,12 @@ from time import monotonic
 from chaos_cluster import ChaosCluster
 from chaos_desk import AGENTS
 from chaos_hosts import PAST_LEASE_S
-from chaos_log import FaultLog
+from chaos_log import FaultLog, Missed
 from chaos_nodes import ChaosNodes
 from chaos_plans import Kind, Plan
 from chaos_proxy import Act, Side, Sprung, Trap
 from chaos_redis import ChaosServer, ChaosStore
+from ray._private.node import Node
 
 from regrow import Running
 from regrow.runtime import ActorId
@@ -24,6 +25,8 @@ from regrow.runtime.journal_entries import partition_of
 
 SHORT_STOP_S = (0.2, 1.5)
 FULL_S = (0.3, 1.0)
+KILL_LIMIT_S = 60.0
+LIMIT_MOVES = 5
 MOVE_DELAY_S = 0.2
 """For so long the script is held that waits while its slot begins to move."""
 HOSTS = "hosts"
@@ -106,13 +109,24 @@ class WideFaults:
         """Kills a node, or stops it, or its raylet alone, until its agents are served elsewhere; another one joins."""
         assert self._nodes is not None
         async with self._long:
+            node = await self._with_agents(self._nodes)
             at_s = monotonic()
             try:
                 if plan.kind is Kind.NODE_KILL:
-                    return self._note(plan, await self._nodes.kill_one(self._dice))
-                async with self._nodes.stopped_one(self._dice, hosts=plan.kind is Kind.NODE_STOP):
+                    return self._note(plan, await self._nodes.kill(node))
+                async with self._nodes.stopped(node, hosts=plan.kind is Kind.NODE_STOP):
                     self._note(plan, at_s)
                     await self._served(plan, at_s)
             except TimeoutError as error:
                 self._log.unserved.append(f"{plan.kind}: {error}")
             return monotonic()
+
+    async def _with_agents(self, nodes: ChaosNodes) -> Node:
+        """A node that has an agent; where none has, one is killed, as its next host goes there. Raises Missed."""
+        for _ in range(LIMIT_MOVES):
+            agents = [node for tree in await self._running.tree() for _, node in tree.walk() if node.id in AGENTS]
+            found = nodes.with_any({agent.pid for agent in agents}, self._dice)
+            if found is not None:
+                return found
+            await self._running.kill(self._dice.choice(AGENTS), timeout_s=KILL_LIMIT_S)
+        raise Missed
