@@ -11,6 +11,7 @@ import random
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -49,7 +50,7 @@ class ChaosNodes:
         """Starts it; its address. Blocks for seconds, and is called where signals are handled: in the main thread."""
         os.environ.update(VARIABLES)
         head = {"num_cpus": CPUS, "include_dashboard": False, "include_log_monitor": False, "_system_config": HEALTH}
-        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        self._cluster = _come_up(partial(Cluster, initialize_head=True, head_node_args=head))
         # Who joins later is started in a thread, where no signal handler can be set. It ends with the head, which ends
         # with this process.
         self._cluster._shutdown_at_exit = False
@@ -109,7 +110,14 @@ class ChaosNodes:
         await asyncio.to_thread(self._add)
 
     def _add(self) -> None:
-        self._others.append(self._cluster.add_node(num_cpus=CPUS, include_log_monitor=False))
+        self._others.append(_come_up(partial(self._cluster.add_node, num_cpus=CPUS, include_log_monitor=False)))
+
+
+def _come_up(start: Callable[[], Any]) -> Any:
+    try:
+        return start()
+    except Exception as error:  # the very class that Ray raises where a node does not come up in time
+        raise SystemExit(f"Ray could not start a node ({error}); has this machine too much to do?") from error
 
 
 def _running_on(node: Node) -> Processes:
