@@ -31,7 +31,7 @@ help:
 	@echo 'make oracle  compare our supervisors with OTP on 10,000 random traces; ARGS="--traces N --seed S --json"'
 	@echo 'make mutations  plant faults one at a time, see that the tests notice each, and write docs/MUTATIONS.md'
 	@echo 'make bench   measure, and write docs/BENCHMARKS.md'
-	@echo 'make chaos   harm durable agents on purpose, a hundred times, and judge what they did; ARGS="--seconds N --seed S --json"'
+	@echo 'make chaos   harm durable agents on purpose, a hundred times, and judge what they did; ARGS="--seconds N --seed S --nodes 2 --cluster --json"'
 	@echo 'make clean   remove .venv, caches and builds; .regrow, where apps keep their data, stays'
 
 setup: $(READY)

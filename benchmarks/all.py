@@ -52,17 +52,27 @@ send and what comes back, effects are lines in a file outside Redis, and
 files. A proxy before Redis knows the journal's scripts and cuts, kills or stops at the very one: enqueued and not
 acknowledged, a step done and not recorded, a commit applied and its reply cut, committed and not relayed, revoked and
 not claimed, stopped in a commit; each at least five times in a run. Beside these it kills agents, the supervisor, the
-guardian (on one node the keeper is the same process) and Redis, stops hosts and Redis past the lease, fills Redis,
+guardian (the keeper is the same process) and Redis, stops hosts and Redis past the lease, fills Redis,
 and plants poison. Duplicate and late frames are those of the journal: a script that arrives twice, and one of a dead
 process that arrives when another one has its agent; frames between hosts that do so are in the simulations. A clock
 jumps in the process that it is of: what Python tells as its wall clock is moved by up to a day, and stays so in the
 hosts that start afterwards. The last line of each run has its figures as JSON.
+
+The same deck is played in other surroundings, each of which adds what only it has. With `--nodes 2` Ray has two
+raylets, with hosts on both: one is killed with all that runs below it; one is stopped like a node that is cut off,
+until Ray has found it dead and its agents are served on the other, and then woken, so that all it had begun comes late;
+and one has its raylet alone stopped, so that Ray finds it dead while its hosts live on and reach Redis.
+With `--cluster` Redis is a cluster of three masters, each behind a proxy, of which one at a time is killed, filled or
+stopped past the lease; the slot of an agent, or of all leases, moves to another master while a commit or renewal in it
+is on its way. All of it is on one machine, and the node with the driver and the guardian stays.
 
 A long run is `make chaos ARGS="--seconds 3000 --rest 3 --acked 50000 --faults 1000"`, as each night: an agent serves
 for three seconds between its faults, or there would be many faults and few commands, and the run fails unless it has
 had 1,000 faults and 50,000 acknowledged commands. It needs the machine for itself: where other work takes the two
 cores, the same time has seen less than half of the commands and two thirds of the faults.
 """
+RUNS = "### Runs of chaos"
+"""Above what is told of single runs, which stays in the page: whoever has made such a run writes it there."""
 
 
 class BenchmarkFailed(Exception):
@@ -117,8 +127,14 @@ def page(results: Mapping[str, Mapping[str, Any]], *, load: float, quick: bool) 
         f"- date: {today()}\n- machine: {machine()}; load average before the run {load:.2f}\n- versions: {listed}"
     )
     sections = [section(script, SCRIPTS[script], result) for script, result in results.items()]
-    parts = ["# Benchmarks", intro, circumstances, *sections, CHAOS, RULES]
+    parts = ["# Benchmarks", intro, circumstances, *sections, CHAOS, runs_in(PAGE.read_text(encoding="utf-8")), RULES]
     return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def runs_in(written: str) -> str:
+    """What a page tells of runs of chaos."""
+    _, heading, told = written.partition(f"\n{RUNS}\n")
+    return heading + told.partition("\n## ")[0]
 
 
 def section(script: str, figures: tuple[Figure, ...], result: Mapping[str, Any]) -> str:

@@ -8,6 +8,9 @@ and further ones until the time is over.
 
     python benchmarks/chaos.py --history FILE --effects FILE --seconds N --seed S [--rest S] [--acked N --faults N]
 
+With `--nodes 2` Ray has two nodes, of which one is killed and stopped with all its hosts; with `--cluster` Redis is a
+cluster of three masters, each behind a proxy, of which one at a time is harmed, and whose slots move.
+
 Exit code 0: nothing lost, doubled, out of order or left behind, in quarantine what was planted, no late commit done, at
 most one command of a hundred without a known outcome; and a hundred faults, some of each kind and five in each window.
 """
@@ -22,32 +25,37 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 
 from chaos_clients import Clients
+from chaos_cluster import ChaosCluster
 from chaos_desk import FILE, FOLDER, app
 from chaos_effects import EFFECTS
-from chaos_faults import FaultLog, Faults
+from chaos_faults import Faults
 from chaos_leftovers import keys_left, processes_in, unrelayed
-from chaos_plans import NEEDED_FAULTS, NEEDED_IN_WINDOW, TAKES_AWAY, Kind
-from chaos_proxy import RedisProxy
-from chaos_redis import ChaosRedis
+from chaos_log import FaultLog
+from chaos_nodes import ChaosNodes
+from chaos_plans import NEEDED_FAULTS, NEEDED_IN_WINDOW, PLANS, TAKES_AWAY, Plan, plans_for
+from chaos_redis import ChaosRedis, ChaosStore
 from history import Event, EventType, Recorder, read_effects
 from history_checker import Verdict, judged
 from measure import finish, percentile, quiet, rounded, versions
-from pydantic import SecretStr
 
 from regrow import Running
-from regrow.cluster.config import LogSettings, RedisSettings, Settings
+from regrow.cluster.config import LogSettings, RaySettings, Settings
 from regrow.cluster.set_aside import listed
 from regrow.runtime.journal_answers import TurnVerdict
 
 SECONDS = 60.0
 LONGEST_S = 86_400.0
 LONGEST_REST_S = 3_600.0
+LIMIT_NODES = 4
+"""Each has some processes of its own, all on this machine."""
 FILED_LIMIT_S = 60.0
 """For the last messages to reach the archive."""
 GONE_LIMIT_S = 20.0
@@ -68,7 +76,14 @@ class Run:
     rest_s: float
     acked: int
     faults: int
+    nodes: int
+    cluster: bool
     json: bool
+
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        """What a deck of faults has."""
+        return plans_for(nodes=self.nodes, cluster=self.cluster)
 
 
 def run_of(words: list[str] | None = None) -> Run:
@@ -81,6 +96,8 @@ def run_of(words: list[str] | None = None) -> Run:
     parser.add_argument("--rest", type=float, default=0.0, help="seconds for which an agent serves between its faults")
     parser.add_argument("--acked", type=int, default=1, help="with fewer commands acknowledged the run fails")
     parser.add_argument("--faults", type=int, default=NEEDED_FAULTS, help="with fewer faults the run fails")
+    parser.add_argument("--nodes", type=int, default=1, help="how many nodes Ray has; all but the first are harmed")
+    parser.add_argument("--cluster", action="store_true", help="a Redis Cluster of three masters and not one server")
     parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
     given = parser.parse_args(words)
     if not 0 <= given.seconds <= LONGEST_S:
@@ -90,6 +107,8 @@ def run_of(words: list[str] | None = None) -> Run:
     for option, number in (("--acked", given.acked), ("--faults", given.faults)):
         if number < 0:
             parser.error(f"{option} {number}: give a number from 0 up")
+    if not 1 <= given.nodes <= LIMIT_NODES:
+        parser.error(f"--nodes {given.nodes}: give a number from 1 to {LIMIT_NODES}")
     if given.history.absolute() == given.effects.absolute():
         parser.error("--history and --effects are one file; name two")
     for option, file in (("--history", given.history), ("--effects", given.effects)):
@@ -106,6 +125,8 @@ def run_of(words: list[str] | None = None) -> Run:
         rest_s=given.rest,
         acked=given.acked,
         faults=given.faults,
+        nodes=given.nodes,
+        cluster=given.cluster,
         json=given.json,
     )
 
@@ -113,18 +134,30 @@ def run_of(words: list[str] | None = None) -> Run:
 async def played(run: Run, folder: Path, recorder: Recorder, say: Callable[[str], None]) -> tuple[FaultLog, str]:
     """Runs the app, its clients and the faults in a folder; gives the faults and the version of Redis."""
     begun_s = monotonic()
-    redis = ChaosRedis(folder / "redis")
-    proxy = RedisProxy(folder / "proxy.sock", redis.socket)
-    url = SecretStr(f"unix://{folder / 'proxy.sock'}")
-    settings = Settings(data_dir=folder / "data", redis=RedisSettings(url=url), log=LogSettings(level="error"))
+    redis: ChaosStore = ChaosCluster(folder) if run.cluster else ChaosRedis(folder)
+    nodes = ChaosNodes(run.nodes) if run.nodes > 1 else None
     try:
         await redis.start()
-        proxy.start()
+        settings = Settings(
+            data_dir=folder / "data",
+            ray=RaySettings(address=nodes.start() if nodes is not None else None),
+            redis=redis.settings,
+            log=LogSettings(level="error"),
+        )
         async with app.start(engine="ray", settings=settings) as running:
             end_in_order_on_sigterm()
             say(f"the app runs after {monotonic() - begun_s:.1f} s")
             clients = Clients(running, recorder, seed=run.seed, begun_s=begun_s)
-            faults = Faults(running, clients, proxy, redis, folder=folder, seed=run.seed, rest_s=run.rest_s)
+            faults = Faults(
+                running,
+                clients,
+                redis,
+                nodes=nodes,
+                plans=run.plans,
+                folder=folder,
+                seed=run.seed,
+                rest_s=run.rest_s,
+            )
             clients.start()
             try:
                 await while_it_runs(running, faults.play(monotonic() + run.seconds, say=say))
@@ -138,12 +171,13 @@ async def played(run: Run, folder: Path, recorder: Recorder, say: Callable[[str]
         with redis.client() as client:
             left = keys_left(client, app.name, set_aside=set_aside)
     finally:
-        proxy.stop()
+        if nodes is not None:
+            await asyncio.to_thread(nodes.close)
         redis.close()
     left += await still_there(folder)
     for text in left:
         recorder.add(Event(type=EventType.ORPHAN, text=text))
-    return faults.log, redis.version
+    return faults.log, redis.servers[0].version
 
 
 async def while_it_runs(running: Running, playing: Coroutine[None, None, None]) -> None:
@@ -167,7 +201,7 @@ def end_in_order_on_sigterm() -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
-async def filed(run: Run, recorder: Recorder, redis: ChaosRedis) -> None:
+async def filed(run: Run, recorder: Recorder, redis: ChaosStore) -> None:
     """Waits until the archive has what clerks have committed for it; what does not come is found lost."""
 
     def is_all_filed() -> bool:
@@ -204,7 +238,11 @@ async def still_there(folder: Path) -> list[str]:
 
 def result_of(verdict: Verdict, log: FaultLog) -> dict[str, object]:
     """The figures of a run."""
-    took_ms = [fault.recover_ms for fault in log.faults if fault.recover_ms is not None and fault.kind in TAKES_AWAY]
+    by_kind: defaultdict[str, list[float]] = defaultdict(list)
+    for fault in log.faults:
+        if fault.recover_ms is not None and fault.kind in TAKES_AWAY:
+            by_kind[fault.kind].append(fault.recover_ms)
+    took_ms = list(chain.from_iterable(by_kind.values()))
     return {
         **verdict.told(),
         "orphans": len(verdict.orphans),
@@ -212,6 +250,7 @@ def result_of(verdict: Verdict, log: FaultLog) -> dict[str, object]:
         "kinds": len(log.kinds()),
         "recover_ms_p50": rounded(percentile(took_ms, 50)) if took_ms else None,
         "recover_ms_p99": rounded(percentile(took_ms, 99)) if took_ms else None,
+        "recover_ms_p50_by_kind": {kind: rounded(percentile(took, 50)) for kind, took in sorted(by_kind.items())},
         "by_kind": dict(sorted(log.kinds().items())),
         "windows": {window.value: count for window, count in log.windows().items()},
         "late_answers": dict(log.late_answers),
@@ -219,7 +258,9 @@ def result_of(verdict: Verdict, log: FaultLog) -> dict[str, object]:
     }
 
 
-def troubles(verdict: Verdict, log: FaultLog, *, acked: int = 1, faults: int = NEEDED_FAULTS) -> list[str]:
+def troubles(
+    verdict: Verdict, log: FaultLog, *, acked: int = 1, faults: int = NEEDED_FAULTS, plans: Sequence[Plan] = PLANS
+) -> list[str]:
     """Why a run fails that was to have so many commands acknowledged and faults; nothing where all holds."""
     found = [f"{kind}: {len(cases)}, the first: {cases[0]}" for kind, cases in verdict.faults.items() if cases]
     found += [
@@ -227,7 +268,7 @@ def troubles(verdict: Verdict, log: FaultLog, *, acked: int = 1, faults: int = N
         for window, count in log.windows().items()
         if count < NEEDED_IN_WINDOW
     ]
-    if missing := [kind for kind in Kind if kind not in log.kinds()]:
+    if missing := sorted({plan.kind for plan in plans} - set(log.kinds())):
         found.append(f"faults that never happened: {', '.join(missing)}")
     if len(log.faults) < faults:
         found.append(f"{len(log.faults)} faults, and {faults} are needed")
@@ -266,11 +307,22 @@ def main() -> None:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     verdict = judged(recorder.events, read_effects(run.effects))
-    result, failed = result_of(verdict, log), troubles(verdict, log, acked=run.acked, faults=run.faults)
+    result, failed = (
+        result_of(verdict, log),
+        troubles(verdict, log, acked=run.acked, faults=run.faults, plans=run.plans),
+    )
     for text in failed:
         print(text, file=sys.stderr)
     say(f"{result['acked']:,} acknowledged, {result['faults']} faults of {result['kinds']} kinds")
-    finish(result | {"versions": {**versions("regrow", "ray"), "redis": redis_version}, "seed": run.seed})
+    finish(
+        result
+        | {
+            "versions": {**versions("regrow", "ray"), "redis": redis_version},
+            "seed": run.seed,
+            "nodes": run.nodes,
+            "cluster": run.cluster,
+        }
+    )
     sys.exit(1 if failed else 0)
 
 

@@ -4,117 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import random
-import select
 import signal
-from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
-from typing import TypeVar
 
 from chaos_clients import Clients, Wish
 from chaos_desk import AGENTS, CLOCK, SUPERVISOR
-from chaos_plans import TAKES_AWAY, Kind, Plan, Window, deck, lanes, verdict_in
-from chaos_proxy import Act, RedisProxy, Side, Sprung, Trap
-from chaos_redis import ChaosRedis
+from chaos_hosts import StoppedHosts
+from chaos_late import verdict_on_late, was_done
+from chaos_log import Fault, FaultLog, Missed
+from chaos_nodes import ChaosNodes
+from chaos_plans import TAKES_AWAY, Kind, Plan, deck, lanes
+from chaos_processes import Processes
+from chaos_proxy import Act, Side, Sprung, Trap
+from chaos_redis import ChaosStore
+from chaos_wide import KILL_LIMIT_S, SHORT_STOP_S, WideFaults
 from redis.exceptions import RedisError
 
 from regrow import RegrowError, Running
-from regrow.cluster.redis_journal import RedisJournal
 from regrow.runtime import ActorId
-from regrow.runtime.durability import LEASE_TTL_MS
-from regrow.runtime.journal_answers import ClaimVerdict, Revocation
-from regrow.runtime.journal_entries import HostEpoch, OperationId
 
 SPRING_LIMIT_S = 20.0
 """For a trap to spring: the script it waits for runs many times a second, unless another fault keeps it from that."""
 RECOVER_LIMIT_S = 240.0
 DONE_BEFORE = "done_before"
-LATE_LIMIT_S = 60.0
-"""For Redis to say something to a late script: longer than it is stopped, loads its data, or has no room."""
-KILL_LIMIT_S = 60.0
-SHORT_STOP_S = (0.2, 1.5)
 DELAY_S = (0.05, 0.4)
-FULL_S = (0.3, 1.0)
 REST_S = (0.2, 0.8)
 """Between two faults that hit all."""
-LEASE_S = LEASE_TTL_MS / 1_000
-PAST_LEASE_S = LEASE_S + 1.0
-OTHER_TTL_MS = 6 * LEASE_TTL_MS
-"""For a host that only claims: it does not renew."""
 LOOK_S = 0.1
 JUMPS_S = (-86_400.0, -3_600.0, 3_600.0, 86_400.0, 0.0)
 LIMIT_TRIES = 5
 """How often a fault is tried that could not be done, as another one was in its way."""
-
-V = TypeVar("V")
-
-
-@dataclass(slots=True, kw_only=True)
-class Fault:
-    """One that was done. `recover_ms` is from then on, or from the end of a stop, to the first command served."""
-
-    kind: Kind
-    agent: str
-    at_s: float
-    window: Window | None = None
-    command: str = ""
-    recover_ms: float | None = None
-    text: str = ""
-
-
-@dataclass(slots=True)
-class FaultLog:
-    """All faults of a run."""
-
-    faults: list[Fault] = field(default_factory=list)
-    unserved: list[str] = field(default_factory=list)
-    """Agents that were not served again in time, and after what."""
-    late_answers: Counter[str] = field(default_factory=Counter)
-    """What Redis said to scripts of dead processes that came late."""
-
-    def kinds(self) -> Counter[Kind]:
-        """How many of each."""
-        return Counter(fault.kind for fault in self.faults)
-
-    def windows(self) -> dict[Window, int]:
-        """How many hit each window."""
-        found = Counter(fault.window for fault in self.faults)
-        return {window: found[window] for window in Window}
-
-
-class Missed(Exception):
-    """A fault could not be done, as what it waits for did not happen."""
-
-
-def wake(process: int) -> None:
-    """Lets a stopped process go on, by its pidfd."""
-    with suppress(ProcessLookupError):  # somebody else has killed it meanwhile
-        signal.pidfd_send_signal(process, signal.SIGCONT)
-
-
-def has_ended(process: int) -> bool:
-    """Whether a process has, by its pidfd."""
-    return bool(select.select([process], [], [], 0)[0])
-
-
-async def verdict_on_late(send: Callable[[], bytes], *, pause_s: float = LOOK_S) -> str:
-    """What Redis says to a late script; it is sent again while another fault keeps Redis from saying anything."""
-    deadline = monotonic() + LATE_LIMIT_S
-    while True:
-        answer = b""
-        with suppress(OSError):  # it is killed, or stopped; TimeoutError is one of these
-            answer = await asyncio.to_thread(send)
-        if verdict := verdict_in(answer):
-            return verdict
-        if monotonic() > deadline:
-            return repr(answer[:40])
-        await asyncio.sleep(pause_s)
 
 
 class Faults:
@@ -124,30 +49,44 @@ class Faults:
         self,
         running: Running,
         clients: Clients,
-        proxy: RedisProxy,
-        redis: ChaosRedis,
+        redis: ChaosStore,
         *,
+        nodes: ChaosNodes | None,
+        plans: Sequence[Plan],
         folder: Path,
         seed: int,
         rest_s: float,
     ) -> None:
-        """An agent serves for `rest_s` between two faults that hit it alone."""
+        """An agent serves for `rest_s` between two faults that hit it alone; a deck has all `plans`."""
         self.log = FaultLog()
         self._running = running
         self._clients = clients
-        self._proxy = proxy
+        self._proxy = redis.proxy
         self._redis = redis
+        self._plans = plans
         self._folder = folder
         self._rest_s = rest_s
         self._dice = random.Random(f"faults {seed}")
         self._long = asyncio.Lock()
         """Held by what takes longer than a lease, so that two of them do not add up."""
         self._sprung_last: dict[str, Sprung] = {}
-        self._journal = RedisJournal.from_url(f"unix://{redis.socket}", app=running.app.name)
+        self._journal = redis.journal(running.app.name)
+        self._hosts = StoppedHosts(self._journal, self.log)
+        self._wide = WideFaults(
+            running,
+            redis,
+            nodes,
+            dice=self._dice,
+            long=self._long,
+            note=self._note,
+            spring=lambda trap: self._sprung(self._proxy.arm(trap)),
+            served=lambda plan, at_s: self._wait_served(plan, self.log.faults[-1:], at_s),
+            log=self.log,
+        )
 
     async def play(self, until_s: float, *, say: Callable[[str], None]) -> None:
         """One whole deck, and more of them until that time. No lane waits for another: a slow one would hold up all."""
-        decks = [lanes(deck(self._dice))]
+        decks = [lanes(deck(self._dice, self._plans))]
         async with asyncio.TaskGroup() as under_way:
             for agent in decks[0]:
                 under_way.create_task(self._play_lane(agent, decks, until_s, say))
@@ -164,7 +103,7 @@ class Faults:
                 if monotonic() > until_s:
                     return
                 say(f"deck {number + 1}: {len(self.log.faults)} faults so far, {self._clients.acked:,} acknowledged")
-                decks.append(lanes(deck(self._dice)))
+                decks.append(lanes(deck(self._dice, self._plans)))
             for plan in decks[number][agent]:
                 await asyncio.sleep(self._rest_s if agent else self._dice.uniform(*REST_S))
                 if number and monotonic() > until_s:
@@ -220,9 +159,13 @@ class Faults:
             case Kind.AGENT_RESTART | Kind.SUPERVISOR_RESTART:
                 return await self._restart(plan)
             case Kind.GUARDIAN_KILL:
-                return await self._kill_guardian(plan)
+                return await self._wide.kill_guardian(plan)
             case Kind.REDIS_KILL | Kind.REDIS_STOP | Kind.REDIS_STOP_PAST_LEASE | Kind.REDIS_FULL:
-                return await self._harm_redis(plan)
+                return await self._wide.harm_redis(plan)
+            case Kind.SLOT_MOVE:
+                return await self._wide.move_slot(plan)
+            case Kind.NODE_KILL | Kind.NODE_STOP | Kind.NODE_CUT:
+                return await self._wide.harm_node(plan)
             case Kind.POISON:
                 return await self._wish(plan, Wish(poison=True))
             case Kind.ASKED_TWICE:
@@ -279,16 +222,16 @@ class Faults:
     async def _sprung(self, springing: Future[Sprung]) -> Sprung:
         try:
             return await asyncio.wait_for(asyncio.wrap_future(springing), SPRING_LIMIT_S)
-        except TimeoutError:
+        except (TimeoutError, ProcessLookupError):
             raise Missed from None
 
     async def _come_late(self, fault: Fault) -> None:
         """Sends what a dead process had wanted to say, now that another one serves its agent."""
         raw = self._sprung_last[fault.agent].call.raw
-        if await asyncio.to_thread(self._redis.has_done, raw):
+        if await was_done(self._redis.client, raw):
             self.log.late_answers[DONE_BEFORE] += 1  # by its own process, to which Redis could not answer
             return
-        self.log.late_answers[await verdict_on_late(lambda: self._proxy.send_late(raw))] += 1
+        self.log.late_answers[await verdict_on_late(lambda: self._redis.send_late(raw))] += 1
 
     async def _stop_host(self, plan: Plan) -> float:
         """Stops a host in the middle of a commit, and lets it go on; past its lease it is replaced meanwhile."""
@@ -296,64 +239,16 @@ class Faults:
         async with self._long if past_lease else nullcontext():
             trap = Trap(script="commit", side=Side.BEFORE, act=Act.STOP, agent=plan.agent)
             sprung = await self._sprung(self._proxy.arm(trap))
-            process = os.pidfd_open(sprung.call.pid)
-            try:
-                if past_lease:
-                    await self._replaced(ActorId(plan.agent), process)
-                else:
-                    await asyncio.sleep(self._dice.uniform(*SHORT_STOP_S))
-            finally:
-                wake(process)
-                os.close(process)
+            with Processes([sprung.pid]) as host:
+                try:
+                    if past_lease:
+                        await self._hosts.replace(ActorId(plan.agent), host)
+                    else:
+                        await asyncio.sleep(self._dice.uniform(*SHORT_STOP_S))
+                finally:
+                    host.send(signal.SIGCONT)
         self._note(plan, sprung.at_s, command=sprung.call.command)
         return monotonic()
-
-    async def _replaced(self, agent: ActorId, process: int) -> None:
-        """Claims an agent for another host when the lease of its stopped one is over, and wakes that one to its end.
-
-        Then the agent is given back, and its supervisor starts it again.
-        """
-        owner = (await self._journal.read(agent)).owner
-        former = owner.host
-        if former is None:
-            raise Missed
-        other = await self._journal.new_host_epoch()
-        await self._until(lambda: self._is_revoked(former))
-        await self._journal.renew(other, ttl_ms=OTHER_TTL_MS)
-        operation = OperationId(f"chaos {other}")
-        claim = await self._surely(lambda: self._journal.claim(agent, other, previous=owner, operation=operation))
-        if claim.verdict is not ClaimVerdict.CLAIMED:
-            raise Missed
-        try:
-            wake(process)
-            await self._until(lambda: asyncio.to_thread(has_ended, process))
-        except Missed:
-            self.log.unserved.append(f"{agent}, whose host was replaced while it was stopped, and does not end")
-        finally:
-            await self._surely(lambda: self._journal.release(agent, claim.row.epoch))
-            await self._surely(lambda: self._journal.revoke(other, reaped=True))
-
-    async def _is_revoked(self, host: HostEpoch) -> bool:
-        return await self._journal.revoke(host) is Revocation.REVOKED
-
-    async def _until(self, holds: Callable[[], Awaitable[bool]]) -> None:
-        """Looks until it holds. Raises Missed."""
-        deadline = monotonic() + 2 * PAST_LEASE_S
-        while not await holds():
-            if monotonic() > deadline:
-                raise Missed
-            await asyncio.sleep(LOOK_S)
-
-    async def _surely(self, call: Callable[[], Awaitable[V]]) -> V:
-        """Calls the journal until it answers: what has an operation of its own may be sent again."""
-        deadline = monotonic() + RECOVER_LIMIT_S
-        while True:
-            try:
-                return await call()
-            except RegrowError:
-                if monotonic() > deadline:
-                    raise
-                await asyncio.sleep(LOOK_S)
 
     async def _restart(self, plan: Plan) -> float:
         """In order: an agent while the word that its step is done is on its way, or a supervisor with all below it."""
@@ -369,31 +264,3 @@ class Faults:
             at_s = (await self._sprung(self._proxy.arm(trap))).at_s
         await self._running.restart(plan.agent or SUPERVISOR, timeout_s=KILL_LIMIT_S)
         return self._note(plan, at_s)
-
-    # ---- all at once -----------------------------------------------------------------------------
-
-    async def _kill_guardian(self, plan: Plan) -> float:
-        async with self._long:
-            pid = (await self._running.tree())[0].pid
-            at_s = monotonic()
-            os.kill(pid, signal.SIGKILL)
-            return self._note(plan, at_s)
-
-    async def _harm_redis(self, plan: Plan) -> float:
-        at_s, redis = monotonic(), self._redis
-        match plan.kind:
-            case Kind.REDIS_KILL:
-                await redis.kill()
-                await redis.start()
-            case Kind.REDIS_FULL:
-                await asyncio.to_thread(redis.fill)
-                await asyncio.sleep(self._dice.uniform(*FULL_S))
-                await asyncio.to_thread(redis.make_room)
-            case _:
-                past_lease = plan.kind is Kind.REDIS_STOP_PAST_LEASE
-                async with self._long:
-                    redis.send(signal.SIGSTOP)
-                    await asyncio.sleep(PAST_LEASE_S if past_lease else self._dice.uniform(*SHORT_STOP_S))
-                    redis.send(signal.SIGCONT)
-        self._note(plan, at_s)
-        return at_s if plan.kind is Kind.REDIS_KILL else monotonic()

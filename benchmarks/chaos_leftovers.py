@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from redis import Redis
+from redis.cluster import RedisCluster
 
 STAYS = frozenset({"row", "mark", "past", "tombstones", "epochs", "water", "quarantine"})
 """Keys that an app keeps when all is done: states, results, history, and what hosts were."""
@@ -17,11 +18,11 @@ def processes_in(folder: Path, proc: Path = Path("/proc")) -> list[str]:
     found: list[str] = []
     for entry in proc.iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid() and _works_in(entry, folder):
-            found.append(f"process {entry.name} {_title(entry)}")
+            found.append(f"process {entry.name} {title_of(entry)}")
     return found
 
 
-def keys_left(redis: Redis, app: str, *, set_aside: set[str]) -> list[str]:
+def keys_left(redis: Redis | RedisCluster, app: str, *, set_aside: set[str]) -> list[str]:
     """Keys of an app that should be gone, by what they are; `set_aside` are the commands in quarantine."""
     found: Counter[str] = Counter()
     for key in redis.scan_iter(match=f"regrow:{app}:*", count=1_000):
@@ -37,7 +38,7 @@ def keys_left(redis: Redis, app: str, *, set_aside: set[str]) -> list[str]:
     return [f"{count} × {name}" for name, count in found.items()]
 
 
-def unrelayed(redis: Redis, app: str) -> int:
+def unrelayed(redis: Redis | RedisCluster, app: str) -> int:
     """How many messages between agents are committed, and not taken out of the outbox."""
     outboxes = redis.scan_iter(match=f"regrow:{app}:*}}:outbox*", count=1_000, _type="stream")
     return sum(redis.xlen(key) for key in outboxes)
@@ -64,7 +65,8 @@ def _leads_into(link: Path, folder: Path) -> bool:
         return False  # this one was closed meanwhile, which says nothing of the others
 
 
-def _title(entry: Path) -> str:
+def title_of(entry: Path) -> str:
+    """What the entry of a process in the process list calls it."""
     try:
         return (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()[:100]
     except OSError:

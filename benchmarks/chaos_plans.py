@@ -22,7 +22,7 @@ class Kind(StrEnum):
     SUPERVISOR_RESTART = "supervisor_restart"
     """By order: its children stop one after the other, and start when all have ended."""
     GUARDIAN_KILL = "guardian_kill"
-    """On one node the guardian is the keeper as well: one process, which has the supervisors and owns the hosts."""
+    """The guardian is the keeper as well: one process, which has the supervisors and owns the hosts."""
     REDIS_KILL = "redis_kill"
     HOST_STOP = "host_stop"
     HOST_STOP_PAST_LEASE = "host_stop_past_lease"
@@ -37,6 +37,14 @@ class Kind(StrEnum):
     CLOCK_JUMP = "clock_jump"
     POISON = "poison"
     ASKED_TWICE = "asked_twice"
+    NODE_KILL = "node_kill"
+    """A raylet with all that runs below it, hosts and their reaper; another one joins. Only where there are several."""
+    NODE_STOP = "node_stop"
+    """The same, stopped as one that is cut off: Ray finds it dead, its agents go on elsewhere, and then it is back."""
+    NODE_CUT = "node_cut"
+    """Its raylet alone is stopped: Ray finds it dead, and its hosts live on and reach Redis, until they know better."""
+    SLOT_MOVE = "slot_move"
+    """From one master to another, while a script on one of its keys is under way. Only in a Redis Cluster."""
 
 
 class Window(StrEnum):
@@ -66,6 +74,10 @@ TAKES_AWAY = frozenset(
         Kind.REDIS_STOP_PAST_LEASE,
         Kind.REDIS_FULL,
         Kind.LATE,
+        Kind.NODE_KILL,
+        Kind.NODE_STOP,
+        Kind.NODE_CUT,
+        Kind.SLOT_MOVE,
     }
 )
 """Faults after which an agent is away, so that there is something to recover."""
@@ -195,16 +207,30 @@ PLANS = (
 )
 """A deck. Cheap faults are many, those that take seconds are few."""
 
+NODE_PLANS = (
+    Plan(kind=Kind.NODE_KILL, times=2, of=()),
+    Plan(kind=Kind.NODE_STOP, times=2, of=()),
+    Plan(kind=Kind.NODE_CUT, times=1, of=()),
+)
+"""What a deck has besides where there are several nodes."""
+CLUSTER_PLANS = (Plan(kind=Kind.SLOT_MOVE, times=5, of=()),)
+"""What it has besides on a Redis Cluster."""
+
 NEEDED_IN_WINDOW = 5
 """Faults that each window must have seen, or the run has shown nothing."""
 NEEDED_FAULTS = 100
 
 
-def deck(dice: random.Random) -> list[Plan]:
+def plans_for(*, nodes: int = 1, cluster: bool = False) -> tuple[Plan, ...]:
+    """What a deck has on so many nodes, and on one Redis or a cluster."""
+    return (*PLANS, *(NODE_PLANS if nodes > 1 else ()), *(CLUSTER_PLANS if cluster else ()))
+
+
+def deck(dice: random.Random, plans: Sequence[Plan] = PLANS) -> list[Plan]:
     """All faults of a deck in a drawn order, each with its agent."""
     drawn = [
         replace(plan, times=1, agent=dice.choice(plan.of) if plan.of else "")
-        for plan in PLANS
+        for plan in plans
         for _ in range(plan.times)
     ]
     dice.shuffle(drawn)

@@ -2,8 +2,7 @@
 
 A *trap* waits for one script, of one agent if it is told so, on its way to Redis or on its way back. So a fault hits an
 exact window without any hook in the product: a connection is cut when the script has been applied and its reply has
-not arrived, a process is killed when what it did is not recorded. The app connects over a socket of the file system,
-since there the kernel says which process is at the other end.
+not arrived, a process is killed when what it did is not recorded. Who is at the other end `chaos_peers` tells.
 
 Runs on a thread and an event loop of its own.
 """
@@ -13,17 +12,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
-import struct
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
+from chaos_peers import pid_of_peer
 from resp import Frames, NotResp, parts
 
 from regrow.cluster.journal_scripts import SCRIPTS
@@ -31,10 +30,11 @@ from regrow.runtime.address import ActorId
 from regrow.runtime.journal_entries import partition_of
 
 CHUNK_BYTES = 65_536
-CREDENTIALS = struct.Struct("3i")
-"""What the kernel says of the other end of a socket: pid, user, group."""
 LIMIT_TRAPS = 1_000
-LATE_WITHIN_S = 10.0
+LOOPBACK = "127.0.0.1"
+
+Door = Path | int
+"""Where an app connects: a socket of the file system, or a port of this machine."""
 
 _NAMES = {script.sha.encode(): script.name for script in SCRIPTS.values()}
 _BY_TEXT = {script.text.encode(): script.name for script in SCRIPTS.values()}
@@ -68,20 +68,23 @@ class Call:
     command: str
     partition: int
     raw: bytes
-    pid: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sprung:
-    """A trap has done its harm."""
+    """A trap has done its harm, to a process where that is what it does."""
 
     call: Call
     at_s: float
+    pid: int
 
 
 @dataclass(slots=True, kw_only=True)
 class Trap:
-    """Waits for a script. It springs once; `sprung` has the result, and cancelling that disarms it."""
+    """Waits for a script. It springs once; `sprung` has the result, and cancelling that disarms it.
+
+    The result is ProcessLookupError where the process that it was for had ended.
+    """
 
     script: str
     side: Side
@@ -121,27 +124,32 @@ class _Sent:
 
 
 class RedisProxy:
-    """Listens at one socket and carries all to another."""
+    """Listens at doors, and carries what comes through each to the socket of the Redis that belongs to it."""
 
-    def __init__(self, listens_at: Path, redis_at: Path) -> None:
-        self._listens_at = listens_at
-        self._redis_at = redis_at
+    def __init__(self, ways: Mapping[Door, Path]) -> None:
+        self._ways = dict(ways)
         self._traps: deque[Trap] = deque()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="chaos-proxy", daemon=True)
         self._ready = threading.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._error: OSError | None = None
 
     def start(self) -> None:
-        """Returns when it listens."""
+        """Returns when it listens. Raises OSError where it can not."""
         self._thread.start()
         self._ready.wait()
+        if self._error is not None:
+            raise self._error
 
     def stop(self) -> None:
-        """Cuts all connections; returns when the thread has ended."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._listens_at.unlink(missing_ok=True)
+        """Cuts all connections; returns when the thread has ended. Harmless where it was not started."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+        for door in self._ways:
+            if isinstance(door, Path):
+                door.unlink(missing_ok=True)
 
     def arm(self, trap: Trap) -> Future[Sprung]:
         """Sets a trap. From any thread."""
@@ -149,38 +157,37 @@ class RedisProxy:
         self._traps.append(trap)
         return trap.sprung
 
-    def send_late(self, raw: bytes) -> bytes:
-        """Sends a script that was kept, on a connection of its own; gives Redis' answer. From another thread.
-
-        Raises OSError while there is no Redis, and TimeoutError where it says nothing.
-        """
-        sending = asyncio.run_coroutine_threadsafe(self._send_late(raw), self._loop)
-        try:
-            return sending.result(LATE_WITHIN_S)
-        finally:
-            sending.cancel()
-
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_unix_server(self._serve, self._listens_at))
+        servers: list[asyncio.Server] = []
+        try:
+            for door, redis_at in self._ways.items():
+                servers.append(self._loop.run_until_complete(self._opened(door, redis_at)))
+        except OSError as error:
+            self._error = error
         self._ready.set()
-        self._loop.run_forever()
-        server.close()
+        if self._error is None:
+            self._loop.run_forever()
+        for server in servers:
+            server.close()
         for task in self._tasks:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*self._tasks, return_exceptions=True))
         self._loop.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _opened(self, door: Door, redis_at: Path) -> Coroutine[None, None, asyncio.Server]:
+        serve = partial(self._serve, redis_at)
+        if isinstance(door, Path):
+            return asyncio.start_unix_server(serve, door)
+        return asyncio.start_server(serve, LOOPBACK, door)
+
+    async def _serve(self, redis_at: Path, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        credentials = writer.get_extra_info("socket").getsockopt(
-            socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size
-        )
         try:
-            upstream = await asyncio.open_unix_connection(self._redis_at)
-            await _Connection(self, CREDENTIALS.unpack(credentials)[0], (reader, writer), upstream).carry()
+            upstream = await asyncio.open_unix_connection(redis_at)
+            await _Connection(self, (reader, writer), upstream).carry()
         except OSError:
             pass  # as if nobody listened
         finally:
@@ -197,18 +204,6 @@ class RedisProxy:
                 return trap
         return None
 
-    async def _send_late(self, raw: bytes) -> bytes:
-        reader, writer = await asyncio.open_unix_connection(self._redis_at)
-        try:
-            writer.write(raw)
-            frames = Frames()
-            while data := await reader.read(CHUNK_BYTES):
-                if replies := frames.feed(data):
-                    return replies[0]
-            return b""
-        finally:
-            writer.close()
-
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -216,9 +211,9 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 class _Connection:
     """One connection of the app, and the one to Redis that belongs to it."""
 
-    def __init__(self, proxy: RedisProxy, pid: int, app: Stream, redis: Stream) -> None:
+    def __init__(self, proxy: RedisProxy, app: Stream, redis: Stream) -> None:
         self._proxy = proxy
-        self._pid = pid
+        self._pid: int | None = None
         self._app = app
         self._redis = redis
         self._sent: deque[_Sent] = deque()
@@ -250,7 +245,7 @@ class _Connection:
             await self._app[1].drain()
 
     async def _call(self, raw: bytes) -> None:
-        call = _seen(raw, self._pid)
+        call = _seen(raw)
         trap = None
         if call is not None:
             trap = self._proxy.find(call, Side.BEFORE)
@@ -274,6 +269,19 @@ class _Connection:
         at_s = monotonic()
         if trap.then is not None:
             self._proxy.arm(trap.then)
+        try:
+            if self._pid is None:
+                self._pid = pid_of_peer(self._app[1].get_extra_info("socket"))
+            await self._harm(trap)
+        except ProcessLookupError as error:
+            trap.sprung.set_exception(error)
+            raise _Severed from error
+        trap.sprung.set_result(Sprung(call=call, at_s=at_s, pid=self._pid))
+        if trap.act in (Act.CUT, Act.KILL, Act.LATE):
+            raise _Severed
+
+    async def _harm(self, trap: Trap) -> None:
+        assert self._pid is not None
         match trap.act:
             case Act.KILL | Act.LATE:
                 os.kill(self._pid, signal.SIGKILL)  # it has this connection open, so it is who it was
@@ -283,12 +291,9 @@ class _Connection:
                 await asyncio.sleep(trap.delay_s)
             case _:
                 pass
-        trap.sprung.set_result(Sprung(call=call, at_s=at_s))
-        if trap.act in (Act.CUT, Act.KILL, Act.LATE):
-            raise _Severed
 
 
-def _seen(raw: bytes, pid: int) -> Call | None:
+def _seen(raw: bytes) -> Call | None:
     """The script that a call runs; None for any other command."""
     if raw[:1] != b"*" or b"EVAL" not in raw[:24]:
         return None
@@ -310,4 +315,4 @@ def _seen(raw: bytes, pid: int) -> Call | None:
             agent = whose.decode()
         elif kind == b"mark":
             agent, _, command = whose.decode().partition("\0")
-    return Call(name=name, agent=agent, command=command, partition=partition, raw=raw, pid=pid)
+    return Call(name=name, agent=agent, command=command, partition=partition, raw=raw)

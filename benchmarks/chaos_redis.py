@@ -1,18 +1,27 @@
-"""The Redis of a chaos run: a server of its own, which is killed, stopped and filled, and keeps what it said it has."""
+"""The Redis of a chaos run: servers of its own, which are killed, stopped and filled, and keep what they have said.
+
+Here is one server alone; `chaos_cluster` has several that form a Redis Cluster.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
+from typing import Protocol
 
-from msgpack import unpackb
+from chaos_late import sent_late
+from chaos_proxy import RedisProxy
+from pydantic import SecretStr
 from redis import Redis
+from redis.cluster import RedisCluster
 from redis.exceptions import RedisError
-from resp import parts
 
+from regrow.cluster.config import RedisSettings
+from regrow.cluster.redis_journal import RedisJournal
 from regrow.cluster.redis_process import find_redis, told
 
 START_LIMIT_S = 30.0
@@ -20,13 +29,15 @@ END_LIMIT_S = 10.0
 LOOK_S = 0.02
 FULL_BYTES = 1
 """A `maxmemory` below what any server uses, so that it refuses every write that needs memory."""
+ALONE = ("port 0",)
 
 
-class ChaosRedis:
-    """A redis-server in a folder, with everything on disk before it answers."""
+class ChaosServer:
+    """A redis-server in a folder, with everything on disk before it answers. `settings` are lines of its config."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Sequence[str] = ALONE) -> None:
         self._folder = folder
+        self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._program = find_redis()
         self.socket = folder / "redis.sock"
@@ -71,11 +82,6 @@ class ChaosRedis:
         with self.client() as client:
             client.config_set("maxmemory", 0)
 
-    def has_done(self, commit: bytes) -> bool:
-        """Whether the journal has done this very commit: its process had sent it before, and had no answer."""
-        with self.client() as client:
-            return is_done(client, commit)
-
     def close(self) -> None:
         """Ends it, also where it is stopped: SIGKILL does."""
         if self._process is not None:
@@ -84,9 +90,8 @@ class ChaosRedis:
 
     def _spawn(self) -> None:
         config = self._folder / "redis.conf"
-        config.write_text(
-            f'dir {self._folder}\nunixsocket {self.socket}\nport 0\nsave ""\nappendonly yes\nappendfsync always\n'
-        )
+        lines = (f"dir {self._folder}", f"unixsocket {self.socket}", *self._settings)
+        config.write_text("\n".join([*lines, 'save ""', "appendonly yes", "appendfsync always", ""]))
         self.socket.unlink(missing_ok=True)  # it is left by one that was killed
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -101,9 +106,71 @@ class ChaosRedis:
             return False
 
 
-def is_done(client: Redis, commit: bytes) -> bool:
-    """Whether the mark of the message that a call of the commit's script is about names the operation of that call."""
-    _, _, number, *words = parts(commit)
-    mark = next(key for key in words[: int(number)] if key.partition(b"}:")[2].startswith(b"mark:"))
-    kept = client.get(mark)
-    return kept is not None and unpackb(kept, raw=True)[1] == unpackb(words[int(number)], raw=True)[b"op"]
+class ChaosStore(Protocol):
+    """All servers of a run, and the proxy through which the app reaches them."""
+
+    proxy: RedisProxy
+    servers: tuple[ChaosServer, ...]
+
+    @property
+    def settings(self) -> RedisSettings:
+        """Where the app finds it."""
+        ...
+
+    async def start(self) -> None:
+        """Starts it with its proxy; returns when it serves."""
+        ...
+
+    def client(self) -> Redis | RedisCluster:
+        """A client of it, past the proxy."""
+        ...
+
+    def journal(self, app: str) -> RedisJournal:
+        """The journal of an app there, past the proxy."""
+        ...
+
+    def send_late(self, script: bytes) -> bytes:
+        """What the server that has its keys answers to a script that was kept. See `sent_late`."""
+        ...
+
+    def close(self) -> None:
+        """Ends it all."""
+        ...
+
+
+class ChaosRedis:
+    """One server, behind a socket of the file system."""
+
+    def __init__(self, folder: Path) -> None:
+        """The folder is there."""
+        self._server = ChaosServer(folder / "redis")
+        self._door = folder / "proxy.sock"
+        self.servers: tuple[ChaosServer, ...] = (self._server,)
+        self.proxy = RedisProxy({self._door: self._server.socket})
+
+    @property
+    def settings(self) -> RedisSettings:
+        """See ChaosStore."""
+        return RedisSettings(url=SecretStr(f"unix://{self._door}"))
+
+    async def start(self) -> None:
+        """See ChaosStore."""
+        await self._server.start()
+        self.proxy.start()
+
+    def client(self) -> Redis:
+        """See ChaosStore."""
+        return self._server.client()
+
+    def journal(self, app: str) -> RedisJournal:
+        """See ChaosStore."""
+        return RedisJournal.from_url(f"unix://{self._server.socket}", app=app)
+
+    def send_late(self, script: bytes) -> bytes:
+        """See ChaosStore."""
+        return sent_late(script, self._server.socket)
+
+    def close(self) -> None:
+        """See ChaosStore."""
+        self.proxy.stop()
+        self._server.close()

@@ -33,7 +33,7 @@ AGAIN_S = 0.25
 class LeaseEnd(Enum):
     """Why a process may go on no more."""
 
-    REVOKED = "it was revoked, so that others hold its agents"
+    REVOKED = "it was revoked, or found dead, so that others hold its agents or are about to"
     CUT_OFF = "neither the journal nor the guardian has been heard for the time of a lease"
 
 

@@ -1,17 +1,21 @@
 -- Leases of hosts, and who holds an agent. `tombstones` has one bit for each host's life; `water` counts
--- renewals, so that each of them tells whether the store has gone back behind the one before.
+-- renewals, so that each of them tells whether the store has gone back behind the one before. A lease that is not
+-- empty is the last one of a host that was found dead and may live all the same.
 
 --- renew: lease tombstones water
 local high = tonumber(redis.call('GET', water) or 0)
 -- Not raised where it is too low, or those who saw more would find it right again after a while.
 if high < a.seen then return answer(false, high) end
-if redis.call('GETBIT', tombstones, a.host) == 1 then return answer(false, high) end
+if redis.call('GETBIT', tombstones, a.host) == 1 or redis.call('GET', lease) == 'last' then return answer(false, high) end
 redis.call('SET', lease, '', 'PX', a.ttl)
 return answer(true, redis.call('INCR', water))
 
 --- revoke: lease tombstones
 if redis.call('GETBIT', tombstones, a.host) == 1 then return answer('revoked', true) end
-if not a.reaped and redis.call('EXISTS', lease) == 1 then return answer('lease_held', false) end
+if not a.reaped and redis.call('EXISTS', lease) == 1 then
+  if a.last then redis.call('SET', lease, 'last', 'KEEPTTL') end
+  return answer('lease_held', false)
+end
 redis.call('SETBIT', tombstones, a.host, 1)
 redis.call('DEL', lease)
 return answer('revoked', false)

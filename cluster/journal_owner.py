@@ -182,7 +182,8 @@ class JournalOwner:
     async def bury(self, epoch: int, *, reaped: bool) -> bool:
         """Revokes a host that has died; returns when that is done, or has taken too long and goes on behind.
 
-        True where the host had been revoked before: it has died of that.
+        One whose process may live on renews its lease no more, and is revoked when that ends. True where the host had
+        been revoked before: it has died of that.
         """
         before = asyncio.get_running_loop().create_future()
         revoking = self._spawn(self._revoke(HostEpoch(epoch), before, reaped=reaped))
@@ -204,7 +205,7 @@ class JournalOwner:
                     return
             else:
                 if loop.time() > deadline:
-                    return  # nobody has seen its process end, and it renews its lease
+                    return  # nobody has seen its process end, and its last lease is about to
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, AGAIN_MAX_S)
 

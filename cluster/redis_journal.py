@@ -150,12 +150,15 @@ class RedisJournal(RedisDecisions):
 
     async def revoke(self, host: HostEpoch, *, reaped: bool = False) -> Revocation:
         """See Journal."""
-        verdict, _ = await self.bury(host, reaped=reaped)
-        return verdict
+        verdict, _ = await self._run_for_host("revoke", host, {"host": host, "reaped": reaped})
+        return Revocation(verdict.decode())
 
     async def bury(self, host: HostEpoch, *, reaped: bool) -> tuple[Revocation, bool]:
-        """The same, and whether the host had been revoked before; asked again, that may tell of this revocation."""
-        verdict, was = await self._run_for_host("revoke", host, {"host": host, "reaped": reaped})
+        """The same for the guardian, whose word is final: a lease that still holds is not renewed any more.
+
+        With the verdict comes whether the host had been revoked before; asked again, that may tell of this revocation.
+        """
+        verdict, was = await self._run_for_host("revoke", host, {"host": host, "reaped": reaped, "last": True})
         return Revocation(verdict.decode()), bool(was)
 
     async def revoked(self, host: HostEpoch) -> bool:

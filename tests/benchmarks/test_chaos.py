@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import median_low
 
 import pytest
 from chaos import result_of, run_of, troubles
-from chaos_faults import Fault, FaultLog, verdict_on_late
-from chaos_plans import NEEDED_FAULTS, NEEDED_IN_WINDOW, Kind, Window, deck, has_rows, says, verdict_in
+from chaos_late import verdict_on_late
+from chaos_log import Fault, FaultLog
+from chaos_plans import (
+    NEEDED_FAULTS,
+    NEEDED_IN_WINDOW,
+    PLANS,
+    TAKES_AWAY,
+    Kind,
+    Plan,
+    Window,
+    deck,
+    has_rows,
+    plans_for,
+    says,
+    verdict_in,
+)
 from chaos_proxy import Side
 from history import Event, EventType
 from history_checker import judged
@@ -24,12 +40,15 @@ EVENTS = [
 CLEAN = judged(EVENTS, [])
 
 
-def log_of_a_deck() -> FaultLog:
+EVERYWHERE = plans_for(nodes=2, cluster=True)
+
+
+def log_of_a_deck(plans: Sequence[Plan] = PLANS) -> FaultLog:
     """A log of a run that has done what it should."""
     return FaultLog(
         [
             Fault(kind=plan.kind, agent=plan.agent, at_s=0.0, window=plan.window, recover_ms=float(n))
-            for n, plan in enumerate(deck(random.Random(1)))
+            for n, plan in enumerate(deck(random.Random(1), plans))
         ]
     )
 
@@ -38,7 +57,7 @@ def test_a_deck_has_a_hundred_faults_of_all_kinds_and_enough_in_each_window() ->
     plans = deck(random.Random(7))
 
     assert len(plans) >= NEEDED_FAULTS
-    assert {plan.kind for plan in plans} == set(Kind)
+    assert {plan.kind for plan in plans} == set(Kind) - {Kind.NODE_KILL, Kind.NODE_STOP, Kind.NODE_CUT, Kind.SLOT_MOVE}
     windows = Counter(plan.window for plan in plans)
     assert all(windows[window] >= NEEDED_IN_WINDOW for window in Window)
 
@@ -48,8 +67,12 @@ def test_a_run_that_has_shown_all_passes_and_tells_its_figures() -> None:
 
     assert troubles(CLEAN, log) == []
     told = result_of(CLEAN, log)
+    took_ms = {
+        kind: [f.recover_ms or 0.0 for f in log.faults if f.kind is kind] for kind in TAKES_AWAY & set(log.kinds())
+    }
     keys = ("acked", "lost", "doubled", "indeterminate", "faults", "kinds", "recover_ms_p50", "recover_ms_p99")
     assert all(isinstance(told[key], int | float) for key in (*keys, "orphans"))
+    assert told["recover_ms_p50_by_kind"] == {kind.value: median_low(took) for kind, took in took_ms.items()}
 
 
 @pytest.mark.parametrize("window", list(Window))
@@ -63,11 +86,27 @@ def test_a_run_that_has_not_hit_a_window_often_enough_fails_itself(window: Windo
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_a_run_in_which_a_kind_of_faults_never_happened_fails_itself(kind: Kind) -> None:
-    log = log_of_a_deck()
+    log = log_of_a_deck(EVERYWHERE)
+    assert troubles(CLEAN, log, plans=EVERYWHERE) == []
 
     log.faults = [fault for fault in log.faults if fault.kind is not kind]
 
-    assert [text for text in troubles(CLEAN, log) if "never happened" in text and kind in text]
+    assert [text for text in troubles(CLEAN, log, plans=EVERYWHERE) if "never happened" in text and kind in text]
+
+
+@pytest.mark.parametrize(
+    ("there", "kinds"),
+    [
+        (plans_for(), set()),
+        (plans_for(nodes=2), {Kind.NODE_KILL, Kind.NODE_STOP, Kind.NODE_CUT}),
+        (plans_for(cluster=True), {Kind.SLOT_MOVE}),
+    ],
+)
+def test_where_there_is_more_to_harm_a_deck_has_what_it_has_elsewhere_and_that(
+    there: Sequence[Plan], kinds: set[Kind]
+) -> None:
+    assert set(PLANS) <= set(there)
+    assert {plan.kind for plan in there if plan not in PLANS} == kinds
 
 
 def test_a_run_with_few_faults_fails_itself() -> None:
@@ -166,6 +205,7 @@ def test_so_does_one_whose_quarantine_is_not_what_was_planted_or_that_left_someb
         (["--history", "h", "--effects", "e", "--seconds", "-1"], "from 0 to"),
         (["--history", "h", "--effects", "e", "--rest", "nan"], "--rest"),
         (["--history", "h", "--effects", "e", "--acked", "-1"], "--acked -1"),
+        (["--history", "h", "--effects", "e", "--nodes", "0"], "from 1 to"),
         (["--history", "no/such/folder/h", "--effects", "e"], "can not be written"),
         (["--history", "h", "--effects", "e", "--seed", "many"], "--seed"),
     ],

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from chaos_late import is_done, sent_late
 from chaos_proxy import Act, RedisProxy, Side, Trap
-from chaos_redis import is_done
 from redis import Redis
 
 from regrow.cluster.redis_journal import RedisJournal
@@ -31,11 +31,17 @@ def proxied() -> Iterator[tuple[RedisProxy, str]]:
     """A proxy before a Redis, and the URL of its socket."""
     with tempfile.TemporaryDirectory(prefix="p-", dir="/tmp") as name:  # short, for the sockets
         folder = Path(name)
-        proxy = RedisProxy(folder / "proxy.sock", folder / "redis" / "redis.sock")
-        with started(embedded_program(), folder / "redis", "port 0"):
+        url = f"unix://{folder}/proxy.sock"
+        proxy = RedisProxy({folder / "proxy.sock": behind(url)})
+        with started(embedded_program(), behind(url).parent, "port 0"):
             proxy.start()
-            yield proxy, f"unix://{folder}/proxy.sock"
+            yield proxy, url
             proxy.stop()
+
+
+def behind(url: str) -> Path:
+    """The socket of the Redis to which a proxy carries what comes to its URL."""
+    return Path(url.removeprefix("unix://")).with_name("redis") / "redis.sock"
 
 
 def mail(agent: ActorId = CLERK) -> Incoming:
@@ -115,7 +121,7 @@ async def test_a_script_that_comes_late_gets_its_answer_past_the_app() -> None:
         with pytest.raises(JournalUnknown):
             await journal.enqueue([message])
 
-        assert b"accepted" in proxy.send_late(sprung.result(0).call.raw)
+        assert b"accepted" in sent_late(sprung.result(0).call.raw, behind(url))
 
         [again] = await journal.enqueue([message])
         assert again.verdict is EnqueueVerdict.PENDING
@@ -147,6 +153,6 @@ async def test_a_commit_whose_answer_was_lost_is_known_as_done_before_it_comes_l
 
         commit = sprung.result(0).call.raw
         assert is_done(client, commit) == (side is Side.AFTER)
-        assert b"done" in proxy.send_late(commit)
+        assert b"done" in sent_late(commit, behind(url))
         assert is_done(client, commit)
         await journal.aclose()

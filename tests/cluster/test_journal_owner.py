@@ -25,6 +25,9 @@ from tests.conformance.redis_servers import embedded_program, started
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow]
 
+SHORT_TTL_MS = 300
+LIVES_ON_LIMIT_S = 30.0
+
 
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
@@ -90,6 +93,25 @@ async def test_a_host_that_nobody_has_seen_gone_is_not_revoked_while_its_lease_h
         await owner.bury(host, reaped=False)
 
         assert not await journal.revoked(host)
+
+
+async def test_a_host_that_was_found_dead_and_lives_on_gets_its_lease_no_more_and_is_revoked_when_that_ends(
+    url: str, tmp_path: Path
+) -> None:
+    async with opened(url, tmp_path) as owner, journal_at(url) as journal:
+        host = HostEpoch((await owner.order()).epoch)
+        await journal.renew(host, ttl_ms=SHORT_TTL_MS)
+
+        async def lives_on() -> None:
+            while await journal.renew(host, ttl_ms=SHORT_TTL_MS):
+                pass
+
+        async with asyncio.timeout(LIVES_ON_LIMIT_S):
+            _, was_revoked = await asyncio.gather(lives_on(), owner.bury(host, reaped=False))
+            while not await journal.revoked(host):
+                pass
+
+        assert not was_revoked
 
 
 async def test_a_host_that_died_since_it_was_revoked_is_told_from_others(url: str, tmp_path: Path) -> None:

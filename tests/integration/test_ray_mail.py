@@ -80,7 +80,7 @@ POINTS = (
 async def desk(local_ray: Path, root: Path) -> AsyncIterator[Desk]:
     """The app on a Redis of its own, with the proxy in front of it."""
     folder = Path(tempfile.mkdtemp(prefix="data-mails-", dir=root))
-    proxy = RedisProxy(folder / "proxy.sock", folder / "redis" / "redis.sock")
+    proxy = RedisProxy({folder / "proxy.sock": folder / "redis" / "redis.sock"})
     url = SecretStr(f"unix://{folder}/proxy.sock")
     settings = Settings(data_dir=folder / "data", redis=RedisSettings(url=url))
     keeps = ("port 0", "appendonly yes", "appendfsync always")
