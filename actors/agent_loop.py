@@ -19,7 +19,15 @@ from regrow.actors.called_together import called_together, in_one_line
 from regrow.actors.handed_back import HandedBack
 from regrow.actors.handoff import Handoff, HandoffFailed, Taker, handed_over
 from regrow.actors.loop_answer import CallMade, LoopAnswer
-from regrow.actors.loop_errors import LoopEnded, OutputInvalid, TimeUsedUp, WindowTooSmall, spent_in
+from regrow.actors.loop_errors import (
+    LoopEnded,
+    ModelFailed,
+    OutputInvalid,
+    TimeUsedUp,
+    WindowTooSmall,
+    model_failed,
+    spent_in,
+)
 from regrow.actors.loop_limits import Limits, Spent, why_no_more
 from regrow.actors.loop_output import Output
 from regrow.router.context_window import ContextWindow, counted_rate, left_out
@@ -28,7 +36,7 @@ from regrow.router.prompting import size_bytes
 from regrow.router.provider import SIGNS_PER_TOKEN
 from regrow.router.request import ModelReply, ModelRequest, Passage, Tier, Work
 from regrow.runtime import telemetry
-from regrow.runtime.errors import Misuse, TooLate
+from regrow.runtime.errors import Misuse, Refused, TooLate
 
 if TYPE_CHECKING:
     from regrow.actors.context import Context
@@ -107,7 +115,7 @@ class AgentLoop:
         try:
             async with asyncio.timeout_at(ctx.deadline_at if self._tools.ends_at_deadline else None):
                 return await self._turns()
-        except (TimeoutError, TooLate) as error:
+        except (TimeoutError, TooLate, ModelFailed) as error:
             if ctx.deadline is None or ctx.deadline > 0:
                 raise
             raise TimeUsedUp(
@@ -168,7 +176,10 @@ class AgentLoop:
     async def _next_reply(self) -> ModelReply:
         """What the model says to as much of the conversation as fits."""
         request = self._request.model_copy(update={"messages": self._fitting()})
-        reply = await self._ask(request)
+        try:
+            reply = await self._ask(request)
+        except Refused as refusal:
+            raise model_failed(self._ctx.id, refusal) from refusal
         self._spent = self._spent.with_reply(reply)
         self._text = reply.text or self._text
         if reply.context_limit_tokens is not None:

@@ -91,9 +91,9 @@ class AgentModels(Models):
         are checked before each; costs are US dollars. In a durable turn each call of model and tools is a step.
 
         Raises:
-            LoopEnded: no answer: TurnsUsedUp, CostUsedUp, TokensUsedUp, TimeUsedUp, WindowTooSmall, OutputInvalid.
+            LoopEnded: no answer: TurnsUsedUp, CostUsedUp, TokensUsedUp, TimeUsedUp, WindowTooSmall, ModelFailed,
+                OutputInvalid.
             ToolDenied: `tools` names one that is not in the list of this agent's class.
-            ProviderFailed, BudgetExceeded: as `complete` does.
             Misuse: the prompt, a limit or the type of the output can not be used.
         """
         limits = Limits(max_turns=max_turns, max_cost=max_cost, max_tokens=max_tokens)

@@ -8,6 +8,7 @@ import pytest
 
 from regrow import App, Context, Refused, agent
 from regrow.actors.loop_answer import LoopAnswer
+from regrow.actors.loop_errors import ModelFailed
 from regrow.actors.tool import tool
 from regrow.actors.tool_errors import ToolDenied
 from regrow.router.conversation import Role, Said, ToolResult
@@ -287,11 +288,12 @@ async def test_usage_is_that_of_all_turns_together() -> None:
 
 
 @virtual
-async def test_a_model_that_fails_ends_the_loop_as_it_ends_a_completion() -> None:
+async def test_a_model_that_fails_ends_the_loop_by_name() -> None:
     script = [call("refund", '{"order": "A"}'), RateLimited("too many calls")]
     stand = await looped(plainly, script, tools=ALL, fails=True)
 
-    assert isinstance(stand.error, RateLimited)
+    assert isinstance(stand.error, ModelFailed)
+    assert isinstance(stand.error.__cause__, RateLimited)
     assert done == ["refund A"]
 
 
