@@ -75,11 +75,10 @@ class AgentLoop:
         self._tools = ctx.tools
         self._ask = ask
         self._plan = plan
-        self._spent = Spent()
         self._messages = list(plan.messages)
         self._calls: list[CallMade] = []
         self._left_out: frozenset[int] = frozenset()
-        self._sizes: list[int] = []
+        self._sizes = [each.size_bytes for each in plan.messages]
         """Of the messages, in bytes, as far as they were looked at."""
         self._text = ""
         self._answered_by = ""
@@ -90,6 +89,8 @@ class AgentLoop:
         self._limit_tokens = plan.window_tokens - plan.max_output_tokens
         self._tokens_per_byte = 1 / SIGNS_PER_TOKEN
         self._fixed_bytes = size_bytes(self._request)
+        first_tokens = round((self._fixed_bytes + sum(self._sizes)) * self._tokens_per_byte)
+        self._spent = Spent(last_tokens=min(first_tokens, self._limit_tokens))
 
     async def run(self) -> LoopAnswer[Any]:
         """The answer. Raises LoopEnded, and what asking a model raises."""
@@ -175,7 +176,9 @@ class AgentLoop:
 
     async def _next_reply(self) -> ModelReply:
         """What the model says to as much of the conversation as fits."""
-        request = self._request.model_copy(update={"messages": self._fitting()})
+        cap = self._plan.limits.max_cost
+        left_usd = None if cap is None else cap - self._spent.cost
+        request = self._request.model_copy(update={"messages": self._fitting(), "max_cost_usd": left_usd})
         try:
             reply = await self._ask(request)
         except Refused as refusal:
@@ -234,22 +237,40 @@ class AgentLoop:
         for at, call in enumerate(calls):
             self._messages.append(_told(outcomes[at]) if at in outcomes else _handed(call))
         handed: tuple[Taker, HandedBack] | None = None
-        for at, call in enumerate(calls):
-            if at in outcomes:
-                continue
-            outcomes[at], back = await self._hand_over(call, takers[call.name], is_handed=handed is not None)
-            self._messages[begin + at] = _told(outcomes[at])
-            del self._sizes[begin:]
-            handed = (takers[call.name], back) if back is not None else handed
-        self._calls += (outcomes[at] for at in range(len(calls)))
+        to_takers = [(at, call) for at, call in enumerate(calls) if at not in outcomes]
+        try:
+            for at, call in to_takers:
+                taker = takers[call.name]
+                outcomes[at], back = await self._hand_over(call, taker, is_first=at == to_takers[0][0])
+                self._messages[begin + at] = _told(outcomes[at])
+                del self._sizes[begin:]
+                handed = (taker, back) if back is not None else handed
+        finally:
+            self._calls += (outcomes[at] for at in sorted(outcomes))
         return handed
 
-    async def _hand_over(self, call: ToolCall, taker: Taker, *, is_handed: bool) -> tuple[CallMade, HandedBack | None]:
-        """What came of it, and what the other agent gave."""
-        began_s = asyncio.get_running_loop().time()
+    async def _hand_over(self, call: ToolCall, taker: Taker, *, is_first: bool) -> tuple[CallMade, HandedBack | None]:
+        """What came of it, and what the other agent gave. Of one reply the first hand-off is tried, and no other."""
+        began_s, who = asyncio.get_running_loop().time(), taker.ref.address.actor
+        try:
+            if not is_first:
+                raise HandoffFailed("not done: a reply hands a conversation over once; ask again where nobody took it")
+            if (reason := self._why_no_more()) is not None:
+                raise HandoffFailed(in_one_line(f"not done: {reason}"))
+            back = await handed_over(self._ctx, call, taker, self._handoff())
+        except HandoffFailed as error:
+            self._spent = self._spent.with_others(turns=error.turns, usage=error.usage, cost=error.cost, who=who)
+            seconds = asyncio.get_running_loop().time() - began_s
+            return CallMade(call=call, told=str(error), error=error, seconds=seconds), None
+        self._spent = self._spent.with_others(turns=back.turns, usage=back.usage, cost=back.cost, who=who)
+        seconds = asyncio.get_running_loop().time() - began_s
+        return CallMade(call=call, told=HANDED_OVER, seconds=seconds), back
+
+    def _handoff(self) -> Handoff:
+        """The conversation as it is handed over, with what is left."""
         prompt = (Said(role=Role.USER, text=self._plan.prompt),) if self._plan.prompt else ()
         left = self._plan.limits.left(self._spent)
-        request = Handoff(
+        return Handoff(
             messages=(*prompt, *self._fitting())[:LIMIT_MESSAGES],
             context=self._plan.context,
             instructions=self._plan.output.instructions if self._plan.output is not None else "",
@@ -257,19 +278,6 @@ class AgentLoop:
             max_cost=left.max_cost,
             max_tokens=left.max_tokens,
         )
-        try:
-            back = await handed_over(self._ctx, call, taker, request, is_handed=is_handed)
-        except HandoffFailed as error:
-            self._spent = self._spent.with_others(
-                turns=error.turns, usage=error.usage, cost=error.cost, who=taker.ref.address.actor
-            )
-            seconds = asyncio.get_running_loop().time() - began_s
-            return CallMade(call=call, told=str(error), error=error, seconds=seconds), None
-        self._spent = self._spent.with_others(
-            turns=back.turns, usage=back.usage, cost=back.cost, who=taker.ref.address.actor
-        )
-        seconds = asyncio.get_running_loop().time() - began_s
-        return CallMade(call=call, told=HANDED_OVER, seconds=seconds), back
 
     # ---- the answer ----------------------------------------------------------------------------
 
@@ -322,7 +330,7 @@ class AgentLoop:
             raise self._invalid(error, "its model, also when it was told what is wrong,") from error
         if (reason := self._why_no_more()) is not None:
             raise self._invalid(error, f"its model ({reason})") from error
-        self._messages.append(Said(role=Role.USER, text=output.mend(error)))
+        self._messages.append(Said(role=Role.USER, text=output.mend(error), mends=True))
 
     def _invalid(self, error: ValidationError, who: str) -> OutputInvalid:
         output = self._plan.output

@@ -1,7 +1,8 @@
 """What an agent loop may spend and has spent, and whether it may go on. Pure.
 
 A call is not begun when it would pass a cap if it came to as much as the last one: the conversation only grows, so
-that is the least to expect. What a call comes to more than that may pass the cap once, and ends the loop.
+that is the least to expect. Of the first one that is what it sends. What a call comes to more than that may pass the
+cap once, and ends the loop. Where nothing is left no call begins, the first one neither.
 """
 
 from __future__ import annotations
@@ -54,17 +55,21 @@ class Limits:
         )
 
     def left(self, spent: Spent) -> Limits:
-        """What is left of them for somebody who goes on; at least one turn, which may be refused there."""
+        """What is left of them for somebody who goes on, where `why_no_more` says that there is something."""
         return Limits(
-            max_turns=max(1, self.max_turns - spent.turns),
-            max_cost=None if self.max_cost is None else max(0.0, self.max_cost - spent.cost),
-            max_tokens=None if self.max_tokens is None else max(1, self.max_tokens - spent.tokens),
+            max_turns=self.max_turns - spent.turns,
+            max_cost=None if self.max_cost is None else self.max_cost - spent.cost,
+            max_tokens=None if self.max_tokens is None else self.max_tokens - spent.tokens,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """What a loop has spent. `cost` sums what is known; `unpriced` names a model whose price is not."""
+    """What a loop has spent. `cost` sums what is known; `unpriced` names a model whose price is not.
+
+    `last_cost` and `last_tokens` are the least that the next call comes to: what the last one did, and before the first
+    one the tokens of what it sends.
+    """
 
     turns: int = 0
     usage: Usage = field(default_factory=lambda: Usage(input_tokens=0, output_tokens=0))
@@ -133,15 +138,16 @@ def why_no_more(agent: str, limits: Limits, spent: Spent, *, tools_cost: float =
                 f"{agent} may spend ${limits.max_cost:g} (max_cost), and no price is known for {spent.unpriced}, so "
                 "that can not be kept; give its price in the settings, or take max_cost out"
             )
-        if spent.cost + tools_cost + spent.last_cost > limits.max_cost + _ROUNDING:
+        left = limits.max_cost - spent.cost - tools_cost
+        if left < _ROUNDING or spent.last_cost > left + _ROUNDING:
             return CostUsedUp(
                 f"{agent} has spent ${spent.cost:.6f} and got no answer, and one call like the last one more would "
                 f"pass ${limits.max_cost:g} (max_cost); raise it, or ask for less"
             )
-    if limits.max_tokens is not None and spent.tokens + spent.last_tokens > limits.max_tokens:
+    if limits.max_tokens is not None and spent.tokens + max(1, spent.last_tokens) > limits.max_tokens:
         return TokensUsedUp(
-            f"{agent} has used {spent.tokens:,} tokens and got no answer, and one call like the last one more would "
-            f"pass {limits.max_tokens:,} (max_tokens); raise it, or ask for less"
+            f"{agent} has used {spent.tokens:,} tokens and got no answer, and the next call, of {spent.last_tokens:,} "
+            f"or more, would pass {limits.max_tokens:,} (max_tokens); raise it, or ask for less"
         )
     return None
 

@@ -93,10 +93,11 @@ def _parts_of_reply(reply: object) -> tuple[Any, ...]:
 def _timeless(request: Request[Any]) -> Request[Any]:
     """What must be the same when the turn is run again: all but the time at which something was to be remembered.
 
-    And but what a model is told of tools, which is code: a turn that has waited for days may go on with a newer one.
+    And but what a model is told of tools, and the caps, which are code: a turn that has waited for days may go on with
+    a newer one.
     """
     if isinstance(request, ModelRequest):
-        return request.model_copy(update={"tools": ()})
+        return request.model_copy(update={"tools": (), "max_cost_usd": None})
     if not isinstance(request, Remember):
         return request
     records = tuple(record.model_copy(update={"created_at_s": 0.0}) for record in request.records)

@@ -134,7 +134,7 @@ class ModelRequest(StreamRequest[ModelPart, ModelReply]):
     `labels` the choices of CLASSIFY and ROUTE. `instructions` stand with those of its work, before all else.
     `messages` are what was said since: the model's own words and calls, the results of these, more questions. `tools`
     is what it may ask for; whoever asked runs them. `tier` overrides the one of the declared work. `principal` and
-    `agent` say in the ledger for whom it was.
+    `agent` say in the ledger for whom it was. With `max_cost_usd` it is not sent where what it sends alone costs more.
     """
 
     work: Work
@@ -148,6 +148,7 @@ class ModelRequest(StreamRequest[ModelPart, ModelReply]):
     tier: Tier | None = None
     principal: str = ""
     agent: str = ""
+    max_cost_usd: float | None = None
 
     @property
     def wanted_tier(self) -> Tier:

@@ -156,6 +156,32 @@ async def test_no_call_begins_that_would_pass_the_cap_of_tokens() -> None:
     assert (error.turns, error.input_tokens + error.output_tokens) == (3, 300)
 
 
+@pytest.mark.parametrize(
+    ("prompt", "caps", "ended"),
+    [
+        ("Go", {"max_cost": 0.0}, CostUsedUp),
+        ("Go", {"max_tokens": 1}, TokensUsedUp),
+        ("word " * 8_000, {"max_tokens": 9_000}, TokensUsedUp),  # of some 10,000 tokens
+        ("word " * 8_000, {"max_cost": 0.09}, CostUsedUp),
+    ],
+    ids=["no money", "one token", "tokens", "money"],
+)
+def test_the_first_call_is_not_made_where_what_it_sends_alone_would_pass_a_cap(
+    prompt: str, caps: dict[str, Any], ended: type[LoopEnded]
+) -> None:
+    @virtual
+    async def run() -> None:
+        async def use(ctx: Context) -> LoopAnswer[None]:
+            return await ctx.models.run(prompt, **caps)
+
+        stand = await looped(use, ["never"], settings=PRICED, fails=True)
+
+        assert isinstance(stand.error, ended)
+        assert (stand.error.turns, stand.model.requests) == (0, [])
+
+    run()
+
+
 @virtual
 async def test_a_tool_that_is_under_way_at_the_deadline_is_cancelled_and_the_agent_lives() -> None:
     stand = await looped(loop(), [calling(call("wait"))], tools=TOOLS, timeout_s=10, fails=True)
