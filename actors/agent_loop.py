@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from opentelemetry import trace
 from pydantic import ValidationError
@@ -28,19 +28,25 @@ from regrow.actors.loop_errors import (
     model_failed,
     spent_in,
 )
-from regrow.actors.loop_limits import Limits, Spent, why_no_more
+from regrow.actors.loop_limits import Limits, Spent, why_no_more, why_no_records
 from regrow.actors.loop_output import Output
 from regrow.router.context_window import ContextWindow, counted_rate, left_out
 from regrow.router.conversation import LIMIT_MESSAGES, LIMIT_TOOLS, Role, Said, ToolCall, ToolResult
 from regrow.router.prompting import size_bytes
 from regrow.router.provider import SIGNS_PER_TOKEN
 from regrow.router.request import ModelReply, ModelRequest, Passage, Tier, Work
+from regrow.router.usage import SpentOnTab
 from regrow.runtime import telemetry
 from regrow.runtime.errors import Misuse, Refused, TooLate
+from regrow.runtime.tab import Tab, on_tab
 
 if TYPE_CHECKING:
     from regrow.actors.context import Context
+    from regrow.actors.tool import Tool
     from regrow.router.models import Ask
+    from regrow.runtime.message import Request
+
+R = TypeVar("R")
 
 RESULTS_SHARE: Final = 0.5
 """Of the window, for the results of all calls of one turn together; a result that takes more is too large."""
@@ -128,6 +134,7 @@ class AgentLoop:
         is_mended = False
         while True:
             self._check()
+            self._check_records(0)
             reply = await self._next_reply()
             self._messages.append(Said(role=Role.ASSISTANT, text=reply.text, tool_calls=reply.tool_calls))
             if reply.tool_calls:
@@ -179,10 +186,7 @@ class AgentLoop:
         cap = self._plan.limits.max_cost
         left_usd = None if cap is None else cap - self._spent.cost
         request = self._request.model_copy(update={"messages": self._fitting(), "max_cost_usd": left_usd})
-        try:
-            reply = await self._ask(request)
-        except Refused as refusal:
-            raise model_failed(self._ctx.id, refusal) from refusal
+        reply = await self._answered(request)
         self._spent = self._spent.with_reply(reply)
         self._text = reply.text or self._text
         if reply.context_limit_tokens is not None:
@@ -191,6 +195,13 @@ class AgentLoop:
         sent_bytes = self._fixed_bytes + sum(self._sizes) - sum(self._sizes[at] for at in self._left_out)
         self._tokens_per_byte = counted_rate(sent_bytes, reply.usage, self._tokens_per_byte)
         return reply
+
+    async def _answered(self, request: Request[R]) -> R:
+        """The reply of the router. Raises LoopEnded where it refuses."""
+        try:
+            return await self._ask(request)
+        except Refused as refusal:
+            raise model_failed(self._ctx.id, refusal) from refusal
 
     def _fitting(self) -> tuple[Said | ToolResult, ...]:
         """The conversation without what is left out. Raises WindowTooSmall."""
@@ -216,6 +227,11 @@ class AgentLoop:
         if (error := self._why_no_more(tools_cost)) is not None:
             raise error
 
+    def _check_records(self, calls: int) -> None:
+        """Raises LoopEnded where the message of a durable turn has no room for these calls and what follows them."""
+        if (full := why_no_records(self._ctx.id, calls, self._tools.records_left())) is not None:
+            raise full
+
     def _why_no_more(self, tools_cost: float = 0.0) -> LoopEnded | None:
         return why_no_more(self._ctx.id, self._plan.limits, self._spent, tools_cost=tools_cost)
 
@@ -227,11 +243,9 @@ class AgentLoop:
         to_tools = [(at, call) for at, call in enumerate(calls) if call.name not in takers]
         # Before anything runs: without one more turn nobody would hear what came of it.
         self._check(sum(self._offered[call.name].cost_usd for _, call in to_tools if call.name in self._offered))
+        self._check_records(len(calls))
         most_bytes = RESULTS_SHARE * self._limit_tokens / self._tokens_per_byte / len(calls)
-        made = await called_together(
-            self._tools, [call for _, call in to_tools], self._plan.tools, told_bytes=int(most_bytes)
-        )
-        self._spent = self._spent.with_tools(sum(each.cost for each in made))
+        made = await self._run_tools([call for _, call in to_tools], told_bytes=int(most_bytes))
         outcomes: dict[int, CallMade] = {at: each for (at, _), each in zip(to_tools, made, strict=True)}
         begin = len(self._messages)
         for at, call in enumerate(calls):
@@ -248,6 +262,20 @@ class AgentLoop:
         finally:
             self._calls += (outcomes[at] for at in sorted(outcomes))
         return handed
+
+    async def _run_tools(self, calls: list[ToolCall], *, told_bytes: int) -> list[CallMade]:
+        """What came of them. What the tools have models do, and the agents that they ask, is part of what is spent."""
+        left = self._plan.limits.left(self._spent)
+        tab = Tab(account=self._tools.fresh_account(), max_cost_usd=left.max_cost, max_tokens=left.max_tokens)
+        with on_tab(tab):
+            made = await called_together(self._tools, calls, self._plan.tools, told_bytes=told_bytes)
+        self._spent = self._spent.with_tools(sum(each.cost for each in made))
+        if any(may_spend(self._offered[call.name]) for call in calls if call.name in self._offered):
+            totals = await self._answered(SpentOnTab(account=tab.account))
+            self._spent = self._spent.with_others(
+                turns=0, usage=totals.usage, cost=totals.cost_usd, who=f"those that {self._ctx.id} has asked"
+            )
+        return made
 
     async def _hand_over(self, call: ToolCall, taker: Taker, *, is_first: bool) -> tuple[CallMade, HandedBack | None]:
         """What came of it, and what the other agent gave. Of one reply the first hand-off is tried, and no other."""
@@ -284,18 +312,23 @@ class AgentLoop:
     def _answer(self, reply: ModelReply) -> LoopAnswer[Any]:
         """Raises ValidationError where it is none of the type that is asked for."""
         output = self._plan.output
+        value = None if output is None else output.read(reply.text)
+        return self._answer_with(reply, value)
+
+    def _answer_with(self, given: ModelReply | HandedBack, value: object) -> LoopAnswer[Any]:
         return LoopAnswer(
-            text=reply.text,
-            output=None if output is None else output.read(reply.text),
+            text=given.text,
+            output=value,
             messages=self._whole(),
             said=self._shown(len(self._plan.messages)),
             calls=tuple(self._calls),
             usage=self._spent.usage,
             cost=self._spent.known_cost,
             turns=self._spent.turns,
-            finish=reply.finish,
-            sources=reply.sources,
+            finish=given.finish,
+            sources=given.sources,
             left_out=tuple(self._messages[at] for at in sorted(self._left_out)),
+            answered_by=self._answered_by,
         )
 
     def _answer_of_other(self, handed: tuple[Taker, HandedBack]) -> LoopAnswer[Any]:
@@ -307,20 +340,7 @@ class AgentLoop:
             value = None if output is None else output.read(back.text)
         except ValidationError as error:
             raise self._invalid(error, f"{self._answered_by}, to which it handed over,") from error
-        return LoopAnswer(
-            text=back.text,
-            output=value,
-            messages=self._whole(),
-            said=self._shown(len(self._plan.messages)),
-            calls=tuple(self._calls),
-            usage=self._spent.usage,
-            cost=self._spent.known_cost,
-            turns=self._spent.turns,
-            finish=back.finish,
-            sources=back.sources,
-            left_out=tuple(self._messages[at] for at in sorted(self._left_out)),
-            answered_by=self._answered_by,
-        )
+        return self._answer_with(back, value)
 
     def _have_mended(self, error: ValidationError, *, is_mended: bool) -> None:
         """Tells the model what is wrong with its answer, once. Raises OutputInvalid."""
@@ -356,6 +376,11 @@ class AgentLoop:
             span.set_attribute(telemetry.LOOP_COST_USD, spent.known_cost)
         if self._answered_by:
             span.set_attribute(telemetry.LOOP_ANSWERED_BY, self._answered_by)
+
+
+def may_spend(tool: Tool[Any]) -> bool:
+    """Whether a call of it can have a model do anything: it asks an agent, or is given the context."""
+    return tool.asks is not None or tool.signature.context is not None
 
 
 def _told(made: CallMade) -> ToolResult:

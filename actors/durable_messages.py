@@ -186,6 +186,11 @@ class DurableMessages(Context):
         return RecordedService(self, name, service)
 
     @property
+    def records_limit(self) -> int:
+        """How many steps one message may have."""
+        return self._durable.journal.limits.steps
+
+    @property
     def _records(self) -> bool:
         """False while its agent starts or stops; a handler that only reads finds out where it asks."""
         return self.turn is not None or self.reads

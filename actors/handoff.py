@@ -111,6 +111,8 @@ def takers(ctx: Context, handoff: Sequence[object] | Mapping[object, str]) -> Ma
 
     Raises Misuse where these are too many, or two that the model could not tell apart.
     """
+    if isinstance(handoff, str | bytes) or not isinstance(handoff, Sequence | Mapping):
+        raise Misuse(f'handoff={handoff!r}: give a list of agents, such as handoff=["shop/manager"]')
     if len(handoff) > MAX_HANDOFFS:
         raise Misuse(f"{ctx.id} names {len(handoff)} agents to hand over to, and at most {MAX_HANDOFFS} can be given")
     found: dict[str, Taker] = {}

@@ -6,6 +6,7 @@ Refused (runtime)
     ├── CostUsedUp              also OutOfBudget: the next call could pass max_cost, or the budget of the app
     ├── TokensUsedUp            also OutOfBudget: the next call could pass max_tokens
     ├── TimeUsedUp              the deadline of the message has passed
+    ├── RecordsUsedUp           the message of a durable turn keeps no more records
     ├── WindowTooSmall          what has to stay in the conversation does not fit into the window
     ├── ModelFailed             also WorldBroke: a call of the model failed; its provider, the ledger, or the service
     └── OutputInvalid           the answer is not of the type that was asked for, also when it was mended once
@@ -56,6 +57,10 @@ class TokensUsedUp(LoopEnded, OutOfBudget):
 
 class TimeUsedUp(LoopEnded):
     """The deadline of the message that the agent handles has passed; nobody waits for the answer any more."""
+
+
+class RecordsUsedUp(LoopEnded):
+    """Of a durable turn: its message would keep more records than it may, if the next calls were made."""
 
 
 class WindowTooSmall(LoopEnded):

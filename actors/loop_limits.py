@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from regrow.actors.loop_errors import CostUsedUp, LoopEnded, TokensUsedUp, TurnsUsedUp
+from regrow.actors.loop_errors import CostUsedUp, LoopEnded, RecordsUsedUp, TokensUsedUp, TurnsUsedUp
 from regrow.router.request import Usage
 from regrow.runtime.errors import Misuse
 
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from regrow.router.request import ModelReply
 
 N = TypeVar("N", int, float)
+
+RECORDS_PER_CALL: Final = 3
+"""Of one call of a tool, which may need consent: what was asked for, the wait, and the call."""
+RECORDS_PER_TURN: Final = 4
+"""Of one turn of a model beside its tools: its word, what is on the tab, a hand-off, and one to spare."""
 
 DEFAULT_MAX_TURNS: Final = 16
 MAX_TURNS: Final = 400
@@ -39,12 +44,13 @@ class Limits:
     max_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.max_turns <= MAX_TURNS:
-            raise Misuse(f"max_turns={self.max_turns}: give a whole number from 1 to {MAX_TURNS}")
-        if self.max_cost is not None and not (isfinite(self.max_cost) and self.max_cost >= 0):
-            raise Misuse(f"max_cost={self.max_cost}: give US dollars, 0 or more, or None for no cap")
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise Misuse(f"max_tokens={self.max_tokens}: give a whole number above 0, or None for no cap")
+        check_whole("max_turns", self.max_turns, most=MAX_TURNS)
+        cost = self.max_cost
+        is_number = isinstance(cost, int | float) and not isinstance(cost, bool)
+        if cost is not None and not (is_number and isfinite(cost) and cost >= 0):
+            raise Misuse(f"max_cost={cost!r}: give US dollars, 0 or more, or None for no cap")
+        if self.max_tokens is not None:
+            check_whole("max_tokens", self.max_tokens, most=None)
 
     def within(self, other: Limits) -> Limits:
         """The narrower of both in each."""
@@ -93,7 +99,7 @@ class Spent:
         cost = reply.cost_usd or 0.0
         return Spent(
             turns=self.turns + 1,
-            usage=added(self.usage, reply.usage),
+            usage=self.usage.plus(reply.usage),
             cost=self.cost + cost,
             unpriced=self.unpriced or (reply.model if reply.cost_usd is None else ""),
             last_cost=cost,
@@ -109,20 +115,17 @@ class Spent:
         return replace(
             self,
             turns=self.turns + turns,
-            usage=added(self.usage, usage),
+            usage=self.usage.plus(usage),
             cost=self.cost + (cost or 0.0),
             unpriced=self.unpriced or (f"a model of {who}" if cost is None else ""),
         )
 
 
-def added(one: Usage, other: Usage) -> Usage:
-    """Both together; estimated where one of them is."""
-    return Usage(
-        input_tokens=one.input_tokens + other.input_tokens,
-        output_tokens=one.output_tokens + other.output_tokens,
-        cached_tokens=one.cached_tokens + other.cached_tokens,
-        estimated=one.estimated or other.estimated,
-    )
+def check_whole(name: str, value: object, *, most: int | None) -> None:
+    """Raises Misuse for what is no whole number above 0, up to `most`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1 or (most is not None and value > most):
+        told = "a whole number above 0" if most is None else f"a whole number from 1 to {most:,}"
+        raise Misuse(f"{name}={value!r}: give {told}")
 
 
 def why_no_more(agent: str, limits: Limits, spent: Spent, *, tools_cost: float = 0.0) -> LoopEnded | None:
@@ -150,6 +153,16 @@ def why_no_more(agent: str, limits: Limits, spent: Spent, *, tools_cost: float =
             f"or more, would pass {limits.max_tokens:,} (max_tokens); raise it, or ask for less"
         )
     return None
+
+
+def why_no_records(agent: str, calls: int, records_left: int | None) -> RecordsUsedUp | None:
+    """Why so many calls of tools may not be made; None where they may, and the model be called once more."""
+    if records_left is None or RECORDS_PER_CALL * calls + RECORDS_PER_TURN <= records_left:
+        return None
+    return RecordsUsedUp(
+        f"{agent} was to make {calls} calls at once, and its message keeps {records_left} more records (steps), of "
+        f"which a call may take {RECORDS_PER_CALL}; split the work into messages, or have it call less at once"
+    )
 
 
 def _narrower(one: N | None, other: N | None) -> N | None:

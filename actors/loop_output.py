@@ -29,6 +29,8 @@ class Output(Generic[T]):
     """One type of answers. Raises Misuse for one that has no JSON schema."""
 
     def __init__(self, output: type[T]) -> None:
+        if isinstance(output, str):
+            raise Misuse(f"output={output!r} is the name of a type; give the type itself, such as output={output}")
         self.name = getattr(output, "__name__", str(output))
         try:
             self._adapter: TypeAdapter[T] = TypeAdapter(output)

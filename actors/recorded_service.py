@@ -14,6 +14,7 @@ from regrow.actors.service import SERVICE_TIMEOUT_S, Service
 from regrow.memory.requests import Remember
 from regrow.router.errors import FOR_A_WHILE
 from regrow.router.request import ModelPart, ModelReply, ModelRequest
+from regrow.router.usage import SpentOnTab
 from regrow.runtime.address import Address
 from regrow.runtime.message import Request
 from regrow.runtime.ref import ActorRef
@@ -98,6 +99,8 @@ def _timeless(request: Request[Any]) -> Request[Any]:
     """
     if isinstance(request, ModelRequest):
         return request.model_copy(update={"tools": (), "max_cost_usd": None})
+    if isinstance(request, SpentOnTab):
+        return request.model_copy(update={"account": ""})
     if not isinstance(request, Remember):
         return request
     records = tuple(record.model_copy(update={"created_at_s": 0.0}) for record in request.records)

@@ -95,6 +95,15 @@ class Usage(Message):
     cached_tokens: int = Field(default=0, ge=0)
     estimated: bool = False
 
+    def plus(self, other: Usage) -> Usage:
+        """Both together; estimated where one of them is."""
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            estimated=self.estimated or other.estimated,
+        )
+
 
 class ModelReply(Message):
     """A completion, and everything that is known about how it came to be.

@@ -9,8 +9,8 @@ import pytest
 
 from regrow import Agent, App, AskFailed, AskTimeout, Context, OutOfBudget, Refused, Request, on
 from regrow.actors.loop_answer import LoopAnswer
-from regrow.actors.loop_errors import CostUsedUp, LoopEnded, TimeUsedUp, TokensUsedUp, TurnsUsedUp
-from regrow.actors.loop_limits import Limits, Spent, why_no_more
+from regrow.actors.loop_errors import CostUsedUp, LoopEnded, RecordsUsedUp, TimeUsedUp, TokensUsedUp, TurnsUsedUp
+from regrow.actors.loop_limits import Limits, Spent, why_no_more, why_no_records
 from regrow.actors.tool import tool
 from regrow.router.catalog import ModelCard
 from regrow.router.provider import ProviderReply
@@ -243,6 +243,14 @@ def test_a_price_that_is_not_known_can_not_be_capped() -> None:
     assert "no price is known for gpt-x" in str(error)
     assert spent.known_cost is None
     assert why_no_more("desk/shop", Limits(), spent) is None
+
+
+def test_records_are_counted_before_calls_are_made() -> None:
+    assert why_no_records("desk/a", 100, None) is None
+    assert why_no_records("desk/a", 2, 10) is None
+    assert "2 calls at once, and its message keeps 9 more records" in str(why_no_records("desk/a", 2, 9))
+    assert why_no_records("desk/a", 0, 4) is None
+    assert isinstance(why_no_records("desk/a", 0, 3), RecordsUsedUp)
 
 
 def test_five_calls_of_a_cent_fit_into_five_cents() -> None:
