@@ -115,6 +115,7 @@ async def test_a_model_that_takes_longer_than_a_service_may_ends_no_agent() -> N
         assert restarts(t) == 0
 
 
+@pytest.mark.slow
 @virtual
 async def test_at_each_moment_the_models_may_die_and_a_durable_loop_has_one_answer() -> None:
     for tenths in range(1, 36, 5):
