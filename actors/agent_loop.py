@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from opentelemetry import trace
 from pydantic import ValidationError
@@ -19,8 +19,16 @@ from regrow.actors.called_together import called_together, in_one_line
 from regrow.actors.handed_back import HandedBack
 from regrow.actors.handoff import Handoff, HandoffFailed, Taker, handed_over
 from regrow.actors.loop_answer import CallMade, LoopAnswer
-from regrow.actors.loop_errors import LoopEnded, OutputInvalid, TimeUsedUp, WindowTooSmall, spent_in
-from regrow.actors.loop_limits import Limits, Spent, why_no_more
+from regrow.actors.loop_errors import (
+    LoopEnded,
+    ModelFailed,
+    OutputInvalid,
+    TimeUsedUp,
+    WindowTooSmall,
+    model_failed,
+    spent_in,
+)
+from regrow.actors.loop_limits import Limits, Spent, why_no_more, why_no_records
 from regrow.actors.loop_output import Output
 from regrow.actors.loop_repeats import LoopRepeats
 from regrow.router.context_window import ContextWindow, counted_rate, left_out
@@ -28,13 +36,19 @@ from regrow.router.conversation import LIMIT_MESSAGES, LIMIT_TOOLS, Role, Said, 
 from regrow.router.prompting import size_bytes
 from regrow.router.provider import SIGNS_PER_TOKEN
 from regrow.router.request import ModelReply, ModelRequest, Passage, Tier, Work
+from regrow.router.usage import SpentOnTab
 from regrow.runtime import telemetry
-from regrow.runtime.errors import Misuse, TooLate
+from regrow.runtime.errors import Misuse, Refused, TooLate
 from regrow.runtime.guard_errors import GuardTripped
+from regrow.runtime.tab import Tab, on_tab
 
 if TYPE_CHECKING:
     from regrow.actors.context import Context
+    from regrow.actors.tool import Tool
     from regrow.router.models import Ask
+    from regrow.runtime.message import Request
+
+R = TypeVar("R")
 
 RESULTS_SHARE: Final = 0.5
 """Of the window, for the results of all calls of one turn together; a result that takes more is too large."""
@@ -69,12 +83,11 @@ class AgentLoop:
         self._tools = ctx.tools
         self._ask = ask
         self._plan = plan
-        self._spent = Spent()
         self._repeats = LoopRepeats(ctx.runtime.guarding.guards)
         self._messages = list(plan.messages)
         self._calls: list[CallMade] = []
         self._left_out: frozenset[int] = frozenset()
-        self._sizes: list[int] = []
+        self._sizes = [each.size_bytes for each in plan.messages]
         """Of the messages, in bytes, as far as they were looked at."""
         self._text = ""
         self._answered_by = ""
@@ -85,6 +98,8 @@ class AgentLoop:
         self._limit_tokens = plan.window_tokens - plan.max_output_tokens
         self._tokens_per_byte = 1 / SIGNS_PER_TOKEN
         self._fixed_bytes = size_bytes(self._request)
+        first_tokens = round((self._fixed_bytes + sum(self._sizes)) * self._tokens_per_byte)
+        self._spent = Spent(last_tokens=min(first_tokens, self._limit_tokens))
 
     async def run(self) -> LoopAnswer[Any]:
         """The answer. Raises LoopEnded, and what asking a model raises."""
@@ -108,7 +123,7 @@ class AgentLoop:
         try:
             async with asyncio.timeout_at(ctx.deadline_at if self._tools.ends_at_deadline else None):
                 return await self._turns()
-        except (TimeoutError, TooLate) as error:
+        except (TimeoutError, TooLate, ModelFailed) as error:
             if ctx.deadline is None or ctx.deadline > 0:
                 raise
             raise TimeUsedUp(
@@ -120,6 +135,7 @@ class AgentLoop:
         is_mended = False
         while True:
             self._check()
+            self._check_records(0)
             reply = await self._next_reply()
             self._messages.append(Said(role=Role.ASSISTANT, text=reply.text, tool_calls=reply.tool_calls))
             if reply.tool_calls:
@@ -168,8 +184,10 @@ class AgentLoop:
 
     async def _next_reply(self) -> ModelReply:
         """What the model says to as much of the conversation as fits."""
-        request = self._request.model_copy(update={"messages": self._fitting()})
-        reply = await self._ask(request)
+        cap = self._plan.limits.max_cost
+        left_usd = None if cap is None else cap - self._spent.cost
+        request = self._request.model_copy(update={"messages": self._fitting(), "max_cost_usd": left_usd})
+        reply = await self._answered(request)
         self._spent = self._spent.with_reply(reply)
         self._text = reply.text or self._text
         if reply.context_limit_tokens is not None:
@@ -178,6 +196,13 @@ class AgentLoop:
         sent_bytes = self._fixed_bytes + sum(self._sizes) - sum(self._sizes[at] for at in self._left_out)
         self._tokens_per_byte = counted_rate(sent_bytes, reply.usage, self._tokens_per_byte)
         return reply
+
+    async def _answered(self, request: Request[R]) -> R:
+        """The reply of the router. Raises LoopEnded where it refuses."""
+        try:
+            return await self._ask(request)
+        except Refused as refusal:
+            raise model_failed(self._ctx.id, refusal) from refusal
 
     def _fitting(self) -> tuple[Said | ToolResult, ...]:
         """The conversation without what is left out. Raises WindowTooSmall."""
@@ -203,6 +228,11 @@ class AgentLoop:
         if (error := self._why_no_more(tools_cost)) is not None:
             raise error
 
+    def _check_records(self, calls: int) -> None:
+        """Raises LoopEnded where the message of a durable turn has no room for these calls and what follows them."""
+        if (full := why_no_records(self._ctx.id, calls, self._tools.records_left())) is not None:
+            raise full
+
     def _why_no_more(self, tools_cost: float = 0.0) -> LoopEnded | None:
         return why_no_more(self._ctx.id, self._plan.limits, self._spent, tools_cost=tools_cost)
 
@@ -214,11 +244,9 @@ class AgentLoop:
         to_tools = [(at, call) for at, call in enumerate(calls) if call.name not in takers]
         # Before anything runs: without one more turn nobody would hear what came of it.
         self._check(sum(self._offered[call.name].cost_usd for _, call in to_tools if call.name in self._offered))
+        self._check_records(len(calls))
         most_bytes = RESULTS_SHARE * self._limit_tokens / self._tokens_per_byte / len(calls)
-        made = await called_together(
-            self._tools, [call for _, call in to_tools], self._plan.tools, told_bytes=int(most_bytes)
-        )
-        self._spent = self._spent.with_tools(sum(each.cost for each in made))
+        made = await self._run_tools([call for _, call in to_tools], told_bytes=int(most_bytes))
         outcomes: dict[int, CallMade] = {at: each for (at, _), each in zip(to_tools, made, strict=True)}
         begin = len(self._messages)
         for at, call in enumerate(calls):
@@ -227,22 +255,54 @@ class AgentLoop:
             last, at = made[-1], begin + to_tools[-1][0]
             self._messages[at] = _told(replace(last, told=f"{last.told}\n\n{warning}"))
         handed: tuple[Taker, HandedBack] | None = None
-        for at, call in enumerate(calls):
-            if at in outcomes:
-                continue
-            outcomes[at], back = await self._hand_over(call, takers[call.name], is_handed=handed is not None)
-            self._messages[begin + at] = _told(outcomes[at])
-            del self._sizes[begin:]
-            handed = (takers[call.name], back) if back is not None else handed
-        self._calls += (outcomes[at] for at in range(len(calls)))
+        to_takers = [(at, call) for at, call in enumerate(calls) if at not in outcomes]
+        try:
+            for at, call in to_takers:
+                taker = takers[call.name]
+                outcomes[at], back = await self._hand_over(call, taker, is_first=at == to_takers[0][0])
+                self._messages[begin + at] = _told(outcomes[at])
+                del self._sizes[begin:]
+                handed = (taker, back) if back is not None else handed
+        finally:
+            self._calls += (outcomes[at] for at in sorted(outcomes))
         return handed
 
-    async def _hand_over(self, call: ToolCall, taker: Taker, *, is_handed: bool) -> tuple[CallMade, HandedBack | None]:
-        """What came of it, and what the other agent gave."""
-        began_s = asyncio.get_running_loop().time()
+    async def _run_tools(self, calls: list[ToolCall], *, told_bytes: int) -> list[CallMade]:
+        """What came of them. What the tools have models do, and the agents that they ask, is part of what is spent."""
+        left = self._plan.limits.left(self._spent)
+        tab = Tab(account=self._tools.fresh_account(), max_cost_usd=left.max_cost, max_tokens=left.max_tokens)
+        with on_tab(tab):
+            made = await called_together(self._tools, calls, self._plan.tools, told_bytes=told_bytes)
+        self._spent = self._spent.with_tools(sum(each.cost for each in made))
+        if any(may_spend(self._offered[call.name]) for call in calls if call.name in self._offered):
+            totals = await self._answered(SpentOnTab(account=tab.account))
+            self._spent = self._spent.with_others(
+                turns=0, usage=totals.usage, cost=totals.cost_usd, who=f"those that {self._ctx.id} has asked"
+            )
+        return made
+
+    async def _hand_over(self, call: ToolCall, taker: Taker, *, is_first: bool) -> tuple[CallMade, HandedBack | None]:
+        """What came of it, and what the other agent gave. Of one reply the first hand-off is tried, and no other."""
+        began_s, who = asyncio.get_running_loop().time(), taker.ref.address.actor
+        try:
+            if not is_first:
+                raise HandoffFailed("not done: a reply hands a conversation over once; ask again where nobody took it")
+            if (reason := self._why_no_more()) is not None:
+                raise HandoffFailed(in_one_line(f"not done: {reason}"))
+            back = await handed_over(self._ctx, call, taker, self._handoff())
+        except HandoffFailed as error:
+            self._spent = self._spent.with_others(turns=error.turns, usage=error.usage, cost=error.cost, who=who)
+            seconds = asyncio.get_running_loop().time() - began_s
+            return CallMade(call=call, told=str(error), error=error, seconds=seconds), None
+        self._spent = self._spent.with_others(turns=back.turns, usage=back.usage, cost=back.cost, who=who)
+        seconds = asyncio.get_running_loop().time() - began_s
+        return CallMade(call=call, told=HANDED_OVER, seconds=seconds), back
+
+    def _handoff(self) -> Handoff:
+        """The conversation as it is handed over, with what is left."""
         prompt = (Said(role=Role.USER, text=self._plan.prompt),) if self._plan.prompt else ()
         left = self._plan.limits.left(self._spent)
-        request = Handoff(
+        return Handoff(
             messages=(*prompt, *self._fitting())[:LIMIT_MESSAGES],
             context=self._plan.context,
             instructions=self._plan.output.instructions if self._plan.output is not None else "",
@@ -250,37 +310,29 @@ class AgentLoop:
             max_cost=left.max_cost,
             max_tokens=left.max_tokens,
         )
-        try:
-            back = await handed_over(self._ctx, call, taker, request, is_handed=is_handed)
-        except HandoffFailed as error:
-            self._spent = self._spent.with_others(
-                turns=error.turns, usage=error.usage, cost=error.cost, who=taker.ref.address.actor
-            )
-            seconds = asyncio.get_running_loop().time() - began_s
-            return CallMade(call=call, told=str(error), error=error, seconds=seconds), None
-        self._spent = self._spent.with_others(
-            turns=back.turns, usage=back.usage, cost=back.cost, who=taker.ref.address.actor
-        )
-        seconds = asyncio.get_running_loop().time() - began_s
-        return CallMade(call=call, told=HANDED_OVER, seconds=seconds), back
 
     # ---- the answer ----------------------------------------------------------------------------
 
     def _answer(self, reply: ModelReply) -> LoopAnswer[Any]:
         """Raises ValidationError where it is none of the type that is asked for."""
         output = self._plan.output
+        value = None if output is None else output.read(reply.text)
+        return self._answer_with(reply, value)
+
+    def _answer_with(self, given: ModelReply | HandedBack, value: object) -> LoopAnswer[Any]:
         return LoopAnswer(
-            text=reply.text,
-            output=None if output is None else output.read(reply.text),
+            text=given.text,
+            output=value,
             messages=self._whole(),
             said=self._shown(len(self._plan.messages)),
             calls=tuple(self._calls),
             usage=self._spent.usage,
             cost=self._spent.known_cost,
             turns=self._spent.turns,
-            finish=reply.finish,
-            sources=reply.sources,
+            finish=given.finish,
+            sources=given.sources,
             left_out=tuple(self._messages[at] for at in sorted(self._left_out)),
+            answered_by=self._answered_by,
         )
 
     def _answer_of_other(self, handed: tuple[Taker, HandedBack]) -> LoopAnswer[Any]:
@@ -292,20 +344,7 @@ class AgentLoop:
             value = None if output is None else output.read(back.text)
         except ValidationError as error:
             raise self._invalid(error, f"{self._answered_by}, to which it handed over,") from error
-        return LoopAnswer(
-            text=back.text,
-            output=value,
-            messages=self._whole(),
-            said=self._shown(len(self._plan.messages)),
-            calls=tuple(self._calls),
-            usage=self._spent.usage,
-            cost=self._spent.known_cost,
-            turns=self._spent.turns,
-            finish=back.finish,
-            sources=back.sources,
-            left_out=tuple(self._messages[at] for at in sorted(self._left_out)),
-            answered_by=self._answered_by,
-        )
+        return self._answer_with(back, value)
 
     def _have_mended(self, error: ValidationError, *, is_mended: bool) -> None:
         """Tells the model what is wrong with its answer, once. Raises OutputInvalid."""
@@ -315,7 +354,7 @@ class AgentLoop:
             raise self._invalid(error, "its model, also when it was told what is wrong,") from error
         if (reason := self._why_no_more()) is not None:
             raise self._invalid(error, f"its model ({reason})") from error
-        self._messages.append(Said(role=Role.USER, text=output.mend(error)))
+        self._messages.append(Said(role=Role.USER, text=output.mend(error), mends=True))
 
     def _invalid(self, error: ValidationError, who: str) -> OutputInvalid:
         output = self._plan.output
@@ -341,6 +380,11 @@ class AgentLoop:
             span.set_attribute(telemetry.LOOP_COST_USD, spent.known_cost)
         if self._answered_by:
             span.set_attribute(telemetry.LOOP_ANSWERED_BY, self._answered_by)
+
+
+def may_spend(tool: Tool[Any]) -> bool:
+    """Whether a call of it can have a model do anything: it asks an agent, or is given the context."""
+    return tool.asks is not None or tool.signature.context is not None
 
 
 def _told(made: CallMade) -> ToolResult:

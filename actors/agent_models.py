@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from regrow.actors.agent_loop import AgentLoop, LoopPlan
 from regrow.actors.handoff import Handoff, takers
-from regrow.actors.loop_limits import DEFAULT_MAX_TURNS, DEFAULT_WINDOW_TOKENS, Limits
+from regrow.actors.loop_limits import DEFAULT_MAX_TURNS, DEFAULT_WINDOW_TOKENS, Limits, check_whole
 from regrow.actors.loop_output import Output
 from regrow.actors.tool import Tool
 from regrow.router.conversation import Said, ToolResult
 from regrow.router.models import Ask, Citable, Models, Read, passages_of
-from regrow.router.request import DEFAULT_MAX_OUTPUT_TOKENS, Tier, Work
+from regrow.router.request import DEFAULT_MAX_OUTPUT_TOKENS, LIMIT_OUTPUT_TOKENS, Tier, Work
 from regrow.runtime.errors import Misuse
 
 if TYPE_CHECKING:
@@ -91,11 +91,14 @@ class AgentModels(Models):
         are checked before each; costs are US dollars. In a durable turn each call of model and tools is a step.
 
         Raises:
-            LoopEnded: no answer: TurnsUsedUp, CostUsedUp, TokensUsedUp, TimeUsedUp, WindowTooSmall, OutputInvalid.
+            LoopEnded: no answer: TurnsUsedUp, CostUsedUp, TokensUsedUp, TimeUsedUp, WindowTooSmall, ModelFailed,
+                OutputInvalid.
             ToolDenied: `tools` names one that is not in the list of this agent's class.
-            ProviderFailed, BudgetExceeded: as `complete` does.
             Misuse: the prompt, a limit or the type of the output can not be used.
         """
+        check_whole("max_output_tokens", max_output_tokens, most=LIMIT_OUTPUT_TOKENS)
+        check_whole("window_tokens", window_tokens, most=None)
+        check_choices(instructions=instructions, work=work, tier=tier, context=context)
         limits = Limits(max_turns=max_turns, max_cost=max_cost, max_tokens=max_tokens)
         plan = LoopPlan(
             prompt=prompt if isinstance(prompt, str) else "",
@@ -117,9 +120,11 @@ class AgentModels(Models):
         """The names of the tools that are asked for; None for all. Raises ToolDenied, Misuse."""
         if tools is None:
             return None
-        if isinstance(tools, str):
-            raise Misuse(f"tools={tools!r}: give a list, such as tools=[{tools}]")
+        if isinstance(tools, str) or not isinstance(tools, Sequence):
+            raise Misuse(f"tools={tools!r}: give a list, such as tools=[find] or tools=['find']")
         for each in tools:
+            if not isinstance(each, Tool | str):
+                raise Misuse(f"tools=[…] holds {each!r:.80}; give tools, which @tool makes, or their names")
             self._ctx.tools.check_listed(each)
         return frozenset(each if isinstance(each, str) else each.name for each in tools)
 
@@ -127,6 +132,8 @@ class AgentModels(Models):
 def _said(prompt: str | Sequence[Said | ToolResult] | Handoff) -> tuple[Said | ToolResult, ...]:
     if isinstance(prompt, Handoff):
         return prompt.messages
+    if not isinstance(prompt, str | Sequence) or isinstance(prompt, bytes):
+        raise Misuse(f"prompt={prompt!r:.80}: give a question, the messages of a conversation, or a Handoff")
     if not prompt:
         raise Misuse("the prompt is empty; give a question, or the messages of a conversation")
     if isinstance(prompt, str):
@@ -135,6 +142,18 @@ def _said(prompt: str | Sequence[Said | ToolResult] | Handoff) -> tuple[Said | T
         if not isinstance(each, Said | ToolResult):
             raise Misuse(f"the conversation holds a {type(each).__name__}; give Said and ToolResult, or a text alone")
     return tuple(prompt)
+
+
+def check_choices(*, instructions: object, work: object, tier: object, context: object) -> None:
+    """Raises Misuse for one that is of another type than `run` says."""
+    if not isinstance(instructions, str):
+        raise Misuse(f"instructions={instructions!r:.80}: give a text")
+    if not isinstance(work, Work):
+        raise Misuse(f"work={work!r:.80}: give one of Work, such as Work.REASON")
+    if tier is not None and not isinstance(tier, Tier):
+        raise Misuse(f"tier={tier!r:.80}: give Tier.SMALL or Tier.LARGE, or None for that of the work")
+    if not isinstance(context, Iterable):
+        raise Misuse(f"context={context!r:.80}: give a list of strings, or of objects with .text and .source")
 
 
 def _told_by(prompt: object) -> str:

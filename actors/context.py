@@ -7,46 +7,21 @@ the agent itself.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from regrow.actors.agent_models import AgentModels
+from regrow.actors.service import Service
 from regrow.actors.skills import Skills, listed_skills
 from regrow.actors.tool import Tool
 from regrow.actors.tool_calls import Tools, listed_tools
 from regrow.memory.fabric import Memory
-from regrow.runtime.address import ActorId, Address
+from regrow.runtime.address import ActorId
 from regrow.runtime.context import CellContext
 from regrow.runtime.errors import Misuse
-from regrow.runtime.message import Request, StreamRequest
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, ActorRef
-from regrow.runtime.stream import Stream
 from regrow.supervisors import requests as to_supervisor
 from regrow.supervisors.children import ChildCounts, ChildRow, SpecRow
 from regrow.supervisors.spec import ChildSpec
-
-P = TypeVar("P")
-R = TypeVar("R")
-
-SERVICE_TIMEOUT_S = 120.0
-"""How long one call of memory or models may take, its start on first use included."""
-
-
-class Service:
-    """Sends requests to one service of the app on behalf of one turn."""
-
-    __slots__ = ("_ctx", "_service")
-
-    def __init__(self, ctx: Context, service: ActorId) -> None:
-        self._ctx = ctx
-        self._service = service
-
-    async def __call__(self, request: Request[R], /) -> R:
-        ref = ActorRef(Address(self._service), self._ctx.runtime)
-        return await ref.ask(request, timeout_s=SERVICE_TIMEOUT_S)
-
-    def stream(self, request: StreamRequest[P, R], /) -> Stream[P, R]:
-        """The answer part by part."""
-        return ActorRef(Address(self._service), self._ctx.runtime).stream(request, timeout_s=SERVICE_TIMEOUT_S)
 
 
 class Context(CellContext):

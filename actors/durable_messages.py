@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from regrow.actors.context import Context, Service
+from regrow.actors.context import Context
 from regrow.actors.durable_body import body_of, digest, packed
 from regrow.actors.durable_errors import StateNotStorable
 from regrow.actors.durable_turn import Turn
@@ -23,6 +23,7 @@ from regrow.runtime.message import Message, Request
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, DEFAULT_SEND_TIMEOUT_S, ActorRef
 
 if TYPE_CHECKING:
+    from regrow.actors.service import Service
     from regrow.runtime.message import StreamRequest
     from regrow.runtime.stream import Stream
     from regrow.runtime.stream_window import Window
@@ -188,6 +189,11 @@ class DurableMessages(Context):
 
     def _service_at(self, name: str, service: ActorId) -> Service:
         return RecordedService(self, name, service)
+
+    @property
+    def records_limit(self) -> int:
+        """How many steps one message may have."""
+        return self._durable.journal.limits.steps
 
     @property
     def _records(self) -> bool:

@@ -5,6 +5,7 @@ InvalidDefinition (runtime)
 └── InvalidConfig       a child's config is not what its agent class declares
 Refused (runtime)
 ├── Unhandled           the agent has no handler for this message
+├── ServiceLost         also WorldBroke: memory or models of the app gave no answer; ask again
 ├── CutOff              adopted code was cancelled at the deadline of its request
 └── TooManyParts        an adopted iterator gave more than a reply holds
 WorldBroke (runtime)
@@ -27,6 +28,10 @@ class InvalidConfig(InvalidDefinition):
 
 class Unhandled(Refused):
     """The agent has no handler for this type of message."""
+
+
+class ServiceLost(WorldBroke, Refused):
+    """Memory or models of the app have died, hang or do not answer; what was asked for may have been done."""
 
 
 class CutOff(Refused):

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from regrow.actors.called_together import in_one_line
 from regrow.actors.handed_back import HandedBack
-from regrow.actors.loop_errors import LoopEnded
+from regrow.actors.loop_errors import LoopEnded, TimeUsedUp
 from regrow.actors.loop_limits import MAX_TURNS, Limits
 from regrow.actors.tool import json_text
 from regrow.router.conversation import LIMIT_MESSAGES, Said, ToolCall, ToolResult, ToolSchema
@@ -24,12 +24,13 @@ from regrow.router.request import LIMIT_PASSAGES, Passage, Usage
 from regrow.runtime.errors import (
     AskCycle,
     AskFailed,
+    AskTimeout,
     CallingSelf,
+    ContactLost,
     MailboxFull,
     MessageTooLarge,
     Misuse,
     Refused,
-    TooLate,
 )
 from regrow.runtime.message import Request
 
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
     from regrow.runtime.ref import ActorRef
 
 HANDOFF_TIMEOUT_S: Final = 600.0
-"""How long the other agent may take where the message has no earlier deadline."""
+"""How long the other agent may take where the message has no earlier deadline; a durable turn waits without limit."""
+WITHOUT_LIMIT_S: Final = 10 * 365 * 86_400.0
+"""As good as none; every ask has a deadline."""
 MAX_HANDOFFS: Final = 32
 """Agents among which one model chooses."""
 HANDOFF_STEP: Final = "handoff:"
@@ -55,7 +58,7 @@ class _Arguments(BaseModel):
 _SCHEMA: Final = json_text(_Arguments.model_json_schema())
 
 
-_NOT_TAKEN = (Refused, AskFailed, TooLate, MailboxFull, MessageTooLarge, AskCycle, CallingSelf)
+_NOT_TAKEN = (Refused, AskFailed, MailboxFull, MessageTooLarge, AskCycle, CallingSelf)
 """What says that an agent has not taken a conversation, so that the one that has it goes on with it."""
 
 
@@ -108,6 +111,8 @@ def takers(ctx: Context, handoff: Sequence[object] | Mapping[object, str]) -> Ma
 
     Raises Misuse where these are too many, or two that the model could not tell apart.
     """
+    if isinstance(handoff, str | bytes) or not isinstance(handoff, Sequence | Mapping):
+        raise Misuse(f'handoff={handoff!r}: give a list of agents, such as handoff=["shop/manager"]')
     if len(handoff) > MAX_HANDOFFS:
         raise Misuse(f"{ctx.id} names {len(handoff)} agents to hand over to, and at most {MAX_HANDOFFS} can be given")
     found: dict[str, Taker] = {}
@@ -126,14 +131,12 @@ def takers(ctx: Context, handoff: Sequence[object] | Mapping[object, str]) -> Ma
     return found
 
 
-async def handed_over(ctx: Context, call: ToolCall, taker: Taker, request: Handoff, *, is_handed: bool) -> HandedBack:
+async def handed_over(ctx: Context, call: ToolCall, taker: Taker, request: Handoff) -> HandedBack:
     """What the other agent gives. In a durable turn it is a step, and its failure is recorded too.
 
-    `is_handed` says that another has the conversation already. Raises HandoffFailed.
+    Raises HandoffFailed, and TimeUsedUp where the other has it and takes too long: it goes on, so nobody else may.
     """
     actor = taker.ref.address.actor
-    if is_handed:
-        raise HandoffFailed("not done: another agent has taken this conversation already")
     try:
         _Arguments.model_validate_json(call.arguments if call.arguments.strip() else "{}")
     except ValidationError as error:
@@ -141,8 +144,14 @@ async def handed_over(ctx: Context, call: ToolCall, taker: Taker, request: Hando
         raise HandoffFailed(in_one_line(f"not handed over: its arguments are not what it takes ({problem})")) from error
 
     async def ask() -> HandedBack:
+        timeout_s = HANDOFF_TIMEOUT_S if ctx.tools.ends_at_deadline else WITHOUT_LIMIT_S
         try:
-            return await ctx.ask(taker.ref, request, timeout_s=HANDOFF_TIMEOUT_S)
+            return await ctx.ask(taker.ref, request, timeout_s=timeout_s)
+        except (AskTimeout, ContactLost) as error:
+            raise TimeUsedUp(
+                f"{actor} has the conversation of {ctx.id} and has not answered it in time ({error}); it goes on with "
+                "it, so do not have it done by another: look there what came of it"
+            ) from error
         except _NOT_TAKEN as error:
             why = f"{actor} has not answered ({type(error).__name__}: {error}); go on yourself, or do without"
             raise _with_spent(HandoffFailed(in_one_line(why)), error) from error

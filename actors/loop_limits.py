@@ -1,7 +1,8 @@
 """What an agent loop may spend and has spent, and whether it may go on. Pure.
 
 A call is not begun when it would pass a cap if it came to as much as the last one: the conversation only grows, so
-that is the least to expect. What a call comes to more than that may pass the cap once, and ends the loop.
+that is the least to expect. Of the first one that is what it sends. What a call comes to more than that may pass the
+cap once, and ends the loop. Where nothing is left no call begins, the first one neither.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from regrow.actors.loop_errors import CostUsedUp, LoopEnded, TokensUsedUp, TurnsUsedUp
+from regrow.actors.loop_errors import CostUsedUp, LoopEnded, RecordsUsedUp, TokensUsedUp, TurnsUsedUp
 from regrow.router.request import Usage
 from regrow.runtime.errors import Misuse
 
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from regrow.router.request import ModelReply
 
 N = TypeVar("N", int, float)
+
+RECORDS_PER_CALL: Final = 3
+"""Of one call of a tool, which may need consent: what was asked for, the wait, and the call."""
+RECORDS_PER_TURN: Final = 4
+"""Of one turn of a model beside its tools: its word, what is on the tab, a hand-off, and one to spare."""
 
 DEFAULT_MAX_TURNS: Final = 16
 MAX_TURNS: Final = 400
@@ -38,12 +44,13 @@ class Limits:
     max_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.max_turns <= MAX_TURNS:
-            raise Misuse(f"max_turns={self.max_turns}: give a whole number from 1 to {MAX_TURNS}")
-        if self.max_cost is not None and not (isfinite(self.max_cost) and self.max_cost >= 0):
-            raise Misuse(f"max_cost={self.max_cost}: give US dollars, 0 or more, or None for no cap")
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise Misuse(f"max_tokens={self.max_tokens}: give a whole number above 0, or None for no cap")
+        check_whole("max_turns", self.max_turns, most=MAX_TURNS)
+        cost = self.max_cost
+        is_number = isinstance(cost, int | float) and not isinstance(cost, bool)
+        if cost is not None and not (is_number and isfinite(cost) and cost >= 0):
+            raise Misuse(f"max_cost={cost!r}: give US dollars, 0 or more, or None for no cap")
+        if self.max_tokens is not None:
+            check_whole("max_tokens", self.max_tokens, most=None)
 
     def within(self, other: Limits) -> Limits:
         """The narrower of both in each."""
@@ -54,17 +61,21 @@ class Limits:
         )
 
     def left(self, spent: Spent) -> Limits:
-        """What is left of them for somebody who goes on; at least one turn, which may be refused there."""
+        """What is left of them for somebody who goes on, where `why_no_more` says that there is something."""
         return Limits(
-            max_turns=max(1, self.max_turns - spent.turns),
-            max_cost=None if self.max_cost is None else max(0.0, self.max_cost - spent.cost),
-            max_tokens=None if self.max_tokens is None else max(1, self.max_tokens - spent.tokens),
+            max_turns=self.max_turns - spent.turns,
+            max_cost=None if self.max_cost is None else self.max_cost - spent.cost,
+            max_tokens=None if self.max_tokens is None else self.max_tokens - spent.tokens,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """What a loop has spent. `cost` sums what is known; `unpriced` names a model whose price is not."""
+    """What a loop has spent. `cost` sums what is known; `unpriced` names a model whose price is not.
+
+    `last_cost` and `last_tokens` are the least that the next call comes to: what the last one did, and before the first
+    one the tokens of what it sends.
+    """
 
     turns: int = 0
     usage: Usage = field(default_factory=lambda: Usage(input_tokens=0, output_tokens=0))
@@ -88,7 +99,7 @@ class Spent:
         cost = reply.cost_usd or 0.0
         return Spent(
             turns=self.turns + 1,
-            usage=added(self.usage, reply.usage),
+            usage=self.usage.plus(reply.usage),
             cost=self.cost + cost,
             unpriced=self.unpriced or (reply.model if reply.cost_usd is None else ""),
             last_cost=cost,
@@ -104,20 +115,17 @@ class Spent:
         return replace(
             self,
             turns=self.turns + turns,
-            usage=added(self.usage, usage),
+            usage=self.usage.plus(usage),
             cost=self.cost + (cost or 0.0),
             unpriced=self.unpriced or (f"a model of {who}" if cost is None else ""),
         )
 
 
-def added(one: Usage, other: Usage) -> Usage:
-    """Both together; estimated where one of them is."""
-    return Usage(
-        input_tokens=one.input_tokens + other.input_tokens,
-        output_tokens=one.output_tokens + other.output_tokens,
-        cached_tokens=one.cached_tokens + other.cached_tokens,
-        estimated=one.estimated or other.estimated,
-    )
+def check_whole(name: str, value: object, *, most: int | None) -> None:
+    """Raises Misuse for what is no whole number above 0, up to `most`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1 or (most is not None and value > most):
+        told = "a whole number above 0" if most is None else f"a whole number from 1 to {most:,}"
+        raise Misuse(f"{name}={value!r}: give {told}")
 
 
 def why_no_more(agent: str, limits: Limits, spent: Spent, *, tools_cost: float = 0.0) -> LoopEnded | None:
@@ -133,17 +141,28 @@ def why_no_more(agent: str, limits: Limits, spent: Spent, *, tools_cost: float =
                 f"{agent} may spend ${limits.max_cost:g} (max_cost), and no price is known for {spent.unpriced}, so "
                 "that can not be kept; give its price in the settings, or take max_cost out"
             )
-        if spent.cost + tools_cost + spent.last_cost > limits.max_cost + _ROUNDING:
+        left = limits.max_cost - spent.cost - tools_cost
+        if left < _ROUNDING or spent.last_cost > left + _ROUNDING:
             return CostUsedUp(
                 f"{agent} has spent ${spent.cost:.6f} and got no answer, and one call like the last one more would "
                 f"pass ${limits.max_cost:g} (max_cost); raise it, or ask for less"
             )
-    if limits.max_tokens is not None and spent.tokens + spent.last_tokens > limits.max_tokens:
+    if limits.max_tokens is not None and spent.tokens + max(1, spent.last_tokens) > limits.max_tokens:
         return TokensUsedUp(
-            f"{agent} has used {spent.tokens:,} tokens and got no answer, and one call like the last one more would "
-            f"pass {limits.max_tokens:,} (max_tokens); raise it, or ask for less"
+            f"{agent} has used {spent.tokens:,} tokens and got no answer, and the next call, of {spent.last_tokens:,} "
+            f"or more, would pass {limits.max_tokens:,} (max_tokens); raise it, or ask for less"
         )
     return None
+
+
+def why_no_records(agent: str, calls: int, records_left: int | None) -> RecordsUsedUp | None:
+    """Why so many calls of tools may not be made; None where they may, and the model be called once more."""
+    if records_left is None or RECORDS_PER_CALL * calls + RECORDS_PER_TURN <= records_left:
+        return None
+    return RecordsUsedUp(
+        f"{agent} was to make {calls} calls at once, and its message keeps {records_left} more records (steps), of "
+        f"which a call may take {RECORDS_PER_CALL}; split the work into messages, or have it call less at once"
+    )
 
 
 def _narrower(one: N | None, other: N | None) -> N | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final, Generic, TypeVar
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
@@ -16,13 +18,19 @@ MAX_PROBLEMS: Final = 5
 """So many of what is wrong are told at once."""
 MAX_PROBLEM_CHARS: Final = 1_000
 
-_FENCED: Final = re.compile(r"```[a-zA-Z]*\s*\n(.*?)```", re.DOTALL)
+MAX_STARTS: Final = 100
+"""Braces and brackets of one text that are tried as the begin of a value."""
+
+_FENCE: Final = "```"
+_BEGINS: Final = re.compile(r"[{\[]")
 
 
 class Output(Generic[T]):
     """One type of answers. Raises Misuse for one that has no JSON schema."""
 
     def __init__(self, output: type[T]) -> None:
+        if isinstance(output, str):
+            raise Misuse(f"output={output!r} is the name of a type; give the type itself, such as output={output}")
         self.name = getattr(output, "__name__", str(output))
         try:
             self._adapter: TypeAdapter[T] = TypeAdapter(output)
@@ -67,13 +75,28 @@ class Output(Generic[T]):
         return f"That is no {self.name} ({self.problems(error)}). Give the whole answer again, as JSON alone."
 
 
-def _parts(text: str) -> list[str]:
-    """What of a text may be the JSON: all of it, what stands in a fence, and from the first brace to the last."""
-    parts: list[Any] = [text.strip(), *(match.strip() for match in _FENCED.findall(text)[-1:])]
-    start, end = text.find("{"), text.rfind("}")
-    if 0 <= start < end:
-        parts.append(text[start : end + 1])
-    return parts
+def _parts(text: str) -> Iterator[str]:
+    """What of a text may be the JSON: all of it, what is in the last fence, and each value in it, the last first."""
+    yield text.strip()
+    between = text.split(_FENCE)
+    if len(between) > 1:
+        fenced = between[-2 if len(between) % 2 else -1]
+        language, newline, rest = fenced.partition("\n")
+        yield (rest if newline and (not language.strip() or language.strip().isalpha()) else fenced).strip()
+    yield from reversed(list(_values(text)))
+
+
+def _values(text: str) -> Iterator[str]:
+    """The objects and lists in a text, as they are written; only the first MAX_STARTS places are looked at."""
+    decoder, end = json.JSONDecoder(), 0
+    for start in islice(_BEGINS.finditer(text), MAX_STARTS):
+        if start.start() < end:
+            continue  # inside of the one before
+        try:
+            _, end = decoder.raw_decode(text, start.start())
+        except (ValueError, RecursionError):
+            continue
+        yield text[start.start() : end]
 
 
 def _is_no_json(error: ValidationError) -> bool:

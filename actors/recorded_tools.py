@@ -51,6 +51,16 @@ class RecordedTools(Tools):
 
         return cast("V", await self._durable.recorded_once(name, digest(written.encode()), run, idempotent=True))
 
+    def records_left(self) -> int | None:
+        """See Tools."""
+        turn = self._durable.turn
+        return None if turn is None else self._durable.records_limit - turn.records_at_least
+
+    def fresh_account(self) -> str:
+        """See Tools."""
+        turn = self._durable.turn
+        return super().fresh_account() if turn is None else turn.derived("tab")
+
     def _ready(self, verdict: Allowed | NeedsApproval) -> ReadyCall:
         ctx, waits = self._durable, isinstance(verdict, NeedsApproval)
         call = verdict.call if isinstance(verdict, NeedsApproval) else verdict

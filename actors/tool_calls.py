@@ -148,6 +148,15 @@ class Tools:
         """Makes a call that is no tool's, known by what is `written`; in a durable turn it is a step of that name."""
         return await call()
 
+    def records_left(self) -> int | None:
+        """How many more calls a durable turn may record for its message; None where none are recorded."""
+        return None
+
+    def fresh_account(self) -> str:
+        """A name for a tab; in a durable turn the same whenever it is run."""
+        ctx = self._ctx
+        return f"{ctx.id}#{ctx.incarnation}/{ctx.runtime.fresh_number()}"
+
     async def _called(self, tool: Tool[Any] | str, arguments: Mapping[str, object] | str) -> Given:
         return await self.ready(tool, arguments).make()
 

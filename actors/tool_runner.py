@@ -171,11 +171,7 @@ class ToolRunner:
             raise
         if not task.done():
             await self._let_go(task, tool)
-            raise ToolTimedOut(
-                f"{tool.name} was stopped after {tool.timeout_s:g} s (timeout_s) without a result; what it has done "
-                "until then is done",
-                tool=tool.name,
-            )
+            raise _timed_out(tool)
         if task.cancelled():
             raise ToolFailed(f"{tool.name} failed: it cancelled itself", tool=tool.name)
         return task.result()
@@ -241,6 +237,20 @@ async def _given(call: Allowed, run: Callable[[], Awaitable[object]]) -> Given:
     except Exception as error:  # of the tool's code: an answer for whoever called it, and no end of the agent
         raise _failed(tool, error) from error
     return checked_result(tool, value)
+
+
+def _timed_out(tool: Tool[Any]) -> ToolTimedOut:
+    if tool.asks is not None:
+        text = (
+            f"{tool.name} has not answered within {tool.timeout_s:g} s (timeout_s); it was not stopped, and may still "
+            "do what it was asked for: do not do it yourself, nor ask again"
+        )
+    else:
+        text = (
+            f"{tool.name} was stopped after {tool.timeout_s:g} s (timeout_s) without a result; what it has done "
+            "until then is done"
+        )
+    return ToolTimedOut(text, tool=tool.name)
 
 
 def _failed(tool: Tool[Any], error: BaseException) -> ToolFailed:

@@ -1,12 +1,12 @@
 """The router: sends each piece of work to a small or a large model, inside a budget, and records it.
 
 Reading order: `errors`; `conversation` (what is said in turns), `request` (what is asked and answered), `settings`
-(which models), `catalog` (cards and prices), `usage` (what calls came to); the ports `provider` and `ledger`, each with
-its twin; the adapters `openai_provider` (with `prompting`, `openai_tools`), `extractive_provider` (with `markup`,
-`sentences`, `terms`, `ranking`, `digest`) and `redis_ledger`; `policy`, which decides; `router`, which does; `service`,
-the behavior around it, with `run_budget`; `models`, what an agent holds; `hidden_retries`, which decides on attempts
-over the wire, and `wire_attempts`, which sees them. Importing the room loads none of it: a name is loaded when it is
-first used.
+(which models), `catalog` (cards and prices), `usage` (what calls came to), `tabs` (and on whose behalf); the ports
+`provider` and `ledger`, each with its twin; the adapters `openai_provider` (with `prompting`, `openai_tools`),
+`extractive_provider` (with `markup`, `sentences`, `terms`, `ranking`, `digest`) and `redis_ledger`; `policy`, which
+decides; `router`, which does; `service`, the behavior around it, with `run_budget`; `models`, what an agent holds;
+`hidden_retries`, which decides on attempts over the wire, and `wire_attempts`, which sees them. Importing the room
+loads none of it: a name is loaded when it is first used.
 """
 
 if __name__ != "regrow.router":

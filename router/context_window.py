@@ -1,7 +1,7 @@
 """Which messages of a long conversation are left out, so that it fits what a model can read. Pure.
 
-What goes are whole exchanges, the oldest first: calls of tools and their results never apart. What comes before the
-first question, that question, the last one, and the newest exchange stay.
+What goes are whole exchanges, the oldest first: calls of tools and their results never apart, nor an answer and what
+was wrong with it. Rules, the first question, the last one, and the newest exchange stay.
 """
 
 from __future__ import annotations
@@ -75,13 +75,15 @@ def left_out(
 
 
 def _units(messages: Sequence[Said | ToolResult]) -> list[range]:
-    """The places of what belongs together: a message, with the results of its calls."""
-    starts = [at for at, each in enumerate(messages) if at == 0 or isinstance(each, Said)]
+    """The places of what belongs together: a message, with the results of its calls, or with what is wrong with it."""
+    starts = [at for at, each in enumerate(messages) if at == 0 or (isinstance(each, Said) and not each.mends)]
     return [range(start, end) for start, end in pairwise([*starts, len(messages)])]
 
 
 def _staying(messages: Sequence[Said | ToolResult], units: Sequence[range], *, has_prompt: bool) -> frozenset[int]:
-    questions = [at for at, each in enumerate(messages) if isinstance(each, Said) and each.role is Role.USER]
+    questions = [
+        at for at, each in enumerate(messages) if isinstance(each, Said) and each.role is Role.USER and not each.mends
+    ]
     rules = [at for at, each in enumerate(messages) if isinstance(each, Said) and each.role is Role.SYSTEM]
     first = questions[:1] if not has_prompt else []
     return frozenset([*rules, *first, *questions[-1:], *(units[-1] if units else ())])

@@ -69,11 +69,15 @@ class ToolResult(Message):
 
 
 class Said(Message):
-    """One message of a conversation; only an assistant's has calls."""
+    """One message of a conversation; only an assistant's has calls.
+
+    With `mends` it is no question: it says what is wrong with the answer before it, to which it belongs.
+    """
 
     role: Role
     text: str = ""
     tool_calls: tuple[ToolCall, ...] = Field(default=(), max_length=LIMIT_CALLS)
+    mends: bool = False
 
     @property
     def size_bytes(self) -> int:

@@ -116,3 +116,7 @@ class BadAnswer(ProviderFailed):
 
 class LedgerUnreachable(WorldBroke, Refused):
     """The ledger's store does not answer, so the budget can not be checked and no call is made."""
+
+
+FOR_A_WHILE = (RateLimited, ProviderUnreachable, ProviderTimedOut, ProviderBroke, LedgerUnreachable)
+"""What may be over when the same is asked again, a little later."""

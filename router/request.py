@@ -95,6 +95,15 @@ class Usage(Message):
     cached_tokens: int = Field(default=0, ge=0)
     estimated: bool = False
 
+    def plus(self, other: Usage) -> Usage:
+        """Both together; estimated where one of them is."""
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            estimated=self.estimated or other.estimated,
+        )
+
 
 class ModelReply(Message):
     """A completion, and everything that is known about how it came to be.
@@ -134,7 +143,7 @@ class ModelRequest(StreamRequest[ModelPart, ModelReply]):
     `labels` the choices of CLASSIFY and ROUTE. `instructions` stand with those of its work, before all else.
     `messages` are what was said since: the model's own words and calls, the results of these, more questions. `tools`
     is what it may ask for; whoever asked runs them. `tier` overrides the one of the declared work. `principal` and
-    `agent` say in the ledger for whom it was.
+    `agent` say in the ledger for whom it was. With `max_cost_usd` it is not sent where what it sends alone costs more.
     """
 
     work: Work
@@ -148,6 +157,7 @@ class ModelRequest(StreamRequest[ModelPart, ModelReply]):
     tier: Tier | None = None
     principal: str = ""
     agent: str = ""
+    max_cost_usd: float | None = None
 
     @property
     def wanted_tier(self) -> Tier:

@@ -9,9 +9,9 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from regrow.router.catalog import ModelCard, NanoUsd, cost_nusd, most_cost_nusd
+from regrow.router.catalog import ModelCard, NanoUsd, cost_nusd, in_usd, most_cost_nusd, nano_usd
 from regrow.router.chat_span import chat_span, note_reply
-from regrow.router.errors import InvalidSettings, ProviderFailed
+from regrow.router.errors import BudgetExceeded, InvalidSettings, ProviderFailed
 from regrow.router.ledger import Ledger
 from regrow.router.policy import Candidate, candidates
 from regrow.router.prompting import most_input_tokens
@@ -79,12 +79,13 @@ class Router:
         known, else at the reserve.
 
         Raises:
-            BudgetExceeded: the call could pass the budget; it was not made.
+            BudgetExceeded: the call could pass the budget, or would pass its own cap; it was not made.
             ProviderFailed: it was made, or tried, and gave nothing.
             LedgerUnreachable: the money cannot be counted.
         """
         chosen = candidates(request, self._cards)[0]
         card = chosen.card
+        _check_cap(request, card)
         call = Call(
             id=self._new_call_id(),
             work=request.work,
@@ -177,6 +178,24 @@ class Router:
             usage = estimated_usage(request, reply.text)
             return usage, await self._ledger.settle_at_reserve(call.id, usage)
         return reply.usage, await self._ledger.settle(call.id, reply.usage, cost_nusd(card, reply.usage))
+
+
+def _check_cap(request: ModelRequest, card: ModelCard) -> None:
+    """Raises BudgetExceeded where what the request sends costs more than it may, or nobody knows what it costs."""
+    if request.max_cost_usd is None:
+        return
+    least = cost_nusd(card, estimated_usage(request, ""))
+    if least is None:
+        raise BudgetExceeded(
+            f"the call may cost ${request.max_cost_usd:g}, and no price is known for {card.name}, so that can not be "
+            "kept; give its price in the settings, or take the cap out"
+        )
+    if least > nano_usd(request.max_cost_usd):
+        raise BudgetExceeded(
+            f"the call may cost ${request.max_cost_usd:g}, and what it sends alone comes to about "
+            f"${in_usd(least):.6f} on {card.name}; raise the cap, or ask for less",
+            needed_usd=in_usd(least),
+        )
 
 
 def _told(closing: asyncio.Task[Any]) -> None:

@@ -15,15 +15,17 @@ from regrow.router.errors import InvalidSettings
 from regrow.router.extractive_provider import ExtractiveProvider
 from regrow.router.ledger import Ledger, MemoryLedger
 from regrow.router.provider import Emit, Provider
-from regrow.router.request import ModelPart, ModelRequest
+from regrow.router.request import ModelPart, ModelReply, ModelRequest
 from regrow.router.router import RoutedModel, Router
 from regrow.router.run_budget import RunBudget
 from regrow.router.settings import OPENAI_BASE_URL, ModelSettings, ProviderName, RouterSettings
-from regrow.router.usage import CallId, UsageReport
+from regrow.router.tabs import Tabs
+from regrow.router.usage import CallId, SpentOnTab, UsageReport
 from regrow.runtime.behavior import BehaviorTraits
 from regrow.runtime.context import CellContext
 from regrow.runtime.errors import Refused
 from regrow.runtime.guards import Guards
+from regrow.runtime.tab import tabs_of
 
 MAX_CALLS_AT_ONCE = 2_048
 """Model calls of one app that are under way at once; those beyond wait in the mailbox. Each is a connection."""
@@ -57,6 +59,7 @@ class RouterService(BehaviorTraits):
         self._new_life = new_life
         self._router: Router | None = None
         self._runs = RunBudget()
+        self._tabs = Tabs()
 
     async def started(self, ctx: object) -> None:
         """Make the providers and settle what an earlier life left open.
@@ -93,13 +96,27 @@ class RouterService(BehaviorTraits):
             raise Refused("the router has not started; ask again")
         match message:
             case ModelRequest():
-                parent = ctx.origin().trace if ctx is not None else ""
-                complete = partial(self._router.complete, message, emit=_emit_to(ctx), parent=parent)
-                return await self._runs.within(ctx, message, complete)
+                return await self._completed(self._router, message, ctx)
+            case SpentOnTab():
+                return self._tabs.totals(message.account)
             case UsageReport():
                 return await self._router.usage(message.history)
             case _:
-                raise Refused(f"the router takes ModelRequest and UsageReport, not {type(message).__name__}")
+                raise Refused(
+                    f"the router takes ModelRequest, UsageReport and SpentOnTab, not {type(message).__name__}"
+                )
+
+    async def _completed(self, router: Router, request: ModelRequest, ctx: CellContext | None) -> ModelReply:
+        """The reply, put on the tabs of whoever has asked."""
+        if ctx is None:
+            return await router.complete(request)
+        origin = ctx.origin()
+        tabs = tabs_of(origin.capability)
+        capped = self._tabs.capped(request, tabs)
+        complete = partial(router.complete, capped, emit=_emit_to(ctx), parent=origin.trace)
+        reply = await self._runs.within(ctx, capped, complete)
+        self._tabs.add(reply, tabs)
+        return reply
 
     async def stopping(self, reason: object, ctx: object = None) -> None:
         """Close providers and ledger."""

@@ -99,6 +99,19 @@ class UsageReport(Request[UsageTotals]):
     history: int = Field(default=0, ge=0, le=HISTORY_LIMIT)
 
 
+class TabTotals(Message):
+    """What was spent on one tab. `cost_usd` is None where a part of it has no known price."""
+
+    usage: Usage
+    cost_usd: float | None
+
+
+class SpentOnTab(Request[TabTotals]):
+    """Asks the router what has been put on a tab; nothing is said of one that it does not know."""
+
+    account: str
+
+
 COUNTS: Final = ("calls", "failed", "unpriced", "input", "output", "cached", "cost")
 """What a ledger counts for each of the `sum_keys` of a call; `cost` in billionths of a dollar."""
 

@@ -18,6 +18,8 @@ TOOL_MARK = "!"
 EVERY_TOOL = TOOL_MARK + "*"
 CALL_MARK = "^"
 """Before the name of a tool, where it is for one call of it alone, which the gate has allowed."""
+TAB_MARK = "$"
+"""Before a tab; no id of an actor begins with it."""
 
 tools_only: ContextVar[frozenset[str] | None] = ContextVar("regrow_tools_only", default=None)
 """The names of the tools to which the code that runs here has limited itself, and what it sends."""

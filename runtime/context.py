@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import structlog
 
-from regrow.runtime import capability, telemetry
+from regrow.runtime import telemetry
 from regrow.runtime.address import ActorId, Address, Incarnation, child_id
 from regrow.runtime.ask_all import AskOutcome, ask_all, paired
-from regrow.runtime.envelope import Envelope, Kind, Origin
+from regrow.runtime.envelope import Envelope, Kind, Origin, limited_here
 from regrow.runtime.errors import Closed, Misuse, not_in_a_thread
 from regrow.runtime.lifecycle import ExitReason, Normal
 from regrow.runtime.message import Message, Request
@@ -133,9 +133,7 @@ class CellContext(StreamTurn):
         if self._origin is None or self._cell.is_over or self._cell.incarnation != self.incarnation:
             self.live()
             self._origin = turn_origin(self._cell, self._envelope, self._new_run)
-        tools, call = capability.tools_only.get(), capability.for_one_call.get()
-        limited = self._origin if tools is None else self._origin.limited(tools)
-        return limited if call is None else limited.for_one_call(call)
+        return limited_here(self._origin)
 
     @property
     def run(self) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from regrow.runtime import capability as capabilities
 from regrow.runtime.address import ActorId, Address, HostId, Incarnation
 from regrow.runtime.lifecycle import Down, ExitSignal
+from regrow.runtime.tab import Tab, open_tabs, with_tab
 
 if TYPE_CHECKING:
     from regrow.runtime.outcome import Outcome
@@ -115,9 +116,29 @@ class Origin:
             steps=self.steps,
         )
 
+    def on_tab(self, tab: Tab) -> Origin:
+        """The same, whose spending is put on this tab as well."""
+        return Origin(
+            sender=self.sender,
+            principal=self.principal,
+            capability=with_tab(self.capability, tab),
+            trace=self.trace,
+            hops=self.hops,
+            chain=self.chain,
+        )
+
     def permits(self, receiver: ActorId) -> bool:
         """True when the capability reaches `receiver`: its id, or a prefix that ends at a `/`."""
         return capabilities.reaches(self.capability, receiver)
+
+
+def limited_here(origin: Origin) -> Origin:
+    """The origin as the code that runs here hands it on: within its tools, on its tabs, or for its one call."""
+    tools, call = capabilities.tools_only.get(), capabilities.for_one_call.get()
+    limited = origin if tools is None else origin.limited(tools)
+    for tab in open_tabs.get():
+        limited = limited.on_tab(tab)
+    return limited if call is None else limited.for_one_call(call)
 
 
 class Envelope:

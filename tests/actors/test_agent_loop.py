@@ -8,6 +8,7 @@ import pytest
 
 from regrow import App, Context, Refused, agent
 from regrow.actors.loop_answer import LoopAnswer
+from regrow.actors.loop_errors import ModelFailed
 from regrow.actors.tool import tool
 from regrow.actors.tool_errors import ToolDenied
 from regrow.router.conversation import Role, Said, ToolResult
@@ -287,11 +288,12 @@ async def test_usage_is_that_of_all_turns_together() -> None:
 
 
 @virtual
-async def test_a_model_that_fails_ends_the_loop_as_it_ends_a_completion() -> None:
+async def test_a_model_that_fails_ends_the_loop_by_name() -> None:
     script = [call("refund", '{"order": "A"}'), RateLimited("too many calls")]
     stand = await looped(plainly, script, tools=ALL, fails=True)
 
-    assert isinstance(stand.error, RateLimited)
+    assert isinstance(stand.error, ModelFailed)
+    assert isinstance(stand.error.__cause__, RateLimited)
     assert done == ["refund A"]
 
 
@@ -306,6 +308,25 @@ async def test_a_model_that_fails_ends_the_loop_as_it_ends_a_completion() -> Non
         ({"prompt": "x", "max_tokens": 0}, "max_tokens=0"),
         ({"prompt": "x", "window_tokens": 100}, "leaves no room to read"),
         ({"prompt": "x", "tools": "find"}, "give a list"),
+        ({"prompt": "x", "tools": [None]}, "holds None; give tools, which @tool makes"),
+        ({"prompt": "x", "tools": [len]}, "holds <built-in function len>"),
+        ({"prompt": "x", "tools": 5}, "tools=5: give a list"),
+        ({"prompt": "x", "handoff": "desk/shop"}, "handoff='desk/shop': give a list of agents"),
+        ({"prompt": "x", "handoff": 5}, "handoff=5: give a list"),
+        ({"prompt": "x", "max_turns": "8"}, "max_turns='8': give a whole number"),
+        ({"prompt": "x", "max_turns": 2.5}, "max_turns=2.5: give a whole number"),
+        ({"prompt": "x", "max_turns": True}, "max_turns=True: give a whole number"),
+        ({"prompt": "x", "max_cost": "1"}, "max_cost='1': give US dollars"),
+        ({"prompt": "x", "max_tokens": 1.5}, "max_tokens=1.5: give a whole number above 0"),
+        ({"prompt": "x", "max_output_tokens": 0}, "max_output_tokens=0: give a whole number from 1 to 200,000"),
+        ({"prompt": "x", "window_tokens": "9"}, "window_tokens='9': give a whole number"),
+        ({"prompt": 5}, "prompt=5: give a question"),
+        ({"prompt": None}, "prompt=None: give a question"),
+        ({"prompt": "x", "output": "Decision"}, "output='Decision' is the name of a type"),
+        ({"prompt": "x", "instructions": 5}, "instructions=5: give a text"),
+        ({"prompt": "x", "work": "reason"}, "work='reason': give one of Work"),
+        ({"prompt": "x", "tier": "small"}, "tier='small': give Tier.SMALL"),
+        ({"prompt": "x", "context": 5}, "context=5: give a list of strings"),
     ],
     ids=str,
 )

@@ -13,16 +13,17 @@ from pydantic import BaseModel
 from regrow import DurableAgent, DurableContext, Request, on
 from regrow.actors.durable_errors import InQuarantine
 from regrow.actors.durable_wait import subject_of
-from regrow.actors.loop_errors import TurnsUsedUp
+from regrow.actors.loop_errors import RecordsUsedUp, TurnsUsedUp
 from regrow.actors.tool import tool
 from regrow.actors.tool_approval import ToolApproval
 from regrow.actors.turn_history import read_about
 from regrow.router.conversation import ToolCall, ToolResult
 from regrow.router.request import FinishReason, ModelReply, ModelRequest, Tier, Usage, Work
+from regrow.router.usage import SpentOnTab, TabTotals
 from regrow.runtime.address import ActorId
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.journal_answers import Assume
-from regrow.runtime.journal_entries import OperationId, partition_of
+from regrow.runtime.journal_entries import JournalLimits, OperationId, partition_of
 from regrow.runtime.signals import NewMail
 from regrow.runtime.testing import pass_time
 from tests.actors.durable_stand import Host, memory_journal, on_virtual_time
@@ -114,6 +115,10 @@ class Model(DurableAgent[Nothing]):
             cost_usd=0.0,
             latency_s=0.0,
         )
+
+    @on
+    async def spent(self, request: SpentOnTab) -> TabTotals:
+        return TabTotals(usage=Usage(input_tokens=0, output_tokens=0), cost_usd=0.0)
 
 
 class Clerk(DurableAgent[Nothing]):
@@ -295,3 +300,16 @@ async def test_a_deadline_that_passes_cuts_no_call_off_that_must_not_be_repeated
     await pass_time(5)
     assert await host.quarantined(CLERK) == ()
     assert len(world.asked) == 1, "nobody waits for the next word of the model"
+
+
+@on_virtual_time
+async def test_a_loop_that_would_fill_the_records_of_its_message_ends_by_name() -> None:
+    world.crashes = 0
+    calls = tuple(call("post", str(number), text=str(number)) for number in range(5))
+    host = await desk(calls, calls, calls, calls, "never", journal=memory_journal(JournalLimits(steps=30)))
+
+    with pytest.raises(RecordsUsedUp, match="was to make 5 calls at once, and its message keeps 17 more records"):
+        await host.ref(CLERK).ask(Do())
+
+    assert (world.runs, len(world.asked), len(world.done)) == (1, 3, 10)
+    assert await host.quarantined(CLERK) == ()

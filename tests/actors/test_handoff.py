@@ -13,8 +13,9 @@ from regrow import Agent, App, Context, DurableAgent, DurableContext, Request, S
 from regrow.actors.handed_back import HandedBack
 from regrow.actors.handoff import Handoff, HandoffFailed
 from regrow.actors.loop_answer import LoopAnswer
-from regrow.actors.loop_errors import OutputInvalid, TurnsUsedUp
+from regrow.actors.loop_errors import CostUsedUp, LoopEnded, OutputInvalid, TimeUsedUp, TokensUsedUp, TurnsUsedUp
 from regrow.actors.tool import tool
+from regrow.actors.tool_approval import ToolApproval
 from regrow.router.conversation import Role, Said, ToolResult
 from regrow.runtime.errors import Misuse
 from regrow.runtime.testing import pass_time, virtual
@@ -42,6 +43,19 @@ async def refund(order: str) -> str:
     """Refunds an order."""
     done.append(order)
     return "refunded"
+
+
+@tool(cost_usd=0.01)
+async def buy() -> str:
+    """Buys."""
+    return "bought"
+
+
+@tool(approval=True)
+async def pay() -> str:
+    """Pays."""
+    done.append("paid")
+    return "paid"
 
 
 class Refunds(Agent):
@@ -74,6 +88,7 @@ class Slow(Agent):
 
 
 HAND = call("hand_off_to_refunds", '{"reason": "it is late"}', "9")
+REFUND = call("refund", '{"order": "A"}')
 
 
 async def handing(ctx: Context) -> LoopAnswer[None]:
@@ -127,18 +142,59 @@ async def test_it_has_the_deadline_of_the_message_and_what_is_left_of_turns_mone
     assert stand.answer.usage.input_tokens == 2_700
 
 
-@virtual
-async def test_it_can_spend_no_more_than_is_left_and_its_end_is_told_with_what_it_spent() -> None:
-    async def capped(ctx: Context) -> LoopAnswer[None]:
-        return await ctx.models.run("Refund A", handoff=["refunds"], max_turns=4)
+@pytest.mark.parametrize(
+    ("caps", "ended"),
+    [({"max_turns": 4}, TurnsUsedUp), ({"max_cost": 0.04}, CostUsedUp), ({"max_tokens": 4_000}, TokensUsedUp)],
+    ids=["turns", "money", "tokens"],
+)
+def test_it_can_spend_no_more_than_is_left_and_its_end_is_told_with_what_it_spent(
+    caps: dict[str, Any], ended: type[LoopEnded]
+) -> None:
+    @virtual
+    async def run() -> None:
+        async def capped(ctx: Context) -> LoopAnswer[None]:
+            return await ctx.models.run("Refund A", handoff=["refunds"], **caps)
 
-    script = [HAND, *[call("refund", '{"order": "A"}')] * 3]
-    stand = await looped(capped, script, tools=[find], others=[Refunds], fails=True)
+        # each of $0.01
+        hand, again = (calling(each, input_tokens=900, output_tokens=100) for each in (HAND, REFUND))
+        stand = await looped(
+            capped, [hand, again], tools=[find], others=[Refunds], settings=PRICED, repeat_last=True, fails=True
+        )
+
+        assert isinstance(stand.error, ended)
+        assert (stand.error.turns, stand.error.cost) == (4, pytest.approx(0.04))
+        assert stand.error.calls[0].outcome == "HandoffFailed"
+        assert ended.__name__ in stand.error.calls[0].told
+        assert len(stand.model.requests) == 4
+
+    run()
+
+
+@virtual
+async def test_of_many_hand_offs_in_one_reply_the_first_is_tried_and_nothing_is_spent_that_is_not_left() -> None:
+    async def capped(ctx: Context) -> LoopAnswer[None]:
+        return await ctx.models.run("Refund A", handoff=["refunds"], max_turns=3, max_cost=0.05)
+
+    hands = [call("hand_off_to_refunds", "{}", str(number)) for number in range(20)]
+    stand = await looped(
+        capped, [calling(*hands), calling(REFUND)], others=[Refunds], settings=PRICED, repeat_last=True, fails=True
+    )
 
     assert isinstance(stand.error, TurnsUsedUp)
-    assert stand.error.turns == 4
-    assert stand.error.calls[0].outcome == "HandoffFailed"
-    assert "TurnsUsedUp" in stand.error.calls[0].told
+    assert (len(seen), len(stand.model.requests), stand.error.turns) == (1, 3, 3)
+    assert [each.told[:8] for each in stand.error.calls[1:]] == ["not done"] * 19
+
+
+@virtual
+async def test_nothing_is_handed_over_where_tools_beside_it_have_used_up_what_was_left() -> None:
+    async def capped(ctx: Context) -> LoopAnswer[None]:
+        return await ctx.models.run("Refund A", handoff=["refunds"], max_cost=0.02)
+
+    reply = calling(call("buy", "{}", "1"), HAND, input_tokens=900, output_tokens=100)
+    stand = await looped(capped, [reply], tools=[buy], others=[Refunds], settings=PRICED, fails=True)
+
+    assert isinstance(stand.error, CostUsedUp)
+    assert (seen, len(stand.model.requests)) == ([], 1)
 
 
 @virtual
@@ -186,7 +242,7 @@ async def test_broken_json_and_a_second_hand_off_are_told() -> None:
     stand = await looped(handing, script, tools=[find], others=[Refunds])
 
     assert [each.outcome for each in stand.answer.calls] == ["HandoffFailed", "done", "done", "HandoffFailed"]
-    assert stand.answer.calls[3].told == "not done: another agent has taken this conversation already"
+    assert stand.answer.calls[3].told.startswith("not done: a reply hands a conversation over once")
     assert len(seen) == 1
 
 
@@ -229,6 +285,19 @@ async def test_an_agent_that_never_answers_ends_with_the_deadline() -> None:
     )
 
     assert type(stand.error).__name__ == "TimeUsedUp"
+
+
+@virtual
+async def test_one_that_has_it_and_takes_too_long_goes_on_with_it_and_nobody_else_does_it() -> None:
+    async def use(ctx: Context) -> LoopAnswer[None]:
+        return await ctx.models.run("Refund A", handoff=["slow"])
+
+    stand = await looped(use, [call("hand_off_to_slow"), "never"], others=[Slow], timeout_s=900, fails=True)
+
+    assert isinstance(stand.error, TimeUsedUp)
+    assert "desk/slow has the conversation of desk/shop and has not answered it in time" in str(stand.error)
+    assert "do not have it done by another" in str(stand.error)
+    assert (stand.error.turns, len(stand.model.requests)) == (1, 1)
 
 
 # ---- in a durable turn ---------------------------------------------------------------------------
@@ -307,6 +376,40 @@ async def test_a_kill_of_either_agent_during_a_hand_off_loses_and_repeats_nothin
     assert done == ["A"]
     assert len(model.requests) == 3
     assert all(handoff == seen[0][0] for handoff, _ in seen), "both lives of the giver hand over the same"
+
+
+class Boss(DurableAgent[Nothing]):
+    """Takes conversations, and asks a person before it does anything."""
+
+    tools = [pay]
+
+    @on
+    async def take(self, handoff: Handoff, ctx: DurableContext) -> HandedBack:
+        return (await ctx.models.run(handoff)).handed_back()
+
+
+class Clerk(DurableAgent[Nothing]):
+    @on
+    async def do(self, request: Do, ctx: DurableContext) -> str:
+        answer = await ctx.models.run("Pay A", handoff=["boss"])
+        return f"{answer.text} by {answer.answered_by}"
+
+
+@virtual
+async def test_a_durable_turn_waits_for_one_that_waits_for_consent_however_long() -> None:
+    model = ScriptedModel([call("hand_off_to_boss"), call("pay", id="2"), "paid"])
+    children = [child(Clerk, id="clerk"), child(Boss, id="boss")]
+    async with TestApp(App("desk", Supervisor(children=children)), models=model, journal="memory") as t:
+        asking = asyncio.create_task(t.ask("clerk", Do(), timeout_s=10_000))
+        await t.advance(1_500)
+        waits = [
+            wait for who in ("desk/clerk", "desk/boss") for wait in await t.running.waits(t.ref(who).address.actor)
+        ]
+        [wait] = waits
+        await t.running.answer(wait["id"], ToolApproval())
+
+        assert await asking == "paid by desk/boss"
+    assert done == ["paid"]
 
 
 def test_a_failure_of_a_hand_off_says_what_was_spent() -> None:

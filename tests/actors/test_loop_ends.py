@@ -9,8 +9,8 @@ import pytest
 
 from regrow import Agent, App, AskFailed, AskTimeout, Context, OutOfBudget, Refused, Request, on
 from regrow.actors.loop_answer import LoopAnswer
-from regrow.actors.loop_errors import CostUsedUp, LoopEnded, TimeUsedUp, TokensUsedUp, TurnsUsedUp
-from regrow.actors.loop_limits import Limits, Spent, why_no_more
+from regrow.actors.loop_errors import CostUsedUp, LoopEnded, RecordsUsedUp, TimeUsedUp, TokensUsedUp, TurnsUsedUp
+from regrow.actors.loop_limits import Limits, Spent, why_no_more, why_no_records
 from regrow.actors.tool import tool
 from regrow.router.catalog import ModelCard
 from regrow.router.provider import ProviderReply
@@ -159,6 +159,32 @@ async def test_no_call_begins_that_would_pass_the_cap_of_tokens() -> None:
     assert (error.turns, error.input_tokens + error.output_tokens) == (3, 300)
 
 
+@pytest.mark.parametrize(
+    ("prompt", "caps", "ended"),
+    [
+        ("Go", {"max_cost": 0.0}, CostUsedUp),
+        ("Go", {"max_tokens": 1}, TokensUsedUp),
+        ("word " * 8_000, {"max_tokens": 9_000}, TokensUsedUp),  # of some 10,000 tokens
+        ("word " * 8_000, {"max_cost": 0.09}, CostUsedUp),
+    ],
+    ids=["no money", "one token", "tokens", "money"],
+)
+def test_the_first_call_is_not_made_where_what_it_sends_alone_would_pass_a_cap(
+    prompt: str, caps: dict[str, Any], ended: type[LoopEnded]
+) -> None:
+    @virtual
+    async def run() -> None:
+        async def use(ctx: Context) -> LoopAnswer[None]:
+            return await ctx.models.run(prompt, **caps)
+
+        stand = await looped(use, ["never"], settings=PRICED, fails=True)
+
+        assert isinstance(stand.error, ended)
+        assert (stand.error.turns, stand.model.requests) == (0, [])
+
+    run()
+
+
 @virtual
 async def test_a_tool_that_is_under_way_at_the_deadline_is_cancelled_and_the_agent_lives() -> None:
     stand = await looped(loop(), [calling(call("wait"))], tools=TOOLS, timeout_s=10, fails=True)
@@ -220,6 +246,14 @@ def test_a_price_that_is_not_known_can_not_be_capped() -> None:
     assert "no price is known for gpt-x" in str(error)
     assert spent.known_cost is None
     assert why_no_more("desk/shop", Limits(), spent) is None
+
+
+def test_records_are_counted_before_calls_are_made() -> None:
+    assert why_no_records("desk/a", 100, None) is None
+    assert why_no_records("desk/a", 2, 10) is None
+    assert "2 calls at once, and its message keeps 9 more records" in str(why_no_records("desk/a", 2, 9))
+    assert why_no_records("desk/a", 0, 4) is None
+    assert isinstance(why_no_records("desk/a", 0, 3), RecordsUsedUp)
 
 
 def test_five_calls_of_a_cent_fit_into_five_cents() -> None:

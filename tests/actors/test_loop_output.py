@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Literal
 
 import pytest
@@ -57,6 +58,41 @@ def test_it_may_stand_in_a_fence_or_among_words(text: str) -> None:
 def test_what_is_no_answer_of_the_type_is_not_read(text: str) -> None:
     with pytest.raises(ValidationError):
         Output(Decision).read(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Here: [1, 2]",
+        "I thought {hm} about [it]: [1, 2].",
+        "[9, [0]] was wrong, so [1, 2]",
+        "```json\n[9]\n``` or rather\n```\n[1, 2]\n```",
+        "```[1, 2]```",
+        "```\n[1, 2]",
+    ],
+)
+def test_lists_and_braces_among_words_are_told_apart_and_the_last_value_counts(text: str) -> None:
+    assert Output(list[int]).read(text) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```" + "\n" * 100_000 + "x",
+        "```a\n" * 30_000,
+        "[" * 100_000,
+        '{"a":' * 50_000,
+        '["' + "x" * 100_000,
+        "[1" * 100_000,
+    ],
+    ids=["newlines", "fences", "brackets", "braces", "an open text", "open lists"],
+)
+def test_a_degenerate_answer_is_refused_in_a_moment(text: str) -> None:
+    began_s = time.process_time()
+
+    with pytest.raises(ValidationError):
+        Output(Decision).read(text)
+    assert time.process_time() - began_s < 1.0, "quadratic, it takes 100 s"
 
 
 @virtual

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
+from pydantic import BaseModel
+
 from regrow import Context
 from regrow.actors.loop_answer import LoopAnswer
 from regrow.actors.loop_errors import WindowTooSmall
 from regrow.actors.tool import tool
 from regrow.cluster.config import Settings
-from regrow.router.conversation import Said, ToolResult
+from regrow.router.conversation import Role, Said, ToolResult
 from regrow.router.prompting import size_bytes
 from regrow.router.settings import ModelSettings, PriceSettings, ProviderName, RouterSettings
 from regrow.runtime.testing import virtual
@@ -86,3 +88,25 @@ async def test_a_question_that_does_not_fit_is_a_named_error() -> None:
 
     assert isinstance(stand.error, WindowTooSmall)
     assert stand.model.requests == []
+
+
+class Decision(BaseModel):
+    cents: int
+
+
+@virtual
+async def test_the_question_stays_where_an_answer_is_mended_in_a_window_that_is_full() -> None:
+    before = [Said(role=Role.USER, text="What is 1+1?"), Said(role=Role.ASSISTANT, text="2")]
+
+    async def use(ctx: Context) -> LoopAnswer[Decision]:
+        conversation = [*before, Said(role=Role.USER, text="REFUND A")]
+        return await ctx.models.run(conversation, output=Decision, window_tokens=1_100, max_output_tokens=100)
+
+    script = [read(1, 900), read(2, 900), "no json " * 260, '{"cents": 1}']
+    stand = await looped(use, script, tools=[page])
+
+    assert stand.answer.output.cents == 1
+    for request in stand.model.requests:
+        assert "REFUND A" in [each.text for each in request.messages if isinstance(each, Said)]
+    mended = stand.model.requests[-1].messages
+    assert mended[-2:] == stand.answer.messages[-3:-1], "the bad answer, and what is wrong with it"

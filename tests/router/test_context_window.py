@@ -47,6 +47,14 @@ def test_the_last_question_stays_also_where_the_first_stands_before_all_messages
     assert left_out(messages, window(20), has_prompt=True) == {0, 1}
 
 
+def test_what_was_wrong_with_an_answer_is_no_question_and_goes_with_that_answer() -> None:
+    bad = [Said(role=Role.ASSISTANT, text="x" * 40), Said(role=Role.USER, text="no D" * 10, mends=True)]
+    messages = [user("q"), Said(role=Role.ASSISTANT, text="a" * 40), user("REFUND A"), *exchange(1), *bad]
+
+    assert left_out(messages, window(35)) == {1, 3, 4}
+    assert left_out([*messages, *exchange(2)], window(25)) == {1, 3, 4, 5, 6}
+
+
 def test_what_does_not_fit_even_so_is_said() -> None:
     messages = [user("q" * 1_000), *exchange(1)]
 
