@@ -198,9 +198,11 @@ class AgentLoop:
         return reply
 
     async def _answered(self, request: Request[R]) -> R:
-        """The reply of the router. Raises LoopEnded where it refuses."""
+        """The reply of the router. Raises LoopEnded where it refuses, and what a guard says as it is."""
         try:
             return await self._ask(request)
+        except GuardTripped:
+            raise
         except Refused as refusal:
             raise model_failed(self._ctx.id, refusal) from refusal
 
