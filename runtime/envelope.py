@@ -118,14 +118,7 @@ class Origin:
 
     def on_tab(self, tab: Tab) -> Origin:
         """The same, whose spending is put on this tab as well."""
-        return Origin(
-            sender=self.sender,
-            principal=self.principal,
-            capability=with_tab(self.capability, tab),
-            trace=self.trace,
-            hops=self.hops,
-            chain=self.chain,
-        )
+        return self._with(trace=self.trace, capability=with_tab(self.capability, tab))
 
     def permits(self, receiver: ActorId) -> bool:
         """True when the capability reaches `receiver`: its id, or a prefix that ends at a `/`."""
