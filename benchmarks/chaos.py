@@ -38,7 +38,7 @@ from chaos_desk import FILE, FOLDER, app
 from chaos_effects import EFFECTS
 from chaos_faults import Faults
 from chaos_leftovers import keys_left, processes_in, unrelayed
-from chaos_log import FaultLog
+from chaos_log import FaultLog, Spoilt
 from chaos_nodes import ChaosNodes
 from chaos_plans import NEEDED_FAULTS, NEEDED_IN_WINDOW, PLANS, TAKES_AWAY, Plan, plans_for
 from chaos_redis import ChaosRedis, ChaosStore
@@ -171,9 +171,9 @@ async def played(run: Run, folder: Path, recorder: Recorder, say: Callable[[str]
         with redis.client() as client:
             left = keys_left(client, app.name, set_aside=set_aside)
     finally:
+        redis.close()
         if nodes is not None:
             await asyncio.to_thread(nodes.close)
-        redis.close()
     left += await still_there(folder)
     for text in left:
         recorder.add(Event(type=EventType.ORPHAN, text=text))
@@ -188,6 +188,10 @@ async def while_it_runs(running: Running, playing: Coroutine[None, None, None]) 
         if not played.done():
             raise SystemExit(f"the app has ended: {ended.result()}")
         await played
+    except ExceptionGroup as group:
+        if spoilt := group.subgroup(Spoilt):
+            raise SystemExit(str(spoilt.exceptions[0])) from group
+        raise
     finally:
         played.cancel()
         ended.cancel()
@@ -302,6 +306,8 @@ def main() -> None:
         with run.history.open("a", encoding="utf-8") as file:
             recorder = Recorder(file)
             log, redis_version = asyncio.run(played(run, folder, recorder, say))
+    except Spoilt as spoilt:
+        raise SystemExit(str(spoilt)) from spoilt
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise SystemExit("interrupted") from None
     finally:

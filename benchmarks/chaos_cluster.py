@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Any
 
 from chaos_late import first_key, sent_late
+from chaos_log import Spoilt
 from chaos_proxy import LOOPBACK, Door, RedisProxy
 from chaos_redis import END_LIMIT_S, ChaosServer
 from pydantic import SecretStr
@@ -174,7 +175,7 @@ def _surely(deadline: float, master: _Master, *words: object) -> Any:
             return master.do(*words)
         except RedisError as error:
             if monotonic() > deadline:
-                raise SystemExit(f"a slot could not be moved within {MOVE_LIMIT_S:g} s: {error}") from error
+                raise Spoilt(f"a slot could not be moved within {MOVE_LIMIT_S:g} s: {error}") from error
         time.sleep(LOOK_S)
 
 

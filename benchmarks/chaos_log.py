@@ -41,5 +41,9 @@ class FaultLog:
         return {window: found[window] for window in Window}
 
 
+class Spoilt(Exception):
+    """What a run stands on can not be mended, so that it shows nothing; the text says what."""
+
+
 class Missed(Exception):
     """A fault could not be done, as what it waits for did not happen."""

@@ -18,6 +18,7 @@ from typing import Any
 
 import ray
 from chaos_leftovers import title_of
+from chaos_log import Spoilt
 from chaos_processes import Processes
 from ray._private.node import Node
 from ray.cluster_utils import Cluster
@@ -117,7 +118,7 @@ def _come_up(start: Callable[[], Any]) -> Any:
     try:
         return start()
     except Exception as error:  # the very class that Ray raises where a node does not come up in time
-        raise SystemExit(f"Ray could not start a node ({error}); has this machine too much to do?") from error
+        raise Spoilt(f"Ray could not start a node ({error}); has this machine too much to do?") from error
 
 
 def _running_on(node: Node) -> Processes:
