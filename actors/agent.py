@@ -272,7 +272,7 @@ async def _unhandled(agent: Agent, message: Message, ctx: Context) -> object:
     if wire_name(type(message)) in {wire_name(cls) for cls in agent.handlers}:
         raise Unhandled(
             f"{ctx.id} ({type(agent).__name__}) handles {type(message).__name__} as it was when the app started, and "
-            "its module or cell was run again since; stop the app and start it again, made of the code that there is now"
+            "its module or cell was run again since; stop the app and start it again, made of the present code"
         )
     known = ", ".join(sorted({cls.__name__ for cls in agent.handlers})) or "nothing"
     raise Unhandled(
