@@ -59,7 +59,6 @@ def asked(agent: str, words: Sequence[str], *, type_name: str, timeout_s: float)
         _app_of(agent, timeout_s),
         "ask",
         wait_s=timeout_s + ANSWER_MARGIN_S,
-        waits_for_debugger=True,
         agent=agent,
         type=type_name,
         timeout_s=timeout_s,

@@ -46,6 +46,9 @@ TIMEOUT_LIMIT_S = 86_400.0
 VERBS_WITH_TIMEOUT = frozenset({"ask", "stop", "kill", "restart"})
 """What a person may wait for as long as `--timeout` says; the other verbs have no such option."""
 
+VERBS_OF_ITS_CLOCK = frozenset({"ask"})
+"""What the app itself ends in time, by a clock that stands while a debugger has it."""
+
 LOOK_S = 0.25
 """How often who waits for an answer looks whether a debugger has the process of the app."""
 
@@ -165,10 +168,10 @@ def is_held(path: Path) -> bool:
         return False
 
 
-def call(app: str, do: str, *, wait_s: float, waits_for_debugger: bool = False, **fields: object) -> Any:
+def call(app: str, do: str, *, wait_s: float, **fields: object) -> Any:
     """What an app answers to one request, which has these fields.
 
-    With `waits_for_debugger` the time in which one has the process of the app does not count. Raises AppNotRunning,
+    The time in which a debugger has the process of the app does not count for VERBS_OF_ITS_CLOCK. Raises AppNotRunning,
     ControlError with the app's own error, TooLate when no answer came in time, Misuse for a request over
     REQUEST_LIMIT_BYTES.
     """
@@ -176,7 +179,7 @@ def call(app: str, do: str, *, wait_s: float, waits_for_debugger: bool = False, 
     if len(line) > REQUEST_LIMIT_BYTES:
         raise Misuse(f"the request has {len(line):,} bytes and at most {REQUEST_LIMIT_BYTES:,} are taken; send less")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        patience = _Patience(wait_s, socket_path(app) if waits_for_debugger else None)
+        patience = _Patience(wait_s, socket_path(app) if do in VERBS_OF_ITS_CLOCK else None)
         _connect(connection, app, wait_s)
         try:
             answer = _exchanged(connection, line, patience)
