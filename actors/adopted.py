@@ -192,7 +192,7 @@ class AdoptedWork(Adopted[[], None]):
         await outcome(partial(self.function, **given), ctx, in_threads=self._in_threads, threads=threads)
 
 
-class _Begin(Message):
+class BeginWork(Message):
     """From the agent to itself: the life has started, so the work may."""
 
 
@@ -201,7 +201,7 @@ class _Worker(Agent):
     has_begun = False
 
     async def started(self, ctx: Context) -> None:
-        ctx.after(0.0, _Begin())
+        ctx.after(0.0, BeginWork())
 
     def runs_concurrently(self, message: object) -> bool:
         """So that whoever asks it is refused at once, and does not wait for its end."""
@@ -211,12 +211,17 @@ class _Worker(Agent):
         return _not_asked(ctx) if isinstance(message, Request) else super().handle(message, ctx)
 
     @on
-    async def begin(self, message: _Begin, ctx: Context) -> None:
+    async def begin(self, message: BeginWork, ctx: Context) -> None:
         if self.has_begun:
             raise Refused(f"{ctx.id} has begun its work already")
         self.has_begun = True
         await self.work.run(ctx)
         ctx.stop(Normal())
+
+
+def is_own_work(message: object) -> bool:
+    """Whether the turn of this message is an agent's own work, which lasts as long as the agent."""
+    return isinstance(message, BeginWork)
 
 
 async def _not_asked(ctx: Context) -> object:
@@ -356,7 +361,7 @@ def _as_variable(name: str) -> str:
 
 @lru_cache(maxsize=1)
 def _work_threads() -> HandlerThreads:
-    return HandlerThreads(WORK_THREADS)
+    return HandlerThreads(WORK_THREADS, is_beside_time=True)  # or time would stand as long as they live
 
 
 _ITERATORS = (AsyncIterator, AsyncIterable, AsyncGenerator)

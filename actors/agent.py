@@ -21,7 +21,7 @@ from regrow.actors.skills import read_skill
 from regrow.actors.threads import in_thread
 from regrow.actors.tool import Tool, ToolSource
 from regrow.actors.tool_gate import allow_list
-from regrow.runtime.immutable import shown
+from regrow.runtime.immutable import shown, wire_name
 from regrow.runtime.lifecycle import ExitReason, Reachable, Unreachable
 from regrow.runtime.message import Message, Request
 from regrow.supervisors.requests import OF_SUPERVISORS, no_supervisor
@@ -274,6 +274,11 @@ async def _passed_over() -> None:
 async def _unhandled(agent: Agent, message: Message, ctx: Context) -> object:
     if isinstance(message, OF_SUPERVISORS):
         raise Unhandled(no_supervisor(f"{ctx.id} ({type(agent).__name__})", type(message)))
+    if wire_name(type(message)) in {wire_name(cls) for cls in agent.handlers}:
+        raise Unhandled(
+            f"{ctx.id} ({type(agent).__name__}) handles {type(message).__name__} as it was when the app started, and "
+            "its module or cell was run again since; stop the app and start it again, made of the present code"
+        )
     known = ", ".join(sorted({cls.__name__ for cls in agent.handlers})) or "nothing"
     raise Unhandled(
         f"{ctx.id} ({type(agent).__name__}) has no handler for {type(message).__name__}; it handles {known}"

@@ -46,7 +46,9 @@ class HandlerThreads(Executor):
     the process for ever, after its agent was killed and everything else has stopped.
     """
 
-    def __init__(self, limit: int = HANDLER_THREADS) -> None:
+    def __init__(self, limit: int = HANDLER_THREADS, *, is_beside_time: bool = False) -> None:
+        """With `is_beside_time` the virtual clock of a test does not wait for what its threads do."""
+        self.is_beside_time = is_beside_time
         self._limit = limit
         self._changed = threading.Condition()
         self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()

@@ -51,7 +51,10 @@ def seen_anyway(app: str, pid: int) -> dict[str, Any] | None:
 
 
 def asked(agent: str, words: Sequence[str], *, type_name: str, timeout_s: float) -> dict[str, Any]:
-    """The answer of `APP/AGENT` to what these words say. Raises Misuse for words that can not be meant."""
+    """The answer of `APP/AGENT` to what these words say. Raises Misuse for words that can not be meant.
+
+    The clock of an app stands while a debugger has its process, and so does this one.
+    """
     answer: dict[str, Any] = control_client.call(
         _app_of(agent, timeout_s),
         "ask",

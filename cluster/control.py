@@ -15,6 +15,7 @@ import json
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -33,12 +34,14 @@ from regrow.cluster.control_client import (
     exit_code_of,
     folder_lock,
     make_runtime_dir,
+    mark_held,
     remove_stale,
     socket_path,
 )
 from regrow.cluster.deeds import DEED_TIMEOUT_S, Deed
 from regrow.cluster.errors import AppAlreadyRunning, AppNotRunning
 from regrow.cluster.letters import Letter, Letters
+from regrow.cluster.pausable_loop import PausableLoop
 from regrow.cluster.set_aside import Decision
 from regrow.runtime.address import ActorId
 from regrow.runtime.errors import Closed, Misuse, RegrowError
@@ -176,6 +179,8 @@ class ControlSocket:
         """Claims the name and listens. Raises AppAlreadyRunning, or WorldBroke without a folder of ours."""
         self._listener = await asyncio.to_thread(self._bind)
         self._loop.add_reader(self._listener, self._accept, self._listener)
+        if isinstance(self._loop, PausableLoop):
+            self._loop.watch.tell(self._held)
 
     def attach(self, running: Running) -> None:
         """The app has started: from now on its tree can be seen and its agents be asked."""
@@ -192,6 +197,8 @@ class ControlSocket:
             return
         listener, self._listener = self._listener, None
         self._loop.remove_reader(listener)
+        if isinstance(self._loop, PausableLoop):
+            self._loop.watch.untell(self._held)
         listener.close()
         self.ended(Shutdown(detail="the app was stopped"))
         await asyncio.to_thread(self._remove)
@@ -199,6 +206,11 @@ class ControlSocket:
             _, late = await asyncio.wait(self._serving, timeout=WRITE_TIMEOUT_S)
             for task in late:
                 task.cancel()
+
+    def _held(self, by_debugger: bool) -> None:
+        """Called by the thread that looks for debuggers: who asks waits as long as one has this process."""
+        with suppress(FileNotFoundError):  # somebody has emptied the folder, so nobody asks here
+            mark_held(self._path, by_debugger=by_debugger)
 
     def _bind(self) -> socket.socket:
         path = self._path = socket_path(self.app)

@@ -46,6 +46,12 @@ TIMEOUT_LIMIT_S = 86_400.0
 VERBS_WITH_TIMEOUT = frozenset({"ask", "stop", "kill", "restart"})
 """What a person may wait for as long as `--timeout` says; the other verbs have no such option."""
 
+VERBS_OF_ITS_CLOCK = frozenset({"ask"})
+"""What the app itself ends in time, by a clock that stands while a debugger has it."""
+
+LOOK_S = 0.25
+"""How often who waits for an answer looks whether a debugger has the process of the app."""
+
 READ_SIZE_BYTES = 65_536
 
 SUFFIX = ".sock"
@@ -149,20 +155,34 @@ def running_pids() -> dict[str, int]:
         return {path.name.removesuffix(SUFFIX): pid for path in paths if (pid := remove_stale(path)) is not None}
 
 
+def mark_held(path: Path, *, by_debugger: bool) -> None:
+    """Says by the mode of a socket, which goes with it, whether a debugger has the process that listens there."""
+    path.chmod(0o700 if by_debugger else 0o600)  # to execute a socket means nothing, so this bit is free
+
+
+def is_held(path: Path) -> bool:
+    """Whether a debugger has the process that listens at this socket, as it says itself."""
+    try:
+        return bool(path.stat().st_mode & stat.S_IXUSR)
+    except FileNotFoundError:
+        return False
+
+
 def call(app: str, do: str, *, wait_s: float, **fields: object) -> Any:
     """What an app answers to one request, which has these fields.
 
-    Raises AppNotRunning, ControlError with the app's own error, TooLate when no answer came in time,
-    Misuse for a request over REQUEST_LIMIT_BYTES.
+    The time in which a debugger has the process of the app does not count for VERBS_OF_ITS_CLOCK. Raises AppNotRunning,
+    ControlError with the app's own error, TooLate when no answer came in time, Misuse for a request over
+    REQUEST_LIMIT_BYTES.
     """
     line = json.dumps({"v": PROTOCOL_VERSION, "do": do, **fields}, allow_nan=False).encode() + b"\n"
     if len(line) > REQUEST_LIMIT_BYTES:
         raise Misuse(f"the request has {len(line):,} bytes and at most {REQUEST_LIMIT_BYTES:,} are taken; send less")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        deadline_s = time.monotonic() + wait_s
+        patience = _Patience(wait_s, socket_path(app) if do in VERBS_OF_ITS_CLOCK else None)
         _connect(connection, app, wait_s)
         try:
-            answer = _exchanged(connection, line, deadline_s)
+            answer = _exchanged(connection, line, patience)
         except TimeoutError:
             raise _too_late(app, do, wait_s, _peer_pid(connection)) from None
     return _opened(app, answer)
@@ -186,13 +206,37 @@ def _connect(connection: socket.socket, app: str, wait_s: float) -> None:
         raise WorldBroke(f"the control socket {path} can not be used ({error.strerror}); check its owner") from error
 
 
+class _Patience:
+    """How long an answer is waited for; longer by what a debugger takes, where the socket of the app is given."""
+
+    def __init__(self, wait_s: float, path: Path | None) -> None:
+        self._looked_s = time.monotonic()
+        self._deadline_s = self._looked_s + wait_s
+        self._path = path
+
+    def left_s(self) -> float:
+        """How long to wait before asking again. Raises TimeoutError when there is none left."""
+        now_s = time.monotonic()
+        if self._path is not None and is_held(self._path):
+            self._deadline_s += now_s - self._looked_s
+        self._looked_s = now_s
+        if now_s >= self._deadline_s:
+            raise TimeoutError
+        return min(self._deadline_s - now_s, LOOK_S)
+
+
 def _too_late(app: str, do: str, wait_s: float, pid: int) -> TooLate:
+    if is_held(socket_path(app)):
+        return TooLate(
+            f"{app} did not answer within {wait_s:g} s, since a debugger has its process {pid or ''}".rstrip()
+            + "; let it go on there, and try again"
+        )
     advice = "or wait longer with --timeout" if do in VERBS_WITH_TIMEOUT else "and try again"
     process = f"process {pid}" if pid else "process"
     return TooLate(f"{app} did not answer within {wait_s:g} s; look at what its {process} does, {advice}")
 
 
-def _exchanged(connection: socket.socket, line: bytes, deadline_s: float) -> bytes:
+def _exchanged(connection: socket.socket, line: bytes, patience: _Patience) -> bytes:
     """The answer; what came of it where the other side closed early. Raises TimeoutError."""
     answer = bytearray()
     try:
@@ -201,11 +245,11 @@ def _exchanged(connection: socket.socket, line: bytes, deadline_s: float) -> byt
         pass  # it may have answered before it had read everything
     try:
         while not answer.endswith(b"\n") and len(answer) <= ANSWER_LIMIT_BYTES:
-            left_s = deadline_s - time.monotonic()
-            if left_s <= 0:
-                raise TimeoutError
-            connection.settimeout(left_s)
-            part = connection.recv(READ_SIZE_BYTES)
+            connection.settimeout(patience.left_s())
+            try:
+                part = connection.recv(READ_SIZE_BYTES)
+            except TimeoutError:
+                continue  # not yet; whether it may still come is for `left_s` to say
             if not part:
                 break
             answer += part

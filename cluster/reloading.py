@@ -9,10 +9,9 @@ goes on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from regrow.actors import Agent
 from regrow.actors.durable_life import DurableLife
@@ -24,15 +23,13 @@ from regrow.cluster.durable_ids import ANY_CHILD
 from regrow.cluster.errors import AppNotFound
 from regrow.cluster.inline import InlineEngine
 from regrow.cluster.letters import Letters
+from regrow.cluster.old_messages import understand_old_messages
 from regrow.cluster.sources import Sources, Stamp
 from regrow.cluster.tree import Trees
-from regrow.runtime import ActorId, ExitReason, Message, RegrowError, Request, Runtime, Shutdown
-from regrow.runtime.immutable import wire_name
-from regrow.runtime.message import registered, reply_type
+from regrow.runtime import ActorId, ExitReason, RegrowError, Runtime, Shutdown
 from regrow.supervisors.spec import Kind, Restart
 
 if TYPE_CHECKING:
-    from regrow.actors import Context
     from regrow.cluster.config import Settings
     from regrow.cluster.engine import Engine
     from regrow.runtime import Behavior, StartRequest
@@ -247,9 +244,8 @@ class ReloadingEngine:
                 config = request.config if is_one_of_many else spec.config  # such a child may have one of its own
                 request = replace(request, target=spec.behavior, config=config)
             behavior = make(request)
-            agent = behavior.agent if isinstance(behavior, DurableLife) else behavior
-            if isinstance(agent, Agent):
-                _understands_old_messages(agent)
+            if isinstance(behavior, Agent | DurableLife):
+                understand_old_messages(behavior)
             return behavior
 
         return made
@@ -257,21 +253,3 @@ class ReloadingEngine:
 
 def _spec_for(specs: dict[ActorId, ChildSpec], actor: ActorId) -> ChildSpec | None:
     return specs.get(actor) or specs.get(ActorId(f"{actor.rpartition('/')[0]}/{ANY_CHILD}"))
-
-
-def _understands_old_messages(agent: Agent) -> None:
-    """What waited in the mailbox while its class was imported anew is an instance of the old class."""
-    handle: Callable[[Any, Any], Awaitable[object]] = agent.handle
-
-    async def handle_as_now(message: Any, ctx: Context) -> object:
-        now = registered(wire_name(type(message))) if isinstance(message, Message) else None
-        if now is None or now is type(message):
-            return await handle(message, ctx)
-        reply = await handle(now.model_validate(message.model_dump()), ctx)
-        expected = reply_type(type(message)) if isinstance(message, Request) else None
-        if isinstance(reply, Message) and isinstance(expected, type) and not isinstance(reply, expected):
-            with suppress(AttributeError):
-                return cast("type[Message]", expected).model_validate(reply.model_dump())
-        return reply
-
-    agent.handle = handle_as_now  # type: ignore[method-assign]

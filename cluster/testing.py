@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 
 from regrow.actors import Agent, FunctionAgent
+from regrow.actors.adopted import AdoptedWork, BeginWork
 from regrow.cluster.app import App, EngineName, Running, Target
 from regrow.cluster.config import Settings
 from regrow.cluster.deeds import Replaced
@@ -168,10 +169,15 @@ class TestApp:
     ) -> None:
         """The next `times` turns of this message, or of one derived from it, crash in place of their handlers.
 
-        With `agent` only those of that agent. A crash that was ordered and never came fails the test at its end.
+        With `agent` only those of that agent. Of adopted code that is the agent's own work it is the next lives that
+        crash as they begin. A crash that was ordered and never came fails the test at its end.
         """
         whose = self.ref(agent).address.actor if agent is not None else None
-        wanted = message.request_class if isinstance(message, FunctionAgent) else message
+        wanted: Any = message
+        if isinstance(message, AdoptedWork):
+            wanted, whose = BeginWork, whose or self.ref(message).address.actor
+        elif isinstance(message, FunctionAgent):
+            wanted = message.request_class
         self._playbook.crash_on(wanted, times=times, agent=whose)
 
     # ---- time ------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from regrow.actors.adopted import is_own_work
 from regrow.cluster import logs
 from regrow.cluster.app import App, Running
 from regrow.cluster.config import Settings
@@ -120,7 +121,7 @@ class RayStage:
         until_s, same, handled = _now_s() + within_s, 0, -1
         while same < SAME_LOOKS:
             trees = await self._trees()
-            busy = [str(turn) for turn in self._playbook.running]
+            busy = [str(turn) for turn in self._playbook.running if not is_own_work(turn.message)]
             busy += [f"{node.id} is {node.state}" for node in _nodes(trees) if node.state not in IDLE_STATES]
             busy += [f"{node.id} has {node.mailbox} messages in its mailbox" for node in _nodes(trees) if node.mailbox]
             is_same = not busy and trees.counts.messages == handled

@@ -85,6 +85,18 @@ def pytest_pycollect_makeitem() -> Generator[None, Any, Any]:
     return made
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
+    """Says how an async test of an app is run, where nobody has run it."""
+    try:
+        return (yield)
+    except pytest.fail.Exception as error:
+        code = getattr(pyfuncitem.obj, "__code__", None)
+        if inspect.iscoroutinefunction(pyfuncitem.obj) and "TestApp" in getattr(code, "co_names", ()):
+            error.msg = f"{error.msg}\nA test of an app that takes no `{FIXTURE}` is marked with @pytest.mark.{MARK}"
+        raise
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Ends the Ray of the run."""
     session = config.stash.get(_ray, None)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from regrow.actors.adopted import is_own_work
 from regrow.cluster import logs
 from regrow.cluster.app import ENGINES, App, EngineName, Running
 from regrow.cluster.config import MemorySettings, RedisSettings, Settings, TracingSettings
@@ -216,9 +217,9 @@ class _Advance:
 
 def _work_of(cell: Cell) -> str | None:
     """What a cell is at; None where it waits for messages, or for its next life."""
-    if cell.in_turn:
-        names = ", ".join(type(envelope.message).__name__ for envelope in cell.in_turn)
-        return f"handles {names}"
+    handled = [envelope.message for envelope in cell.in_turn if not is_own_work(envelope.message)]
+    if handled:
+        return f"handles {', '.join(type(message).__name__ for message in handled)}"
     if cell.state in UNDER_WAY:
         return f"is {cell.state.value}"
     waiting = len(cell.mailbox.user) + len(cell.mailbox.system)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from regrow import ActorRef, Running
+from regrow import ActorRef, Refused, Running
 from regrow.cluster import reloading
 from regrow.cluster.code import app_named
 from regrow.cluster.config import Settings
@@ -306,6 +306,91 @@ def test_what_waits_in_a_mailbox_is_handled_by_the_new_code(project: Project) ->
 
             assert results[1:] == ["hello ada", "hello ada"]
             assert isinstance(results[0], Exception), "its turn ended with the old code"
+
+    run_virtual(main())
+
+
+TOLD = """\
+import asyncio
+
+from regrow import Agent, App, Context, Message, Request, StreamRequest, Supervisor, child, on
+
+
+class Wait(Request[str]):
+    pass
+
+
+class Token(Message):
+    text: str
+
+
+class Tell(StreamRequest[Token, tuple[Token, ...]]):
+    pass
+
+
+class Teller(Agent):
+    @on
+    async def wait(self, request: Wait) -> str:
+        await asyncio.sleep(100)
+        return "waited"
+
+    @on
+    async def tell(self, request: Tell, ctx: Context) -> tuple[Token, ...]:
+        tokens = (Token(text="old"), Token(text="words"))
+        for token in tokens:
+            await ctx.emit(token)
+        return tokens
+
+
+app = App("shop", Supervisor(children=[child(Teller, id="teller")]))
+"""
+
+
+def test_a_stream_that_waits_in_a_mailbox_is_told_by_the_new_code_in_words_that_its_reader_knows(
+    project: Project,
+) -> None:
+    project.write("app", TOLD)
+
+    async def main() -> None:
+        async with project.running() as running:
+            code, ref = sys.modules[project.module("app")], running.ref("teller")
+            waiting = asyncio.create_task(ref.ask(code.Wait()))
+            await pass_time(0.1)
+
+            async def read() -> tuple[list[Any], Any]:
+                async with ref.stream(code.Tell()) as stream:
+                    return [part async for part in stream], stream.reply
+
+            reading = asyncio.create_task(read())
+            await pass_time(0.1)
+            project.write("app", TOLD.replace('"old"', '"new"'))
+            parts, reply = await reading
+            await asyncio.wait([waiting])
+
+            assert parts == [code.Token(text="new"), code.Token(text="words")]
+            assert reply == tuple(parts)
+            assert {type(part) for part in (*parts, *reply)} == {code.Token}
+            assert {row.restarts for row in await running.which_children()} <= {0, 1}, "nobody has crashed"
+            assert waiting.exception() is not None, "its turn ended with the old code"
+
+    run_virtual(main())
+
+
+def test_what_waits_and_is_not_what_the_new_code_takes_is_refused_and_the_new_code_lives(project: Project) -> None:
+    project.write("agents", AGENTS.replace('return f"hello', 'await asyncio.sleep(100)\n        return f"hello'))
+
+    async def main() -> None:
+        async with project.running() as running:
+            ref = running.ref("greeter")
+            asking = [asyncio.create_task(greeted(project, ref)) for _ in range(2)]
+            await pass_time(0.1)
+            project.write("words", WORDS.replace("name: str", "name: str\n    title: str"))
+            project.write("agents", AGENTS)
+            _, late = await asyncio.gather(*asking, return_exceptions=True)
+
+            assert isinstance(late, Refused)
+            assert "title: Field required" in str(late)
+            assert await ref.ask(project.words().Greet(name="ada", title="Dr")) == "hello ada"
 
     run_virtual(main())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import threading
 import time
@@ -23,11 +24,14 @@ from regrow import (
     StreamRequest,
     Supervisor,
     Work,
+    adopt,
     agent,
     child,
     keyed,
     on,
+    tool,
 )
+from regrow.actors import ToolTimedOut
 from regrow.router import RateLimited
 from regrow.runtime import Killed, Misuse
 from regrow.runtime.testing import pass_time
@@ -344,6 +348,121 @@ def test_a_loop_with_real_time_is_refused_with_what_to_do() -> None:
 async def test_ray_on_a_virtual_clock_is_refused_with_what_to_do() -> None:
     with pytest.raises(Misuse, match="--regrow-engine=ray"):
         await TestApp(app, engine="ray").__aenter__()
+
+
+# ---- what runs in real time ----------------------------------------------------------------------
+
+
+async def poll() -> None:
+    while True:
+        await pass_time(5.0)
+
+
+released = threading.Event()
+
+
+def block() -> None:
+    released.wait()
+
+
+@tool(timeout_s=1)
+def slow_tool() -> str:
+    """Blocks its thread."""
+    released.wait(30)
+    return "too late"
+
+
+class Fetch(Request[str]):
+    port: int
+
+
+class User(Agent):
+    tools = (slow_tool,)
+
+    @on
+    async def answer(self, question: Question, ctx: Context) -> str:
+        try:
+            return str(await ctx.tools.call("slow_tool"))
+        except ToolTimedOut:
+            return "timed out"
+
+    @on
+    async def fetch(self, request: Fetch) -> str:
+        reader, writer = await asyncio.open_connection("127.0.0.1", request.port)
+        try:
+            return (await reader.readline()).decode()
+        finally:
+            writer.close()
+
+
+polling, blocking = adopt(poll), adopt(block)
+works = App(
+    "works",
+    Supervisor(
+        children=[
+            child(polling, id="poll"),
+            child(blocking, id="block", shutdown_s=0.5),
+            child(User, id="user"),
+        ]
+    ),
+)
+
+
+@virtual
+async def test_an_agent_whose_own_work_goes_on_is_at_rest_and_holds_no_time() -> None:
+    released.clear()
+    loop = asyncio.get_running_loop()
+    began_s = time.monotonic()
+    async with TestApp(works) as t:
+        await t.settled()
+        before_s = loop.time()
+        await t.advance(3_600.0)
+
+        assert loop.time() - before_s == 3_600.0
+        released.set()
+    assert time.monotonic() - began_s < 20.0, "no thread was waited for"
+
+
+@virtual
+async def test_own_work_crashes_as_its_next_life_begins() -> None:
+    released.set()
+    async with TestApp(App("polls", Supervisor(children=[child(polling, id="poll")]))) as t:
+        t.crash_on(polling)
+        await t.kill("poll")
+        await t.settled()
+
+        assert t.restarts("poll") == 2
+
+
+@pytest.mark.slow  # time stands for a second, and then passes as on the wall
+@virtual
+async def test_a_tool_that_blocks_its_thread_times_out() -> None:
+    released.clear()
+    async with TestApp(App("uses", Supervisor(children=[child(User, id="user")]))) as t:
+        try:
+            assert await t.ask("user", Question(text="?")) == "timed out"
+        finally:
+            released.set()
+
+
+@pytest.mark.slow  # the other end takes real time
+@virtual
+async def test_time_does_not_jump_over_an_answer_on_a_socket() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                threading.Event().wait(0.1)
+                connection.sendall(b"hello\n")
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        async with TestApp(App("uses", Supervisor(children=[child(User, id="user")]))) as t:
+            answer = await t.ask("user", Fetch(port=server.getsockname()[1]))
+        serving.join()
+
+    assert answer == "hello\n"
 
 
 # ---- models --------------------------------------------------------------------------------------

@@ -94,6 +94,14 @@ def test_an_assertion_that_fails_is_shown_with_its_values(tmp_path: Path) -> Non
     assert "testing_plugin.py" not in said, "the frames of the plugin say nothing to a user"
 
 
+def test_an_async_test_of_an_app_that_nobody_runs_is_told_the_mark(tmp_path: Path) -> None:
+    unmarked = TESTS + "\n\nasync def test_unmarked():\n    async with TestApp(app):\n        pass\n"
+
+    said = pytest_says(tmp_path, unmarked, "-k", "unmarked", "-p", "no:asyncio", "-p", "no:anyio", "-c", os.devnull)
+
+    assert "is marked with @pytest.mark.regrow" in said, said
+
+
 def test_an_engine_that_there_is_not_is_refused(tmp_path: Path) -> None:
     wrong = TESTS.replace('engine="ray"', 'engine="rai"')
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
+from regrow.runtime import virtual_time
 from regrow.runtime.address import HostId
 from regrow.runtime.lifecycle import ExitReason, Killed
 from regrow.runtime.testing import CALM, START_S, FaultPlan, Probe, Stuck, Wires, pass_time, run_virtual, virtual
@@ -76,6 +79,24 @@ async def test_time_stands_still_while_a_thread_works() -> None:
     result = await loop.run_in_executor(None, sum, (1, 2))
 
     assert (result, loop.time()) == (3, began_s)
+
+
+def test_threads_that_do_not_end_are_named_where_no_timer_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(virtual_time, "STUCK_S", 0.05)
+    released = threading.Event()
+
+    def blocks() -> None:
+        released.wait()
+
+    async def wait() -> None:
+        await asyncio.get_running_loop().run_in_executor(pool, blocks)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="blocked") as pool:
+        try:
+            with pytest.raises(Stuck, match=r"only threads work: .*blocked_0 in .*blocks at test_testing\.py:\d+"):
+                run_virtual(wait())
+        finally:
+            released.set()
 
 
 # ---- the probe -----------------------------------------------------------------------------------
