@@ -86,14 +86,18 @@ NO_ROWS = frozenset({0x80, 0x90})
 """How msgpack writes a list, or a map, of nothing."""
 SHORT_TEXT, SHORT_MASK = 0xA0, 0x1F
 """How it begins a text of up to 31 bytes, and where its length stands."""
+SHORT_LIST, SHORT_LIST_MASK, LIST = 0x90, 0xF0, 0xDC
+"""How it begins a list of up to 15, and one of more, whose length stands in two bytes."""
 
 
 def verdict_in(reply: bytes) -> str:
-    """The first word of what a script of the journal answered; nothing where Redis refused it."""
-    packed = _packed(reply)
-    if len(packed) < 2 or packed[1] & ~SHORT_MASK != SHORT_TEXT:
+    """The first word of what a script of the journal answered, for the first of a batch; nothing of what was refused."""
+    packed, at = _packed(reply), 0
+    while at < len(packed) and (packed[at] & SHORT_LIST_MASK == SHORT_LIST or packed[at] == LIST):
+        at += 3 if packed[at] == LIST else 1
+    if at >= len(packed) or packed[at] & ~SHORT_MASK != SHORT_TEXT:
         return ""
-    return packed[2 : 2 + (packed[1] & SHORT_MASK)].decode()
+    return packed[at + 1 : at + 1 + (packed[at] & SHORT_MASK)].decode()
 
 
 def says(verdict: str) -> Callable[[bytes], bool]:

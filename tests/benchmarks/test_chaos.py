@@ -171,6 +171,8 @@ def test_each_fault_behind_a_script_looks_at_what_it_did() -> None:
         (b"$7\r\n\x94\xa4done\x01\r\n", "done"),
         (b"$14\r\n\x94\xabstale_epoch\xc2\r\n", "stale_epoch"),
         (b"$14\r\n\x94\xa9duplicate\xa4done\r\n", "duplicate"),
+        (b"$13\r\n\x92\x93\xa8accepted\x01\xc2\r\n", "accepted"),
+        (b"$15\r\n\xdc\x00\x10\x93\xa8accepted\x01\xc2\r\n", "accepted"),
         (b"-OOM command not allowed, nothing is done\r\n", ""),
         (b"$-1\r\n", ""),
         (b"$3\r\n\x92\xc2\xc2\r\n", ""),

@@ -29,7 +29,7 @@ ASKS = 6
 CLIENTS = 2
 LAST_OPERATION = 120
 """A host that holds both agents is through with all that is asked before it has made so many calls of the journal."""
-DEATHS = 17
+DEATHS = 14
 """At so many operations of the journal, all before LAST_OPERATION, its host dies in the storms."""
 DISTURBED = JournalFaults(lost_before=0.1, lost_after=0.1, jump=0.05, late=0.2)
 FAULTY = FaultPlan(request_lost=0.1, reply_lost=0.1, doubled=0.1, slow=0.05)
