@@ -22,13 +22,13 @@ from regrow.actors.tool import (
     Tool,
     json_text,
 )
-from regrow.actors.tool_errors import MAX_TOLD_CHARS, InvalidTool, ToolDenied, ToolFailed
+from regrow.actors.tool_errors import MAX_TOLD_CHARS, NO_ANSWER, InvalidTool, ToolDenied, ToolFailed
 from regrow.actors.tool_options import check_options
 from regrow.actors.tool_signature import Signature, adapter_of, check_length, check_name, hash_of, schema_of
 from regrow.actors.tool_text import described
 from regrow.runtime.capability import only_tools
 from regrow.runtime.contain import text_of
-from regrow.runtime.errors import AskCycle, AskFailed, CallingSelf, ContactLost, MailboxFull, Refused, TooLate
+from regrow.runtime.errors import Refused
 from regrow.runtime.immutable import shown, wire_name
 from regrow.runtime.message import Request, reply_type
 from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S, ActorRef
@@ -47,9 +47,6 @@ LATER_S = 5.0
 
 _CONTEXT, _STEP = "_ctx", "_step"
 """No field of a message begins so, and these are not filled in by a model."""
-
-_COULD_NOT = (AskFailed, TooLate, MailboxFull, ContactLost, AskCycle, CallingSelf, Refused)
-"""What tells that this agent gave no answer, which a model may be told; all else is about the caller's own turn."""
 
 
 class AskOptions(TypedDict, total=False):
@@ -241,7 +238,7 @@ def _asking(name: str, asks: AskedAgent, timeout_s: float, only: frozenset[str] 
                 return await ref.ask(
                     request, timeout_s=timeout_s + LATER_S, command_id=_step.key if _step is not None else None
                 )
-            except _COULD_NOT as error:
+            except (Refused, *NO_ANSWER) as error:
                 text = text_of(error)[:MAX_TOLD_CHARS]
                 raise ToolFailed(f"{name} gave no answer ({type(error).__name__}: {text})", tool=name) from error
 

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from regrow.actors.call_guard import decided_together
 from regrow.actors.loop_answer import CallMade
-from regrow.actors.side_by_side import all_of
+from regrow.actors.side_by_side import all_to_their_end
 from regrow.actors.tool_errors import (
     MAX_TOLD_CHARS,
     InvalidArguments,
     NotApproved,
     ResultTooLarge,
+    ToolBusy,
     ToolDenied,
     ToolError,
     UnknownTool,
 )
 from regrow.actors.tool_runner import asked_for
+from regrow.runtime.contain import text_of
 from regrow.runtime.errors import Refused
 from regrow.runtime.guard_errors import GuardTripped
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 MAX_AT_ONCE = 16
 """Calls of one turn of a model that run at once; the others wait for their turn."""
 
-_NOTHING_RAN = (UnknownTool, InvalidArguments, ToolDenied, NotApproved)
+_NOTHING_RAN = (UnknownTool, InvalidArguments, ToolDenied, NotApproved, ToolBusy)
 
 
 async def called_together(
@@ -55,7 +57,7 @@ async def called_together(
 
     with decided_together(tools.fresh_name()):
         at_once: list[Coroutine[Any, Any, None]] = [one(at, each) for at, each in ready if not each.waits]
-        await all_of(at_once)
+        await all_to_their_end(at_once)
         for at, each in ready:
             if each.waits:
                 await one(at, each)
@@ -83,7 +85,7 @@ async def _made(call: ToolCall, ready: ReadyCall, told_bytes: int) -> CallMade:
 
 
 def _refused(call: ToolCall, refusal: Refused, seconds: float, *, cost: float) -> CallMade:
-    text = str(refusal)
+    text = text_of(refusal)
     if not isinstance(refusal, ToolError):  # of the tool's own, or of whom it has asked: its text may not say of what
         text = f"{call.name} refused ({type(refusal).__name__}{': ' if text else ''}{text})"
     return CallMade(call=call, told=in_one_line(text), error=refusal, seconds=seconds, cost=cost)

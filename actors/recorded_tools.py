@@ -62,24 +62,27 @@ class RecordedTools(Tools):
         return super().fresh_account() if turn is None else turn.derived("tab")
 
     def _ready(self, verdict: Allowed | NeedsApproval) -> ReadyCall:
-        ctx, waits = self._durable, isinstance(verdict, NeedsApproval)
-        call = verdict.call if isinstance(verdict, NeedsApproval) else verdict
+        ctx, call = self._durable, verdict.call if isinstance(verdict, NeedsApproval) else verdict
         known_by, name = digest(call.written.encode()), call.tool.name
-        consent = ctx.step_place(APPROVAL_STEP + name, known_by, idempotent=True) if waits else None
-        # Where a guard may have a call wait for a person, any call may have to; so each has its places from here on.
-        suspends = ctx.runtime.guarding.guards.top >= Rung.SUSPEND
-        judged = ctx.step_place(GUARD_STEP + name, known_by, idempotent=True) if suspends else None
-        word = ctx.step_place(APPROVAL_STEP + name, known_by, idempotent=True) if suspends else None
+        # All places are taken for every call, so that each has its number whatever needs consent or a guard by now.
+        consent = ctx.step_place(APPROVAL_STEP + name, known_by, idempotent=True)
+        judged = ctx.step_place(GUARD_STEP + name, known_by, idempotent=True)
+        word = ctx.step_place(APPROVAL_STEP + name, known_by, idempotent=True)
         place = ctx.step_place(TOOL_STEP + name, known_by, idempotent=call.tool.idempotent)
+        # What was asked is settled by its answer, and nothing is asked any more about a call that is done.
+        is_open = place.record is None
+        asks = consent.record is not None or (is_open and isinstance(verdict, NeedsApproval))
+        suspends = is_open and ctx.runtime.guarding.guards.top >= Rung.SUSPEND
+        judges = judged.record is not None or suspends
 
         async def make() -> Given:
-            if consent is not None:
-                await self._consented(call, consent)
-            if judged is not None and word is not None and (why := await self._judged(call, judged)):
-                await self._consented(call, word, why)
-            return await self._made(call, place, is_judged=suspends)
+            if asks:
+                await self._answered(call, consent, is_open=is_open)
+            if judges and (why := await self._judged(call, judged)):
+                await self._answered(call, word, why, is_open=is_open)
+            return await self._made(call, place, is_judged=judges)
 
-        return ReadyCall(tool=call.tool, make=make, waits=waits or suspends)
+        return ReadyCall(tool=call.tool, make=make, waits=asks or judges)
 
     async def _judged(self, call: Allowed, place: StepPlace) -> str:
         """Why a guard wants the word of a person before this call; empty where it does not."""
@@ -110,8 +113,12 @@ class RecordedTools(Tools):
         # Read from what is recorded also the first time, so that no run of the turn sees another value.
         return Given(read_result(tool, written), written)
 
-    async def _consented(self, call: Allowed, place: StepPlace, why: str = "") -> None:
-        """Waits until a person has consented to this call, which a guard has asked for if `why`. Raises NotApproved."""
+    async def _answered(self, call: Allowed, place: StepPlace, why: str = "", *, is_open: bool) -> None:
+        """Waits for a person's word on this call, which a guard has asked for if `why`.
+
+        One that is done passes its wait as well, which a turn that is run again must not leave out; of one that is
+        open it raises NotApproved where it has no consent.
+        """
         ctx, tool = self._durable, call.tool
 
         async def ask(key: StepKey) -> AskedApproval:
@@ -127,6 +134,8 @@ class RecordedTools(Tools):
                 "again if it is still wanted",
                 tool=tool.name,
             ) from error
+        if not is_open:
+            return
         if not said.approved:
             who, why = said.by or "a person", f" ({said.reason})" if said.reason else ""
             raise NotApproved(f"{tool.name} was not run: {who} has refused it{why}; do without", tool=tool.name)

@@ -20,3 +20,22 @@ async def all_of(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         if tasks:
             await asyncio.wait(tasks)
         raise
+
+
+async def all_to_their_end(calls: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """The same where each has its end whatever becomes of the others; then the first of them that failed is raised.
+
+    For what must not be cut off, since nobody would know whether it was done.
+    """
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        raise
+    for outcome in outcomes:
+        if outcome is not None:
+            raise outcome

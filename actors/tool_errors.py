@@ -10,6 +10,7 @@ Refused (runtime)
     ├── InvalidArguments        they are not what the tool takes
     ├── ToolDenied              also NotAllowed: not in the agent's list, or not in the capability of its message
     ├── NotApproved             a person said no, or nobody said anything, or nobody could be asked
+    ├── ToolBusy                it was not run, since all its places were taken
     ├── ToolTimedOut            it took longer than it may; it was stopped, or is left to itself
     ├── ToolFailed              it raised an error, or its process ended
     ├── InvalidResult           it gave something else than it declares
@@ -22,10 +23,26 @@ an outcome that a durable turn records, and meets again when it is run again.
 
 from __future__ import annotations
 
-from regrow.runtime.errors import InvalidDefinition, Misuse, NotAllowed, Refused
+from regrow.runtime.errors import (
+    AskCycle,
+    AskFailed,
+    CallingSelf,
+    ContactLost,
+    InvalidDefinition,
+    MailboxFull,
+    MessageTooLarge,
+    Misuse,
+    NotAllowed,
+    Refused,
+    TooLate,
+)
 
 MAX_TOLD_CHARS = 1_000
 """Of what a tool's exception says; a longer text would cost a model more than it is worth."""
+
+
+NO_ANSWER = (AskFailed, TooLate, MailboxFull, MessageTooLarge, ContactLost, AskCycle, CallingSelf)
+"""What tells that an ask gave no answer, which a model may be told as the failure of the tool that made it."""
 
 
 class InvalidTool(InvalidDefinition):
@@ -58,6 +75,10 @@ class ToolDenied(ToolError, NotAllowed):
 
 class NotApproved(ToolError):
     """The tool needs the consent of a person, and this call does not have it; nothing of it has run."""
+
+
+class ToolBusy(ToolError):
+    """All places of the tool in this host were taken for its `timeout_s`; nothing of it has run."""
 
 
 class ToolTimedOut(ToolError):

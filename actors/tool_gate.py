@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+import structlog
 from pydantic import ValidationError
 
 from regrow.actors.tool import Tool, ToolSource
-from regrow.actors.tool_errors import InvalidArguments, InvalidTool, ToolDenied, ToolError, UnknownTool
+from regrow.actors.tool_errors import MAX_TOLD_CHARS, InvalidArguments, InvalidTool, ToolDenied, ToolError, UnknownTool
 from regrow.runtime import capability as capabilities
+from regrow.runtime.contain import text_of
 
 MAX_TOOLS = 128
 """In the list of one agent; no provider takes more, and no model chooses well among so many."""
@@ -25,6 +27,8 @@ OF_A_SCHEMA = "schema"
 """The type of a problem whose text says itself where it is, as those of JSON schemas do."""
 MAX_PROBLEMS = 5
 """Of arguments that are none, so many are told at once."""
+
+log = structlog.get_logger("regrow.tools")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,10 +115,12 @@ def decide(
         return Denied(error=InvalidArguments(_problems(listed, error), tool=name))
     except ValueError as error:  # of a value that JSON has no form for
         return Denied(error=InvalidArguments(f"{name}: its arguments have no JSON form ({error})", tool=name))
+    except Exception as error:  # of a validator of the tool's author: the call is refused, and its agent lives
+        return Denied(error=InvalidArguments(_not_checked(name, error), tool=name))
     if len(written) > MAX_ARGUMENT_BYTES:
         return Denied(error=_too_long(listed, len(written)))
     call = Allowed(tool=listed, arguments=read, written=written.decode())
-    return NeedsApproval(call=call) if listed.needs_approval(read) else call
+    return NeedsApproval(call=call) if _needs_approval(listed, read) else call
 
 
 def listed_tool(
@@ -152,6 +158,22 @@ def _read(tool: Tool[Any], arguments: Mapping[str, object] | str) -> object:
     if isinstance(arguments, str):
         return tool.arguments.validate_json(arguments if arguments.strip() else "{}")  # as models write «nothing»
     return tool.arguments.validate_python(dict(arguments))
+
+
+def _needs_approval(tool: Tool[Any], arguments: object) -> bool:
+    try:
+        return tool.needs_approval(arguments)
+    except Exception as error:  # of the author's function: what it can not judge is for a person to judge
+        why = f"{type(error).__name__}: {text_of(error)[:MAX_TOLD_CHARS]}"
+        log.warning("approval of a tool failed, so that its call needs consent", tool=tool.name, error=why)
+        return True
+
+
+def _not_checked(name: str, error: Exception) -> str:
+    return (
+        f"{name} was not run, since its arguments could not be checked ({type(error).__name__}: "
+        f"{text_of(error)[:MAX_TOLD_CHARS]}); give others, or do without"
+    )
 
 
 def _problems(tool: Tool[Any], error: ValidationError) -> str:

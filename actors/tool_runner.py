@@ -22,6 +22,8 @@ from regrow.actors.call_guard import GuardedCall
 from regrow.actors.threads import in_thread
 from regrow.actors.tool import Isolation
 from regrow.actors.tool_errors import (
+    NO_ANSWER,
+    ToolBusy,
     ToolError,
     ToolFailed,
     ToolTimedOut,
@@ -30,7 +32,7 @@ from regrow.actors.tool_process import run_apart
 from regrow.actors.tool_result import checked_result, failed
 from regrow.runtime import telemetry
 from regrow.runtime.contain import Escape, contained, text_of
-from regrow.runtime.errors import AskFailed, MailboxFull, RegrowError, TooLate
+from regrow.runtime.errors import RegrowError
 
 if TYPE_CHECKING:
     from regrow.actors.context import Context
@@ -58,10 +60,6 @@ def asked_for(call_id: str) -> Iterator[None]:
         yield
     finally:
         _call_id.reset(token)
-
-
-_TELLS_OF_OTHERS = (AskFailed, TooLate, MailboxFull)
-"""What of our own errors says that somebody else failed, whom the tool has asked; all others are about this turn."""
 
 
 @dataclass(slots=True)
@@ -155,7 +153,7 @@ class ToolRunner:
             async with asyncio.timeout_at(deadline):
                 await places.acquire()
         except TimeoutError as error:
-            raise ToolTimedOut(
+            raise ToolBusy(
                 f"{tool.name} was not run: for {tool.timeout_s:g} s all its {tool.concurrency} places in this host "
                 "were taken (concurrency); try again later",
                 tool=tool.name,
@@ -229,7 +227,7 @@ async def _given(call: Allowed, run: Callable[[], Awaitable[object]]) -> Given:
     except (ToolError, asyncio.CancelledError):
         raise
     except RegrowError as error:
-        if isinstance(error, _TELLS_OF_OTHERS):
+        if isinstance(error, NO_ANSWER):
             raise _failed(tool, error) from error
         raise
     except Escape as escape:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from regrow.router.conversation import LIMIT_CALLS, Said, ToolCall, ToolResult, ToolSchema
+from regrow.runtime.contain import travelling
 
 
 class SaidFunction(BaseModel):
@@ -52,19 +54,32 @@ def as_tools(schemas: Sequence[ToolSchema]) -> list[dict[str, Any]]:
 
 
 def calls_in(said: Sequence[SaidCall]) -> tuple[ToolCall, ...]:
-    """The calls that a model asks for. Raises ValueError for more than LIMIT_CALLS."""
+    """The calls that a model asks for, each under an id of its own. Raises ValueError for more than LIMIT_CALLS."""
     if len(said) > LIMIT_CALLS:
         raise ValueError(f"{len(said)} calls of tools at once, and the limit is {LIMIT_CALLS}")
+    ids = _ids([travelling(call.id or "") for call in said])
     return tuple(
-        ToolCall(id=call.id or f"call_{number}", name=call.function.name, arguments=_arguments(call.function.arguments))
-        for number, call in enumerate(said)
+        ToolCall(id=id, name=travelling(call.function.name), arguments=_arguments(call.function.arguments))
+        for id, call in zip(ids, said, strict=True)
     )
+
+
+def _ids(said: Sequence[str]) -> list[str]:
+    """The ids that a model wrote, and others where it wrote none or one twice, since a result is told by its id."""
+    taken, ids = set(said), list[str]()
+    for number, id in enumerate(said):
+        if not id or id in ids:
+            fresh = (f"{id or 'call'}_{each}" for each in count(number))
+            id = next(each for each in fresh if each not in taken)
+        taken.add(id)
+        ids.append(id)
+    return ids
 
 
 def _arguments(given: object) -> str:
     if given is None:
         return ""
-    return given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+    return travelling(given if isinstance(given, str) else json.dumps(given, ensure_ascii=False))
 
 
 def _as_message(turn: Said | ToolResult) -> dict[str, Any]:

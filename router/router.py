@@ -11,7 +11,8 @@ import structlog
 
 from regrow.router.catalog import ModelCard, NanoUsd, cost_nusd, in_usd, most_cost_nusd, nano_usd
 from regrow.router.chat_span import chat_span, note_reply
-from regrow.router.errors import BudgetExceeded, InvalidSettings, ProviderFailed
+from regrow.router.conversation import LIMIT_CALLS
+from regrow.router.errors import BadAnswer, BudgetExceeded, InvalidSettings, ProviderFailed
 from regrow.router.ledger import Ledger
 from regrow.router.policy import Candidate, candidates
 from regrow.router.prompting import most_input_tokens
@@ -146,8 +147,8 @@ class Router:
         provider = self._providers[card.tier, card.provider, card.name]
         try:
             if emit is None:
-                return await provider.complete(request, card)
-            return await provider.stream(request, card, emit)
+                return _checked(await provider.complete(request, card), card)
+            return _checked(await provider.stream(request, card, emit), card)
         except ProviderFailed as error:
             failure = type(error).__name__
             if error.may_have_cost:
@@ -202,6 +203,19 @@ def _told(closing: asyncio.Task[Any]) -> None:
     """Says that a reserve stays open which nobody waits for any more; the router's next life closes it."""
     if not closing.cancelled() and (error := closing.exception()) is not None:
         log.warning("the reserve of a cancelled call is still open", error=str(error))
+
+
+def _checked(reply: ProviderReply, card: ModelCard) -> ProviderReply:
+    """The reply of any provider. Raises BadAnswer for more calls than a reply may have."""
+    if len(reply.tool_calls) > LIMIT_CALLS:
+        raise BadAnswer(
+            f"{card.name} asked for {len(reply.tool_calls)} calls of tools at once, and the limit is {LIMIT_CALLS}; "
+            "try again, or tell it to make fewer",
+            provider=card.provider,
+            model=card.name,
+            may_have_cost=True,
+        )
+    return reply
 
 
 def _reply(chosen: Candidate, reply: ProviderReply, usage: Usage, record: CallRecord, latency_s: float) -> ModelReply:

@@ -13,10 +13,10 @@ from regrow.actors.tool import tool
 from regrow.actors.tool_errors import ToolDenied
 from regrow.router.conversation import Role, Said, ToolResult
 from regrow.router.errors import RateLimited
-from regrow.runtime.errors import Misuse
+from regrow.runtime.errors import ContactLost, Misuse
 from regrow.runtime.testing import pass_time, virtual
 from regrow.testing import ScriptedModel, TestApp
-from tests.actors.loop_stage import Stand, call, calling, looped, saying
+from tests.actors.loop_stage import Do, Stand, call, calling, looped, saying
 
 done: list[str] = []
 
@@ -347,22 +347,19 @@ def test_arguments_that_are_none_are_a_misuse_with_the_mend(arguments: dict[str,
 @virtual
 async def test_what_is_wrong_with_this_turn_and_not_with_a_tool_ends_the_loop() -> None:
     @tool
-    async def asks_itself(ctx: Context) -> str:
-        """Asks its own agent."""
-        await ctx.ask(ctx.id, _Do())
-        return ""
-
-    from tests.actors.loop_stage import Do as _Do
+    async def misuses() -> str:
+        """Uses something wrongly."""
+        raise Misuse("as a library may")
 
     stand = await looped(
         plainly,
-        [calling(call("asks_itself"), call("find", '{"order": "slow"}', "2"))],
-        tools=[asks_itself, find],
+        [calling(call("misuses"), call("find", '{"order": "slow"}', "2"))],
+        tools=[misuses, find],
         fails=True,
     )
 
     assert isinstance(stand.error, Misuse)
-    assert done == [], "the call beside it was ended"
+    assert done == ["find slow"], "the call beside it had its end"
 
 
 @virtual
@@ -389,3 +386,44 @@ async def test_more_tools_and_agents_than_a_model_takes_are_a_misuse() -> None:
 
     assert isinstance(stand.error, Misuse)
     assert "128 tools and 1 agents to hand over to" in str(stand.error)
+
+
+@virtual
+async def test_whoever_asks_its_own_agent_or_cannot_be_told_fails_as_a_tool_and_costs_what_it_ran() -> None:
+    @tool
+    async def asks_itself(ctx: Context) -> str:
+        """Asks its own agent."""
+        return await ctx.ask(ctx.id, Do())
+
+    @tool
+    async def loses_contact() -> str:
+        """Asks somebody whose host is gone."""
+        raise ContactLost("desk/gone", "Do")
+
+    @tool
+    async def odd() -> str:
+        """Refuses in characters that do not travel."""
+        raise Refused("no \ud800")
+
+    @tool(cost_usd=1.0, timeout_s=2, concurrency=1)
+    async def narrow() -> str:
+        """Has one place."""
+        await asyncio.Event().wait()
+        return ""
+
+    calls = calling(call("asks_itself"), call("loses_contact", id="2"), call("odd", id="3"))
+    both = calling(call("narrow", id="4"), call("narrow", id="5"))
+    stand = await looped(plainly, [calls, both, "done"], tools=[asks_itself, loses_contact, odd, narrow])
+
+    made = stand.answer.calls
+    assert [type(each.error).__name__ for each in made] == [
+        "ToolFailed",
+        "ToolFailed",
+        "Refused",
+        "ToolTimedOut",
+        "ToolBusy",
+    ]
+    assert "CallingSelf" in made[0].told
+    assert "ContactLost" in made[1].told
+    assert made[2].told == "odd refused (Refused: no \\ud800)"
+    assert [each.cost for each in made[3:]] == [1.0, 0.0]

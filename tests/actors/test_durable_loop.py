@@ -22,6 +22,7 @@ from regrow.router.request import FinishReason, ModelReply, ModelRequest, Tier, 
 from regrow.router.usage import SpentOnTab, TabTotals
 from regrow.runtime.address import ActorId
 from regrow.runtime.envelope import Envelope, Kind
+from regrow.runtime.errors import Misuse
 from regrow.runtime.journal_answers import Assume
 from regrow.runtime.journal_entries import JournalLimits, OperationId, partition_of
 from regrow.runtime.signals import NewMail
@@ -97,6 +98,14 @@ async def pay(cents: int) -> str:
     return f"paid {cents}"
 
 
+@tool(idempotent=True)
+async def misuse() -> str:
+    """Uses something wrongly, the first time."""
+    if world.runs == 1:
+        raise Misuse("as a library may")
+    return "well"
+
+
 class Model(DurableAgent[Nothing]):
     """Stands for the models: says what the test wrote down."""
 
@@ -122,7 +131,7 @@ class Model(DurableAgent[Nothing]):
 
 
 class Clerk(DurableAgent[Nothing]):
-    tools = [post, count, pay]
+    tools = [post, count, pay, misuse]
 
     @on
     async def do(self, request: Do, ctx: DurableContext) -> str:
@@ -183,6 +192,17 @@ async def test_calls_side_by_side_have_their_places_by_the_order_of_the_model_wh
     assert sorted(world.done) == ["post b", "post c", "post slow"]
     assert world.done[-1] == "post slow"
     assert said.startswith("done after [('post', 'number 3')")
+
+
+@on_virtual_time
+async def test_a_failure_beside_a_call_that_must_not_be_repeated_lets_it_end() -> None:
+    host = await desk((call("post", text="slow"), call("misuse", "2")), "done")
+
+    said = await host.ref(CLERK).ask(Do())
+
+    assert said == "done after [('post', 'number 1'), ('misuse', 'well')]"
+    assert (world.runs, world.done) == (2, ["post slow"])
+    assert not await host.quarantined(CLERK)
 
 
 @on_virtual_time

@@ -17,6 +17,7 @@ from regrow.actors.tool_errors import (
     InvalidResult,
     NotApproved,
     ResultTooLarge,
+    ToolBusy,
     ToolDenied,
     ToolFailed,
     ToolTimedOut,
@@ -141,7 +142,7 @@ async def test_one_that_swallows_its_cancellation_is_left_to_itself_and_keeps_it
     async def use(ctx: Context) -> object:
         with pytest.raises(ToolTimedOut, match="was stopped after 5 s"):
             await ctx.tools.call(deaf)
-        with pytest.raises(ToolTimedOut, match="all its 1 places in this host were taken"):
+        with pytest.raises(ToolBusy, match="all its 1 places in this host were taken"):
             await ctx.tools.call(deaf)
         left = runner_of(ctx.runtime).left_to_themselves
         gate.set()
@@ -163,7 +164,7 @@ async def test_a_tool_in_a_thread_that_hangs_is_left_at_its_limit_of_time_and_ke
     async def use(ctx: Context) -> object:
         with pytest.raises(ToolTimedOut, match=r"block was stopped after 0\.01 s"):
             await ctx.tools.call(block)
-        with pytest.raises(ToolTimedOut, match="all its 1 places in this host were taken"):
+        with pytest.raises(ToolBusy, match="all its 1 places in this host were taken"):
             await ctx.tools.call(block)
         gate.set()
         return "went on"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from pydantic import AfterValidator
 
 from regrow.actors.tool import Tool, tool
 from regrow.actors.tool_errors import InvalidArguments, ToolDenied, ToolError, UnknownTool
@@ -167,6 +168,32 @@ def test_consent_is_needed_where_the_function_of_the_arguments_says_so() -> None
     assert isinstance(small, Allowed)
     assert isinstance(large, NeedsApproval)
     assert large.call.written == '{"cents":101}'
+
+
+def test_what_its_approval_can_not_judge_needs_consent() -> None:
+    @tool(name="pay", approval=lambda call: call.cents > 100)
+    def pay_some(cents: int | None) -> str:
+        """Pays."""
+        return str(cents)
+
+    verdict = decide("desk/shop", {"pay": pay_some}, None, "pay", '{"cents": null}')
+
+    assert isinstance(verdict, NeedsApproval)
+
+
+def test_a_validator_that_fails_otherwise_refuses_the_call() -> None:
+    def known(code: str) -> str:
+        return {"a": "b"}[code]
+
+    @tool
+    def open_door(code: Annotated[str, AfterValidator(known)]) -> str:
+        """Opens a door."""
+        return code
+
+    error = denied("open_door", {"code": "x"}, listed={"open_door": open_door})
+
+    assert isinstance(error, InvalidArguments)
+    assert str(error).startswith("open_door was not run, since its arguments could not be checked (KeyError: 'x')")
 
 
 def test_what_is_denied_is_denied_before_anybody_is_asked() -> None:

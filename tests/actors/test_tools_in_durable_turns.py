@@ -430,6 +430,110 @@ async def test_consent_to_a_tool_that_has_changed_since_is_void() -> None:
     assert world.done == []
 
 
+def other_pay(**options: Any) -> Tool[str]:
+    """The tool as the next version of the program has it."""
+
+    @tool(name="pay", **options)
+    async def newer(cents: int) -> str:
+        """Pays, in another way."""
+        await world.do(f"newer {cents}")
+        return f"paid newly {cents}"
+
+    return newer
+
+
+def list_pay(monkeypatch: pytest.MonkeyPatch, listed: Tool[Any]) -> None:
+    """From here on the agent runs with this one."""
+    monkeypatch.setattr(Clerk, "listed_tools", {**Clerk.listed_tools, "pay": listed})
+
+
+@pytest.mark.parametrize("by", ["a limit that was raised", "a new version of the tool"])
+def test_a_refusal_counts_though_no_consent_is_needed_any_more(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def by_name(clerk: Clerk, request: Do, ctx: DurableContext) -> object:
+        return await ctx.tools.call("pay", {"cents": int(request.text)})
+
+    @on_virtual_time
+    async def run() -> None:
+        limit = [100]
+        list_pay(monkeypatch, other_pay(approval=lambda call: call.cents > limit[0]))
+        host = await desk(by_name)
+        asking = await asked(host, "5000")
+        [about] = await open_waits(host)
+        limit[0] = 10_000
+        if by == "a new version of the tool":
+            list_pay(monkeypatch, other_pay())
+
+        await host.ref(CLERK).tell(ToolApproval(about=about, approved=False))
+
+        with pytest.raises(NotApproved, match="has refused it"):
+            await asking
+        assert world.done == []
+
+    run()
+
+
+def test_consent_stays_with_its_call_though_one_before_it_needed_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def twice(clerk: Clerk, request: Do, ctx: DurableContext) -> object:
+        return [await ctx.tools.call("pay", {"cents": 5000}) for _ in range(2)]
+
+    @on_virtual_time
+    async def run() -> None:
+        list_pay(monkeypatch, other_pay(approval=lambda call: len(world.done) == 1))
+        host = await desk(twice)
+        asking = await asked(host, "")
+        assert world.done == ["newer 5000"]
+        [about] = await open_waits(host)
+
+        await host.ref(CLERK).tell(ToolApproval(about=about, approved=False))
+
+        with pytest.raises(NotApproved, match="has refused it"):
+            await asking
+        assert world.done == ["newer 5000"]
+
+    run()
+
+
+def test_what_is_done_with_consent_is_given_though_its_tool_has_changed_since(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(clerk: Clerk, request: Do, ctx: DurableContext) -> object:
+        if world.done:
+            list_pay(monkeypatch, other_pay(approval=True))
+        paid = await ctx.tools.call("pay", {"cents": 5000})
+        crash(2)
+        clerk.state.done += 1
+        return paid
+
+    @on_virtual_time
+    async def run() -> None:
+        host = await desk(body)
+        asking = await asked(host, "")
+        [about] = await open_waits(host)
+
+        await host.ref(CLERK).tell(ToolApproval(about=about))
+
+        assert await asking == "paid 5000"
+
+    run()
+    assert (world.done, world.runs) == (["pay 5000"], 3)
+
+
+def test_nobody_is_asked_to_consent_to_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(clerk: Clerk, request: Do, ctx: DurableContext) -> object:
+        if world.done:
+            list_pay(monkeypatch, other_pay(approval=True))
+        paid = await ctx.tools.call("pay", {"cents": 5})
+        crash(1)
+        return paid
+
+    @on_virtual_time
+    async def run() -> None:
+        host = await desk(body)
+
+        assert await host.ref(CLERK).ask(Do()) == "paid 5"
+
+    run()
+    assert (world.done, world.runs) == (["pay 5"], 2)
+
+
 def test_consent_is_bound_to_message_tool_code_arguments_and_place() -> None:
     from regrow.actors.tool_gate import NeedsApproval, decide
     from regrow.runtime.journal_entries import StepKey

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regrow.router.catalog import ModelCard, PriceBand
+from regrow.router.conversation import ToolCall
 from regrow.router.errors import (
+    BadAnswer,
     BudgetExceeded,
     InvalidSettings,
     LedgerUnreachable,
@@ -135,6 +137,18 @@ async def test_a_failure_that_cost_nothing_gives_its_reserve_back() -> None:
     assert (totals.all.calls, totals.all.failed_calls) == (1, 1)
     assert totals.recent[0].failure == "RateLimited"
     assert len(provider.requests) == 1
+
+
+async def test_more_calls_than_a_reply_may_have_fail_this_request_alone() -> None:
+    many = tuple(ToolCall(id=str(number), name="x") for number in range(129))
+    made, _ = router([ProviderReply(text="", tool_calls=many, usage=USAGE), counted()], budget_usd=1.0)
+
+    with pytest.raises(BadAnswer, match="asked for 129 calls of tools at once, and the limit is 128"):
+        await made.complete(REASON)
+
+    assert (await made.complete(REASON)).text == "so"
+    totals = await made.usage(history=2)
+    assert (totals.reserved_usd, totals.open_calls) == (0.0, 0)
 
 
 async def test_a_failure_that_may_have_cost_is_settled_at_its_reserve() -> None:
