@@ -157,13 +157,13 @@ def running_pids() -> dict[str, int]:
 
 def mark_held(path: Path, *, by_debugger: bool) -> None:
     """Says by the mode of a socket, which goes with it, whether a debugger has the process that listens there."""
-    path.chmod(0o700 if by_debugger else 0o600)  # to execute a socket means nothing, so this bit is free
+    path.chmod(0o600 | (stat.S_ISVTX if by_debugger else 0))  # means nothing for a socket, and no umask sets it
 
 
 def is_held(path: Path) -> bool:
     """Whether a debugger has the process that listens at this socket, as it says itself."""
     try:
-        return bool(path.stat().st_mode & stat.S_IXUSR)
+        return bool(path.stat().st_mode & stat.S_ISVTX)
     except FileNotFoundError:
         return False
 
