@@ -91,7 +91,7 @@ SHORT_LIST, SHORT_LIST_MASK, LIST = 0x90, 0xF0, 0xDC
 
 
 def verdict_in(reply: bytes) -> str:
-    """The first word of what a script of the journal answered, of a batch for its first; nothing where Redis refused it."""
+    """The first word of an answer of the journal, of a batch for its first; nothing where Redis refused it."""
     packed, at = _packed(reply), 0
     while at < len(packed) and (packed[at] & SHORT_LIST_MASK == SHORT_LIST or packed[at] == LIST):
         at += 3 if packed[at] == LIST else 1
