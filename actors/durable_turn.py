@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from regrow.actors.durable_errors import ResultLost, ResultTooLarge, StateOutdated, TurnDiverged, UnknownOutcome
-from regrow.actors.durable_wait import SCOPE_MARK, WAIT_MARK, Parking, scoped
+from regrow.actors.durable_wait import WAIT_MARK, Parking, scoped
 from regrow.actors.turn_history import Occasion, PastStep, packed_about, past_steps
 from regrow.runtime.address import ActorId
 from regrow.runtime.command_ids import uuid7
@@ -117,10 +117,8 @@ class Turn:
 
     @property
     def records_at_least(self) -> int:
-        """How many records its message has by now: one for each step it has come to, and those inside of steps that
-        an earlier run has made."""
-        come_to = sum(count for name, count in self._occurrences.items() if not name.startswith("\0"))
-        return come_to + sum(SCOPE_MARK in name and place >= self._occurrences[name] for name, place in self._records)
+        """How many records its message has by now, of this run and of earlier ones."""
+        return len(self._records.keys() | self._taken.keys())
 
     def record(self, name: str, occurrence: int) -> StepRecord | None:
         """What an earlier run has recorded at this place."""
