@@ -47,7 +47,7 @@ def show(target: Target, servers: Names = None, as_json: AsJson = False) -> int:
     for each in found:
         state = "" if each.server.is_pinned else ": nothing is pinned"
         typer.echo(f"{each.server.name} ({each.server.options.place}){state}")
-        _show_tools(each.pinned)
+        show_tools(each.pinned)
     return 0
 
 
@@ -96,19 +96,19 @@ def _show_changes(looked: Looked) -> None:
         typer.echo(f"{server.name} ({server.options.place}): as it was pinned")
     elif not server.is_pinned:
         typer.echo(f"{server.name} ({server.options.place}): nothing was pinned")
-        _show_tools(looked.listed or {}, whole=True)
+        show_tools(looked.listed or {}, whole=True)
     else:
         typer.echo(f"{server.name} ({server.options.place}): changed")
         for each in looked.changes:
             typer.echo(f"  {each}")
             for word, pins in (("was", looked.pinned), ("is", looked.listed or {})):
                 if each.tool in pins:
-                    _show_tools({each.tool: pins[each.tool]}, word=f"{word} ", whole=True)
+                    show_tools({each.tool: pins[each.tool]}, word=f"{word} ", whole=True)
     for text in looked.unfit:
         typer.echo(f"  can not be used: {text}")
 
 
-def _show_tools(tools: Mapping[str, Pinned], *, word: str = "", whole: bool = False) -> None:
+def show_tools(tools: Mapping[str, Pinned], *, word: str = "", whole: bool = False) -> None:
     """One line for each tool; `whole` where somebody is to consent to it: then all that a model would read of it."""
     for name, tool in sorted(tools.items()):
         properties = tool.schema.get("properties")

@@ -44,7 +44,10 @@ def traces(
         trace_views.show_traces(found, left_out, to=sys.stdout)
     else:
         of = f"of {app} " if app is not None else ""
-        say(f"no traces {of}were recorded here; run the app from this folder, or name its config with --config")
+        say(
+            f"no traces {of}were recorded here; switch them on ([tracing] enabled = true in regrow.toml), run the app "
+            "from this folder, or name its config with --config"
+        )
     return 0
 
 

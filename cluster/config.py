@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,9 @@ INTERNAL_PREFIX = "REGROW_INTERNAL_"
 MAX_REPLICAS = 16
 """How many replicas an acknowledgement may wait for; each that is down makes all wait."""
 
+
+EXPORTER_VARIABLE = "OTEL_TRACES_EXPORTER"
+"""By which OpenTelemetry is told where spans go."""
 
 MAX_HISTORY_TURNS = 10_000
 """How many turns of one agent may be kept; each may take some kilobytes."""
@@ -90,7 +94,9 @@ class HistorySettings(_Section):
 
 
 class TracingSettings(_Section):
-    """What is recorded of what happens; `regrow traces` shows it. With `enabled = false` nothing is.
+    """What is recorded of what happens where it is `enabled`; `regrow traces` shows it.
+
+    Unless that is said, it is where OpenTelemetry's variable names an exporter.
 
     `traces_per_s` traces begin in a process, ten seconds' worth of them at once; what is more is counted, and runs
     unrecorded. The last `store_mb` of spans are kept in the data folder; with 0 none are, and only exporters get them.
@@ -98,11 +104,17 @@ class TracingSettings(_Section):
     e-mail address is taken out of them, and what the regular expressions of `redact` fit: best effort, and no promise.
     """
 
-    enabled: bool = True
+    enabled: bool | None = None
     traces_per_s: float = Field(default=20.0, gt=0, le=100_000)
     store_mb: int = Field(default=256, ge=0, le=MAX_STORE_MB)
     content: bool = False
     redact: tuple[str, ...] = Field(default=(), max_length=MAX_PATTERNS)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is recorded in this process."""
+        named = os.environ.get(EXPORTER_VARIABLE, "").strip()
+        return self.enabled if self.enabled is not None else named not in ("", "none")
 
     @field_validator("redact")
     @classmethod

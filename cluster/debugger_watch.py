@@ -83,4 +83,4 @@ class DebuggerWatch:
     def _watch(self) -> None:
         while not self._is_over.wait(LOOK_S):
             if any(name in sys.modules for name in DEBUGGERS):
-                self.look(sys._current_frames().values())
+                self.look(sys._current_frames().values())  # pyright: ignore[reportPrivateUsage] # nothing else has them

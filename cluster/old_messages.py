@@ -40,14 +40,14 @@ def understand_old_messages(life: Agent | DurableLife) -> None:
         return _as_asked(message.reply(), reply) if isinstance(message, Request) else reply
 
     agent.handle = handle_as_now  # type: ignore[method-assign]
-    life.context_class = _emitting_as_asked(life.context_class)
+    life.context_class = cast("Any", _emitting_as_asked(life.context_class))
 
 
 def _emitting_as_asked(base: type[Context]) -> type[Context]:
     """The contexts of an agent, of which parts leave as the request names them."""
 
     async def emit(self: Context, part: object) -> None:
-        message = self._envelope.message if self._envelope is not None else None
+        message = self._envelope.message if self._envelope is not None else None  # pyright: ignore[reportPrivateUsage] # it is a context
         if isinstance(message, StreamRequest) and _class_now(message) is not None:
             part = _as_asked(type(message).part(), part)
         await base.emit(self, part)

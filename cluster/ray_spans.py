@@ -23,7 +23,7 @@ HEARD_WITHIN_S = 5.0
 
 def sent_to(where: str, guardian: Any, settings: TracingSettings) -> Recording | None:
     """The recording of a process whose spans the guardian keeps; None where the settings want none."""
-    if not settings.enabled:
+    if not settings.is_on:
         return None
 
     def deliver(rows: Sequence[SpanRow], left_out: Mapping[tuple[str, str], int]) -> None:

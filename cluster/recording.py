@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgpack
 
@@ -92,13 +92,13 @@ class StoredRecording(Recording):
 
 def stored(where: str, folder: Path, settings: TracingSettings) -> StoredRecording | None:
     """The recording of a process that owns the data folder; None where the settings want none."""
-    return StoredRecording(where, folder, settings) if settings.enabled else None
+    return StoredRecording(where, folder, settings) if settings.is_on else None
 
 
 def pack_told(rows: Sequence[SpanRow], left_out: Mapping[tuple[str, str], int]) -> bytes:
     """Rows and counts as bytes, for the process that keeps them; see `heard`."""
-    packed: bytes = msgpack.packb([[astuple(row) for row in rows], [[*key, count] for key, count in left_out.items()]])
-    return packed
+    told = [[astuple(row) for row in rows], [[*key, count] for key, count in left_out.items()]]
+    return cast("bytes", msgpack.packb(told))
 
 
 def heard(recording: Recording | None, packed: bytes) -> None:

@@ -42,7 +42,7 @@ CREATE TABLE IF NOT EXISTS left_out (process, reason, spans INTEGER, PRIMARY KEY
 """
 # One that has ended replaces what was said of it before, and nothing replaces one that has.
 _PUT = (
-    f"INSERT INTO spans ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "
+    f"INSERT INTO spans ({', '.join(COLUMNS)}) VALUES ({', '.join('?' for _ in COLUMNS)}) "
     f"ON CONFLICT (trace_id, span_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in COLUMNS)} "
     "WHERE spans.end_ns IS NULL"
 )

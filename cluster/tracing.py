@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 import structlog
 from opentelemetry import trace
 
+from regrow.cluster.config import EXPORTER_VARIABLE
 from regrow.cluster.errors import ConfigError
 from regrow.cluster.span_queue import FLUSH_EVERY_S, SpanQueue
 from regrow.runtime import telemetry
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("regrow.tracing")
 
-EXPORTER_VARIABLE = "OTEL_TRACES_EXPORTER"
 EXPORTERS = "opentelemetry_traces_exporter"
 """Where packages say which exporters they have; the SDK itself has `console`."""
 
@@ -91,7 +91,7 @@ def configure(app: str, settings: TracingSettings) -> None:
 
     Raises ConfigError for an exporter that is not installed.
     """
-    if settings.enabled and _process.provider is None:
+    if settings.is_on and _process.provider is None:
         _process.provider = _joined() or _made(app)
 
 
@@ -151,8 +151,9 @@ def _joined() -> TracerProvider | None:
         return None
     from regrow.cluster.span_processor import Processor  # here, since an app that is not traced loads no SDK
 
-    provider.add_span_processor(Processor(_process.began, _process.ended))
-    return cast("TracerProvider", provider)
+    joined = cast("TracerProvider", provider)
+    joined.add_span_processor(Processor(_process.began, _process.ended))
+    return joined
 
 
 def _made(app: str) -> TracerProvider:

@@ -263,6 +263,8 @@ async def day(options: argparse.Namespace, screen: Screen) -> Report:
     settings = Settings.load()
     if "level" not in settings.log.model_fields_set:  # what warnings would tell is shown
         settings = settings.model_copy(update={"log": settings.log.model_copy(update={"level": "error"})})
+    if settings.tracing.enabled is None:  # the desk ends with one
+        settings = settings.model_copy(update={"tracing": settings.tracing.model_copy(update={"enabled": True})})
     models = {tier.value: model.model or "extractive" for tier, model in settings.models.tiers}
     report = Report(engine=options.engine, models=models, folder=str(library.folder), skipped=list(library.skipped))
     screen.begins(report, is_extractive=settings.models.is_extractive)

@@ -27,7 +27,7 @@ from regrow import (
     tool,
 )
 from regrow.actors import Retries
-from regrow.cluster.config import MemorySettings, Settings
+from regrow.cluster.config import MemorySettings, Settings, TracingSettings
 
 trouble = {"bank": 1, "clerk": 1}  # how often each will fail still
 
@@ -111,7 +111,9 @@ app = App("seen", Supervisor(children=[child(Clerk, id="clerk"), child(Analyst, 
 async def main() -> None:
     """Teaches the analyst something, and asks for it."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    settings = Settings(memory=MemorySettings(store="memory"), log=Settings().log.model_copy(update={"level": "error"}))
+    quiet = Settings().log.model_copy(update={"level": "error"})
+    traced = TracingSettings(enabled=True)
+    settings = Settings(memory=MemorySettings(store="memory"), log=quiet, tracing=traced)
     async with app.start(engine="inline", settings=settings) as running:
         await running.ref(Analyst).ask(Learn(text="The shop opens at nine o'clock in the morning."))
         answer = await running.ref(Analyst).ask(Question(text="When does the shop open in the morning?"))

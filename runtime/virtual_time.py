@@ -184,7 +184,7 @@ _POOLS = ("concurrent.futures.thread", "regrow.actors.threads")
 
 def _threads_told() -> str:
     """The threads beside this one that have something to do, each with the line on which it is."""
-    frames, told = sys._current_frames(), list[str]()
+    frames, told = sys._current_frames(), list[str]()  # pyright: ignore[reportPrivateUsage] # nothing else has them
     for thread in threading.enumerate():
         frame = frames.get(thread.ident or 0)
         while frame is not None and frame.f_globals.get("__name__") in ("threading", "queue"):

@@ -547,7 +547,7 @@ def _with_method(name: str) -> Callable[[dict[str, Any]], None]:
 def test_the_first_state_may_be_given_by_a_static_method() -> None:
     class Started(DurableAgent[Tally]):
         @staticmethod
-        def initial() -> Tally:
+        def initial() -> Tally:  # pyright: ignore[reportIncompatibleMethodOverride] # it is called the same way
             return Tally(total=7)
 
     assert Started.initial().total == 7

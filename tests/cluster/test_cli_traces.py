@@ -86,7 +86,7 @@ def test_where_nothing_was_recorded_that_is_said(regrow: Regrow) -> None:
     said, of_one = regrow("traces"), regrow("trace", "abc")
 
     assert (said.code, said.out) == (0, "")
-    assert said.err.startswith("regrow: no traces were recorded here; run the app from this folder")
+    assert said.err.startswith("regrow: no traces were recorded here; switch them on")
     assert of_one.code == 2
     assert "no traces were recorded where the data of apps lies" in of_one.err
 

@@ -280,4 +280,4 @@ async def test_a_call_that_the_budget_of_the_app_refuses_does_not_count_for_its_
         runs = t.running.engine.runtime.guarding.runs
 
         assert isinstance(runs, MemoryRuns)
-        assert [run.counts.calls for run in runs._runs.values()] == [0]
+        assert [run.counts.calls for run in runs._runs.values()] == [0]  # pyright: ignore[reportPrivateUsage]

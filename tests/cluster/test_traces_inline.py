@@ -77,7 +77,7 @@ def outline(nodes: tuple[SpanNode, ...]) -> list[object]:
 
 @pytest.mark.slow
 async def test_prompt_retrieval_model_tool_and_action_stand_in_one_trace_when_the_app_is_gone(tmp_path: Path) -> None:
-    rows = await asked(tmp_path, TracingSettings())
+    rows = await asked(tmp_path, TracingSettings(enabled=True))
 
     embeddings = next(row.name for row in rows if row.name.startswith("embeddings "))
     chat = next(row for row in rows if row.name.startswith("chat "))
@@ -96,14 +96,14 @@ async def test_prompt_retrieval_model_tool_and_action_stand_in_one_trace_when_th
 
 @pytest.mark.slow
 async def test_nothing_that_people_or_models_wrote_is_recorded_unless_it_is_switched_on(tmp_path: Path) -> None:
-    rows = await asked(tmp_path, TracingSettings())
+    rows = await asked(tmp_path, TracingSettings(enabled=True))
 
     assert "blue" not in repr(rows)
 
 
 @pytest.mark.slow
 async def test_content_that_is_switched_on_is_recorded_without_its_secrets(tmp_path: Path) -> None:
-    rows = await asked(tmp_path, TracingSettings(content=True, redact=(r"\bblue\b",)))
+    rows = await asked(tmp_path, TracingSettings(enabled=True, content=True, redact=(r"\bblue\b",)))
 
     told = {row.name.partition(" ")[0]: row.attributes for row in rows}
     assert "of the [redacted] room" in told["chat"]
@@ -173,7 +173,7 @@ def test_an_exporter_that_hangs_costs_spans_and_the_program_ends(tmp_path: Path)
 def test_a_folder_that_can_not_be_written_costs_spans_that_are_counted_and_told_once(tmp_path: Path) -> None:
     (tmp_path / ".regrow").write_text("a file where the folder should be")
 
-    said, log, _ = ran(tmp_path)
+    said, log, _ = ran(tmp_path, REGROW_TRACING__ENABLED="true")
 
     assert said[:3] == ["hello 0", "hello 1", "hello 2"]
     assert log.count("spans were dropped") == 3  # once for each start of the app

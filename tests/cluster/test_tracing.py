@@ -13,7 +13,7 @@ from opentelemetry import trace
 from structlog.testing import capture_logs
 
 from regrow.cluster import tracing
-from regrow.cluster.config import TracingSettings
+from regrow.cluster.config import EXPORTER_VARIABLE, TracingSettings
 from regrow.cluster.errors import ConfigError
 from regrow.cluster.span_store import FILE_NAME, SpanFile
 from regrow.runtime import telemetry
@@ -106,9 +106,9 @@ def test_a_provider_of_the_program_stays_and_its_spans_and_ours_are_kept_in_one_
 
 
 def test_an_exporter_that_is_not_installed_is_refused_with_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(tracing.EXPORTER_VARIABLE, "smoke_signals")
+    monkeypatch.setenv(EXPORTER_VARIABLE, "smoke_signals")
 
-    monkeypatch.setattr(tracing, "_process", type(tracing._process)())
+    monkeypatch.setattr(tracing, "_process", type(tracing._process)())  # pyright: ignore[reportPrivateUsage]
     monkeypatch.setattr(trace, "get_tracer_provider", trace.ProxyTracerProvider)  # whatever ran here before
 
     with pytest.raises(ConfigError, match="'smoke_signals', which is not installed; there is: console"):

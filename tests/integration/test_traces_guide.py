@@ -76,4 +76,5 @@ def test_the_settings_in_the_guide_are_settings_and_those_that_count_unless_othe
     given = Settings(**tomllib.loads(text)).tracing
 
     assert given.redact != ()
-    assert given.model_copy(update={"redact": ()}) == Settings().tracing
+    assert given.enabled
+    assert given.model_copy(update={"redact": (), "enabled": None}) == Settings().tracing

@@ -43,7 +43,7 @@ async def test_a_client_that_repeats_in_hiding_is_refused_what_passes_the_budget
     server.refuses(500, retry_after_ms="1")
     server.headers["retry-after-ms"] = "1"
     provider = OpenAIProvider(api_key="k", base_url=server.url)
-    provider._client.max_retries = 2  # as one that is built without the word about it
+    provider._client.max_retries = 2  # as one that is built without the word about it # pyright: ignore[reportPrivateUsage]
 
     said = [await asked(provider) for _ in range(6)]
     await provider.aclose()
@@ -57,7 +57,7 @@ async def test_below_refuse_it_is_only_told(server: ChatServer) -> None:
     server.refuses(500)
     server.headers["retry-after-ms"] = "1"
     provider = OpenAIProvider(api_key="k", base_url=server.url, guards=Guards(top=Rung.WARN))
-    provider._client.max_retries = 2
+    provider._client.max_retries = 2  # pyright: ignore[reportPrivateUsage]
 
     said = [await asked(provider) for _ in range(4)]
     await provider.aclose()
