@@ -9,7 +9,9 @@ from itertools import islice
 from typing import Final, Generic, TypeVar
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
+from regrow.runtime.contain import text_of
 from regrow.runtime.errors import Misuse
 
 T = TypeVar("T")
@@ -58,6 +60,9 @@ class Output(Generic[T]):
             except ValidationError as error:
                 if first is None or _is_no_json(first):
                     first = error
+            except Exception as error:  # of a validator of the type's author: the model is told, and the agent lives
+                first = _failed_validator(self.name, error)
+                break
         assert first is not None
         raise first
 
@@ -97,6 +102,11 @@ def _values(text: str) -> Iterator[str]:
         except (ValueError, RecursionError):
             continue
         yield text[start.start() : end]
+
+
+def _failed_validator(name: str, error: Exception) -> ValidationError:
+    said = PydanticCustomError("validator_failed", "{said}", {"said": f"{type(error).__name__}: {text_of(error)}"})
+    return ValidationError.from_exception_data(name, [{"type": said, "loc": (), "input": None}])
 
 
 def _is_no_json(error: ValidationError) -> bool:

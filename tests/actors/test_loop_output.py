@@ -7,7 +7,7 @@ import time
 from typing import Literal
 
 import pytest
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from regrow import Context
 from regrow.actors.loop_answer import LoopAnswer
@@ -52,6 +52,25 @@ async def test_an_answer_is_read_as_the_type_that_was_asked_for() -> None:
 @pytest.mark.parametrize("text", [GOOD, f"```json\n{GOOD}\n```", f"Here it is:\n```\n{GOOD}\n```\nBye", f"So: {GOOD}."])
 def test_it_may_stand_in_a_fence_or_among_words(text: str) -> None:
     assert Output(Decision).read(text).cents == 700
+
+
+class Dated(BaseModel):
+    month: str
+
+    @field_validator("month")
+    @classmethod
+    def _is_one(cls, month: str) -> str:
+        return {"May": "05"}[month]
+
+
+def test_a_validator_that_fails_otherwise_is_told_to_the_model_as_what_is_wrong() -> None:
+    output = Output(Dated)
+    assert output.read('{"month": "May"}').month == "05"
+
+    with pytest.raises(ValidationError) as wrong:
+        output.read('{"month": "Maj"}')
+
+    assert output.mend(wrong.value).startswith("That is no Dated (the whole: KeyError: 'Maj').")
 
 
 @pytest.mark.parametrize("text", ["", "refund", "{", BAD, "[]", "null", '{"verdict": "refund"}'])

@@ -21,6 +21,7 @@ MAY_CATCH_EVERYTHING = (
     "actors/threads.py",  # the same, in a thread: raised again where the turn waits for it
     "actors/tool_runner.py",  # what a tool raises is an answer for whoever called it, and no end of its agent
     "actors/mcp_link.py",  # whatever the SDK raises in its task is the end of one session, and is told as that
+    "actors/loop_output.py",  # validators of an answer's type: the model is told, and mends it
     "actors/tool_gate.py",  # validators and approvals of a tool's author: the call is refused, or a person is asked
     "actors/tool_child.py",  # the same, in a process of its own
     "actors/skill_folder.py",  # importing a skill's module runs its author's code
