@@ -12,14 +12,14 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import structlog
 
 from regrow.actors.call_guard import GuardedCall
-from regrow.actors.threads import in_thread
+from regrow.actors.threads import HandlerThreads, in_thread
 from regrow.actors.tool import Isolation
 from regrow.actors.tool_errors import (
     NO_ANSWER,
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from regrow.actors.tool_result import Given
     from regrow.runtime.runtime import Runtime
 
+TOOL_THREADS = 64
+"""How many blocking tools may run at once in one host, in threads of their own."""
 CANCEL_GRACE_S = 3.0
 """How long an async tool may take to end once it is cancelled; then it is left to itself, in its place."""
 MAX_COUNTED = 10_000
@@ -169,6 +171,13 @@ class ToolRunner:
             raise
         if not task.done():
             await self._let_go(task, tool)
+            if tool.is_in_thread and not place.in_thread:
+                counts.cost_usd -= tool.cost_usd
+                raise ToolBusy(
+                    f"{tool.name} was not run: for {tool.timeout_s:g} s all {TOOL_THREADS} threads for tools of this "
+                    "host were taken; try again later",
+                    tool=tool.name,
+                )
             raise _timed_out(tool)
         if task.cancelled():
             raise ToolFailed(f"{tool.name} failed: it cancelled itself", tool=tool.name)
@@ -209,7 +218,13 @@ class ToolRunner:
                 except RuntimeError:
                     pass  # the loop is closed, and with it the host
 
-        return await in_thread(called, ())
+        return await in_thread(called, (), _tool_threads())
+
+
+@lru_cache(maxsize=1)
+def _tool_threads() -> HandlerThreads:
+    """Of this process, apart from those of handlers: a tool that hangs takes a thread for as long as it does."""
+    return HandlerThreads(TOOL_THREADS)
 
 
 def _ended(place: Place, task: asyncio.Task[Given]) -> None:

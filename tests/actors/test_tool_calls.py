@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from regrow import AskFailed, Context, NotAllowed, Refused
+from regrow.actors import tool_runner
 from regrow.actors.step import Step
+from regrow.actors.threads import HandlerThreads, in_thread
 from regrow.actors.tool import tool
 from regrow.actors.tool_calls import Tools
 from regrow.actors.tool_errors import (
@@ -152,17 +154,18 @@ async def test_one_that_swallows_its_cancellation_is_left_to_itself_and_keeps_it
     assert await used([deaf], use) == "(1, 0, '')"
 
 
+@pytest.mark.slow
 async def test_a_tool_in_a_thread_that_hangs_is_left_at_its_limit_of_time_and_keeps_its_place() -> None:
     gate = threading.Event()  # on the real clock, since virtual time waits for threads
 
-    @tool(timeout_s=0.01, concurrency=1)
+    @tool(timeout_s=0.25, concurrency=1)
     def block() -> str:
         """Blocks."""
         gate.wait(PATIENCE_S)
         return ""
 
     async def use(ctx: Context) -> object:
-        with pytest.raises(ToolTimedOut, match=r"block was stopped after 0\.01 s"):
+        with pytest.raises(ToolTimedOut, match=r"block was stopped after 0\.25 s"):
             await ctx.tools.call(block)
         with pytest.raises(ToolBusy, match="all its 1 places in this host were taken"):
             await ctx.tools.call(block)
@@ -170,6 +173,31 @@ async def test_a_tool_in_a_thread_that_hangs_is_left_at_its_limit_of_time_and_ke
         return "went on"
 
     assert await used([block], use) == "went on"
+
+
+@pytest.mark.slow
+async def test_tools_that_hang_take_no_thread_from_handlers_and_one_that_finds_none_says_that_it_was_not_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate = threading.Event()
+    threads = HandlerThreads(2)
+    monkeypatch.setattr(tool_runner, "_tool_threads", lambda: threads)
+
+    @tool(timeout_s=0.25, cost_usd=1.0)
+    def block() -> str:
+        """Blocks."""
+        gate.wait(PATIENCE_S)
+        return ""
+
+    async def use(ctx: Context) -> object:
+        ended = await asyncio.gather(*(ctx.tools.call(block) for _ in range(3)), return_exceptions=True)
+        assert sorted(type(each).__name__ for each in ended) == ["ToolBusy", "ToolTimedOut", "ToolTimedOut"]
+        assert "block was not run: for 0.25 s all" in str(next(each for each in ended if isinstance(each, ToolBusy)))
+        ran = await in_thread(lambda: "a handler ran", ())
+        gate.set()
+        return ran
+
+    assert await used([block], use) == "a handler ran"
 
 
 class Odd(Exception):
