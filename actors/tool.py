@@ -75,11 +75,6 @@ class Tool(Generic[R_co]):
     """Of one that is an agent: whom its calls ask. See `as_tool`."""
 
     @property
-    def is_in_thread(self) -> bool:
-        """Whether its function takes a thread of its host, which nothing can interrupt."""
-        return self.isolation is Isolation.HOST and not self.signature.is_async
-
-    @property
     def __name__(self) -> str:
         return self.name
 

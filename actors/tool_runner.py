@@ -171,7 +171,7 @@ class ToolRunner:
             raise
         if not task.done():
             await self._let_go(task, tool)
-            if tool.is_in_thread and not place.in_thread:
+            if _blocks(tool) and not place.in_thread:
                 counts.cost_usd -= tool.cost_usd
                 raise ToolBusy(
                     f"{tool.name} was not run: for {tool.timeout_s:g} s all {TOOL_THREADS} threads for tools of this "
@@ -219,6 +219,11 @@ class ToolRunner:
                     pass  # the loop is closed, and with it the host
 
         return await in_thread(called, (), _tool_threads())
+
+
+def _blocks(tool: Tool[Any]) -> bool:
+    """Whether its function takes a thread of its host, which nothing can interrupt."""
+    return tool.isolation is Isolation.HOST and not tool.signature.is_async
 
 
 @lru_cache(maxsize=1)
