@@ -46,7 +46,8 @@ async def test_mistakes_of_the_model_are_told_to_it_and_it_goes_on(test_app: typ
 
 
 async def test_a_model_that_never_stops_is_stopped_and_the_clerk_lives(test_app: type[TestApp]) -> None:
-    async with test_app(app, models=ScriptedModel([LOOK], repeat_last=True)) as t:
+    looks = [ToolCall(id="1", name="find_order", arguments=f'{{"order": "A-{number}"}}') for number in range(8)]
+    async with test_app(app, models=ScriptedModel(looks)) as t:
         with pytest.raises(TurnsUsedUp, match="has called its model 8 times and got no answer"):
             await t.ask(Clerk, Complaint(text="A-1 came late!"))
 
