@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from regrow.cluster.app import EngineName
-from regrow.cluster.config import Settings
+from regrow.cluster.config import Settings, TracingSettings
 from regrow.cluster.past_traces import files_of, latest, spans_of
 from regrow.cluster.span_row import SpanRow
 from tests.integration.apps import traced
@@ -18,13 +19,26 @@ from tests.integration.conftest import Start, nothing_left
 from tests.integration.killing import kill
 from tests.integration.waiting import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.redis, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.ray,
+    pytest.mark.redis,
+    pytest.mark.again,
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 
 @pytest.fixture(scope="module")
 def engine(local_ray: Path) -> EngineName:
     """Only on Ray are there several processes."""
     return "ray"
+
+
+@pytest.fixture(scope="module")
+def settings(root: Path, engine: EngineName) -> Settings:
+    """With a data folder for this module, and tracing."""
+    folder = Path(tempfile.mkdtemp(prefix="data-traced-", dir=root))
+    return Settings(data_dir=folder, tracing=TracingSettings(enabled=True))
 
 
 async def test_a_trace_goes_through_all_processes_and_through_the_death_of_one(
