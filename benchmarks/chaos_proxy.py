@@ -188,8 +188,8 @@ class RedisProxy:
         try:
             upstream = await asyncio.open_unix_connection(redis_at)
             await _Connection(self, (reader, writer), upstream).carry()
-        except OSError:
-            pass  # as if nobody listened
+        except (OSError, asyncio.CancelledError):
+            pass  # as if nobody listened; or the proxy has been stopped
         finally:
             writer.close()
             self._tasks.discard(task)
@@ -224,11 +224,11 @@ class _Connection:
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            for _, writer in (self._app, self._redis):
+                writer.close()
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            for _, writer in (self._app, self._redis):
-                writer.close()
 
     async def _calls(self) -> None:
         frames = Frames()
