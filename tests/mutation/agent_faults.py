@@ -80,7 +80,10 @@ STREAM_FAULTS = (
     ),
     Fault(
         name="parts that are missing are passed over",
-        edits=of("runtime/stream_window.py", ("        if batch.parts and batch.first != self.arrived:\n", "        if False:\n")),
+        edits=of(
+            "runtime/stream_window.py",
+            ("        if batch.parts and batch.first != self.arrived:\n", "        if False:\n"),
+        ),
         inline=("tests/runtime/test_stream_window.py::test_a_gap_is_a_bug_and_never_silent",),
         two_hosts=(f"{ACROSS}::test_parts_that_leave_some_out_end_the_stream_and_harm_no_other",),
     ),
