@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ NOT_OF_THE_APP = frozenset(("site-packages", "dist-packages", "node_modules", "_
 """Folders whose files are not the app's own, beside those whose names begin with a dot."""
 FILES_LIMIT = 2_000
 """More files are not watched: a look at each of them would take too long."""
+LIMIT_REAL = 10_000
+"""Of so many files it is remembered where they are."""
 
 Stamp = tuple[int, int]
 """When a file was changed, in nanoseconds, and its size."""
@@ -97,10 +100,10 @@ class Sources:
         file = getattr(module, "__file__", None)
         if not file or getattr(module, "__name__", "").startswith(SKILL_MODULES):
             return False  # a skill is imported by those who have it, and not by its name
-        path = Path(file).resolve()
-        if not path.is_relative_to(self._folder):
+        place = _real(file)
+        if not place.startswith(f"{self._folder}{os.sep}"):
             return False
-        parts = path.relative_to(self._folder).parts
+        parts = Path(place).relative_to(self._folder).parts
         return not any(part in NOT_OF_THE_APP or part.startswith(".") for part in parts)
 
     def _stale(self) -> frozenset[str]:
@@ -110,6 +113,12 @@ class Sources:
         while more := {name for name, needed in imports.items() if name not in stale and needed & stale}:
             stale |= more
         return frozenset(stale)
+
+
+@lru_cache(maxsize=LIMIT_REAL)
+def _real(file: str) -> str:
+    """Where a file is, past all links; of a thousand modules that are loaded most are asked about at each change."""
+    return os.path.realpath(file)
 
 
 def _imports(path: Path, name: str) -> set[str]:

@@ -134,7 +134,7 @@ async def test_what_held_on_is_named_with_the_mend() -> None:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.heavy  # in real time
 async def test_a_thread_is_waited_for_after_the_deadline_and_then_its_agent_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

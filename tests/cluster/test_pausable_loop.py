@@ -108,7 +108,7 @@ class Think(Request[str]):
     pass
 
 
-LOOKED_AT_S, PATIENCE_S = 2.0, 1.0
+LOOKED_AT_S, PATIENCE_S = 1.0, 0.5
 
 
 class Person(bdb.Bdb):

@@ -434,7 +434,7 @@ async def test_own_work_crashes_as_its_next_life_begins() -> None:
         assert t.restarts("poll") == 2
 
 
-@pytest.mark.slow  # time stands for a second, and then passes as on the wall
+@pytest.mark.heavy  # time stands for a second, and then passes as on the wall
 @virtual
 async def test_a_tool_that_blocks_its_thread_times_out() -> None:
     released.clear()

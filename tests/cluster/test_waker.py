@@ -242,6 +242,7 @@ async def test_a_look_that_breaks_is_told_and_tried_again() -> None:
     await runtime.aclose()
 
 
+@pytest.mark.heavy
 @virtual
 async def test_starts_that_take_long_hold_up_no_look_and_are_not_begun_twice() -> None:
     journal, pools = memory_journal(), Pools()

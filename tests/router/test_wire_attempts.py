@@ -39,6 +39,7 @@ async def test_the_client_of_a_provider_repeats_nothing(server: ChatServer) -> N
     assert len(server.sent) == 12
 
 
+@pytest.mark.heavy  # the client pauses between what it repeats
 async def test_a_client_that_repeats_in_hiding_is_refused_what_passes_the_budget(server: ChatServer) -> None:
     server.refuses(500, retry_after_ms="1")
     server.headers["retry-after-ms"] = "1"

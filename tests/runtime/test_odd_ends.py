@@ -108,11 +108,13 @@ def test_a_text_that_no_message_can_hold_is_written_out() -> None:
 
 @virtual
 async def test_a_stop_does_not_wait_for_turns_of_a_killed_life_that_did_not_let_go() -> None:
+    let_go = asyncio.Event()
+
     async def hold_on(message: Message, ctx: CellContext) -> str:
         try:
             await for_ever()
         except asyncio.CancelledError:
-            await for_ever()
+            await let_go.wait()
         return ""
 
     process, next_life = Process(), Scripted(beside=(Both,))
@@ -129,6 +131,8 @@ async def test_a_stop_does_not_wait_for_turns_of_a_killed_life_that_did_not_let_
 
     assert next_life.stopped == [Shutdown()]
     assert process.state("clerk") is State.RESTARTING
+    let_go.set()
+    await settle()
 
 
 class Stumbling(Scripted):

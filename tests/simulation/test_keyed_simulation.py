@@ -17,7 +17,7 @@ from tests.simulation.keyed_world import KeyedWorld
 from tests.simulation.seeds import seeds
 from tests.simulation.wires import Node
 
-SEEDS = seeds("keyed", range(8))
+SEEDS = seeds("keyed", range(5))
 STORMS = seeds("keyed storms", range(4))
 KEYS = ("ada", "bob", "eve")
 CLIENTS = 3
@@ -157,7 +157,7 @@ def test_keys_that_end_while_messages_come_lose_and_double_nothing(seed: int) ->
     run_virtual(play(seed, CALM, kills=0))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("seed", STORMS)
 def test_nor_do_they_in_hosts_that_die_over_wires_that_lose_and_delay_calls(seed: int) -> None:
     run_virtual(play(seed, FAULTY, kills=4))

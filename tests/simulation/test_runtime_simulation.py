@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from regrow.runtime.context import CellContext
     from regrow.runtime.ref import ActorRef
 
-SEEDS = seeds("runtimes", range(10))
+SEEDS = seeds("runtimes", range(6))
 STORM_S = 3.0
 QUIET_S = 60.0
 ASK_TIMEOUT_S = 20.0

@@ -191,7 +191,7 @@ async def test_a_durable_producer_that_is_killed_at_any_moment_commits_once_and_
 WHOLE = "".join(f"{n} " for n in range(PARTS))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("killed", ["reading", "telling"])
 @virtual
 async def test_a_durable_reader_commits_all_parts_or_that_they_are_lost_whoever_is_killed_at_any_moment(

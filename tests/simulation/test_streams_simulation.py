@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from regrow.runtime.context import CellContext
     from regrow.runtime.stream import Stream
 
-SEEDS = seeds("streams", range(8))
+SEEDS = seeds("streams", range(5))
 STORM_S = 3.0
 QUIET_S = 30.0
 TIMEOUT_S = 5.0
