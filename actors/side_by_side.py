@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -15,10 +15,7 @@ async def all_of(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     try:
         return await asyncio.gather(*tasks)
     except BaseException:
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await _ended(tasks)
         raise
 
 
@@ -31,11 +28,15 @@ async def all_to_their_end(calls: Iterable[Coroutine[Any, Any, None]]) -> None:
     try:
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     except BaseException:
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await _ended(tasks)
         raise
     for outcome in outcomes:
         if outcome is not None:
             raise outcome
+
+
+async def _ended(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)

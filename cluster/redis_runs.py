@@ -6,25 +6,21 @@ list of the last calls of one agent. All go RUN_TTL_S after the last change.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import RedisError
 
+from regrow.router.bounded_redis import BoundedRedis, client_at
 from regrow.runtime.guard_errors import RunsUnreachable
 from regrow.runtime.run_store import COUNTED, KEPT_CALLS, NUSD_PER_USD, RUN_TTL_S, Amounts, CallNote, Calls, Taken
 
 if TYPE_CHECKING:
     from regrow.runtime.guards import Guards
 
-CONNECT_TIMEOUT_S: Final = 2.0
-ANSWER_TIMEOUT_S: Final = 5.0
 LIMIT_CONNECTIONS: Final = 8
 MARK: Final = "\x1f"
 """Between the parts of a call; no id of ours holds the unit separator of ASCII."""
@@ -98,10 +94,7 @@ class RedisRuns:
     """Counts the runs of one app. A script that Redis gets twice may count twice: nothing here is retried."""
 
     def __init__(self, redis: Redis | RedisCluster, *, app: str) -> None:
-        self._redis: Any = redis  # of the two, each command is declared with a type of its own
-        self._is_cluster = isinstance(redis, RedisCluster)
-        self._places = asyncio.Semaphore(LIMIT_CONNECTIONS)
-        self._first = asyncio.Lock()
+        self._redis = BoundedRedis(redis, connections=LIMIT_CONNECTIONS)
         self._app = app
         self._take, self._settle, self._note, self._calls = (
             redis.register_script(script) for script in (_TAKE, _SETTLE, _NOTE, _CALLS)
@@ -110,17 +103,7 @@ class RedisRuns:
     @classmethod
     def from_url(cls, url: str, *, app: str, cluster: bool = False) -> RedisRuns:
         """On the server of that URL or its cluster; connects on first use."""
-        shared: dict[str, Any] = {
-            "retry": Retry(NoBackoff(), 0),
-            "socket_connect_timeout": CONNECT_TIMEOUT_S,
-            "socket_timeout": ANSWER_TIMEOUT_S,
-        }
-        if cluster:
-            return cls(RedisCluster.from_url(url, max_connections=LIMIT_CONNECTIONS, **shared), app=app)
-        pool = BlockingConnectionPool.from_url(
-            url, retry_on_error=[], max_connections=LIMIT_CONNECTIONS, timeout=ANSWER_TIMEOUT_S, **shared
-        )
-        return cls(Redis.from_pool(pool), app=app)
+        return cls(client_at(url, cluster=cluster, connections=LIMIT_CONNECTIONS), app=app)
 
     async def take(self, run: str, amounts: Amounts, guards: Guards, *, id: str = "") -> Taken:
         """As the port says."""
@@ -164,11 +147,7 @@ class RedisRuns:
     @asynccontextmanager
     async def _reached(self) -> AsyncGenerator[None]:
         try:
-            # Of the clients, that of a cluster refuses when all connections of a node are in use.
-            async with self._places:
-                if self._is_cluster:  # whose client is not to be initialised twice
-                    async with self._first:
-                        await self._redis.initialize()
+            async with self._redis.place():
                 yield
         except RedisError as error:
             raise RunsUnreachable(

@@ -9,16 +9,14 @@ Keys, all under one hash tag so that they live in one slot of a Redis Cluster: `
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 
-from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import RedisError, ResponseError
 
+from regrow.router.bounded_redis import BoundedRedis, client_at
 from regrow.router.catalog import NanoUsd, in_usd, nano_usd
 from regrow.router.errors import LedgerUnreachable
 from regrow.router.ledger import ABANDONED
@@ -34,10 +32,6 @@ from regrow.router.usage import (
     totals_of,
 )
 from regrow.runtime.errors import Bug
-
-CONNECT_TIMEOUT_S: Final = 2.0
-ANSWER_TIMEOUT_S: Final = 5.0
-"""A script here runs in well under a millisecond; a server that takes longer is in trouble."""
 
 LIMIT_CONNECTIONS: Final = 16
 """More bring nothing, since a script holds the whole server; a call beyond them waits for its turn."""
@@ -121,11 +115,8 @@ class RedisLedger:
         budget_usd: float | None = None,
         history_limit: int = HISTORY_LIMIT,
     ) -> None:
-        """`redis` should not retry: only one layer does, and it is not this one. `from_url` makes such a client."""
-        self._is_cluster = isinstance(redis, RedisCluster)
-        self._places = asyncio.Semaphore(LIMIT_CONNECTIONS)
-        self._first = asyncio.Lock()
-        self._redis: Any = redis  # of the two, each command is declared with a type of its own
+        """`redis` should not retry; `from_url` makes such a client."""
+        self._redis = BoundedRedis(redis, connections=LIMIT_CONNECTIONS)
         self.budget_usd = budget_usd
         self._budget = None if budget_usd is None else nano_usd(budget_usd)
         self._history_limit = history_limit
@@ -147,19 +138,7 @@ class RedisLedger:
         history_limit: int = HISTORY_LIMIT,
     ) -> RedisLedger:
         """A ledger on the server of that URL (redis://, rediss:// or unix://) or its cluster; connects on first use."""
-        shared: dict[str, Any] = {
-            "retry": Retry(NoBackoff(), 0),
-            "socket_connect_timeout": CONNECT_TIMEOUT_S,
-            "socket_timeout": ANSWER_TIMEOUT_S,
-        }
-        client: Redis | RedisCluster
-        if cluster:
-            client = RedisCluster.from_url(url, max_connections=LIMIT_CONNECTIONS, **shared)
-        else:
-            pool = BlockingConnectionPool.from_url(
-                url, retry_on_error=[], max_connections=LIMIT_CONNECTIONS, timeout=ANSWER_TIMEOUT_S, **shared
-            )
-            client = Redis.from_pool(pool)
+        client = client_at(url, cluster=cluster, connections=LIMIT_CONNECTIONS)
         return cls(client, app=app, budget_usd=budget_usd, history_limit=history_limit)
 
     async def reserve(self, call: Call, most_nusd: NanoUsd | None) -> None:
@@ -192,7 +171,7 @@ class RedisLedger:
     async def totals(self, history: int = 0) -> UsageTotals:
         """As the port says."""
         async with self._reached():
-            async with self._redis.pipeline(transaction=True) as pipe:
+            async with self._redis.client.pipeline(transaction=True) as pipe:
                 _ = pipe.hgetall(self._sums)
                 _ = pipe.scard(self._open)
                 _ = pipe.lrange(self._history, 0, history - 1 if history else 0)
@@ -215,7 +194,7 @@ class RedisLedger:
     async def settle_abandoned(self) -> int:
         """As the port says."""
         async with self._reached():
-            left = [_text(id) for id in await cast("Awaitable[set[Any]]", self._redis.smembers(self._open))]
+            left = [_text(id) for id in await cast("Awaitable[set[Any]]", self._redis.client.smembers(self._open))]
         for id in left:
             await self.settle_at_reserve(CallId(id), None, failure=ABANDONED)
         return len(left)
@@ -241,12 +220,7 @@ class RedisLedger:
     async def _reached(self) -> AsyncGenerator[None]:
         """Turn a Redis failure into the ledger's own, so that callers need not know the store."""
         try:
-            # The wait for a place is the caller's, and says nothing about the server: of the clients, that of a cluster
-            # refuses when all connections of a node are in use, and the other one when it has waited for one.
-            async with self._places:
-                if self._is_cluster:  # whose client is not to be initialised twice
-                    async with self._first:
-                        await self._redis.initialize()
+            async with self._redis.place():
                 yield
         except ResponseError as error:
             raise LedgerUnreachable(
@@ -265,7 +239,7 @@ class RedisLedger:
         async with self._reached():
             raw = await cast(
                 "Awaitable[list[Any]]",
-                self._redis.hmget(self._calls, [f"{id}/{field}" for id in ids for field in _FIELDS]),
+                self._redis.client.hmget(self._calls, [f"{id}/{field}" for id in ids for field in _FIELDS]),
             )
         rows = [raw[at : at + len(_FIELDS)] for at in range(0, len(raw), len(_FIELDS))]
         # A call that left the history between the two reads is missing, and is simply no longer recent.

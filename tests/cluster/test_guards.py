@@ -1,41 +1,21 @@
-"""What stops a runaway in an app, as a user meets it (decision 0039)."""
+"""What stops agents that go round in circles, as a user meets it (decision 0039)."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from pydantic import BaseModel
 
-from regrow import Agent, App, Context, DurableAgent, DurableContext, Message, Refused, Request, Supervisor, child, on
-from regrow.actors.tool import tool
-from regrow.actors.tool_approval import ToolApproval
-from regrow.actors.tool_errors import NotApproved
-from regrow.runtime import telemetry
-from regrow.runtime.guard_errors import CausalLoop, GuardTripped, HopsUsedUp, RepeatedCall, Stalled
+from regrow import Agent, App, Context, DurableAgent, DurableContext, Message, Refused, Supervisor, child, on
+from regrow.runtime.guard_errors import CausalLoop, GuardTripped, HopsUsedUp
 from regrow.runtime.guards import Guards, Rung
-from regrow.runtime.testing import pass_time, virtual
+from regrow.runtime.testing import virtual
 from regrow.testing import TestApp
-
-
-class Ask(Request[str]):
-    text: str = ""
-    request_id: str = ""
+from tests.cluster.guarded import Ask, Seen, exporting, findings
 
 
 class Note(Message):
     text: str = ""
     left: int = 0
-
-
-class Start(Request[str]):
-    """From outside."""
 
 
 turns: list[str] = []
@@ -49,19 +29,7 @@ def _no_turns() -> None:
 
 @pytest.fixture
 def exporter(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
-    found = InMemorySpanExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(found))
-    monkeypatch.setattr(telemetry, "_tracer", provider.get_tracer("test"))
-    return found
-
-
-def findings(exporter: InMemorySpanExporter) -> Iterator[dict[str, Any]]:
-    """The evidence of each finding in the trace."""
-    for span in exporter.get_finished_spans():
-        for event in span.events:
-            if event.name == telemetry.GUARD_TRIPPED:
-                yield {"span": span.name, **dict(event.attributes or {})}
+    return exporting(monkeypatch)
 
 
 class Pair(Agent):
@@ -278,10 +246,6 @@ def test_what_goes_on_in_spite_of_a_guard_does_not_fill_the_trace(exporter: InMe
     assert len(list(findings(exporter))) == 20  # each of both the first, second, fourth and so on to the 512th time
 
 
-class Seen(BaseModel):
-    notes: int = 0
-
-
 class Keeps(DurableAgent[Seen]):
     """Passes on what it is told, and changes nothing."""
 
@@ -320,222 +284,3 @@ async def test_a_restart_in_the_circle_does_not_reset_it() -> None:
 
         assert t.restarts("left") == 2
     assert len(turns) == 7
-
-
-looks: list[str] = []
-
-
-@tool
-async def look(at: str, request_id: str = "") -> str:
-    """Looks at something."""
-    looks.append(at)
-    return json.dumps({"at": at, "found": 0, "request_id": request_id})
-
-
-class Looks(Agent):
-    tools = [look]
-
-    @on
-    async def ask(self, ask: Ask, ctx: Context) -> str:
-        return await ctx.tools.call(look, {"at": ask.text, "request_id": ask.request_id})
-
-
-class Boss(Agent):
-    """Asks the other one the same, again and again."""
-
-    @on
-    async def start(self, request: Start, ctx: Context) -> str:
-        for number in range(20):
-            await ctx.ask("looks", Ask(text="door", request_id=str(number)))
-        return "done"
-
-
-def watching(guards: Guards | None = None) -> App:
-    looks.clear()
-    return App("desk", Supervisor(children=[child(Boss, id="boss"), child(Looks, id="looks")]), guards=guards)
-
-
-@virtual
-async def test_the_same_call_with_the_same_outcome_is_refused_for_the_fifth_time_in_a_run() -> None:
-    async with TestApp(watching()) as t:
-        with pytest.raises(RepeatedCall, match="desk/looks calls look with the same arguments again, 5 times") as found:
-            await t.ask("boss", Start())
-        assert (len(looks), t.restarts("looks")) == (4, 0)
-
-        with pytest.raises(RepeatedCall):  # another message from outside is another run, and is counted from 0
-            await t.ask("boss", Start())
-
-    assert len(looks) == 8
-    assert found.value.evidence == {"tool": "look", "times": 5, "period": 1}
-
-
-def test_its_evidence_stands_on_the_span_of_the_call(exporter: InMemorySpanExporter) -> None:
-    @virtual
-    async def run() -> None:
-        async with TestApp(watching()) as t:
-            with pytest.raises(RepeatedCall):
-                await t.ask("boss", Start())
-
-    run()
-
-    told = [
-        (each["span"], each["regrow.guard.rung"], each["regrow.guard.evidence.times"]) for each in findings(exporter)
-    ]
-    assert told == [
-        ("execute_tool look", "warn", 3),
-        ("execute_tool look", "warn", 4),
-        ("execute_tool look", "refuse", 5),
-    ]
-
-
-@virtual
-async def test_a_restart_of_the_agent_that_calls_does_not_reset_its_count() -> None:
-    class Kills(Boss):
-        @on
-        async def start(self, request: Start, ctx: Context) -> str:
-            for _ in range(20):
-                await ctx.ask("looks", Ask(text="door"))
-                await killed.kill("looks")
-            return "done"
-
-    looks.clear()
-    app = App("desk", Supervisor(children=[child(Kills, id="boss"), child(Looks, id="looks")], max_restarts=100))
-    async with TestApp(app) as killed:
-        with pytest.raises(RepeatedCall):
-            await killed.ask("boss", Start())
-
-    assert len(looks) == 4
-
-
-@virtual
-async def test_what_the_app_polls_is_not_counted() -> None:
-    async with TestApp(watching(Guards(polls=frozenset({"look"})))) as t:
-        assert await t.ask("boss", Start()) == "done"
-
-    assert len(looks) == 20
-
-
-class Clerk(DurableAgent[Seen]):
-    """Looks on and on, and goes on as a person says."""
-
-    tools = [look]
-
-    @on
-    async def start(self, request: Start, ctx: DurableContext) -> str:
-        for _ in range(6):
-            await ctx.tools.call(look, {"at": "door"})
-        return "done"
-
-
-def suspending() -> App:
-    looks.clear()
-    guards = Guards(top=Rung.SUSPEND)
-    return App("desk", Supervisor(children=[child(Clerk, id="clerk")]), journal="memory", guards=guards)
-
-
-async def wait_of(t: TestApp) -> dict[str, Any]:
-    """The one wait that there is."""
-    while not (rows := await t.running.waits()):
-        await t.advance(0.1)
-    (row,) = rows
-    return row
-
-
-@virtual
-async def test_on_the_highest_rung_a_durable_turn_waits_for_a_person_before_each_call_that_repeats() -> None:
-    async with TestApp(suspending()) as t:
-        asked = asyncio.ensure_future(t.ask("clerk", Start(), timeout_s=1_000))
-        first = await wait_of(t)
-        assert len(looks) == 4
-        assert first["call"]["tool"] == "look"
-        assert first["call"]["why"].startswith("desk/clerk calls look with the same arguments again, 5 times")
-        await t.kill("clerk")
-        await t.running.answer(first["id"], ToolApproval(approved=True))
-        second = await wait_of(t)
-        assert len(looks) == 5
-        await t.running.answer(second["id"], ToolApproval(approved=True))
-
-        assert await asked == "done"
-    assert len(looks) == 6
-
-
-@virtual
-async def test_a_person_may_refuse_what_a_guard_has_suspended() -> None:
-    async with TestApp(suspending()) as t:
-        asked = asyncio.ensure_future(t.ask("clerk", Start(), timeout_s=1_000))
-        wait = await wait_of(t)
-        await t.running.answer(wait["id"], ToolApproval(approved=False, by="Ada", reason="enough"))
-
-        with pytest.raises(NotApproved, match="Ada has refused it"):
-            await asked
-        assert t.restarts("clerk") == 0
-    assert len(looks) == 4
-
-
-@virtual
-async def test_a_plain_agent_can_not_wait_and_is_refused_on_the_highest_rung_too() -> None:
-    async with TestApp(watching(Guards(top=Rung.SUSPEND))) as t:
-        with pytest.raises(RepeatedCall):
-            await t.ask("boss", Start())
-
-    assert len(looks) == 4
-
-
-class Hangs(Agent):
-    """Waits for something that nobody knows of, for as long as the request says."""
-
-    tools = [look]
-
-    @on
-    async def ask(self, ask: Ask, ctx: Context) -> str:
-        await pass_time(float(ask.text))
-        return "awake"
-
-
-class Waits(Agent):
-    @on
-    async def ask(self, ask: Ask, ctx: Context) -> str:
-        return await ctx.ask("hangs", ask, timeout_s=500)
-
-
-def hanging(guards: Guards) -> App:
-    return App("desk", Supervisor(children=[child(Hangs, id="hangs"), child(Waits, id="waits")]), guards=guards)
-
-
-@virtual
-async def test_who_waits_for_a_turn_that_hangs_is_told_before_the_deadline_and_the_agent_lives() -> None:
-    async with TestApp(hanging(Guards(stall_s=60.0))) as t:
-        began_s = asyncio.get_running_loop().time()
-        with pytest.raises(Stalled, match="desk/hangs has handled Ask for") as told:
-            await t.ask("waits", Ask(text="300"), timeout_s=500)
-        took_s = asyncio.get_running_loop().time() - began_s
-        assert 60 <= took_s <= 90
-        assert await t.ask("waits", Ask(text="1"), timeout_s=500) == "awake"  # behind what hung
-        assert (t.restarts("hangs"), t.restarts("waits")) == (0, 0)
-
-    assert told.value.evidence["message"] == "Ask"
-
-
-@virtual
-async def test_turns_that_take_no_longer_and_those_that_wait_for_others_or_tools_are_not_stalled() -> None:
-    @tool(timeout_s=900)
-    async def dig() -> str:
-        """Digs for long."""
-        await pass_time(400)
-        return "dug"
-
-    class Digs(Agent):
-        tools = [dig]
-
-        @on
-        async def ask(self, ask: Ask, ctx: Context) -> str:
-            return await ctx.tools.call(dig)
-
-    app = App(
-        "desk",
-        Supervisor(children=[child(Hangs, id="hangs"), child(Waits, id="waits"), child(Digs, id="digs")]),
-        guards=Guards(stall_s=60.0),
-    )
-    async with TestApp(app) as t:
-        assert await t.ask("waits", Ask(text="55"), timeout_s=500) == "awake"
-        assert await t.ask("digs", Ask(), timeout_s=900) == "dug"
