@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 from regrow.actors import Agent
 from regrow.actors.durable_life import DurableLife
-from regrow.cluster import logs, tracing
-from regrow.cluster.app import App, EngineName, Running, engine_for
+from regrow.cluster import logs
+from regrow.cluster.app import App, EngineName, Running
 from regrow.cluster.changed_tree import is_changed, specs_of, tree_change
 from regrow.cluster.deeds import DEED_TIMEOUT_S, Deed, Replaced
 from regrow.cluster.durable_ids import ANY_CHILD
+from regrow.cluster.engines import begun, engine_for
 from regrow.cluster.errors import AppNotFound
 from regrow.cluster.inline import InlineEngine
 from regrow.cluster.letters import Letters
@@ -47,14 +48,7 @@ async def start_reloading(
 ) -> Running:
     """Starts an app that takes new code as its files change. Raises what `App.start` raises."""
     logs.configure(settings.log)
-    tracing.configure(app.name, settings.tracing)
-    engine = ReloadingEngine(app, name, settings, sources, say)
-    try:
-        await engine.start()
-    except BaseException:
-        await asyncio.shield(engine.stop())
-        raise
-    return engine.running
+    return await begun(ReloadingEngine(app, name, settings, sources, say).running, settings)
 
 
 class ReloadingEngine:
