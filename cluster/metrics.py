@@ -7,7 +7,7 @@ import platform
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from regrow.runtime.message import Message
 from regrow.runtime.metrics import COMMIT_BOUNDS_S
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from regrow.runtime import Runtime
     from regrow.runtime.cell import Cell
 
+SUPERVISOR_SPECS = frozenset(get_args(AnySupervisorSpec))
+"""Looked up and not asked by isinstance, since a host may have 10,000 cells and looks once a second."""
 USD_DIGITS = 9
 """Sums of money are told to a billionth of a dollar, as a ledger counts it."""
 
@@ -229,10 +231,10 @@ def _in_ms(seconds: float | None) -> float | None:
 
 def _is_agent(cell: Cell) -> bool:
     """Whether a cell runs an agent of the app: no supervisor, service or part of the kernel."""
-    if cell.behavior is None or isinstance(cell.request.target, AnySupervisorSpec):
+    actor = cell.actor
+    if cell.behavior is None or "/" not in actor or type(cell.request.target) in SUPERVISOR_SPECS:
         return False
-    app, below, _ = cell.actor.partition("/")
-    return bool(below) and ":" not in app
+    return ":" not in actor or ":" not in actor.partition("/")[0]
 
 
 def _sorted(counts: dict[str, int]) -> Labelled:
