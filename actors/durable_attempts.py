@@ -156,6 +156,7 @@ class Attempts:
                 "an agent waits with a message that fails, since its quarantine is full; drop others from there",
                 drop_with=f"regrow quarantine drop {turn.agent}@COMMAND",
                 agent=turn.agent,
+                incarnation=self._cell.incarnation,
                 command=turn.command,
                 limit=self._durability.journal.limits.quarantined,
                 reason=reason,

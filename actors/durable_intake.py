@@ -274,7 +274,12 @@ class DurableIntake:
                     self._has_more = True
                     if str(refusal) != said:
                         said = str(refusal)
-                        log.error("an agent can not look into its mailbox", agent=self._cell.actor, reason=said)
+                        log.error(
+                            "an agent can not look into its mailbox",
+                            agent=self._cell.actor,
+                            incarnation=self._cell.incarnation,
+                            reason=said,
+                        )
                     await asyncio.sleep(AGAIN_MAX_S)  # nobody else looks, and one day the store is mended
                     continue
                 if pending is None:

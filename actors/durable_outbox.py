@@ -128,7 +128,9 @@ class DurableOutbox:
             if not is_told:
                 is_told = True
                 log.warning(
-                    "a turn waits for room in its agent's outbox, since receivers take nothing", agent=self._agent
+                    "a turn waits for room in its agent's outbox, since receivers take nothing",
+                    agent=self._agent,
+                    incarnation=self._life,
                 )
             self._order.retry(self._runtime.loop.time())
             self.relay()
@@ -184,7 +186,12 @@ class DurableOutbox:
             except (JournalRefused, Bug) as refusal:
                 if str(refusal) != said:
                     said = str(refusal)
-                    log.error("what an agent has sent waits in its outbox", agent=self._agent, reason=said)
+                    log.error(
+                        "what an agent has sent waits in its outbox",
+                        agent=self._agent,
+                        incarnation=self._life,
+                        reason=said,
+                    )
             await asyncio.sleep(AGAIN_MAX_S)
 
     def _tell_old(self, page: Sequence[OutboxRow]) -> None:
@@ -199,6 +206,7 @@ class DurableOutbox:
                 "messages have waited in the outbox for longer than ids are kept; durable agents refuse them as too "
                 "old, since they may have run: see what they were to do, and send it anew",
                 agent=self._agent,
+                incarnation=self._life,
                 receiver=oldest.target,
                 waited_s=waited_ms // 1000,
             )
@@ -233,7 +241,12 @@ class DurableOutbox:
             if self._order.stays(id, self._runtime.loop.time(), is_away=is_away):
                 why = "its mailbox rejects it" if rejects else sent.refusal or "nobody has such an id"
                 reason = f"{envelope.receiver} {'is full' if rejects else 'is not there'} ({why})"
-                log.warning("messages to a durable agent wait in the outbox", agent=self._agent, reason=reason)
+                log.warning(
+                    "messages to a durable agent wait in the outbox",
+                    agent=self._agent,
+                    incarnation=self._life,
+                    reason=reason,
+                )
         else:
             if outcome is not Outcome.TAKEN:
                 self._runtime.delivery.dead(envelope, outcome)

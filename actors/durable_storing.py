@@ -158,7 +158,13 @@ class Storing:
         kept = [entry for entry in batch if entry.may_be_stored or self._is_kept_by_its_sender(entry)]
         if str(refusal) != self._said:
             self._said = str(refusal)
-            log.error("messages are not accepted", agent=self._cell.actor, messages=len(batch), reason=self._said)
+            log.error(
+                "messages are not accepted",
+                agent=self._cell.actor,
+                incarnation=self._cell.incarnation,
+                messages=len(batch),
+                reason=self._said,
+            )
         for entry in batch:
             if entry not in kept:
                 self._not_stored(entry, refusal)

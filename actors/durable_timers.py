@@ -92,7 +92,12 @@ class DurableTimers:
                 self._again = False
                 await self._look()
         except (JournalRefused, Bug) as refusal:
-            log.error("reminders wait, since the journal refuses", agent=self._cell.actor, reason=str(refusal))
+            log.error(
+                "reminders wait, since the journal refuses",
+                agent=self._cell.actor,
+                incarnation=self._life,
+                reason=str(refusal),
+            )
             self._look_in(REFUSED_S)
         finally:
             self._looking = None
@@ -135,7 +140,13 @@ class DurableTimers:
             plan = plan_of(timer.schedule)
             next_ms, missed = following(plan.schedule, timer.due_ms, now_ms)
         except (CodeNotImportable, Misuse) as error:
-            log.error("a reminder can not be read here", agent=agent, reminder=timer.timer, reason=str(error))
+            log.error(
+                "a reminder can not be read here",
+                agent=agent,
+                incarnation=self._life,
+                reminder=timer.timer,
+                reason=str(error),
+            )
             return None
         tick = Tick(name=timer.timer, due_ms=timer.due_ms, missed=missed)
         message = Incoming(
@@ -148,7 +159,12 @@ class DurableTimers:
             partial(durable.journal.fire, timer.timer, message, due_ms=timer.due_ms, next_due_ms=next_ms)
         )
         if fired.verdict is FireVerdict.TOO_LARGE:
-            log.error("a reminder's message passes the limit of the journal", agent=agent, reminder=timer.timer)
+            log.error(
+                "a reminder's message passes the limit of the journal",
+                agent=agent,
+                incarnation=self._life,
+                reminder=timer.timer,
+            )
         if next_ms is not None:
             self.is_set(next_ms)
         return fired.verdict

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, o
 import structlog
 
 from regrow.actors import Agent, FunctionAgent
-from regrow.cluster import logs, tracing
+from regrow.cluster import logs
 from regrow.cluster.code import agent_class, digest_of
 from regrow.cluster.config import Settings
 from regrow.cluster.deeds import DEED_TIMEOUT_S, Deed, Replaced
 from regrow.cluster.durable_ids import ANY_CHILD, DurableIds, agents_of
 from regrow.cluster.engine import Engine
+from regrow.cluster.engines import begun, engine_for
 from regrow.cluster.keyed_ids import KeyedIds, is_same_code
 from regrow.cluster.letters import Letters
 from regrow.cluster.mcp_consent import check_sessions
@@ -44,6 +45,7 @@ from regrow.supervisors import requests as to_supervisor
 from regrow.supervisors.spec import TARGETS_ALLOWED
 
 if TYPE_CHECKING:
+    from regrow.cluster.metrics_endpoint import MetricsEndpoint
     from regrow.cluster.running import Ended
 
 P = ParamSpec("P")
@@ -193,17 +195,10 @@ class Starting:
     async def _start(self) -> Running:
         settings = self._settings if self._settings is not None else Settings.load()
         logs.configure(settings.log)
-        tracing.configure(self._app.name, settings.tracing)
         name = self._engine or settings.engine
         if name not in ENGINES:
             raise Misuse(f"there is no engine {name!r}; use one of {', '.join(map(repr, ENGINES))}")
-        engine = engine_for(name, self._app, settings)
-        try:
-            await engine.start()
-        except BaseException:
-            await asyncio.shield(engine.stop())
-            raise
-        return Running(self._app, engine)
+        return await begun(Running(self._app, engine_for(name, self._app, settings)), settings)
 
 
 class Running:
@@ -212,6 +207,8 @@ class Running:
     def __init__(self, app: App, engine: Engine) -> None:
         self.app = app
         self.engine = engine
+        self.endpoint: MetricsEndpoint | None = None
+        """What serves the metrics of this run, where the settings want that."""
 
     def ref(self, target: Target, *, key: str | None = None) -> ActorRef:
         """A ref to an agent by class, agent function, id (`desk/analyst`) or the id below the root (`analyst`).
@@ -297,6 +294,15 @@ class Running:
         """The messages that nobody handled, in all processes of the app: counted by reason, and the latest ones."""
         return await self.engine.letters()
 
+    async def metrics(self) -> dict[str, Any]:
+        """What the processes of the app have counted, each and in all, as JSON (docs/guides/seeing-what-happened.md).
+
+        Totals hold what processes that are gone have told, and never go back while the app runs.
+        """
+        from regrow.cluster.metrics import told  # here, since few programs look
+
+        return told(await self.engine.metrics())
+
     async def waits(self, agent: str = "") -> list[dict[str, Any]]:
         """The messages whose turns wait for an answer, oldest first, as `regrow waits --json` tells them.
 
@@ -335,7 +341,12 @@ class Running:
 
     async def stop(self) -> None:
         """Stops the tree in order, within the shutdown limits of its children; leaves nothing. Idempotent."""
-        await asyncio.shield(self.engine.stop())
+        await asyncio.shield(self._stop())
+
+    async def _stop(self) -> None:
+        if self.endpoint is not None:
+            await self.endpoint.aclose()  # first: it asks an engine that runs
+        await self.engine.stop()
 
     async def wait_ended(self) -> ExitReason:
         """Waits until the root of the tree has ended, and says why."""
@@ -349,17 +360,6 @@ def _as_root(root: object, more: tuple[object, ...]) -> SupervisorSpec:
         raise InvalidDefinition("an app has one root: put the other children into the Supervisor as well")
     children = [item if isinstance(item, ChildSpec) else child(item) for item in (root, *more)]  # type: ignore[arg-type]
     return Supervisor(children=children)
-
-
-def engine_for(name: EngineName, app: App, settings: Settings) -> Engine:
-    """The engine of that name for an app, not started yet."""
-    if name == "inline":
-        from regrow.cluster.inline import InlineEngine
-
-        return InlineEngine(app, settings)
-    from regrow.cluster.ray_engine import RayEngine
-
-    return RayEngine(app, settings)
 
 
 def _blocking(what: str, main: Awaitable[R]) -> R:

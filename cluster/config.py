@@ -39,6 +39,11 @@ MAX_HISTORY_AGE_S = 366 * 86_400
 MAX_STORE_MB = 100_000
 """How much of spans may be kept; each takes about half a kilobyte."""
 
+LOOPBACK = "127.0.0.1"
+MAX_PORT = 65_535
+_ADDRESS = re.compile(r"(?:(?:\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/]+)?:)?[0-9]{1,5}")
+"""A port, or host and port; an address of IPv6 stands in brackets, as in a URL."""
+
 MAX_PATTERNS = 100
 """How many regular expressions may be looked for in all that is recorded."""
 
@@ -127,6 +132,33 @@ class TracingSettings(_Section):
         return patterns
 
 
+class MetricsSettings(_Section):
+    """Where Prometheus finds the metrics of an app, such as "127.0.0.1:9464"; without an address nothing is served.
+
+    A port alone is one of this machine only. Whoever reaches the address may read: put no address of a network there
+    that you do not trust.
+    """
+
+    address: str | None = None
+
+    @property
+    def place(self) -> tuple[str, int] | None:
+        """Host and port; 0 is any port that is free."""
+        if self.address is None:
+            return None
+        host, _, port = self.address.rpartition(":")
+        return host.removeprefix("[").removesuffix("]") or LOOPBACK, int(port)
+
+    @field_validator("address")
+    @classmethod
+    def _has_a_port(cls, address: str | None) -> str | None:
+        if address is not None and not _ADDRESS.fullmatch(address):
+            raise ValueError(f"{address!r} is no address; write host and port, such as 127.0.0.1:9464")
+        if address is not None and int(address.rpartition(":")[2]) > MAX_PORT:
+            raise ValueError(f"{address!r} has no port that exists; they end with {MAX_PORT}")
+        return address
+
+
 class RaySettings(_Section):
     """Which Ray: the one at `address`, or without one a local one with `num_cpus` (None: all)."""
 
@@ -200,6 +232,7 @@ class Settings(BaseModel):
     redis: RedisSettings = RedisSettings()
     history: HistorySettings = HistorySettings()
     tracing: TracingSettings = TracingSettings()
+    metrics: MetricsSettings = MetricsSettings()
     ray: RaySettings = RaySettings()
     models: RouterSettings = RouterSettings()
     memory: MemorySettings = MemorySettings()

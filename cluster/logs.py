@@ -1,18 +1,23 @@
 """How Regrow logs: set up once, where a program starts an app, and never by importing a library.
 
-Logs go to stderr, as results go to stdout. Whoever has configured structlog before keeps that.
+Logs go to stderr, as results go to stdout. Whoever has configured structlog before keeps that. A line that is written
+in a turn names its agent, incarnation and trace, whoever writes it: the agent, a library, or the runtime.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING
 
 import structlog
 
+from regrow.runtime import telemetry
+from regrow.runtime.context import current
+
 if TYPE_CHECKING:
-    from structlog.typing import Processor
+    from structlog.typing import EventDict, Processor, WrappedLogger
 
     from regrow.cluster.config import LogSettings
 
@@ -61,12 +66,14 @@ def configure(settings: LogSettings) -> None:
 def _processors(*, as_json: bool) -> list[Processor]:
     first: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        name_turn,
         structlog.processors.add_log_level,
         structlog.processors.StackInfoRenderer(),
     ]
     if as_json:
         return [
             *first,
+            _name_process,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.dict_tracebacks,
             structlog.processors.JSONRenderer(default=str),
@@ -76,3 +83,26 @@ def _processors(*, as_json: bool) -> list[Processor]:
         structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
         structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback),
     ]
+
+
+def name_turn(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    """Adds to a line whose turn writes it, and in which trace. What a line says itself stays.
+
+    A line about another agent gets nothing of this one: two that are mixed would name a life that never was.
+    """
+    ctx = current.get()
+    if ctx is None or ctx.turn_that_runs() is None:
+        fields = {"trace": trace} if (trace := telemetry.trace_id(telemetry.outgoing())) else {}
+    else:
+        fields = ctx.log_fields()
+        if line.get("agent", None if "incarnation" in line else ctx.id) != ctx.id:
+            fields = {name: value for name, value in fields.items() if name == "trace"}
+    for name, value in fields.items():
+        line.setdefault(name, value)
+    return line
+
+
+def _name_process(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    """Adds the number of the process, as Python's own logging calls it: lines of many may come in one stream."""
+    line.setdefault("process", os.getpid())
+    return line

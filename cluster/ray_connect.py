@@ -11,7 +11,6 @@ import importlib
 import logging
 import os
 import subprocess
-import sys
 import time
 import warnings
 from concurrent.futures import wait
@@ -26,6 +25,7 @@ from regrow.cluster.config import RaySettings
 from regrow.cluster.errors import RayUnavailable
 from regrow.cluster.ray_address import RayAddress, ray_address
 from regrow.cluster.ray_address import trouble as address_trouble
+from regrow.cluster.ray_output import show_output_of_workers
 from regrow.cluster.ray_thread import RayThread
 from regrow.cluster.ray_transport import NAMESPACE
 
@@ -97,7 +97,7 @@ class RaySession:
         """Begins to connect; None when the program has a connection of its own, which it keeps."""
         if ray.is_initialized():
             return None
-        _quiet_death_notices()
+        show_output_of_workers()
         self._address = ray_address(self._settings)
         if self._address is None:
             if trouble := ray_folder.trouble():
@@ -186,19 +186,3 @@ def own_restarts() -> int | None:
 def _leave() -> None:
     """Also after an `init` that failed half-way: at the end of the program Ray would make its files anew."""
     ray.shutdown()
-
-
-def _quiet_death_notices() -> None:
-    """Keeps Ray's paragraphs about dead workers off the driver's output, and what workers print off stdout."""
-    worker: Any = sys.modules.get("ray._private.worker")
-    show = getattr(worker, "print_to_stdstream", None)
-    if show is None or getattr(show, "regrow", False):
-        return
-
-    def shown(data: Any, ignore_prefix: bool) -> None:
-        if isinstance(data, dict) and data.get("pid") in ("raylet", "gcs_server"):
-            return
-        show(data, ignore_prefix)
-
-    shown.regrow = True  # type: ignore[attr-defined]
-    worker.print_to_stdstream = shown

@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING
 
 from regrow.actors import Agent
 from regrow.actors.durable_life import DurableLife
-from regrow.cluster import logs, tracing
-from regrow.cluster.app import App, EngineName, Running, engine_for
+from regrow.cluster import logs
+from regrow.cluster.app import App, EngineName, Running
 from regrow.cluster.changed_tree import is_changed, specs_of, tree_change
 from regrow.cluster.deeds import DEED_TIMEOUT_S, Deed, Replaced
 from regrow.cluster.durable_ids import ANY_CHILD
+from regrow.cluster.engines import begun, engine_for
 from regrow.cluster.errors import AppNotFound
 from regrow.cluster.inline import InlineEngine
 from regrow.cluster.letters import Letters
+from regrow.cluster.metrics import AppMetrics
 from regrow.cluster.old_messages import understand_old_messages
 from regrow.cluster.sources import Sources, Stamp
 from regrow.cluster.tree import Trees
@@ -46,14 +48,7 @@ async def start_reloading(
 ) -> Running:
     """Starts an app that takes new code as its files change. Raises what `App.start` raises."""
     logs.configure(settings.log)
-    tracing.configure(app.name, settings.tracing)
-    engine = ReloadingEngine(app, name, settings, sources, say)
-    try:
-        await engine.start()
-    except BaseException:
-        await asyncio.shield(engine.stop())
-        raise
-    return engine.running
+    return await begun(ReloadingEngine(app, name, settings, sources, say).running, settings)
 
 
 class ReloadingEngine:
@@ -118,6 +113,10 @@ class ReloadingEngine:
     async def letters(self) -> Letters:
         """See Engine."""
         return await self._inner.letters()
+
+    async def metrics(self) -> AppMetrics:
+        """See Engine."""
+        return await self._inner.metrics()
 
     async def carry_out(self, deed: Deed, actor: ActorId, *, timeout_s: float) -> Replaced:
         """See Engine."""

@@ -118,9 +118,13 @@ class CellContext(StreamTurn):
     @property
     def log(self) -> Any:
         """A structlog logger that names this agent, its incarnation and the trace on every line."""
-        trace = self._envelope.origin.trace if self._envelope is not None else ""
-        bound = structlog.get_logger("regrow.agent").bind(agent=self._cell.actor, incarnation=self.incarnation)
-        return bound.bind(trace=telemetry.trace_id(trace)) if trace else bound
+        return structlog.get_logger("regrow.agent").bind(**self.log_fields())
+
+    def log_fields(self) -> dict[str, Any]:
+        """What names this turn in a log line: agent, incarnation, and the trace if it is in one."""
+        came_in = self._envelope.origin.trace if self._envelope is not None else ""
+        trace = telemetry.trace_id(telemetry.outgoing() or came_in)
+        return {"agent": self._cell.actor, "incarnation": self.incarnation} | ({"trace": trace} if trace else {})
 
     @contextmanager
     def span(self, name: str, **attributes: str | int | float | bool) -> Iterator[None]:

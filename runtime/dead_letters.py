@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from regrow.runtime import telemetry
 from regrow.runtime.envelope import Envelope, mark_handled
 
 log = structlog.get_logger("regrow.dead_letters")
@@ -75,7 +76,7 @@ class DeadLetters:
         )
         self.counts[letter.reason] += 1
         self.latest.append(letter)
-        self._log(letter, now)
+        self._log(letter, now, telemetry.trace_id(envelope.origin.trace))
         self.added()
 
     def sum_up(self) -> None:
@@ -84,7 +85,7 @@ class DeadLetters:
         if suppressed > 0:
             log.warning("dead letters not logged one by one", count=suppressed, total=self.total)
 
-    def _log(self, letter: DeadLetter, now: float) -> None:
+    def _log(self, letter: DeadLetter, now: float, trace: str) -> None:
         if now - self._window_start >= 1.0:
             self.sum_up()
             self._window_start = now
@@ -97,6 +98,7 @@ class DeadLetters:
                 incarnation=letter.incarnation,
                 message=letter.message_type,
                 sender=letter.sender,
+                **({"trace": trace} if trace else {}),
             )
         elif self._in_window == LOGGED_PER_S + 1 and self._later is not None:
             start = self._window_start

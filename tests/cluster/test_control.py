@@ -233,6 +233,21 @@ async def test_dead_letters_are_told_with_the_time_of_day() -> None:
     assert before - timedelta(seconds=1) <= datetime.fromisoformat(letter["at"]) <= datetime.now(UTC)
 
 
+async def test_metrics_are_told_as_the_app_tells_them_itself() -> None:
+    async with opened("small") as served, APP.start(engine="inline", settings=Settings.model_construct()) as running:
+        served.attach(running)
+        await asked("small/greet", "world")
+
+        told = await called("metrics")
+        own = await running.metrics()
+
+    for metrics in (told, own):
+        for row in (*metrics["hosts"], metrics["total"]):
+            del row["loop_lag_ms"]  # of its own moment
+    assert told == own
+    assert told["total"]["turns"] == 1
+
+
 @pytest.mark.parametrize("do", ["kill", "restart"])
 async def test_an_agent_that_is_not_there_is_told_with_those_that_are(served: ControlSocket, do: str) -> None:
     with pytest.raises(ControlError, match="did you mean small/greet") as caught:
@@ -505,7 +520,7 @@ async def answer_with(listener: socket.socket, line: bytes) -> Any:
     return await asking
 
 
-@pytest.mark.parametrize("do", ["about", "tree", "dead_letters", "ask", "stop", "kill", "restart"])
+@pytest.mark.parametrize("do", ["about", "tree", "dead_letters", "metrics", "ask", "stop", "kill", "restart"])
 async def test_a_process_that_hangs_is_named_and_a_longer_wait_advised_where_one_can_be_had(
     silent: socket.socket, do: str
 ) -> None:

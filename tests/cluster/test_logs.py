@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import os
 from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import structlog
+from opentelemetry.trace import Tracer
 
-from regrow.actors import agent
+from regrow.actors import Agent, Context, agent, on
 from regrow.cluster import logs
 from regrow.cluster.app import App
-from regrow.cluster.config import LogSettings
+from regrow.cluster.config import LogSettings, Settings
+from regrow.cluster.ray_output import parted
+from regrow.runtime import Message, Request
+from tests.runtime.test_telemetry import Traces
 
 
 @pytest.fixture(autouse=True)
@@ -98,3 +106,93 @@ def test_an_ask_prints_nothing_of_its_own(capsys: pytest.CaptureFixture[str]) ->
     assert App("quiet", greet).ask(greet, "world") == "hello world"
 
     assert capsys.readouterr() == ("", "")
+
+
+# ---- what lines are about ---------------------------------------------------------------------------
+
+library = structlog.get_logger("library")
+
+
+class Say(Request[int]):
+    """Gives the incarnation that says it."""
+
+
+class Fall(Message):
+    pass
+
+
+class Speaker(Agent):
+    @on
+    async def say(self, _: Say, ctx: Context) -> int:
+        ctx.log.info("by its context")
+        library.info("by a library")
+        library.info("about another", agent="desk/other")
+        library.info("about a life", receiver="desk/other", incarnation=77)
+        await asyncio.to_thread(library.info, "in a thread")
+        return ctx.incarnation
+
+    @on
+    async def fall(self, _: Fall) -> None:
+        raise ValueError("fallen")
+
+
+async def said(capsys: pytest.CaptureFixture[str], tracer: Tracer | None = None) -> tuple[int, dict[str, Any]]:
+    """The incarnation of an agent that logs in a turn, and each line of it in JSON."""
+    settings = Settings(log=LogSettings(format="json", level="debug"))
+    async with App("desk", Speaker).start(engine="inline", settings=settings) as running:
+        library.info("outside of a turn")
+        with tracer.start_as_current_span("asked") if tracer is not None else nullcontext():
+            incarnation = await running.ref(Speaker).ask(Say())
+        await running.ref(Speaker).tell(Fall())
+        await running.ref(Speaker).ask(Say())
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    return incarnation, {line["event"]: line for line in reversed(lines)}
+
+
+async def test_each_line_of_a_turn_names_agent_and_incarnation_whoever_writes_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    incarnation, lines = await said(capsys)
+
+    for event in ("by its context", "by a library", "in a thread"):
+        assert (lines[event]["agent"], lines[event]["incarnation"]) == ("desk/speaker", incarnation)
+        assert "trace" not in lines[event]
+        assert lines[event]["process"] == os.getpid()
+    assert {"agent", "incarnation", "trace"}.isdisjoint(lines["outside of a turn"])
+
+
+async def test_a_line_about_another_agent_gets_nothing_of_the_one_whose_turn_it_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, lines = await said(capsys)
+
+    assert lines["about another"]["agent"] == "desk/other"
+    assert "incarnation" not in lines["about another"]
+    assert lines["about a life"]["incarnation"] == 77
+    assert "agent" not in lines["about a life"]
+
+
+async def test_what_the_runtime_says_of_an_agent_names_it_and_its_life(capsys: pytest.CaptureFixture[str]) -> None:
+    incarnation, lines = await said(capsys)
+
+    dead = lines["restarting"]
+    assert (dead["agent"], dead["incarnation"]) == ("desk/speaker", incarnation)
+    letter = lines["dead letter"]
+    assert (letter["receiver"], letter["incarnation"]) == ("desk/speaker", incarnation)
+
+
+async def test_lines_of_a_turn_that_is_in_a_trace_carry_its_id(capsys: pytest.CaptureFixture[str]) -> None:
+    traces = Traces()
+
+    _, lines = await said(capsys, traces.tracer)
+
+    trace = f"{traces.spans['asked'].context.trace_id:032x}"
+    for event in ("by its context", "by a library", "in a thread", "about another"):
+        assert lines[event]["trace"] == trace
+
+
+def test_lines_of_workers_in_json_come_as_they_were_written_and_all_others_as_ray_shows_them() -> None:
+    ours = '{"event": "host died", "level": "warning", "timestamp": "2026-11-28T10:00:00Z"}'
+    others = ['{"event": 1}', "{not JSON}", "[1]", "Traceback", "", '{"a": ' * 9_000]
+
+    assert parted([others[0], ours, *others[1:], ours]) == ([ours, ours], others)

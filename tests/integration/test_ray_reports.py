@@ -19,12 +19,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.ray]
 PROGRAM = """\
 import os
 
+import structlog
+
 from regrow import Agent, App, Context, Supervisor, child
 
 
 class Clerk(Agent):
     async def started(self, ctx: Context) -> None:
         print("clerk", os.getpid(), "runs", flush=True)
+        structlog.get_logger("library").info("a line of a host", number=ctx.incarnation)
 
 
 app = App("reporting", Supervisor(children=[child(Clerk)]))
@@ -84,6 +87,12 @@ def pid_of_clerk(program: Driver, life: int) -> int:
     return int(said[life - 1].rpartition("clerk ")[2].split()[0]) if len(said) >= life else 0
 
 
+def of_hosts(program: Driver) -> list[dict[str, Any]]:
+    """What the agent logs, as it comes out of the program: as whole lines of JSON, with nothing before them."""
+    said = [json.loads(line) for line in program.said.splitlines() if line.startswith("{") and line.endswith("}")]
+    return [line for line in said if line.get("event") == "a line of a host"]
+
+
 @pytest.mark.again  # inline it is counted as well
 def test_the_death_of_a_process_is_told_line_by_line_and_event_by_event() -> None:
     with driver({"program.py": PROGRAM}, "program.py", **VARIABLES) as program:
@@ -96,5 +105,9 @@ def test_the_death_of_a_process_is_told_line_by_line_and_event_by_event() -> Non
         until_now(lambda: len(events(program)) >= len(TOLD), "its events have left", within_s=BEGIN_S)
         assert lines(program) == TOLD
         assert events(program) == TOLD
+        until_now(lambda: len(of_hosts(program)) >= 2, "its lines have come", within_s=BEGIN_S)
+        for line in of_hosts(program):
+            assert (line["agent"], line["incarnation"]) == ("reporting/clerk", line["number"])
+        assert [line["process"] for line in of_hosts(program)] == [pid_of_clerk(program, 1), pid_of_clerk(program, 2)]
         program.send(signal.SIGINT)
         program.wait_end()

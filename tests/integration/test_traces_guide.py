@@ -11,8 +11,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from regrow.cluster.config import Settings
+from regrow.cluster.metrics import AppMetrics, told
+from regrow.cluster.prometheus_text import text_of
+from tests.cluster.test_metrics_endpoint import BUSY
 from tests.integration.test_examples import EXAMPLES, REPOSITORY, blocks
 
 GUIDE = REPOSITORY / "docs/guides/seeing-what-happened.md"
@@ -72,9 +76,35 @@ def test_the_code_in_the_guide_is_the_code_of_its_example() -> None:
 
 
 def test_the_settings_in_the_guide_are_settings_and_those_that_count_unless_others_are_given() -> None:
-    (text,) = blocks(GUIDE, "toml")
+    text, others = blocks(GUIDE, "toml")
     given = Settings(**tomllib.loads(text)).tracing
 
     assert given.redact != ()
     assert given.enabled
     assert given.model_copy(update={"redact": (), "enabled": None}) == Settings().tracing
+    beside = Settings(**tomllib.loads(others))
+    assert beside.metrics.place == ("127.0.0.1", 9464)
+    assert beside.log == Settings().log
+
+
+def test_the_numbers_in_the_guide_have_the_keys_and_names_that_an_app_tells() -> None:
+    (text,) = blocks(GUIDE, "json")
+    shown = json.loads(text)
+    named = dict(re.findall(r"^\| `(regrow_\w+)` \| (.*)\|$", GUIDE.read_text("utf-8"), re.MULTILINE))
+
+    told_of = AppMetrics(hosts=(BUSY,))
+    metrics = told(told_of)
+    labels = {
+        family.name + ("_total" if family.type == "counter" else ""): {
+            label for sample in family.samples for label in sample.labels
+        }
+        for family in text_string_to_metric_families(text_of(told_of, "desk"))
+    }
+
+    assert shown["total"].keys() == metrics["total"].keys()
+    assert [row.keys() for row in shown["hosts"]] == [row.keys() for row in metrics["hosts"]]
+    assert [row.keys() for row in shown["models"]] == [row.keys() for row in metrics["models"]]
+    assert shown["total"]["commit_ms"].keys() == metrics["total"]["commit_ms"].keys()
+    assert {name: set(re.findall(r"\w+", words)) for name, words in named.items()} == {
+        name: found - {"app", "host"} for name, found in labels.items()
+    }

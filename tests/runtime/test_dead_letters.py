@@ -119,6 +119,17 @@ def test_a_dead_letter_tells_the_life_that_was_to_handle_it() -> None:
     assert [letter.incarnation for letter in dead.latest] == [4, 0]
 
 
+def test_the_line_of_a_dead_letter_carries_the_trace_of_its_message() -> None:
+    traced, trace = tell(), "0af7651916cd43dd8448eb211c80319c"
+    traced.origin = traced.origin.under(f"00-{trace}-b7ad6b7169203331-01")
+
+    with capture_logs() as logs:
+        DeadLetters(Clock()).add(traced, "expired")
+        DeadLetters(Clock()).add(tell(), "expired")
+
+    assert [line.get("trace") for line in logs] == [trace, None]
+
+
 def test_a_kept_dead_letter_is_of_bounded_size() -> None:
     dead = DeadLetters(Clock())
 
