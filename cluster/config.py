@@ -127,6 +127,12 @@ class TracingSettings(_Section):
         return patterns
 
 
+class IncidentSettings(_Section):
+    """How much is kept of deaths, of what supervisors decided, and of losses, for `regrow why`; with 0 nothing is."""
+
+    store_mb: int = Field(default=16, ge=0, le=MAX_STORE_MB)
+
+
 class RaySettings(_Section):
     """Which Ray: the one at `address`, or without one a local one with `num_cpus` (None: all)."""
 
@@ -200,6 +206,7 @@ class Settings(BaseModel):
     redis: RedisSettings = RedisSettings()
     history: HistorySettings = HistorySettings()
     tracing: TracingSettings = TracingSettings()
+    incidents: IncidentSettings = IncidentSettings()
     ray: RaySettings = RaySettings()
     models: RouterSettings = RouterSettings()
     memory: MemorySettings = MemorySettings()
