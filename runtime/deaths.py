@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, TypeAlias
 
 from regrow.runtime.dead_letters import NAME_LIMIT_CHARS
 from regrow.runtime.lifecycle import ExitReason
@@ -37,17 +37,16 @@ class Fate(StrEnum):
     QUARANTINED = "quarantined"
 
 
-class Recent(NamedTuple):
-    """One message that an agent had; made for each, so that it holds what is there already and computes nothing."""
+HANDLED = Fate.HANDLED
+"""By this name it is had without a look into the enum, once for each message."""
 
-    at_s: float
-    message: type
-    origin: Origin
-    command: str | None
-    fate: Fate
+Recent: TypeAlias = "tuple[float, type, Origin, str | None, Fate]"
+"""One message that an agent had: when, of which type, from where, its command id, and its fate.
 
+One is made for each message, so it is a plain tuple, holds what is there already, and computes nothing.
+"""
 
-Recents = deque[Recent]
+Recents: TypeAlias = "deque[Recent]"
 """The latest messages of an agent, oldest first; see `no_messages`."""
 
 
@@ -58,8 +57,9 @@ def no_messages() -> Recents:
 
 def note(cell: Cell, envelope: Envelope, fate: Fate, command: str | None = None) -> None:
     """Remembers what became of a message."""
-    command = command or envelope.command_id
-    cell.recent.append(Recent(cell.runtime.loop.time(), type(envelope.message), envelope.origin, command, fate))
+    if command is None:
+        command = envelope.command_id
+    cell.recent.append((cell.runtime.loop.time(), type(envelope.message), envelope.origin, command, fate))
 
 
 class Had(Message):
@@ -113,21 +113,22 @@ class Deaths:
         return taken
 
     def _note_turns(self, cell: Cell) -> None:
-        last = cell.recent[-1] if cell.recent else None
+        """What it crashed on has been noted; all else that runs is cut."""
+        _, message, origin, _, fate = cell.recent[-1] if cell.recent else (0.0, None, None, None, HANDLED)
         for envelope in cell.in_turn:
-            is_noted = last is not None and last.fate is Fate.CRASHED and last.origin is envelope.origin
-            if not (is_noted and last is not None and last.message is type(envelope.message)):
+            is_noted = fate is Fate.CRASHED and origin is envelope.origin and message is type(envelope.message)
+            if not is_noted:
                 note(cell, envelope, Fate.CUT)
 
 
 def _had(recent: Recent, now_s: float) -> Had:
-    origin = recent.origin
+    at_s, message, origin, command, fate = recent
     sender = str(origin.sender) if origin.sender is not None else origin.principal or "outside"
     return Had(
-        age_s=round(now_s - recent.at_s, 6),
-        message=recent.message.__name__[:NAME_LIMIT_CHARS],
+        age_s=round(now_s - at_s, 6),
+        message=message.__name__[:NAME_LIMIT_CHARS],
         sender=sender[:NAME_LIMIT_CHARS],
-        fate=recent.fate.value,
+        fate=fate.value,
         trace=trace_id(origin.trace),
-        command=recent.command or "",
+        command=command or "",
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from regrow.runtime import telemetry
 from regrow.runtime.contain import is_interrupt
 from regrow.runtime.context import Stashed, current
-from regrow.runtime.deaths import Fate, note
+from regrow.runtime.deaths import HANDLED, Fate, note
 from regrow.runtime.envelope import Envelope, Kind, mark_handled
 from regrow.runtime.errors import AskCycle, CallingSelf, InvalidMessage, Refused
 from regrow.runtime.leftovers import put_back
@@ -167,7 +167,7 @@ async def run_turn(cell: Cell, envelope: Envelope) -> None:
         if ctx.flow is not None:
             cell.runtime.streams.end(ctx.flow)
         if cell.behavior is behavior and cell.in_turn.pop(envelope, 0) is None:  # else its end was noted
-            note(cell, envelope, Fate.STASHED if is_stashed else _fate_of(failure))
+            note(cell, envelope, HANDLED if failure is None and not is_stashed else _fate_of(failure))
         if envelope.mark is not None and not is_stashed and not is_kept:
             mark_handled(envelope)  # of what is kept, its intake says when whoever sent it may forget it
 
@@ -266,7 +266,7 @@ def _cancelled(cell: Cell, envelope: Envelope, error: asyncio.CancelledError) ->
 
 def _fate_of(failure: BaseException | None) -> Fate:
     if failure is None:
-        return Fate.HANDLED
+        return Fate.STASHED
     return Fate.REFUSED if isinstance(failure, Refused) else Fate.CUT
 
 
