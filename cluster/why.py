@@ -148,6 +148,12 @@ def _about_quarantine(found: Found) -> Iterable[Advice]:
             "was begun and its result is not known, look whether it was done, and requeue with --assume",
             command=f"regrow quarantine show {row['id']}",
         )
+    last = [] if found.is_app_running else [each for each in last_messages(found) if each["fate"] == "quarantined"]
+    for each in last:
+        yield Advice(
+            text=f"{each['message']} was set aside for you to decide; look at it once the app runs again",
+            command=f"regrow quarantine show {found.agent}@{each['command']}",
+        )
 
 
 def _about_escalation(found: Found) -> Iterable[Advice]:

@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
+from typer.testing import CliRunner
 
-from regrow.actors import Agent, on
+from regrow.actors import Agent, DurableAgent, on
 from regrow.cluster.app import App, Running
+from regrow.cluster.cli import _cli  # pyright: ignore[reportPrivateUsage]
 from regrow.cluster.config import IncidentSettings, Settings
 from regrow.cluster.errors import IncidentsUnreadable, NoSuchAgent
 from regrow.cluster.incident_store import FILE_NAME
@@ -91,6 +94,49 @@ async def test_where_a_supervisor_gives_up_its_end_is_told_with_the_child_that_w
     found = found_of(settings, "desk/clerk")
     assert [each.reason["kind"] for each in found.above] == ["escalated"]
     assert "desk gave up because of desk/clerk: 3 restarts" in told(found)["next"][0]["text"]
+
+
+class Books(BaseModel):
+    notes: int = 0
+
+
+class Bookkeeper(DurableAgent[Books]):
+    poison_after = 1
+
+    @on
+    async def note(self, message: Note) -> None:
+        raise ValueError("it can not be booked")
+
+
+async def test_a_message_that_was_set_aside_is_named_when_the_app_is_gone(settings: Settings) -> None:
+    app = App("desk", Supervisor(children=[child(Bookkeeper)]), journal="memory")
+    async with app.start(engine="inline", settings=settings) as running:
+        await running.ref(Bookkeeper).tell(Note(text="x"))
+        await restarted(running, 1)
+
+    found = found_of(settings, "desk/bookkeeper")
+    (death,) = found.deaths
+    assert death.messages is not None
+    assert [each["fate"] for each in death.messages] == ["quarantined", "crashed"]
+    assert told(found)["next"][0]["command"].startswith("regrow quarantine show desk/bookkeeper@0")
+
+
+async def test_the_verb_answers_with_json_and_for_who_is_not_there_with_one_sentence(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGROW_DATA_DIR", str(settings.data_dir))
+    async with DESK.start(engine="inline", settings=settings) as running:
+        await had(running, "fall")
+        await restarted(running, 1)
+
+    good, unknown, none = (
+        CliRunner().invoke(_cli, ["why", *words]) for words in (["desk/clerk", "--json"], ["desk/clark"], ["desk"])
+    )
+
+    assert (good.exit_code, json.loads(good.stdout)["agent"]) == (0, "desk/clerk")
+    assert (unknown.exit_code, unknown.stdout) == (2, "")
+    assert "did you mean desk/clerk?" in unknown.stderr
+    assert (none.exit_code, none.stderr.count("\n")) == (2, 1)
 
 
 async def test_an_app_in_which_nothing_goes_wrong_leaves_no_file(settings: Settings) -> None:
