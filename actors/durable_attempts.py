@@ -19,6 +19,7 @@ from regrow.actors.durable_turn import Turn
 from regrow.actors.turn_history import occasion_of
 from regrow.runtime.codec import Undecodable
 from regrow.runtime.contain import travelling
+from regrow.runtime.deaths import Fate, note
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.errors import NotAwaited
 from regrow.runtime.journal_answers import TurnVerdict
@@ -167,6 +168,7 @@ class Attempts:
             ended = await self._quarantined(turn, reason)
         is_done = self._is_set_aside(turn, ended, entry.attempts, until=self._cell.incarnation)
         if is_done:
+            note(self._cell, entry.envelope, Fate.QUARANTINED, entry.command)
             self._intake.ended(entry.envelope)
         return is_done
 

@@ -22,8 +22,10 @@ import typer
 from regrow.cluster.cli_decide import add_decisions
 from regrow.cluster.cli_mcp import add_mcp
 from regrow.cluster.cli_skills import add_skills
+from regrow.cluster.cli_top import add_top
 from regrow.cluster.cli_traces import add_traces
 from regrow.cluster.cli_verb import AsJson, print_json, say, verb
+from regrow.cluster.cli_why import add_why
 from regrow.cluster.entry import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
@@ -270,6 +272,8 @@ add_decisions(_cli)
 add_skills(_cli)
 add_mcp(_cli)
 add_traces(_cli)
+add_why(_cli)
+add_top(_cli)
 
 
 @_cli.command()

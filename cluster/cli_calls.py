@@ -136,12 +136,17 @@ def _app_of_message(id: str) -> str:
     return app.partition(":")[0]
 
 
-def _app_of(agent: str, timeout_s: float) -> str:
-    """The app of an agent's id: `desk` of `desk/clerk` and of `desk:services/memory`."""
+def app_of(agent: str) -> str:
+    """The app of an agent's id: `desk` of `desk/clerk` and of `desk:services/memory`. Raises Misuse for no such id."""
     root, slash, name = agent.partition("/")
     app = root.partition(":")[0]
     if not (app and slash and name):
         raise Misuse(f"{agent!r} names no agent; write APP/AGENT, such as hello/greet (regrow ps shows them)")
+    return app
+
+
+def _app_of(agent: str, timeout_s: float) -> str:
+    app = app_of(agent)
     if not 0 < timeout_s <= control_client.TIMEOUT_LIMIT_S:
         raise Misuse(f"--timeout is {timeout_s:g}; give seconds above 0, at most {control_client.TIMEOUT_LIMIT_S:g}")
     return app

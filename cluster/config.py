@@ -159,6 +159,12 @@ class MetricsSettings(_Section):
         return address
 
 
+class IncidentSettings(_Section):
+    """How much is kept of deaths, of what supervisors decided, and of losses, for `regrow why`; with 0 nothing is."""
+
+    store_mb: int = Field(default=16, ge=0, le=MAX_STORE_MB)
+
+
 class RaySettings(_Section):
     """Which Ray: the one at `address`, or without one a local one with `num_cpus` (None: all)."""
 
@@ -233,6 +239,7 @@ class Settings(BaseModel):
     history: HistorySettings = HistorySettings()
     tracing: TracingSettings = TracingSettings()
     metrics: MetricsSettings = MetricsSettings()
+    incidents: IncidentSettings = IncidentSettings()
     ray: RaySettings = RaySettings()
     models: RouterSettings = RouterSettings()
     memory: MemorySettings = MemorySettings()

@@ -14,6 +14,7 @@ WorldBroke (runtime)
 ├── RedisUnavailable        Redis can not be started or reached; the text says what to do
 │   └── FolderLocked            another process uses this data folder
 ├── TracesUnreadable        the file of the traces can not be read: look at it and its folder
+├── IncidentsUnreadable     the same of the file of the incidents
 ├── RayUnavailable          Ray can not be started or reached; the text says what to do
 └── PortInUse               another program listens on this port: choose another one
 RehearsalFailed (also AssertionError)   a test of an app found what it must not find
@@ -60,6 +61,10 @@ class NoSuchTrace(Misuse):
 
 class TracesUnreadable(WorldBroke):
     """The file of the traces can not be read."""
+
+
+class IncidentsUnreadable(WorldBroke):
+    """The file of the incidents can not be read."""
 
 
 class AppNotFound(Misuse):

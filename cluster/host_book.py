@@ -10,9 +10,10 @@ from collections import deque
 from collections.abc import Set
 from dataclasses import dataclass
 
-from regrow.cluster.letters import Letters
+from regrow.cluster.letters import Letter, Letters
 from regrow.cluster.metrics import AppMetrics, Counted, HostMetrics
 from regrow.runtime.address import HostId
+from regrow.runtime.deaths import Death
 from regrow.runtime.message import Message
 
 GONE_SHOWN = 20
@@ -27,12 +28,28 @@ class HostTold(Message):
     letters: Letters
 
 
+class DeathsTold(Message):
+    """How lives of one process have ended since it told last, at `at_s` of its own monotonic clock."""
+
+    at_s: float
+    deaths: tuple[Death, ...]
+    left_out: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class _Heard:
     """What was told, and when by the clock of who heard it."""
 
     at_s: float
     told: HostTold
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """Dead letters that were not told before, oldest first; of `others` only the number is known."""
+
+    letters: tuple[Letter, ...] = ()
+    others: int = 0
 
 
 class HostBook:
@@ -44,11 +61,18 @@ class HostBook:
         self._earlier = Counted()
         self._letters_of_gone: tuple[float, Letters] = (0.0, Letters())
 
-    def note(self, host: HostId, told: HostTold, now_s: float) -> None:
-        """A host tells all that it has counted until now; a word of before that comes late is passed over."""
+    def note(self, host: HostId, told: HostTold, now_s: float) -> Fresh:
+        """A host tells all that it has counted until now; a word of before that comes late is passed over.
+
+        Gives what it tells of dead letters for the first time.
+        """
         known = self._heard.get(host)
-        if known is None or told.at_s >= known.told.at_s:
-            self._heard[host] = _Heard(now_s, told)
+        if known is not None and told.at_s < known.told.at_s:
+            return Fresh()
+        self._heard[host] = _Heard(now_s, told)
+        count = told.letters.total - (known.told.letters.total if known is not None else 0)
+        latest = told.letters.latest[-count:] if count else ()
+        return Fresh(latest, others=count - len(latest))
 
     def close(self, living: Set[HostId], now_s: float) -> None:
         """What hosts that are no longer there have told is kept in so little room that the book does not grow."""

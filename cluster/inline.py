@@ -13,6 +13,7 @@ from regrow.cluster.app import App
 from regrow.cluster.config import Settings
 from regrow.cluster.deeds import Deed, Replaced
 from regrow.cluster.guarding import keep_guard
+from regrow.cluster.incidents import Incidents, kept
 from regrow.cluster.journal_desk import keep_journal_desk
 from regrow.cluster.letters import Letters, told_by
 from regrow.cluster.loop_lag import loop_lag_s
@@ -64,6 +65,7 @@ class InlineEngine:
         self._operations: Operations | None = None
         self._redis = RedisOwner(app.name, settings)
         self._recording: Recording | None = None
+        self._incidents: Incidents | None = None
         self._stopped = False
 
     @property
@@ -88,8 +90,9 @@ class InlineEngine:
         """See Engine."""
         look_in(self._settings.skills_folder)
         self._recording = stored("inline", self._settings.data_dir_of(self._app.name), self._settings.tracing)
+        self._incidents = kept(self._settings.data_dir_of(self._app.name), self._settings.incidents)
         roots = self._roots = Roots(self._app.name, self._service_config)
-        self._operations = Operations(roots)
+        self._operations = Operations(roots, self._incidents)
         make: BehaviorMaker = BehaviorFactory(roots.make_supervisor)
         runtime = self._runtime = Runtime(
             HOST,
@@ -104,6 +107,9 @@ class InlineEngine:
         runtime.courier = SpecsHere()
         runtime.delivery.is_durable = self._app.is_durable
         roots.attach(runtime, LocalStarter(runtime))
+        if self._incidents is not None:
+            self._incidents.attach(runtime)
+            roots.reports.also = self._incidents.reported
         if self._journal == "memory":
             journal = self.memory_journal
             if journal is None:
@@ -126,6 +132,8 @@ class InlineEngine:
         await self._redis.stop()
         if self._recording is not None:
             await self._recording.aclose()
+        if self._incidents is not None:
+            await self._incidents.aclose()
 
     def request_stop(self) -> None:
         """See Engine."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -20,6 +21,9 @@ from regrow.supervisors.children import ChildRow
 from regrow.supervisors.dynamic import DynamicSupervisorBehavior
 from regrow.supervisors.spec import Restart
 from regrow.supervisors.supervisor import SupervisorOfAnySort
+
+if TYPE_CHECKING:
+    from regrow.cluster.incidents import Incidents
 
 log = structlog.get_logger("regrow.operator")
 
@@ -40,8 +44,9 @@ LIVING = ("running", "starting", "unconfirmed")
 class Operations:
     """Carries out what is asked of one app."""
 
-    def __init__(self, roots: Roots) -> None:
+    def __init__(self, roots: Roots, incidents: Incidents | None = None) -> None:
         self._roots = roots
+        self._incidents = incidents
         self._begun: set[asyncio.Task[None]] = set()
 
     async def carry_out(self, deed: Deed, actor: ActorId, *, timeout_s: float) -> Replaced:
@@ -59,6 +64,8 @@ class Operations:
         if len(self._begun) >= BEGUN_LIMIT:
             raise Refused(f"{len(self._begun)} orders of this app are not done yet; wait for one of them")
         log.warning("ordered by a person", order=deed.value, agent=actor, incarnation=row.incarnation)
+        if self._incidents is not None:
+            self._incidents.ordered(deed, actor)
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         work = loop.create_task(self._kill(row) if deed is Deed.KILL else self._restart(supervisor, row))

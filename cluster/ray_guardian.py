@@ -28,6 +28,7 @@ from regrow.cluster.durable_ids import DurableIds
 from regrow.cluster.errors import RedisUnavailable
 from regrow.cluster.host_process import end_others, end_with_parent
 from regrow.cluster.hosts import HostRecord, greeters
+from regrow.cluster.incidents import kept
 from regrow.cluster.journal_desk import keep_journal_desk
 from regrow.cluster.keyed_ids import KeyedIds
 from regrow.cluster.making import BehaviorFactory
@@ -98,6 +99,7 @@ class Guardian:
         settings = self._settings = Settings(**json.loads(self._order.settings))
         tracing.configure_or_warn(self._order.app, settings.tracing)
         self._recording = stored("guardian", settings.data_dir_of(self._order.app), settings.tracing)
+        self._incidents = kept(settings.data_dir_of(self._order.app), settings.incidents)
         self._life = HostId(f"{self._order.app}.{uuid.uuid4().hex[:8]}")
         self._starting: asyncio.Task[bytes] | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -136,14 +138,17 @@ class Guardian:
         directory.here = runtime.cells.__contains__
         runtime.delivery.is_durable = is_durable or None
         self._peers = Peers(runtime, FrameCodec(runtime.ref_to, runtime.loop.time), RayTransport(self._life))
-        self._operations = Operations(roots)
+        self._operations = Operations(roots, self._incidents)
         me = str(ray.get_runtime_context().get_actor_id())
         host = order.host.model_copy(update={"first_incarnation": first, "guardian_actor": me})
         self._keeper = Keeper(host, self._life, self, self._journal)
-        hearing = self._hearing = Hearing(runtime, self._keeper)
+        hearing = self._hearing = Hearing(runtime, self._keeper, self._incidents)
         self._keeper.last_look = hearing.last_look
         self._starter = RayStarter(runtime, self._keeper, directory, self._journal)
         roots.attach(runtime, self._starter)
+        if self._incidents is not None:
+            self._incidents.attach(runtime)
+            roots.reports.also = self._incidents.reported
         try:
             await end_others(me, self._life)
             await self._reach_redis()
@@ -207,6 +212,8 @@ class Guardian:
         await self._redis.stop()
         if self._recording is not None:
             await self._recording.aclose()
+        if self._incidents is not None:
+            await self._incidents.aclose()
 
     async def wait_ended(self) -> bytes:
         """Pends until the root of the app has ended, and says why."""
@@ -279,6 +286,10 @@ class Guardian:
     async def heard(self, host: str, packed: bytes) -> None:
         """A host tells of itself; see HostTold."""
         self._hearing.heard(HostId(host), packed)
+
+    async def heard_deaths(self, packed: bytes) -> None:
+        """A host tells how lives in it have ended; see DeathsTold."""
+        self._hearing.heard_deaths(packed)
 
     @ray.method(concurrency_group="control")
     async def heard_spans(self, packed: bytes) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray.exceptions import RayError
 
-from regrow.cluster.host_book import HostBook, HostTold
+from regrow.cluster.host_book import DeathsTold, HostBook, HostTold
 from regrow.cluster.letters import Letters, told_by
 from regrow.cluster.loop_lag import loop_lag_s
 from regrow.cluster.metrics import AppMetrics, measured
@@ -21,6 +21,7 @@ from regrow.runtime.transport import PeerDead
 if TYPE_CHECKING:
     from collections.abc import Set
 
+    from regrow.cluster.incidents import Incidents
     from regrow.cluster.ray_keeper import Keeper
     from regrow.runtime import HostId, Runtime
 
@@ -31,15 +32,33 @@ LOOK_LIMIT_S = 2.0
 class Hearing:
     """Of one life of the guardian, whose own runtime counts as well."""
 
-    def __init__(self, runtime: Runtime, keeper: Keeper) -> None:
+    def __init__(self, runtime: Runtime, keeper: Keeper, incidents: Incidents | None) -> None:
         self._runtime = runtime
+        self._incidents = incidents
         self._keeper = keeper
         self._book = HostBook()
 
     def heard(self, host: HostId, packed: bytes) -> None:
         """A host tells of itself; one that is no longer there has told, and must not be counted twice."""
         if packed and host in self._keeper.handles:
-            self._book.note(host, unpack_as(HostTold, packed), self._runtime.loop.time())
+            fresh = self._book.note(host, unpack_as(HostTold, packed), self._runtime.loop.time())
+            if self._incidents is not None:
+                for letter in fresh.letters:
+                    self._incidents.lost(
+                        letter.receiver,
+                        reason=letter.reason,
+                        message=letter.message,
+                        sender=letter.sender,
+                        incarnation=letter.incarnation,
+                        age_s=letter.age_s,
+                    )
+                self._incidents.lost_others(fresh.others)
+
+    def heard_deaths(self, packed: bytes) -> None:
+        """A host tells how lives in it have ended, each once."""
+        told = unpack_as(DeathsTold, packed)
+        if self._incidents is not None:
+            self._incidents.died(told.deaths, now_s=told.at_s, left_out=told.left_out)
 
     async def letters(self) -> Letters:
         """The dead letters of this process and of all hosts, dead or alive."""

@@ -187,6 +187,7 @@ class RayHost:
         for cell in list(runtime.cells.values()):
             await cell.wait_exited()  # of an end that its parent knows, the others are still to hear
         await self._peers.wait_delivered(LEAVE_S)
+        self._telling.tell_deaths()
         await self._end_recording()
         return pack(self._telling.told())
 

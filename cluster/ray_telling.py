@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from regrow.cluster.host_book import HostTold
+from regrow.cluster.host_book import DeathsTold, HostTold
 from regrow.cluster.letters import told_by
 from regrow.cluster.metrics import counted, measured
 from regrow.runtime.packing import pack
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LOOK_S = 1.0
 """How often a host looks whether it has counted more: what a SIGKILL may cost of the counts."""
 LETTERS_AFTER_S = 0.2
-"""How soon it tells of a dead letter: what a SIGKILL may cost of those."""
+"""How soon it tells of a dead letter or a death: what a SIGKILL may cost of those."""
 
 
 class Telling:
@@ -33,7 +33,8 @@ class Telling:
         self._late_s = 0.0
         self._due_s = 0.0
         self._soon: asyncio.TimerHandle | None = None
-        runtime.dead_letters.added = self._letter_added
+        runtime.dead_letters.added = runtime.deaths.added = self._tell_soon
+        self._left_out = 0
         self._look_later()
 
     def told(self) -> HostTold:
@@ -43,6 +44,14 @@ class Telling:
         lag_s = max(self._late_s, now_s - self._due_s)
         letters = told_by(self._runtime.dead_letters, now_s)
         return HostTold(at_s=now_s, metrics=measured(self._runtime, lag_s), letters=letters)
+
+    def tell_deaths(self) -> None:
+        """Tells the deaths that were not told before. To be called on the loop of the cells."""
+        deaths = self._runtime.deaths
+        if taken := tuple(deaths.take()):
+            left_out, self._left_out = deaths.left_out - self._left_out, deaths.left_out
+            told = DeathsTold(at_s=self._runtime.loop.time(), deaths=taken, left_out=left_out)
+            self._guardian.heard_deaths.remote(pack(told))
 
     def _look_later(self) -> None:
         loop = self._runtime.loop
@@ -55,7 +64,7 @@ class Telling:
             self._tell()
         self._look_later()
 
-    def _letter_added(self) -> None:
+    def _tell_soon(self) -> None:
         if self._soon is None:
             self._soon = self._runtime.loop.call_later(LETTERS_AFTER_S, self._tell)
 
@@ -63,6 +72,7 @@ class Telling:
         if self._soon is not None:
             self._soon.cancel()
             self._soon = None
+        self.tell_deaths()
         told = self.told()
         self._known = told.metrics.counted
         # Not waited for: the next word holds this one, and a guardian that is gone takes this process along.

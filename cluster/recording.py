@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgpack
 
 from regrow.cluster import tracing
-from regrow.cluster.span_queue import SpanQueue
+from regrow.cluster.record_queue import RecordQueue
 from regrow.cluster.span_row import SpanRow, row_from, row_of
 from regrow.cluster.span_store import SpanStore
 from regrow.runtime import telemetry
@@ -41,10 +41,10 @@ class Recording:
         self.process = f"{where} on {platform.node()}, pid {os.getpid()}"
         self._deliver = deliver
         self._elsewhere: dict[tuple[str, str], int] = {}
-        self._queue: SpanQueue[Any] | None = None
+        self._queue: RecordQueue[Any] | None = None
         self._is_closed = False
         if settings.store_mb:
-            self._queue = SpanQueue("store", self._hand_on, unended=tracing.long_unended)
+            self._queue = RecordQueue("store", self._hand_on, unended=tracing.long_unended)
         tracing.begin(settings, self._queue)
 
     def heard(self, rows: Iterable[SpanRow], left_out: Mapping[tuple[str, str], int]) -> None:

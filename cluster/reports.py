@@ -6,6 +6,7 @@ Whoever waits for a child to come back is woken by the same reports.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
@@ -29,11 +30,14 @@ class Reports:
 
     def __init__(self) -> None:
         self._came = asyncio.Event()
+        self.also: Callable[[SupervisorReport], None] = _nobody_else
+        """Told each report as well; must not raise."""
 
     def __call__(self, report: SupervisorReport) -> None:
         """Tells one report on."""
         _log(report)
         _trace(report)
+        self.also(report)
         came, self._came = self._came, asyncio.Event()
         came.set()
 
@@ -43,6 +47,10 @@ class Reports:
             await asyncio.wait_for(self._came.wait(), timeout_s)
         except TimeoutError:
             pass  # not every change is reported, so whoever waits looks again from time to time
+
+
+def _nobody_else(report: SupervisorReport) -> None:
+    pass
 
 
 def _log(report: SupervisorReport) -> None:

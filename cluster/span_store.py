@@ -141,6 +141,12 @@ class SpanFile:
         asked = f"SELECT {', '.join(COLUMNS)} FROM spans WHERE trace_id = ? ORDER BY start_ns, id"
         return [row_from(row) for row in self._read(asked, (trace_id,))]
 
+    def turns_of(self, agent: str, limit: int) -> list[SpanRow]:
+        """The latest turns of an agent that were recorded, oldest first."""
+        asked = f"SELECT {', '.join(COLUMNS)} FROM spans WHERE name IN (?, ?) ORDER BY id DESC LIMIT ?"
+        names = (f"{telemetry.INVOKE_AGENT} {agent}", f"{telemetry.PROCESS} {agent}")
+        return [row_from(row) for row in reversed(self._read(asked, (*names, limit)))]
+
     def left_out(self) -> dict[str, int]:
         """How many spans and traces were left out, by reason, in all processes."""
         counted: Counter[str] = Counter()

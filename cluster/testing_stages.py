@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from regrow.actors.adopted import is_own_work
 from regrow.cluster import logs
 from regrow.cluster.app import ENGINES, App, EngineName, Running
-from regrow.cluster.config import MemorySettings, RedisSettings, Settings, TracingSettings
+from regrow.cluster.config import IncidentSettings, MemorySettings, RedisSettings, Settings, TracingSettings
 from regrow.cluster.errors import NotSettled
 from regrow.cluster.inline import InlineEngine
 from regrow.cluster.testing_watch import PlaybookHere, watched
@@ -26,6 +26,7 @@ BEGINS_MS = 1_767_225_600_000
 
 IN_PROCESS = MemorySettings(store="memory")
 UNTRACED = TracingSettings(enabled=False)
+UNKEPT = IncidentSettings(store_mb=0)
 UNDER_WAY = (State.STARTING, State.STOPPING, State.EXITING)
 RESTARTS_UNDER_WAY = ("starting", "restarting", "unconfirmed")
 """What a supervisor calls a child that it is busy with."""
@@ -84,7 +85,7 @@ def stage_for(
     """The stage for an engine. Raises Misuse for one that there is not."""
     if engine not in ENGINES:
         raise Misuse(f"there is no engine {engine!r}; use one of {', '.join(map(repr, ENGINES))}")
-    known = settings if settings is not None else Settings(memory=IN_PROCESS, tracing=UNTRACED)
+    known = settings if settings is not None else Settings(memory=IN_PROCESS, tracing=UNTRACED, incidents=UNKEPT)
     if engine == "inline":
         # No Redis: a socket knows nothing of virtual time, which would jump over each wait for it.
         known = known.model_copy(update={"memory": IN_PROCESS, "redis": RedisSettings()})

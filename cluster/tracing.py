@@ -20,7 +20,7 @@ from opentelemetry import trace
 
 from regrow.cluster.config import EXPORTER_VARIABLE
 from regrow.cluster.errors import ConfigError
-from regrow.cluster.span_queue import FLUSH_EVERY_S, SpanQueue
+from regrow.cluster.record_queue import FLUSH_EVERY_S, RecordQueue
 from regrow.runtime import telemetry
 from regrow.runtime.redaction import Redaction
 from regrow.runtime.sampling import Sampling
@@ -54,8 +54,8 @@ class _Process:
 
     def __init__(self) -> None:
         self.provider: TracerProvider | None = None
-        self.exports: list[SpanQueue[AnySpan]] = []
-        self.stores: list[SpanQueue[AnySpan]] = []
+        self.exports: list[RecordQueue[AnySpan]] = []
+        self.stores: list[RecordQueue[AnySpan]] = []
         """Of the apps that run here, in the order of their starts: the first one gets the spans."""
         self.unended: dict[int, tuple[float, Span]] = {}
         self.apps = 0
@@ -103,7 +103,7 @@ def configure_or_warn(app: str, settings: TracingSettings) -> None:
         log.warning("this process is not traced", reason=str(error))
 
 
-def begin(settings: TracingSettings, store: SpanQueue[AnySpan] | None) -> None:
+def begin(settings: TracingSettings, store: RecordQueue[AnySpan] | None) -> None:
     """An app starts here: its messages have spans, and `store` gets them, unless that of another app does already."""
     if not _process.apps:
         sampling = Sampling(settings.traces_per_s)
@@ -113,7 +113,7 @@ def begin(settings: TracingSettings, store: SpanQueue[AnySpan] | None) -> None:
         _process.stores.append(store)
 
 
-async def end(store: SpanQueue[AnySpan] | None) -> None:
+async def end(store: RecordQueue[AnySpan] | None) -> None:
     """An app has stopped here: what waits leaves, within FLUSH_LIMIT_S, and after the last one no message has spans."""
     _process.apps -= 1
     if not _process.apps:
@@ -164,7 +164,7 @@ def _made(app: str) -> TracerProvider:
     provider = made_provider(app)
     provider.add_span_processor(Processor(_process.began, _process.ended))
     trace.set_tracer_provider(provider)
-    _process.exports += [SpanQueue(name, _export_with(exporter)) for name, exporter in exporters]
+    _process.exports += [RecordQueue(name, _export_with(exporter)) for name, exporter in exporters]
     return provider
 
 

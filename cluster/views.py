@@ -81,7 +81,7 @@ def show_branches(tree: Sequence[Mapping[str, Any]], *, to: IO[str]) -> None:
 
 def tree_table(tree: Sequence[Mapping[str, Any]]) -> Table:
     """One row for each supervisor and agent, indented as the tree is."""
-    rows = [row for root in tree for row in _rows(root, "", "")]
+    rows = [row for root in tree for row in tree_rows(root)]
     with_reasons = any(node["last_reason"] for _, node in rows)
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name, justify in (("agent", "left"), ("state", "left"), ("mailbox", "right"), ("restarts", "right")):
@@ -272,6 +272,11 @@ def show_findings(findings: Iterable[Finding], *, to: IO[str]) -> None:
         console.print(line, soft_wrap=True)
         if finding.advice:
             console.print(Text(f"  → {finding.advice}", style=style), soft_wrap=True)
+
+
+def tree_rows(root: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each supervisor and agent of a tree with what is drawn before it."""
+    return _rows(root, "", "")
 
 
 def _rows(node: Mapping[str, Any], guide: str, below: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -19,6 +19,7 @@ from regrow.runtime.address import ActorId, Incarnation
 from regrow.runtime.bonds import Bonds
 from regrow.runtime.contain import contained
 from regrow.runtime.context import CellContext, current
+from regrow.runtime.deaths import no_messages
 from regrow.runtime.debts import Debts
 from regrow.runtime.envelope import Envelope, Kind
 from regrow.runtime.errors import Bug, MailboxFull
@@ -73,6 +74,7 @@ class Cell:
         "mailbox",
         "open_slots",
         "parent",
+        "recent",
         "request",
         "runtime",
         "state",
@@ -92,6 +94,7 @@ class Cell:
         self.timers: set[asyncio.TimerHandle] = set()
         self.task: asyncio.Task[None] | None = None
         self.in_turn: dict[Envelope, None] = {}
+        self.recent = no_messages()
         self._on_ended: asyncio.Future[None] = runtime.loop.create_future()
         self.debts = Debts(runtime, request.actor)
         self.intake: Intake | None = None
@@ -104,7 +107,7 @@ class Cell:
         self.parent = request.parent
         self.incarnation = request.incarnation
         self.behavior: Behavior | None = None
-        self.is_over = False
+        self.is_over = self.told_to_stop = False
         self._survives_exit = request.survives_exit
         self._may_run_beside = False
         self._in_serial_turn = False
@@ -116,7 +119,6 @@ class Cell:
         self._exiting: asyncio.Task[None] | None = None
         self.state = State.STARTING
         self.stop_reason: ExitReason | None = None
-        self.told_to_stop = False
         self.watchdog: asyncio.TimerHandle | None = None
 
     def take_behavior(self, behavior: Behavior) -> None:
@@ -363,9 +365,8 @@ class Cell:
         for timer in self.timers:
             timer.cancel()
         self.timers.clear()
-        me = _running_task()
         for task in (self.task, *self.turns):
-            if task is not None and task is not me:
+            if task is not None and task is not _running_task():
                 task.cancel()
         self.task = None
 

@@ -19,6 +19,7 @@ def leave_turns(cell: Cell, reason: ExitReason) -> None:
     """The turns of a life end with it: its askers are answered, what is stored goes back into the mailbox."""
     streams = cell.runtime.streams
     streams.life_ended(cell)
+    cell.runtime.deaths.add(cell, reason)
     for envelope in reversed(cell.in_turn):
         if cell.intake is not None and cell.intake.holds(envelope):
             put_back(cell, envelope, reason)

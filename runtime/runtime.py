@@ -29,6 +29,7 @@ from regrow.runtime.context import current
 from regrow.runtime.courier import Courier, CourierHere
 from regrow.runtime.custody import Custody
 from regrow.runtime.dead_letters import DeadLetters
+from regrow.runtime.deaths import Deaths
 from regrow.runtime.delivery import Delivery, Directory
 from regrow.runtime.envelope import Envelope, Kind, Origin
 from regrow.runtime.errors import AskFailed, Closed, InvalidMessage, MailboxFull, Misuse, RegrowError, not_in_a_thread
@@ -63,7 +64,6 @@ CHILD_GRACE_S = 5.0
 MAX_NEVER = 10_000
 """How many actors are remembered of which a life was killed before it began here."""
 
-
 BehaviorMaker = Callable[[StartRequest], Behavior]
 """Makes the behavior of one life; runs user code and may raise anything."""
 
@@ -87,6 +87,7 @@ class Runtime:
         self.origin = Origin(principal=principal)
         self.cells: dict[ActorId, Cell] = {}
         self.dead_letters = DeadLetters(self.loop.time, self.loop.call_later)
+        self.deaths = Deaths(self.loop.time)
         self.names = Names(self)
         self.asks = Asks(self.loop)
         self.asking = Asking(self, self.asks)
@@ -131,8 +132,7 @@ class Runtime:
             if near is not None and "/" in near and "/" not in target:
                 target = f"{near.rpartition('/')[0]}/{target}"
             return ActorRef(Address(ActorId(target)), self)
-        found = self._names(target) if self._names is not None else None
-        if found is None:
+        if self._names is None or (found := self._names(target)) is None:
             raise Misuse(f"no child of this app is made from {target!r}; give its id instead, such as 'app/child'")
         return ActorRef(Address(found), self)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from regrow.runtime import telemetry
 from regrow.runtime.contain import is_interrupt
 from regrow.runtime.context import Stashed, current
+from regrow.runtime.deaths import HANDLED, Fate, note
 from regrow.runtime.envelope import Envelope, Kind, mark_handled
 from regrow.runtime.errors import AskCycle, CallingSelf, InvalidMessage, Refused
 from regrow.runtime.leftovers import put_back
@@ -165,8 +166,8 @@ async def run_turn(cell: Cell, envelope: Envelope) -> None:
             span.end(failure)
         if ctx.flow is not None:
             cell.runtime.streams.end(ctx.flow)
-        if cell.behavior is behavior:
-            cell.in_turn.pop(envelope, None)
+        if cell.behavior is behavior and cell.in_turn.pop(envelope, 0) is None:  # else its end was noted
+            note(cell, envelope, HANDLED if failure is None and not is_stashed else _fate_of(failure))
         if envelope.mark is not None and not is_stashed and not is_kept:
             mark_handled(envelope)  # of what is kept, its intake says when whoever sent it may forget it
 
@@ -263,5 +264,12 @@ def _cancelled(cell: Cell, envelope: Envelope, error: asyncio.CancelledError) ->
         cell.runtime.dead_letters.add(envelope, "stopped", cell.incarnation)
 
 
+def _fate_of(failure: BaseException | None) -> Fate:
+    if failure is None:
+        return Fate.STASHED
+    return Fate.REFUSED if isinstance(failure, Refused) else Fate.CUT
+
+
 def _crash(cell: Cell, envelope: Envelope, error: BaseException) -> None:
+    note(cell, envelope, Fate.CRASHED)
     cell.end(crashed(error, on_message=type(envelope.message).__name__))

@@ -180,5 +180,10 @@ class Bookkeeping:
                 reason=None if kind is ReportKind.CHILD_STARTED else bounded(child.last_reason),
                 restarts=self._intensity.restarts,
                 delay_s=delay_s,
+                max_restarts=self._intensity.max_restarts,
+                within_s=self._intensity.within_s,
+                restart=child.spec.restart,
+                host=child.host or "",
+                pid=child.pid or 0,
             )
         )

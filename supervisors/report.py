@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from regrow.runtime.lifecycle import TRACEBACK_LIMIT_CHARS, ExitReason
+from regrow.supervisors.spec import Restart
 
 MESSAGE_LIMIT_CHARS = 2_000
 """Each text of a reason is cut to this in a report; a traceback has a limit of its own."""
@@ -36,6 +37,14 @@ class SupervisorReport:
     """How many restarts the supervisor's window holds, this one included."""
     delay_s: float = 0.0
     """How long back-off makes the restart wait."""
+    max_restarts: int = 0
+    within_s: float = 0.0
+    """The limits of that window."""
+    restart: Restart = Restart.PERMANENT
+    """Which ends of the child are followed by a start."""
+    host: str = ""
+    pid: int = 0
+    """Of the process of that life, where one is known."""
 
 
 def bounded(reason: ExitReason | None) -> ExitReason | None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("REGROW_TRACING__ENABLED", "false")  # tests of traces switch them on, and say where they lie
+os.environ.setdefault("REGROW_INCIDENTS__STORE_MB", "0")  # so do tests of incidents
 
 settings.register_profile("regrow", deadline=None, max_examples=60)  # a busy machine is no fault of what is tried
 settings.register_profile("quick", settings.get_profile("regrow"), max_examples=25)

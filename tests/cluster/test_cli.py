@@ -125,7 +125,7 @@ def test_nothing_heavy_is_loaded_for_the_version() -> None:
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     ours = {name for name in done.stdout.split() if name.startswith("regrow.")}
     assert loaded & {"ray", "faiss", "openai", "numpy", "pydantic", "structlog", "rich", "redis"} == set()
-    verbs = ("cli", "cli_decide", "cli_mcp", "cli_skills", "cli_traces", "cli_verb", "entry")
+    verbs = ("cli", "cli_decide", "cli_mcp", "cli_skills", "cli_top", "cli_traces", "cli_verb", "cli_why", "entry")
     assert ours == {f"regrow.cluster.{name}" for name in verbs}
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.tidy.conftest import House, Source
 
 MAY_CATCH_EVERYTHING = (
-    "cluster/span_queue.py",  # a disk or a network that fails costs spans, and never work
+    "cluster/record_queue.py",  # a disk or a network that fails costs records, and never work
     "runtime/cell.py",  # user code ends here, and becomes an exit reason
     "runtime/turn.py",  # the same, while it handles a message
     "runtime/contain.py",  # the same, for what asyncio would let through

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from structlog.testing import capture_logs
 
-from regrow.cluster.span_queue import BATCH_SPANS, SpanQueue
+from regrow.cluster.record_queue import BATCH_SPANS, RecordQueue
 
 SOON_S = 30.0
 """More than any of this takes, on a busy machine as well."""
@@ -16,7 +16,7 @@ SOON_S = 30.0
 
 def test_what_is_put_is_delivered_in_order_and_in_batches() -> None:
     batches: list[Sequence[int]] = []
-    queue = SpanQueue[int]("test", batches.append)
+    queue = RecordQueue[int]("test", batches.append)
 
     for number in range(2 * BATCH_SPANS + 1):
         queue.put(number)
@@ -35,7 +35,7 @@ def test_a_keeper_that_hangs_costs_what_there_is_no_room_for_and_holds_nobody_up
         begun.set()
         go_on.wait(SOON_S)
 
-    queue = SpanQueue[int]("test", hang, limit=10)
+    queue = RecordQueue[int]("test", hang, limit=10)
     queue.put(0)
     queue.flush(0.0)
     assert begun.wait(SOON_S)
@@ -56,7 +56,7 @@ def test_a_keeper_that_fails_costs_the_batch_which_is_counted_and_told_once_a_mi
     def fail(batch: Sequence[int]) -> None:
         raise OSError("no space left on device")
 
-    queue = SpanQueue[int]("test", fail)
+    queue = RecordQueue[int]("test", fail)
     with capture_logs() as logs:
         for number in range(3):
             queue.put(number)
@@ -75,7 +75,7 @@ def test_what_has_begun_and_not_ended_is_delivered_too() -> None:
         told, unended[:] = list(unended), []
         return told
 
-    queue = SpanQueue[str]("test", batches.append, unended=each_once)
+    queue = RecordQueue[str]("test", batches.append, unended=each_once)
     queue.put("ended")
     queue.flush(SOON_S)
     queue.close(SOON_S)
@@ -84,7 +84,7 @@ def test_what_has_begun_and_not_ended_is_delivered_too() -> None:
 
 
 def test_after_its_end_nothing_is_taken_and_its_thread_is_gone() -> None:
-    queue = SpanQueue[int]("gone", lambda batch: None)
+    queue = RecordQueue[int]("gone", lambda batch: None)
 
     queue.close(SOON_S)
     queue.put(1)

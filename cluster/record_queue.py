@@ -1,4 +1,5 @@
-"""Hands ended spans to whoever keeps them, on a thread of its own: batched, bounded, and never in the way of work.
+"""Hands records, such as ended spans, to whoever keeps them, on a thread of its own: batched, bounded, and never in the
+way of work.
 
 What there is no room for is dropped and counted; so is what the keeper does not take. A keeper that hangs holds up its
 own thread and nothing else.
@@ -24,11 +25,11 @@ FLUSH_EVERY_S = 0.5
 WARN_EVERY_S = 60.0
 """Between two lines of the log on spans that were dropped."""
 
-log = structlog.get_logger("regrow.tracing")
+log = structlog.get_logger("regrow.records")
 
 
-class SpanQueue(Generic[T]):
-    """The spans on their way to one keeper.
+class RecordQueue(Generic[T]):
+    """The records on their way to one keeper; `what` they are called in the log.
 
     `deliver` takes a batch. It raises what went wrong: the batch is then dropped, and counted under the error's class.
     """
@@ -40,9 +41,11 @@ class SpanQueue(Generic[T]):
         *,
         unended: Callable[[], Sequence[T]] = tuple,
         limit: int = QUEUE_SPANS,
+        what: str = "spans",
     ) -> None:
         """`unended` gives spans that have begun and are to be told now; it is asked before each batch."""
         self._keeper = keeper
+        self._dropped_text = f"{what} were dropped"
         self._unended = unended
         self._deliver = deliver
         self._limit = limit
@@ -53,7 +56,7 @@ class SpanQueue(Generic[T]):
         self._dropped: Counter[str] = Counter()
         self._told_at_s = -WARN_EVERY_S
         self._untold = 0
-        self._thread = threading.Thread(target=self._run, name=f"regrow-spans-{keeper}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"regrow-{what}-{keeper}", daemon=True)
         self._thread.start()
 
     @property
@@ -117,5 +120,5 @@ class SpanQueue(Generic[T]):
             self._untold += len(batch)
             if time.monotonic() - self._told_at_s >= WARN_EVERY_S:
                 self._told_at_s = time.monotonic()
-                log.warning("spans were dropped", keeper=self._keeper, spans=self._untold, reason=str(error)[:200])
+                log.warning(self._dropped_text, keeper=self._keeper, dropped=self._untold, reason=str(error)[:200])
                 self._untold = 0

@@ -1,0 +1,134 @@
+"""How the lives of this process ended, and which messages each had before: what `regrow why` tells of a death.
+
+Of a message its type, its sender and what became of it are kept, and never what it says.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeAlias
+
+from regrow.runtime.dead_letters import NAME_LIMIT_CHARS
+from regrow.runtime.lifecycle import ExitReason
+from regrow.runtime.message import Message
+from regrow.runtime.telemetry import trace_id
+
+if TYPE_CHECKING:
+    from regrow.runtime.cell import Cell
+    from regrow.runtime.envelope import Envelope, Origin
+
+RECENT = 20
+"""How many messages an agent remembers; it keeps them from one life to the next."""
+UNTOLD = 256
+"""How many deaths wait to be told on; of those beyond only the number is."""
+
+
+class Fate(StrEnum):
+    """What became of a message in its turn."""
+
+    HANDLED = "handled"
+    REFUSED = "refused"
+    STASHED = "stashed"
+    CRASHED = "crashed"
+    CUT = "cut"
+    """Its life ended, or was stopped, while it was handled."""
+    QUARANTINED = "quarantined"
+
+
+HANDLED = Fate.HANDLED
+"""By this name it is had without a look into the enum, once for each message."""
+
+Recent: TypeAlias = "tuple[float, type, Origin, str | None, Fate]"
+"""One message that an agent had: when, of which type, from where, its command id, and its fate.
+
+One is made for each message, so it is a plain tuple, holds what is there already, and computes nothing.
+"""
+
+Recents: TypeAlias = "deque[Recent]"
+"""The latest messages of an agent, oldest first; see `no_messages`."""
+
+
+def no_messages() -> Recents:
+    """Room for the RECENT latest."""
+    return deque(maxlen=RECENT)
+
+
+def note(cell: Cell, envelope: Envelope, fate: Fate, command: str | None = None) -> None:
+    """Remembers what became of a message."""
+    if command is None:
+        command = envelope.command_id
+    cell.recent.append((cell.runtime.loop.time(), type(envelope.message), envelope.origin, command, fate))
+
+
+class Had(Message):
+    """One message that an agent had, `age_s` before its death."""
+
+    age_s: float
+    message: str
+    sender: str
+    fate: str
+    trace: str
+    command: str
+
+
+class Death(Message):
+    """One life that did not end in order; `at_s` is in this process's monotonic seconds."""
+
+    at_s: float
+    agent: str
+    incarnation: int
+    reason: ExitReason
+    messages: tuple[Had, ...]
+
+
+class Deaths:
+    """Those that wait to be told on. `added` is called for each, and must not raise."""
+
+    def __init__(self, time: Callable[[], float]) -> None:
+        self._time = time
+        self._untold: deque[Death] = deque(maxlen=UNTOLD)
+        self.left_out = 0
+        """How many there was no room for."""
+        self.added: Callable[[], None] = lambda: None
+
+    def add(self, cell: Cell, reason: ExitReason) -> None:
+        """A life ends; its turns are still those that run. One that ends in order is none of ours."""
+        if not reason.abnormal or cell.runtime.closed:
+            return
+        self._note_turns(cell)
+        now_s = self._time()
+        self.left_out += len(self._untold) == UNTOLD
+        messages = tuple(_had(recent, now_s) for recent in cell.recent)
+        self._untold.append(
+            Death(at_s=now_s, agent=cell.actor, incarnation=cell.incarnation, reason=reason, messages=messages)
+        )
+        self.added()
+
+    def take(self) -> list[Death]:
+        """The deaths that were not taken before, oldest first."""
+        taken = list(self._untold)
+        self._untold.clear()
+        return taken
+
+    def _note_turns(self, cell: Cell) -> None:
+        """What it crashed on has been noted; all else that runs is cut."""
+        _, message, origin, _, fate = cell.recent[-1] if cell.recent else (0.0, None, None, None, HANDLED)
+        for envelope in cell.in_turn:
+            is_noted = fate is Fate.CRASHED and origin is envelope.origin and message is type(envelope.message)
+            if not is_noted:
+                note(cell, envelope, Fate.CUT)
+
+
+def _had(recent: Recent, now_s: float) -> Had:
+    at_s, message, origin, command, fate = recent
+    sender = str(origin.sender) if origin.sender is not None else origin.principal or "outside"
+    return Had(
+        age_s=round(now_s - at_s, 6),
+        message=message.__name__[:NAME_LIMIT_CHARS],
+        sender=sender[:NAME_LIMIT_CHARS],
+        fate=fate.value,
+        trace=trace_id(origin.trace),
+        command=command or "",
+    )

@@ -1,0 +1,176 @@
+"""What `regrow top` shows and does, without an app: rates between two looks, keys, and a screenshot for the guide."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich._export_format import CONSOLE_SVG_FORMAT
+from rich.console import Console
+
+from regrow.cluster.top import Choice, Key, Look, host_rates, ids_of, keys_in, pressed, rates, settled, window
+from regrow.cluster.top_views import frame, why_frame
+from regrow.cluster.why import Found, deaths_of
+from regrow.cluster.why_views import parts
+from tests.cluster.incident_rows import death
+from tests.cluster.test_cli import AGENT, ROOT
+
+SCREENSHOT = Path(__file__).resolve().parents[2] / "docs/guides/regrow-top.svg"
+IDS = ["desk/a", "desk/b", "desk/c"]
+AT = datetime(2026, 11, 28, 12, 5, tzinfo=UTC)
+
+
+def counts(**changes: Any) -> dict[str, Any]:
+    """What one process tells."""
+    return {
+        "host": "desk.h1",
+        "pid": 42,
+        "node": "node-a",
+        "alive": True,
+        "agents": 2,
+        "mailbox_depth": 7,
+        "loop_lag_ms": 0.4,
+        "turns": 100,
+        "messages": 1_000,
+        "restarts": {"crashed": 2},
+        "dead_letters": {"crashed": 3},
+        "model_calls": {"small": 4},
+        "tool_calls": {"ok": 5},
+        "tokens": 1_234,
+        "cost_usd": 0.0123,
+        "commit_ms": {"p50": None, "p99": None, "count": 0},
+    } | changes
+
+
+def look(at_s: float, **changes: Any) -> Look:
+    """A look at an app with one process besides the guardian."""
+    analyst = {**AGENT, "id": "desk/analyst", "state": "running", "restarts": 0, "last_reason": "", "mailbox": 7}
+    about = {"app": "desk", "engine": "ray", "pid": 7, "state": "running", "started_at": "2026-11-28T12:00:00+00:00"}
+    models = [{"model": "gpt-5-mini", "tier": "small", "calls": 4, "tokens": 1_234, "cost_usd": 0.0123}]
+    metrics = {"hosts": [counts(**changes)], "total": counts(**changes), "models": models}
+    return Look(at_s=at_s, about=about, tree=[{**ROOT, "children": [AGENT, analyst]}], metrics=metrics)
+
+
+def drawn(before: Look | None, now: Look, choice: Choice, *, rows: int = 40) -> str:
+    to = io.StringIO()
+    Console(file=to, width=100, color_system=None).print(frame(before, now, choice, at=AT, rows=rows))
+    return to.getvalue()
+
+
+def test_rates_are_what_counts_have_grown_by_in_a_second() -> None:
+    grown = rates(counts(), counts(messages=1_500, tokens=1_334), seconds=2.0)
+
+    assert (grown.messages, grown.turns, grown.tokens) == (250.0, 0.0, 50.0)
+
+
+def test_a_first_look_and_a_process_that_was_not_there_have_no_rate() -> None:
+    before, now = look(0.0, host="gone"), look(1.0)
+
+    assert rates(None, counts(), seconds=1.0).messages == 0
+    assert host_rates(before, now)["desk.h1"].messages == 0
+    assert host_rates(None, now)["desk.h1"].messages == 0
+
+
+def test_keys_are_understood_however_they_come_together() -> None:
+    assert list(keys_in(b"\x1b[A\x1b[Bjk\rw\x1bq?")) == [
+        Key.UP,
+        Key.DOWN,
+        Key.DOWN,
+        Key.UP,
+        Key.OPEN,
+        Key.OPEN,
+        Key.BACK,
+        Key.QUIT,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "agent"), [("", "desk/a"), ("j", "desk/b"), ("jjjjj", "desk/c"), ("jjk", "desk/b"), ("k", "desk/a")]
+)
+def test_up_and_down_choose_within_the_list(keys: str, agent: str) -> None:
+    choice = settled(Choice(), IDS)
+    for key in keys_in(keys.encode()):
+        choice = pressed(choice, key, IDS)
+
+    assert choice == Choice(agent=agent)
+
+
+def test_why_is_opened_and_left_and_meanwhile_nobody_else_is_chosen() -> None:
+    opened = pressed(Choice(agent="desk/b"), Key.OPEN, IDS)
+
+    assert opened.is_open
+    assert pressed(opened, Key.DOWN, IDS) == opened
+    assert settled(opened, ["desk/a"]) == opened
+    assert pressed(opened, Key.BACK, IDS) == Choice(agent="desk/b")
+    assert pressed(Choice(), Key.OPEN, []) == Choice()
+    assert pressed(opened, Key.QUIT, IDS).is_over
+
+
+def test_whoever_has_gone_is_chosen_no_longer() -> None:
+    assert settled(Choice(agent="desk/x"), IDS) == Choice(agent="desk/a")
+    assert settled(Choice(agent="desk/x"), []) == Choice()
+
+
+@pytest.mark.parametrize(("at", "rows"), [(0, range(5)), (50, range(48, 53)), (99, range(95, 100))])
+def test_rows_around_the_chosen_one_are_shown_where_there_is_no_room_for_all(at: int, rows: range) -> None:
+    assert window(100, at, room=5) == rows
+
+
+def test_a_frame_fits_its_terminal_and_shows_the_chosen_one() -> None:
+    agents = [{**AGENT, "id": f"desk/a{number}"} for number in range(500)]
+    now = replace(look(1.0), tree=[{**ROOT, "children": agents}])
+
+    shown = drawn(None, now, Choice(agent="desk/a400"), rows=30)
+
+    assert "a400" in shown
+    assert len(shown.splitlines()) <= 30
+
+
+def test_a_frame_has_tree_rates_restarts_cost_and_hosts() -> None:
+    shown = drawn(look(0.0), look(2.0, messages=1_500), Choice(agent="desk/analyst"))
+
+    assert "desk · ray · pid 7 · running for 5 min" in shown
+    assert "2 agents · 250 messages/s · 7 waiting · 2 restarts · 3 dead letters · 1,234 tokens · $0.0123" in shown
+    for part in ("└─ analyst", "desk.h1", "node-a", "gpt-5-mini", "q end"):
+        assert part in shown
+
+
+def test_an_app_that_gives_no_answer_is_shown_as_it_was_with_the_reason() -> None:
+    assert "it hangs" in drawn(None, replace(look(1.0), note="it hangs"), Choice())
+
+
+def test_of_a_long_why_its_end_is_shown_since_what_to_do_stands_there() -> None:
+    to = io.StringIO()
+    console = Console(file=to, width=80, color_system=None)
+    found = Found(agent="desk/clerk", deaths=deaths_of([death(life) for life in range(1, 6)]))
+
+    console.print(why_frame(parts(found), rows=12, console=console))
+
+    lines = to.getvalue().splitlines()
+    assert len(lines) <= 12
+    assert any("mend ValueError" in line for line in lines)
+    assert lines[-1] == "Esc back · q end"
+
+
+def test_everybody_below_the_roots_can_be_chosen() -> None:
+    assert ids_of(look(0.0).tree) == [AGENT["id"], "desk/analyst"]
+
+
+def test_the_screenshot_in_the_guide_is_what_it_looks_like() -> None:
+    """One that is not current is made anew: look at it, and put it into the change."""
+    console = Console(file=io.StringIO(), record=True, width=100, force_terminal=True, color_system="truecolor")
+    console.print(frame(look(0.0), look(2.0, messages=1_500), Choice(agent="desk/analyst"), at=AT, rows=30))
+    plain = re.sub(r"@font-face \{\{.*?\n    \}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)  # which loads from outside
+
+    svg = console.export_svg(title="regrow top", code_format=plain)
+
+    current = SCREENSHOT.read_text("utf-8") if SCREENSHOT.exists() else ""
+    if current != svg:
+        SCREENSHOT.write_text(svg, "utf-8")
+    assert current == svg
+    assert "http" not in re.sub(r"http://www\.w3\.org/\S+|https?://www\.textualize\.io\S*", "", svg)
