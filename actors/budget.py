@@ -59,7 +59,8 @@ class Budget:
     async def left(self) -> BudgetLeft:
         """What is left now, never below 0. In a durable turn a look is a step: a turn that is run again sees the same.
 
-        Raises ServiceLost, LedgerUnreachable and RunsUnreachable where it can not be counted.
+        Raises ServiceLost, LedgerUnreachable and RunsUnreachable where it can not be counted; Misuse in a handler that
+        only reads, as all that takes steps.
         """
         tools = self._ctx.tools
         return await (tools.once(BUDGET_STEP, "", self._look) if tools.records_left() is not None else self._look())
