@@ -29,7 +29,7 @@ _NAME = re.compile(rf"{FOLDER_PREFIX}([0-9a-f]{{{_SPACE_DIGITS}}})-(\d+)-(\d+)-\
 
 def new_folder() -> str:
     """A new, empty folder of this process."""
-    _sweep_once()
+    sweep_once()
     pid = os.getpid()
     space, started = pid_space(), started_at(pid)
     owner = f"{_digits(space)}-{pid}-{started}-" if space and started else ""
@@ -69,7 +69,7 @@ def _digits(space: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _sweep_once() -> None:
+def sweep_once() -> None:
     """Has it done beside the first call, which does not wait for it."""
     _threads().submit(sweep)
 

@@ -18,14 +18,14 @@ from tests.integration.waiting import until
 MAKES_ONE = "from regrow.actors.tool_folders import new_folder; print(new_folder())"
 
 
-_first_sweep = tool_folders._sweep_once
+_first_sweep = tool_folders.sweep_once
 
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of temporary files for one test, which is swept when the test says so."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(tool_folders, "_sweep_once", lambda: None)
+    monkeypatch.setattr(tool_folders, "sweep_once", lambda: None)
     return tmp_path
 
 
@@ -109,7 +109,7 @@ async def test_a_wait_for_a_removal_that_is_cut_off_does_not_cut_the_removal_off
 async def test_the_first_call_of_a_host_has_it_done_and_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     left = of_the_dead(Path(new_folder()))
     _first_sweep.cache_clear()
-    monkeypatch.setattr(tool_folders, "_sweep_once", _first_sweep)
+    monkeypatch.setattr(tool_folders, "sweep_once", _first_sweep)
 
     new_folder()
 

@@ -125,3 +125,29 @@ async def test_a_durable_turn_that_is_run_again_sees_what_it_has_seen_before() -
 
     assert seen == [left, left]
     assert left.time_s is not None
+
+
+class LoopingClerk(DurableAgent[Nothing]):
+    tools = [think]
+
+    @on
+    async def look(self, request: Look, ctx: DurableContext) -> BudgetLeft:
+        answer = await ctx.models.run("Go", max_cost=0.10, max_tokens=10_000)
+        told_in_durable.append(answer.calls[0].told)
+        if len(told_in_durable) == 1:
+            raise ValueError("it faints")
+        return BudgetLeft()
+
+
+told_in_durable: list[str] = []
+
+
+@virtual
+async def test_a_tool_of_a_durable_loop_may_look_and_its_turn_be_run_again() -> None:
+    told_in_durable.clear()
+    script = [calling(ToolCall(id="1", name="think", arguments="{}"), **CENT), saying("x", **CENT), saying("x", **CENT)]
+    app = App("desk", Supervisor(children=[child(LoopingClerk, id="clerk")]), journal="memory")
+    async with TestApp(app, models=ScriptedModel(script), settings=PRICED) as t:
+        await t.ask("clerk", Look())
+
+    assert told_in_durable == ["$0.08 and 8000 tokens"] * 2
