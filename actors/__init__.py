@@ -13,6 +13,7 @@ from regrow.actors.adopted import Adopted, Prompt, adopt
 from regrow.actors.agent import Agent, on
 from regrow.actors.agent_models import AgentModels
 from regrow.actors.agent_tool import as_tool
+from regrow.actors.budget import Budget, BudgetLeft
 from regrow.actors.context import Context
 from regrow.actors.durable import DurableAgent
 from regrow.actors.durable_context import DurableContext
@@ -72,6 +73,8 @@ __all__ = [
     "Agent",
     "AgentModels",
     "AnswerAbout",
+    "Budget",
+    "BudgetLeft",
     "CallMade",
     "Context",
     "CostUsedUp",

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from regrow.actors.agent_models import AgentModels
+from regrow.actors.budget import Budget
 from regrow.actors.service import Service
 from regrow.actors.skills import Skills, listed_skills
 from regrow.actors.tool import Tool
@@ -39,6 +40,11 @@ class Context(CellContext):
         """The small and the large model, within the app's budget; `run` lets one use the tools of this agent."""
         service = self._service("models")
         return AgentModels(self, service, service.stream)
+
+    @property
+    def budget(self) -> Budget:
+        """What is left for this turn of money, tokens, calls and time: `await ctx.budget.left()`."""
+        return Budget(self, self._service("models"))
 
     @property
     def tools(self) -> Tools:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from regrow.actors.durable_body import packed
 from regrow.actors.durable_errors import FencedOut, UnknownOutcome
@@ -20,8 +20,8 @@ from regrow.runtime.journal_entries import CommandId, OperationId, StepKey, Step
 if TYPE_CHECKING:
     from regrow.actors.durable_turn import Turn
     from regrow.runtime.durability import Durability
+    from regrow.runtime.envelope import Envelope, Origin
     from regrow.runtime.journal_answers import Waiting
-    from regrow.runtime.message import Message
 
 ANSWER_STEP = "~answer"
 """The name of the record; no step of an author has a `~`."""
@@ -54,13 +54,20 @@ def has_chosen(turn: Turn) -> bool:
     return turn.has_begun(ANSWER_STEP)
 
 
-async def answers_wait(durability: Durability, turn: Turn, message: Message) -> bool:
+def sent_by(origin: Origin) -> str:
+    """Who answers with a message of this origin: the agent that has sent it, else on whose behalf it comes."""
+    return origin.sender.actor if origin.sender is not None else origin.principal
+
+
+async def answers_wait(durability: Durability, turn: Turn, envelope: Envelope) -> bool:
     """Gives this message to the oldest of its agent's waits for its class; False where there is none.
 
     However often the turn is run again, it answers one wait at most. It is broken (UnknownOutcome) where the message
     of the wait that was chosen has ended, and with whose answer can not be seen. Raises FencedOut.
     """
-    name, body, number = answered_by(message), packed(durability.codec, message), 0
+    message: Any = envelope.message
+    name, body = answered_by(message), packed(durability.codec, message, by=sent_by(envelope.origin))
+    number = 0
     while True:
         record = turn.record(ANSWER_STEP, number)
         if record is not None:

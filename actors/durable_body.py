@@ -37,12 +37,15 @@ def with_beside(codec: FrameCodec, body: bytes) -> tuple[Envelope, object]:
     return envelope, more[0].message if more else None
 
 
-def packed(codec: FrameCodec, value: object, *, parts: int = 0) -> bytes:
-    """Any value that can travel, and in how many parts it was emitted. Raises InvalidMessage for one that can not."""
+def packed(codec: FrameCodec, value: object, *, parts: int = 0, by: str = "") -> bytes:
+    """Any value that can travel, in how many parts it was emitted, and by whom it is, where that counts.
+
+    Raises InvalidMessage for one that can not travel.
+    """
     if value is None and not parts:
         return _NOTHING
     codec.check(value)
-    rows = [Envelope(Kind.REPLY, _NOBODY, value, Origin())]
+    rows = [Envelope(Kind.REPLY, _NOBODY, value, Origin(principal=by))]
     if parts:
         rows.append(Envelope(Kind.REPLY, _NOBODY, parts, Origin()))
     return codec.encode(rows)
@@ -52,6 +55,11 @@ def parts_of(codec: FrameCodec, content: bytes) -> int:
     """In how many parts a reply was emitted that `packed` kept."""
     _, *more = codec.decode(content)
     return int(str(more[0].message)) if more else 0
+
+
+def whose(codec: FrameCodec, content: bytes) -> str:
+    """By whom a value is that `packed` kept; empty where nobody has said."""
+    return codec.decode(content)[0].origin.principal
 
 
 def unpacked(codec: FrameCodec, content: bytes) -> object:

@@ -259,7 +259,7 @@ class DurableContext(DurableMessages):
         turn.passes_wait(self.life.take_current_state())
         if record.state is StepState.TIMED_OUT:
             raise WaitTimedOut(f"nobody has sent {self.id} the {answer.__name__} that it waited for")
-        found = await self._steps(turn).value(record)
+        found = await self._steps(turn).answer(record)
         if not isinstance(found, answer):
             raise CodeNotImportable(f"the {answer.__name__} that {self.id} waited for is no such thing any more")
         return found

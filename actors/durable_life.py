@@ -164,7 +164,7 @@ class DurableLife:
             return False
         entry.begun = True
         try:
-            answered = await answers_wait(self._durable, turn, message)
+            answered = await answers_wait(self._durable, turn, entry.envelope)
         except FencedOut:
             self._fenced()
         if turn.broken is not None:

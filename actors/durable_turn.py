@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from regrow.actors.durable_errors import ResultLost, ResultTooLarge, StateOutdated, TurnDiverged, UnknownOutcome
 from regrow.actors.durable_wait import WAIT_MARK, Parking, scoped
-from regrow.actors.turn_history import Occasion, PastStep, packed_about, past_steps
+from regrow.actors.turn_history import Answered, Occasion, PastStep, packed_about, past_steps
 from regrow.runtime.address import ActorId
 from regrow.runtime.command_ids import uuid7
 from regrow.runtime.journal_answers import Enqueued
@@ -79,6 +79,7 @@ class Turn:
         self._taken: dict[tuple[str, int], StepRecord] = {}
         """The steps that this run has come to, in their order."""
         self._failed: set[tuple[str, int]] = set()
+        self._answers: dict[tuple[str, int], Answered] = {}
         self._waits_ahead = sum(name.startswith(WAIT_MARK) for name, _ in self._records)
         self.has_waited = self._waits_ahead > 0
         """Whether it is run again after a wait."""
@@ -94,7 +95,7 @@ class Turn:
         steps: list[PastStep] = []
         if self._records or self._taken:
             left = {place: record for place, record in self._records.items() if place not in self._taken}
-            steps = past_steps({**self._taken, **left}, self._failed)
+            steps = past_steps({**self._taken, **left}, self._failed, self._answers)
         return Hand(
             agent=self.agent,
             epoch=self.epoch,
@@ -132,6 +133,10 @@ class Turn:
     def failed(self, key: StepKey) -> None:
         """The record of this attempt is that of a failure."""
         self._failed.add((key.name, key.occurrence))
+
+    def answered(self, key: StepKey, answered: Answered) -> None:
+        """What has answered this wait."""
+        self._answers[key.name, key.occurrence] = answered
 
     def next_step(self, name: str, digest: str, *, idempotent: bool) -> tuple[StepKey, StepRecord | None]:
         """The place of the next step of that name, and its record where it need not run.

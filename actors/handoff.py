@@ -19,19 +19,10 @@ from regrow.actors.handed_back import HandedBack
 from regrow.actors.loop_errors import LoopEnded, TimeUsedUp
 from regrow.actors.loop_limits import MAX_TURNS, Limits
 from regrow.actors.tool import json_text
+from regrow.actors.tool_errors import NO_ANSWER
 from regrow.router.conversation import LIMIT_MESSAGES, Said, ToolCall, ToolResult, ToolSchema
 from regrow.router.request import LIMIT_PASSAGES, Passage, Usage
-from regrow.runtime.errors import (
-    AskCycle,
-    AskFailed,
-    AskTimeout,
-    CallingSelf,
-    ContactLost,
-    MailboxFull,
-    MessageTooLarge,
-    Misuse,
-    Refused,
-)
+from regrow.runtime.errors import AskTimeout, ContactLost, Misuse, Refused
 from regrow.runtime.message import Request
 
 if TYPE_CHECKING:
@@ -56,10 +47,6 @@ class _Arguments(BaseModel):
 
 
 _SCHEMA: Final = json_text(_Arguments.model_json_schema())
-
-
-_NOT_TAKEN = (Refused, AskFailed, MailboxFull, MessageTooLarge, AskCycle, CallingSelf)
-"""What says that an agent has not taken a conversation, so that the one that has it goes on with it."""
 
 
 class HandoffFailed(Refused):
@@ -152,7 +139,7 @@ async def handed_over(ctx: Context, call: ToolCall, taker: Taker, request: Hando
                 f"{actor} has the conversation of {ctx.id} and has not answered it in time ({error}); it goes on with "
                 "it, so do not have it done by another: look there what came of it"
             ) from error
-        except _NOT_TAKEN as error:
+        except (Refused, *NO_ANSWER) as error:
             why = f"{actor} has not answered ({type(error).__name__}: {error}); go on yourself, or do without"
             raise _with_spent(HandoffFailed(in_one_line(why)), error) from error
 

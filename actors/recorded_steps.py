@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from regrow.actors.durable_body import packed, unpacked
+from regrow.actors.durable_body import packed, unpacked, whose
 from regrow.actors.durable_errors import FencedOut, ResultLost, ResultTooLarge, StateNotStorable, TurnDiverged
 from regrow.actors.durable_wait import NO_ARGUMENTS
+from regrow.actors.turn_history import Answered
 from regrow.runtime.errors import Refused
 from regrow.runtime.journal_answers import StepAnswer, StepVerdict
 from regrow.runtime.journal_entries import CommandId, born_ms
@@ -86,6 +87,13 @@ class RecordedSteps:
         """What a record holds; None where a person has said that it was done. Raises ResultLost, CodeNotImportable."""
         content = record.result if record.blob is None else await self._blob(record)
         return unpacked(self._durability.codec, content) if content else None
+
+    async def answer(self, record: StepRecord) -> object:
+        """The answer that the record of a wait holds; the turn keeps for its history who gave it. Raises as `value`."""
+        answer = await self.value(record)
+        if record.result:
+            self._turn.answered(record.key, Answered(by=whose(self._durability.codec, record.result), answer=answer))
+        return answer
 
     async def recorded(self, key: StepKey) -> tuple[object] | None:
         """What an earlier run has recorded at this place, in a tuple; None where it did not come to an end."""

@@ -1,11 +1,12 @@
 """The process in which a tool with isolation="process" runs: `python -m regrow.actors.tool_child`, started by its host.
 
-There are two. The outer one runs our code alone: it keeps the pipe to the host, and when that closes (the host wants
-the call ended, or was killed) or the tool has given its result, it kills all that the tool has started, also what has
-left its process group: orphans come back to it, since it is their subreaper. The inner one has the limits, imports the
-tool's module and runs its function.
+There are two. The outer one runs our code alone: it keeps the pipe to the host. When the host says there that the call
+is to end, when it closes since the host was killed, or when the tool has given its result, it kills all that the tool
+has started, also what has left its process group: orphans come back to it, since it is their subreaper. For a host that
+was killed it removes the folder as well. The inner one has the limits, imports the tool's module and runs its function.
 
-What goes in and out is JSON. In: one line, the `Order`. Out: one line that says how it went, then the result.
+What goes in and out is JSON. In: one line, the `Order`, and END where the call is to end. Out: one line that says how
+it went, then the result.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import os
 import resource
 import select
+import shutil
 import signal
 import sys
 from contextlib import suppress
@@ -23,7 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from regrow.actors.process_guard import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, below, kill_all_below, prctl
-from regrow.actors.tool_order import READ_BYTES, Order
+from regrow.actors.tool_order import FOLDER_PREFIX, READ_BYTES, Order
 
 LOOK_S = 0.05
 """How often the outer process counts what runs below it."""
@@ -32,7 +34,11 @@ MAX_TEXT_CHARS = 1_000
 
 
 class Ended(BaseException):
-    """The host wants the call to end, or is gone."""
+    """The host wants the call to end."""
+
+
+class HostGone(Ended):
+    """The host has ended without a word."""
 
 
 # ---- the outer process ---------------------------------------------------------------------------
@@ -40,30 +46,40 @@ class Ended(BaseException):
 
 def main() -> NoReturn:
     """Runs one order and ends. Its exit code says nothing; what it writes does."""
+    folder = Path.cwd()
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     # It stays pending and is looked for: a handler could break into the very killing of what is left.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    answer = b""
+    answer, host_lives = b"", True
     try:
         told, result = _run(_order())
         answer = json.dumps(told).encode() + b"\n" + result
-    except Ended:
-        pass
+    except Ended as ended:
+        host_lives = not isinstance(ended, HostGone)
     finally:
         kill_all_below()
-    _write(1, answer)
+    if host_lives:
+        _write(1, answer)
+    elif folder.name.startswith(FOLDER_PREFIX):
+        # As the host would have done; where this process is killed too, a later host does.
+        shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)  # at once: there is nothing here that would have to be put in order
 
 
 def _order() -> Order:
     read = b""
-    while not read.endswith(b"\n"):
+    while b"\n" not in read:
         part = os.read(0, READ_BYTES)
-        if not part or len(read) > MAX_ORDER_BYTES:
+        if not part:
+            raise HostGone
+        if len(read) > MAX_ORDER_BYTES:
             raise Ended
         read += part
-    given = json.loads(read)
+    line, _, more = read.partition(b"\n")
+    if more:
+        raise Ended
+    given = json.loads(line)
     if given["step"] is not None:
         given["step"] = tuple(given["step"])
     return Order(**given)
@@ -114,10 +130,12 @@ def _waited(worker: int) -> int:
 
 
 def _ready(*files: int) -> list[int]:
-    """Which of these can be read, after a moment at the latest. Raises Ended when the host is gone, or wants that."""
+    """Which of these can be read, after a moment at the latest. Raises Ended when the host wants that, or is gone."""
     ready, _, _ = select.select([0, *files], [], [], LOOK_S)
-    if 0 in ready or signal.SIGTERM in signal.sigpending():
-        raise Ended  # nothing more is said there: it was closed
+    if 0 in ready:
+        raise Ended if os.read(0, READ_BYTES) else HostGone
+    if signal.SIGTERM in signal.sigpending():
+        raise HostGone
     return ready
 
 

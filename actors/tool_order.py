@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+FOLDER_PREFIX = "regrow-tool-"
+"""Begins the name of the folder in which it is run; see tool_folders."""
+END = b"end\n"
+"""What a host says behind the order when the call is to end; closed without it, the pipe says that the host is gone."""
 READ_BYTES = 65_536
 """As much is read at a time; and so much more than its result may a process answer, to say how it went."""
 

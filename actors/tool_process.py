@@ -6,10 +6,8 @@ import asyncio
 import json
 import math
 import os
-import shutil
 import signal
 import sys
-import tempfile
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +15,8 @@ import structlog
 
 from regrow.actors.skill import SKILL_MODULES
 from regrow.actors.tool_errors import ToolFailed
-from regrow.actors.tool_order import READ_BYTES, Order
+from regrow.actors.tool_folders import new_folder, remove
+from regrow.actors.tool_order import END, READ_BYTES, Order
 from regrow.actors.tool_result import Written, failed, invalid, too_large
 from regrow.actors.tool_sandbox import sandbox
 from regrow.runtime.immutable import importable_module
@@ -75,12 +74,12 @@ async def run_apart(tool: Tool[Any], arguments: str, step: Step | None) -> Writt
 
     Raises ToolError.
     """
-    folder = tempfile.mkdtemp(prefix="regrow-tool-")
+    folder = new_folder()
     try:
         command = [*await sandbox(folder), sys.executable, "-m", "regrow.actors.tool_child"]
         talk = await _talked(command, folder, tool, _order(tool, arguments, step))
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        await remove(folder)
     if talk.printed_bytes:
         log.debug(
             "a tool has printed", tool=tool.name, bytes=talk.printed_bytes, last=talk.tail.decode(errors="replace")
@@ -107,11 +106,12 @@ async def _talked(command: list[str], folder: str, tool: Tool[Any], order: Order
 
 
 async def _end(transport: asyncio.SubprocessTransport, talk: Talk) -> None:
-    """Ends the process, if it has not: by closing its pipe, so that it kills what is below it; then by force."""
+    """Ends the process, if it has not: by its pipe, so that it kills what is below it; then by force."""
     pid = transport.get_pid()
     try:
-        to_child = transport.get_pipe_transport(0)
+        to_child: Any = transport.get_pipe_transport(0)
         if to_child is not None:
+            to_child.write(END)
             to_child.close()
         await asyncio.wait((talk.exited,), timeout=END_GRACE_S)
     finally:

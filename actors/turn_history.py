@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
@@ -31,6 +32,8 @@ VALUE_LIMIT_CHARS = 80
 """Of one field's value."""
 SHORT_NUMBER = 10**VALUE_LIMIT_CHARS
 STEPS_LIMIT = 12
+UNANSWERED = 6
+"""Of what is kept of a step, so much is without who has answered it, and with what."""
 NAME_LIMIT_CHARS = 60
 """Of the name of a field or step."""
 
@@ -48,6 +51,14 @@ class Occasion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What has answered a wait, and who gave it."""
+
+    by: str
+    answer: object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PastStep:
     """A step of a turn that has ended. `attempts` counts its retries, and the lives that have begun it again."""
 
@@ -58,6 +69,10 @@ class PastStep:
     """A StepState, or `failed` where its last attempt was recorded as one that failed."""
     blob: BlobRef | None = None
     """What stood for a large result; the result itself goes with the outcome of its message."""
+    by: str = ""
+    """Of a wait: who has answered it."""
+    answer: Mapping[str, Any] | None = None
+    """With what, its fields cut to size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +118,7 @@ def packed_about(occasion: Occasion, steps: Iterable[PastStep]) -> bytes:
     lesser: tuple[dict[str, Any], ...] = (
         {},
         {"fields": None, "cut": True},
+        {"steps": [each[:UNANSWERED] for each in taken[:STEPS_LIMIT]]},
         {"steps": [], "cut": True},
         {"from": None, "type": ""},
     )
@@ -130,19 +146,34 @@ def read_about(content: bytes) -> About:
 
 
 def _packed_step(step: PastStep) -> tuple[object, ...]:
-    blob = () if step.blob is None else (step.blob.size_bytes, step.blob.digest)
-    return (step.name[:NAME_LIMIT_CHARS], step.number, step.attempts, step.state, *blob)
+    more: tuple[object, ...] = () if step.blob is None else (step.blob.size_bytes, step.blob.digest)
+    if step.by or step.answer is not None:
+        more = (*(more or (0, "")), step.by[:VALUE_LIMIT_CHARS], step.answer)
+    return (step.name[:NAME_LIMIT_CHARS], step.number, step.attempts, step.state, *more)
 
 
-def _read_step(name: str, number: int, attempts: int, state: str, size_bytes: int = 0, digest: str = "") -> PastStep:
+def _read_step(
+    name: str,
+    number: int,
+    attempts: int,
+    state: str,
+    size_bytes: int = 0,
+    digest: str = "",
+    by: str = "",
+    answer: Mapping[str, Any] | None = None,
+) -> PastStep:
     blob = BlobRef(digest=digest, size_bytes=size_bytes) if digest else None
-    return PastStep(name=name, number=number, attempts=attempts, state=state, blob=blob)
+    return PastStep(name=name, number=number, attempts=attempts, state=state, blob=blob, by=by, answer=answer)
 
 
-def past_steps(records: Mapping[tuple[str, int], StepRecord], failed: Iterable[tuple[str, int]]) -> list[PastStep]:
+def past_steps(
+    records: Mapping[tuple[str, int], StepRecord],
+    failed: Iterable[tuple[str, int]],
+    answers: Mapping[tuple[str, int], Answered] = MappingProxyType({}),
+) -> list[PastStep]:
     """The steps of a turn in the order of its records; the attempts of one with retries are one step.
 
-    `failed` are the places whose record is that of a failure.
+    `failed` are the places whose record is that of a failure, and `answers` what has answered waits.
     """
     attempts: dict[tuple[str, int], list[StepRecord]] = {}
     for (name, occurrence), record in records.items():
@@ -157,6 +188,8 @@ def past_steps(records: Mapping[tuple[str, int], StepRecord], failed: Iterable[t
             attempts=sum(record.attempts for record in made),
             state=states.get((made[-1].key.name, occurrence), made[-1].state.value),
             blob=made[-1].blob,
+            by=answers[name, occurrence].by if (name, occurrence) in answers else "",
+            answer=_short_fields(answers[name, occurrence].answer)[0] if (name, occurrence) in answers else None,
         )
         for (name, occurrence), made in attempts.items()
     ]

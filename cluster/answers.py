@@ -44,10 +44,13 @@ async def waits(running: Running, agent: str) -> dict[str, Any]:
     return {"app": running.app.name, "waits": rows, "more": found.more}
 
 
-async def approved(running: Running, id: str, fields: Mapping[str, Any] | None, words: Sequence[str]) -> dict[str, Any]:
+async def approved(
+    running: Running, id: str, fields: Mapping[str, Any] | None, words: Sequence[str], *, by: str = ""
+) -> dict[str, Any]:
     """Answers what a message waits for with a message of its class made of these fields, or of these words.
 
-    Raises Misuse where it waits for nothing, or these are no such fields.
+    `by` is who answers, as the history will tell; the app itself where nobody is named. Raises Misuse where it waits
+    for nothing, or these are no such fields.
     """
     wait = await _wait_of(running, id)
     name = answer_name(wait.name)
@@ -55,8 +58,9 @@ async def approved(running: Running, id: str, fields: Mapping[str, Any] | None, 
     if cls is None:
         raise Misuse(f"{id} waits for {name}, which this process does not know; run the app with the code that has it")
     answer = _about_this(id, wait, message_for(wait.agent, cls, fields, words))
-    await _answer(running, id, wait, answer)
-    return {"id": id, "type": name, "answer": plain_value(answer)}
+    by = by or running.engine.runtime.origin.principal
+    await _answer(running, id, wait, answer, by=by)
+    return {"id": id, "type": name, "answer": plain_value(answer), "by": by}
 
 
 async def answered(running: Running, id: str, answer: Message) -> None:
@@ -64,7 +68,7 @@ async def answered(running: Running, id: str, answer: Message) -> None:
     wait = await _wait_of(running, id)
     if answer_name(wait.name) != wire_name(type(answer)):
         raise Misuse(f"{id} waits for {answer_name(wait.name)} and not for {wire_name(type(answer))}")
-    await _answer(running, id, wait, _about_this(id, wait, answer))
+    await _answer(running, id, wait, _about_this(id, wait, answer), by=running.engine.runtime.origin.principal)
 
 
 def _about_this(id: str, wait: OpenWait, answer: Message) -> Message:
@@ -100,9 +104,9 @@ async def _wait_of(running: Running, id: str) -> OpenWait:
     return wait
 
 
-async def _answer(running: Running, id: str, wait: OpenWait, answer: Message) -> None:
+async def _answer(running: Running, id: str, wait: OpenWait, answer: Message, *, by: str) -> None:
     runtime = running.engine.runtime
-    body = packed(FrameCodec(runtime.ref_to, runtime.loop.time), answer)
+    body = packed(FrameCodec(runtime.ref_to, runtime.loop.time), answer, by=by)
     verdict = await asked_at_desk(running, AnswerWait(wait=wait, body=body, operation=new_command_id()))
     if verdict == AnswerVerdict.TOO_LARGE:
         raise Misuse(f"the answer to {id} has {len(body):,} bytes, more than a record may have; send less")

@@ -35,6 +35,7 @@ from regrow.cluster.control_client import (
     folder_lock,
     make_runtime_dir,
     mark_held,
+    peer_principal,
     remove_stale,
     socket_path,
 )
@@ -272,7 +273,7 @@ class ControlSocket:
                 return b""
             if crowded:
                 raise Closed(f"{self.app} answers as many as it can, {CONNECTIONS_LIMIT} at once; try again")
-            found = await self._do(_parsed(line))
+            found = await self._do(_parsed(line), connection)
             answer = json.dumps({"v": PROTOCOL_VERSION, "ok": found}).encode() + b"\n"
             if len(answer) > ANSWER_LIMIT_BYTES:
                 raise Misuse(
@@ -298,7 +299,7 @@ class ControlSocket:
             raise Misuse(f"a request is one line, and none came within {READ_TIMEOUT_S:g} s") from None
         return bytes(line)
 
-    async def _do(self, order: _AnyOrder) -> object:
+    async def _do(self, order: _AnyOrder, connection: socket.socket) -> object:
         match order:
             case _About():
                 return self._about()
@@ -322,7 +323,8 @@ class ControlSocket:
             case _Waits():
                 return await answers.waits(self._started(), order.agent)
             case _Approve():
-                return await answers.approved(self._started(), order.id, order.fields, order.words)
+                by = await asyncio.to_thread(peer_principal, connection)  # whom a directory elsewhere may have to name
+                return await answers.approved(self._started(), order.id, order.fields, order.words, by=by)
             case _History():
                 return await past_turns.turns_of(self._started(), order.agent, order.limit)
             case _Stop():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import pwd
 import socket
 import stat
 import struct
@@ -282,10 +283,27 @@ def _check_ours(path: Path, is_kind: Any) -> None:
         )
 
 
+def peer_principal(connection: socket.socket) -> str:
+    """Who is at the other end, as the system knows it: `user:ada`, by number where she has no name; empty if untold."""
+    credentials = _peer(connection)
+    if credentials is None:
+        return ""
+    try:
+        return f"user:{pwd.getpwuid(credentials[1]).pw_name}"
+    except KeyError:
+        return f"user:{credentials[1]}"
+
+
 def _peer_pid(connection: socket.socket) -> int:
     """The process that listened at the other end when this connection was made; 0 where nobody tells."""
+    credentials = _peer(connection)
+    return 0 if credentials is None else credentials[0]
+
+
+def _peer(connection: socket.socket) -> tuple[int, int] | None:
+    """Process and user at the other end; None where nobody tells."""
     option = getattr(socket, "SO_PEERCRED", None)
     if option is None:
-        return 0
-    pid: int = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i")))[0]
-    return pid
+        return None
+    pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i")))
+    return pid, uid

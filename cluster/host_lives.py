@@ -1,8 +1,4 @@
-"""Which lives of hosts may hold durable agents, noted in a file, so that whoever comes after a crash knows of them.
-
-A process is told from a later one of the same number by when it was started, and from one of another machine or
-container by what numbers processes there.
-"""
+"""Which lives of hosts may hold durable agents, noted in a file, so that whoever comes after a crash knows of them."""
 
 from __future__ import annotations
 
@@ -16,14 +12,12 @@ import structlog
 from regrow.cluster.blocking_calls import BlockingCalls
 from regrow.cluster.high_water import write_whole
 from regrow.runtime.journal_entries import HostEpoch
+from regrow.runtime.processes import pid_space, started_at
 
 log = structlog.get_logger("regrow.journal")
 
 UNKNOWN = ""
 """In place of what this system does not tell; nothing is known of a process then."""
-
-_STARTED_FIELD = 22
-"""Of /proc/PID/stat, counted from one: when the process was started."""
 
 
 class HostLives:
@@ -32,7 +26,7 @@ class HostLives:
     def __init__(self, file: Path) -> None:
         """Reads what an earlier owner has left; a file that can not be read tells nothing."""
         self._file = file
-        self._place = _place()
+        self._place = pid_space()
         self._writes = BlockingCalls()
         self._lives: dict[HostEpoch, tuple[int, str, str]] = {}
         """By number: pid, when it was started, and where its pid counts."""
@@ -74,23 +68,3 @@ class HostLives:
             write_whole(self._file, text)
         else:
             self._file.unlink(missing_ok=True)
-
-
-def started_at(pid: int) -> str | None:
-    """When a process of this machine was started, in ticks since the machine was; None where none runs."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    state, *fields = stat.rpartition(")")[2].split()
-    # One that has ended and was not looked at by its parent runs nothing any more.
-    return None if state in "ZX" else fields[_STARTED_FIELD - 4]
-
-
-def _place() -> str:
-    """What numbers the processes here: this start of the machine, and the container."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return UNKNOWN

@@ -61,6 +61,7 @@ def _told(agent: str, turn: EndedTurn) -> dict[str, Any]:
                 "attempts": step.attempts,
                 "state": step.state,
                 **kept_apart_told(step.blob),
+                **({"by": step.by, "answer": step.answer} if step.by else {}),
             }
             for step in steps
         ],

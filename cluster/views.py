@@ -227,8 +227,16 @@ def _turn_lines(turn: Mapping[str, Any]) -> Iterator[Text]:
     yield Text(f"    {turn['id']}", style="dim")
     for step in turn["steps"]:
         again = f", {step['attempts']} attempts" if step["attempts"] > 1 else ""
-        line = f"{step['name']} (number {step['number']}) {step['state']}{again}{_kept_apart(step)}"
+        line = f"{step['name']} (number {step['number']}) {step['state']}{again}{_kept_apart(step)}{_answer(step)}"
         yield Text.assemble(("    step  ", "dim"), line)
+
+
+def _answer(step: Mapping[str, Any]) -> str:
+    """Who has answered a wait, and with what."""
+    if not step.get("by"):
+        return ""
+    answer = f": {json.dumps(step['answer'], ensure_ascii=False)}" if step["answer"] is not None else ""
+    return " " + _one_line(f"by {step['by']}{answer}")
 
 
 def _kept_apart(step: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import uuid
 from pathlib import Path
 from typing import Any
@@ -177,9 +178,14 @@ async def test_a_turn_that_is_cancelled_ends_the_process_and_all_below_it(proces
     assert processes.found() == []
 
 
-async def test_a_host_that_is_killed_leaves_no_process_of_its_tools(processes: Processes) -> None:
+async def test_a_host_that_is_killed_leaves_no_process_and_no_folder_of_its_tools(
+    processes: Processes, tmp_path: Path
+) -> None:
     host = subprocess.Popen(
-        [sys.executable, "-m", "tests.actors.tools_host"], cwd=REPOSITORY, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "tests.actors.tools_host"],
+        cwd=REPOSITORY,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     try:
         # The host itself, the outer and the inner process, and two that have left them.
@@ -189,8 +195,22 @@ async def test_a_host_that_is_killed_leaves_no_process_of_its_tools(processes: P
         host.wait()
 
     await until(lambda: processes.found() == [], "no process is left", within_s=PATIENCE_S)
-    for folder in Path(tempfile.gettempdir()).glob("regrow-tool-*"):
-        shutil.rmtree(folder)  # a host that is killed can not do that
+    await until(lambda: not list(tmp_path.glob("regrow-tool-*")), "no folder is left", within_s=PATIENCE_S)
+
+
+async def test_much_that_a_tool_leaves_in_its_folder_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    removed_in: list[int] = []
+
+    def removed(folder: str, ignore_errors: bool) -> None:
+        removed_in.append(threading.get_ident())
+        rmtree(folder, ignore_errors)
+
+    rmtree = shutil.rmtree
+    monkeypatch.setattr(shutil, "rmtree", removed)
+
+    assert await called(tools.write, {"size": 10}) == 10
+
+    assert removed_in and threading.get_ident() not in removed_in
 
 
 async def test_a_tool_that_has_changed_since_its_host_imported_it_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from regrow.actors.turn_history import (
     STEPS_LIMIT,
     VALUE_LIMIT_CHARS,
     About,
+    Answered,
     Occasion,
     PastStep,
     packed_about,
@@ -85,6 +86,25 @@ def test_what_takes_more_room_than_there_is_is_left_out() -> None:
 
     assert about.fields is None
     assert (about.is_cut, len(about.steps), about.incarnation) == (True, 12, 7)
+
+
+def test_a_wait_is_told_with_who_has_answered_it_and_what_its_answer_does_not_hide() -> None:
+    place, waited = record("~wait:desk:Pay")
+    answered = Answered(by="user:ada", answer=Pay(text="yes"))
+
+    [step] = told(Pay(text="rent"), *past_steps({place: waited}, (), {place: answered})).steps
+
+    assert (step.name, step.by) == ("wait:Pay", "user:ada")
+    assert step.answer == {"text": "yes", "numbers": [], "password": "***"}
+
+
+def test_answers_that_take_more_room_than_there_is_are_left_out_before_steps_are() -> None:
+    answer = {f"f{n}": "\U0001f600" * 80 for n in range(8)}
+    steps = [PastStep(name="wait:Pay", number=n, attempts=1, state="done", by="a", answer=answer) for n in range(12)]
+
+    about = told(Pay(text="rent"), *steps)
+
+    assert [(step.number, step.answer) for step in about.steps] == [(n, None) for n in range(12)]
 
 
 def test_a_message_that_can_not_be_shown_or_read_is_told_by_its_class_alone() -> None:

@@ -37,7 +37,17 @@ TURN = {
     "type": "desk:Send",
     "fields": {"text": "paid"},
     "shortened": False,
-    "steps": [{"name": "mail", "number": 1, "attempts": 2, "state": "done"}],
+    "steps": [
+        {"name": "mail", "number": 1, "attempts": 2, "state": "done"},
+        {
+            "name": "wait:Yes",
+            "number": 1,
+            "attempts": 1,
+            "state": "done",
+            "by": "user:ada",
+            "answer": {"approved": False},
+        },
+    ],
 }
 DECIDED = {
     **TURN,
@@ -133,6 +143,7 @@ def test_history_prints_how_turns_ended_with_their_steps_and_what_is_known_of_th
         "took 250 ms · life #4, epoch 3 · attempts that failed before: 1",
     ):
         assert part in out
+    assert 'wait:Yes (number 1) done by user:ada: {"approved": false}\n' in out
     for part in ("mail (number 1) done, 2 attempts", "requeued  (not kept)", "the newest 2; older ones are kept"):
         assert part in out
     assert json.loads(in_json) == told

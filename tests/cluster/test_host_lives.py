@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from regrow.cluster.host_lives import HostLives, started_at
+from regrow.cluster.host_lives import HostLives
 from regrow.runtime.journal_entries import HostEpoch
+from regrow.runtime.processes import started_at
 
 SEVEN, EIGHT = HostEpoch(7), HostEpoch(8)
 

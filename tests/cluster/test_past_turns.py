@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pwd
 import tempfile
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from regrow import App, DurableAgent, DurableContext, Message, Refused, Request, Running, Supervisor, agent, child, on
+from regrow import (
+    Agent,
+    App,
+    Context,
+    DurableAgent,
+    DurableContext,
+    Message,
+    Refused,
+    Request,
+    Running,
+    Supervisor,
+    agent,
+    child,
+    on,
+)
 from regrow.cluster import cli_calls
 from regrow.cluster.answers import approved
 from regrow.cluster.config import HistorySettings, Settings
@@ -19,6 +35,7 @@ from regrow.cluster.past_turns import turns_of
 from regrow.cluster.set_aside import Decision, decided
 from regrow.runtime.errors import Misuse
 from regrow.runtime.testing import pass_time
+from tests.integration.waiting import until
 from tests.supervisors.stage import virtual
 
 
@@ -38,6 +55,8 @@ class Refuse(Request[int]):
 
 class Yes(Message):
     """The answer to AskPerson."""
+
+    why: str = ""
 
 
 class AskPerson(Message):
@@ -97,8 +116,14 @@ async def greet(name: str) -> str:
     return f"hello {name}"
 
 
+class Boss(Agent):
+    @on
+    async def consent(self, yes: Yes, ctx: Context) -> None:
+        await ctx.tell("clerk", yes)
+
+
 def desk() -> App:
-    children = [child(Clerk, id="clerk"), child(greet, id="greet")]
+    children = [child(Clerk, id="clerk"), child(greet, id="greet"), child(Boss, id="boss")]
     return App("desk", Supervisor(max_restarts=100, children=children), journal="memory")
 
 
@@ -156,6 +181,48 @@ async def test_turns_that_wait_and_what_people_decide_are_told() -> None:
         assert [step["name"] for step in turns[1]["steps"]] == ["wait:Yes"]
         assert (turns[2]["failed_before"], turns[3]["epoch"], turns[3]["began"]) == (Clerk.poison_after, None, None)
         assert turns[3]["type"] == turns[2]["type"]
+
+
+@virtual
+async def test_who_has_answered_a_wait_is_told_with_the_answer() -> None:
+    async with desk().start(engine="inline") as running:
+        for _ in range(3):
+            await running.ref("clerk").tell(AskPerson())
+        await outcomes(running, 3)
+        ids = [turn["id"] for turn in await history(running)]
+        await approved(running, ids[1], None, ["why=mine"], by="user:ada")
+        await running.answer(ids[2], Yes(why="of the program"))
+        await running.ref("boss").tell(Yes(why="my word"))
+        await outcomes(running, 6)
+
+        turns = {turn["id"]: turn for turn in await history(running)}
+
+        assert [turns[id]["steps"][0] for id in ids] == [
+            {"name": "wait:Yes", "number": 1, "attempts": 1, "state": "done", "by": by, "answer": {"why": why}}
+            for by, why in (("desk/boss", "my word"), ("user:ada", "mine"), ("app:desk", "of the program"))
+        ]
+
+
+async def test_whoever_approves_at_the_control_socket_is_known_by_her_name_in_the_system(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="rg") as short:  # since a socket's path has a limit
+        monkeypatch.setenv("XDG_RUNTIME_DIR", short)
+        control = ControlSocket("desk", engine="inline", request_stop=lambda: None)
+        async with control, desk().start(engine="inline", settings=Settings()) as running:
+            control.attach(running)
+            await running.ref("clerk").tell(AskPerson())
+            [wait] = await until(running.waits, "it waits")
+
+            told = await asyncio.to_thread(cli_calls.approved, wait["id"], ["why=mine"])
+            turn = await until(lambda: _committed(running), "it is done")
+
+            ada = f"user:{pwd.getpwuid(os.getuid()).pw_name}"
+            assert told["by"] == turn["steps"][0]["by"] == ada
+
+
+async def _committed(running: Running) -> dict[str, Any] | None:
+    return next((turn for turn in await history(running) if turn["outcome"] == "committed"), None)
 
 
 @virtual

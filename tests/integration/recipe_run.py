@@ -1,6 +1,6 @@
 """What each recipe goes through, in the interpreter of its own venv: asked, killed while it runs, asked again.
 
-    python recipe_run.py MODULE PACKAGE…
+    python recipe_run.py ENGINE MODULE PACKAGE…
 
 Prints one line of JSON. It knows nothing but Regrow and the standard library, so that nothing else has to be there.
 """
@@ -14,6 +14,7 @@ import os
 import sys
 import urllib.request
 from importlib.metadata import version
+from typing import Literal
 
 from regrow import App, AskFailed
 from regrow.actors import Adopted
@@ -27,10 +28,10 @@ def wait_hanging() -> None:
         answer.read()
 
 
-async def main(recipe: str, packages: list[str]) -> None:
+async def main(engine: Literal["inline", "ray"], recipe: str, packages: list[str]) -> None:
     app: App = importlib.import_module(recipe).app
     (adopted,) = (made for made in app.agents.values() if isinstance(made, Adopted))
-    async with app.start(engine="inline") as running:
+    async with app.start(engine=engine) as running:
         ref = running.ref("weather")
         first = await ref.ask(adopted.request("How warm is it?"), timeout_s=ASK_S)
         hung = asyncio.ensure_future(ref.ask(adopted.request("hang on"), timeout_s=ASK_S))
@@ -47,4 +48,4 @@ async def main(recipe: str, packages: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2:]))
+    asyncio.run(main("ray" if sys.argv[1] == "ray" else "inline", sys.argv[2], sys.argv[3:]))

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,8 @@ VENVS = REPOSITORY / "build/recipes"
 LINES_LIMIT = 20
 INSTALL_S = 540.0
 RUN_S = 300.0
+RUN_ON_RAY_S = 540.0
+"""A venv that is new compiles Ray and its own packages in each process."""
 
 PINNED = {
     "pydantic_ai_agent": ("pydantic-ai-slim[openai]==2.68.0",),
@@ -112,36 +115,61 @@ def processes_with(url: str) -> list[str]:
     return found
 
 
+def run(engine: str, recipe: str, wheel: Path, folder: Path) -> dict[str, Any]:
+    """What `recipe_run` has said of a recipe, of which no process is left."""
+    python = interpreter(recipe, wheel)
+    names = [re.split(r"[\[=]", each, maxsplit=1)[0] for each in PINNED[recipe]]
+    command = (str(python), str(Path(__file__).with_name("recipe_run.py")), engine, recipe, *names)
+    with model_server() as server:
+        done = subprocess.run(
+            command,
+            check=False,
+            cwd=folder,
+            env=environment(server.url, folder),
+            capture_output=True,
+            text=True,
+            timeout=RUN_ON_RAY_S if engine == "ray" else RUN_S,
+        )
+        assert done.returncode == 0, done.stderr
+        until_none(lambda: processes_with(server.url), f"that {recipe} has started", within_s=20)
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith('{"first"'))  # some print on their own
+    said: dict[str, Any] = json.loads(line)
+    return said
+
+
+def outcome(said: dict[str, Any]) -> tuple[str, ...]:
+    return said["first"], said["ended"], said["state"], said["again"]
+
+
+def asked_killed_and_asked_again(recipe: str) -> tuple[str, ...]:
+    """The outcome of a recipe that does as it should."""
+    warm = "It is 21 degrees in Bern." if recipe in WITH_TOOL else "It is fine in Bern."
+    return warm, "Killed", "running", warm
+
+
 @pytest.mark.slow
 @pytest.mark.again
 @pytest.mark.parametrize(
     "recipe", [pytest.param(name, marks=() if name in BY_DAY else pytest.mark.nightly) for name in PINNED]
 )
 def test_a_recipe_answers_is_killed_while_it_runs_and_answers_again(recipe: str, wheel: Path, tmp_path: Path) -> None:
-    python = interpreter(recipe, wheel)
-    names = [re.split(r"[\[=]", each, maxsplit=1)[0] for each in PINNED[recipe]]
-    command = (str(python), str(Path(__file__).with_name("recipe_run.py")), recipe, *names)
+    said = run("inline", recipe, wheel, tmp_path)
 
-    with model_server() as server:
-        done = subprocess.run(
-            command,
-            check=False,
-            cwd=tmp_path,
-            env=environment(server.url, tmp_path),
-            capture_output=True,
-            text=True,
-            timeout=RUN_S,
-        )
-        assert done.returncode == 0, done.stderr
-        until_none(lambda: processes_with(server.url), f"that {recipe} has started", within_s=20)
-
-    (line,) = (line for line in done.stdout.splitlines() if line.startswith('{"first"'))  # some print on their own
-    said = json.loads(line)
-    warm = "It is 21 degrees in Bern." if recipe in WITH_TOOL else "It is fine in Bern."
-    assert (said["first"], said["ended"], said["state"], said["again"]) == (warm, "Killed", "running", warm)
+    assert outcome(said) == asked_killed_and_asked_again(recipe)
     assert {f"{name}=={version}" for name, version in said["ran"].items()} == {
         re.sub(r"\[.*\]", "", each) for each in PINNED[recipe]
     }
+
+
+@pytest.mark.slow
+@pytest.mark.again
+@pytest.mark.nightly
+def test_a_recipe_does_the_same_on_ray_where_its_process_is_killed(wheel: Path, tmp_path: Path) -> None:
+    recipe = WITH_TOOL[0]
+
+    said = run("ray", recipe, wheel, tmp_path)
+
+    assert outcome(said) == asked_killed_and_asked_again(recipe)
 
 
 def test_each_recipe_is_short_and_stands_in_the_guide_with_the_versions_it_ran_with() -> None:
