@@ -70,7 +70,9 @@ class Loops:
         finding = repeated(agent, tool, what, made, event["at"], self._guards, batch=batch)
         outcome = likeness(event.get("outcome"), self._guards.volatile | MEASURED_NAMES)
         ended_s = event["at"] + event.get("took", 0.0)
-        notes.append(CallNote(id=str(len(notes)), what=what, outcome=outcome, at_s=ended_s, batch=batch))
+        alike = batch and any((each.batch, each.what, each.outcome) == (batch, what, outcome) for each in notes)
+        if not alike:  # as a host keeps them
+            notes.append(CallNote(id=str(len(notes)), what=what, outcome=outcome, at_s=ended_s, batch=batch))
         return finding
 
 

@@ -96,6 +96,11 @@ class RecordQueue(Generic[T]):
             self._changed.notify_all()
         self._thread.join(limit_s)  # a keeper that hangs keeps its thread, which ends with the process
 
+    @property
+    def is_delivering(self) -> bool:
+        """Whether the keeper has a batch in hand; after `close` it is one that hangs."""
+        return self._thread.is_alive() and self._delivering > 0
+
     def _run(self) -> None:
         while True:
             with self._changed:
@@ -105,16 +110,17 @@ class RecordQueue(Generic[T]):
                     return
                 batch = [self._waiting.popleft() for _ in range(min(BATCH_SPANS, len(self._waiting)))]
                 self._delivering = len(batch)
-            self._hand_over([*self._unended(), *batch])
+            self._hand_over(batch)
             with self._changed:
                 self._delivering = 0
                 self._changed.notify_all()
 
-    def _hand_over(self, batch: Sequence[T]) -> None:
-        if not batch:
-            return
+    def _hand_over(self, ended: Sequence[T]) -> None:
+        batch = ended
         try:
-            self._deliver(batch)
+            batch = [*self._unended(), *ended]
+            if batch:
+                self._deliver(batch)
         except Exception as error:  # of a keeper, such as a disk or a network: its loss is spans, and never work
             self._dropped[type(error).__name__] += len(batch)
             self._untold += len(batch)

@@ -77,5 +77,6 @@ def _trace(report: SupervisorReport) -> None:
     }
     if report.reason is not None:
         attributes[telemetry.EXIT_KIND] = report.reason.kind
-        attributes[telemetry.EXIT_REASON] = str(report.reason)
+        # It holds what an error says, which may have a secret in it.
+        attributes[telemetry.EXIT_REASON] = telemetry.without_secrets(str(report.reason), telemetry.ERROR_TEXT_CHARS)
     telemetry.event(EVENT_NAMES[report.kind], attributes, span_name=telemetry.SUPERVISE)

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import StatusCode
 
 from regrow.runtime import telemetry
+from regrow.runtime.contain import travelling
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
-TEXT_CHARS = 20_000
-"""Of all attributes, all events, or all links of one span, as JSON; what is longer is cut to nothing and said."""
+TEXT_CHARS = 40_000
+"""Of one attribute, and of all events or links of one span, as JSON; of what is longer the rest is left out."""
+ATTRIBUTES_CHARS = 100_000
+"""Of all attributes of one span: two contents of the largest size, and what else there is."""
+MAX_NAMED = 20
+MAX_COUNT = 2**53
+LEFT_OUT = "regrow.left_out"
+"""The attribute that says what had no room in the store, by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,29 +69,22 @@ def row_of(span: ReadableSpan, process: str) -> SpanRow:
         trace_id=f"{context.trace_id:032x}",
         span_id=f"{context.span_id:016x}",
         parent_id=f"{span.parent.span_id:016x}" if span.parent is not None else "",
-        name=span.name,
+        name=travelling(span.name),
         kind=span.kind.name.lower(),
         start_ns=span.start_time or 0,
         end_ns=span.end_time,
         failed=span.status.status_code is StatusCode.ERROR,
-        status=span.status.description or "",
+        status=travelling(span.status.description or ""),
         input_tokens=tokens_in,
         output_tokens=tokens_out,
         cost_usd=cost_usd,
-        attributes=_json(dict(attributes), {}),
-        events=_json(
-            [
-                {"name": event.name, "time_ns": event.timestamp, "attributes": dict(event.attributes or {})}
-                for event in span.events
-            ],
-            [],
+        attributes=_attributes(attributes),
+        events=_list(
+            {"name": event.name, "time_ns": event.timestamp, "attributes": dict(event.attributes or {})}
+            for event in span.events
         ),
-        links=_json(
-            [
-                {"trace_id": f"{one.context.trace_id:032x}", "span_id": f"{one.context.span_id:016x}"}
-                for one in span.links
-            ],
-            [],
+        links=_list(
+            {"trace_id": f"{one.context.trace_id:032x}", "span_id": f"{one.context.span_id:016x}"} for one in span.links
         ),
         process=process,
     )
@@ -94,17 +94,53 @@ def _spent(attributes: Mapping[str, Any]) -> tuple[int, int, float | None]:
     """Tokens and dollars of this span alone: those of an agent loop are the sum of the calls below it."""
     match attributes.get(telemetry.OPERATION):
         case telemetry.CHAT:
-            cost = attributes.get(telemetry.COST_USD)
-            tokens_in = int(attributes.get(telemetry.INPUT_TOKENS, 0))
-            return tokens_in, int(attributes.get(telemetry.OUTPUT_TOKENS, 0)), cost
+            tokens_in, tokens_out = (
+                _whole(attributes.get(of)) for of in (telemetry.INPUT_TOKENS, telemetry.OUTPUT_TOKENS)
+            )
+            return tokens_in, tokens_out, _dollars(attributes.get(telemetry.COST_USD))
         case telemetry.EXECUTE_TOOL:
-            return 0, 0, attributes.get(telemetry.TOOL_COST_USD) or None
+            return 0, 0, _dollars(attributes.get(telemetry.TOOL_COST_USD)) or None
         case _:
             return 0, 0, None
 
 
-def _json(value: object, nothing: object) -> str:
-    if not value:
-        return "{}" if nothing == {} else "[]"
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= TEXT_CHARS else json.dumps(nothing)
+def _whole(value: object) -> int:
+    """A count, as another library's span may have it or not."""
+    return value if isinstance(value, int) and 0 <= value <= MAX_COUNT else 0
+
+
+def _dollars(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _attributes(attributes: Mapping[str, Any]) -> str:
+    """The attributes as JSON; one for which there is no room is named in place of being there."""
+    parts: list[str] = []
+    left_out: list[str] = []
+    room = ATTRIBUTES_CHARS
+    for name, value in attributes.items():
+        part = f"{_json(name)}: {_json(value)}"
+        if len(part) > min(room, TEXT_CHARS):
+            left_out.append(name)
+            continue
+        room -= len(part)
+        parts.append(part)
+    if left_out:
+        parts.append(f"{_json(LEFT_OUT)}: {_json(left_out[:MAX_NAMED])}")
+    return f"{{{', '.join(parts)}}}"
+
+
+def _list(values: Iterable[object]) -> str:
+    """Values as JSON, as many of the first as there is room for."""
+    parts: list[str] = []
+    room = TEXT_CHARS
+    for part in map(_json, values):
+        if len(part) > room:
+            break
+        room -= len(part)
+        parts.append(part)
+    return f"[{', '.join(parts)}]"
+
+
+def _json(value: object) -> str:
+    return travelling(json.dumps(value, ensure_ascii=False, default=str))

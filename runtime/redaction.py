@@ -24,7 +24,8 @@ PATTERNS = (
     r"(?i)(?<=://)[^\s/@:]*:[^\s/@]+(?=@)",  # user and password of a URL
     # A name that says secret, and its value: `api_key = …`, `"password": "…"`, `token=…`.
     r"(?i)(?:api[_-]?key|secret|password|passwd|token)[\"']?\s*[:=]\s*[\"']?[^\s\"',;&]{4,}",
-    r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}",  # an e-mail address
+    # An e-mail address; looked for from where a word begins, and nothing of it twice, or a long word takes for ever.
+    r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]++@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}",
     r"\b(?:\d[ -]?){13,19}\b",  # the number of a payment card, or one as long
 )
 """What is taken out in any case."""

@@ -17,6 +17,8 @@ from opentelemetry import trace
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
+from regrow.runtime.contain import text_of, travelling
+
 if TYPE_CHECKING:
     from regrow.runtime.sampling import Sampling
 
@@ -109,6 +111,8 @@ ERROR_TEXT_CHARS = 500
 """Of what an error says, on the span that it ended."""
 CONTENT_CHARS = 16_000
 """Of one prompt, answer, argument or result."""
+MARGIN_CHARS = 4_000
+"""Read behind what is kept, so that a secret on the edge is known for one; what is longer could hold up all work."""
 
 
 def _as_it_is(text: str) -> str:
@@ -252,7 +256,7 @@ def fail(span: Span, error: BaseException) -> None:
     """Tells on a span what it ended with."""
     if not span.is_recording():
         return
-    kind, text = type(error).__name__, spans.redact(str(error))[:ERROR_TEXT_CHARS]
+    kind, text = type(error).__name__, without_secrets(text_of(error), ERROR_TEXT_CHARS)
     span.set_attribute(ERROR_TYPE, kind)
     span.set_status(Status(StatusCode.ERROR, f"{kind}: {text}" if text else kind))
 
@@ -277,7 +281,7 @@ def note_failed_ask(agent: str, error: BaseException) -> None:
     """Tells on the current span that an ask of this agent has failed."""
     current = trace.get_current_span()
     if current.is_recording():
-        text = spans.redact(str(error))[:ERROR_TEXT_CHARS]
+        text = without_secrets(text_of(error), ERROR_TEXT_CHARS)
         current.add_event(ASK_FAILED, {AGENT_ID: agent, ERROR_TYPE: type(error).__name__, "exception.message": text})
 
 
@@ -287,4 +291,12 @@ def note_content(span: Span, name: str, text: Callable[[], str]) -> None:
     `text` is not made where it is not.
     """
     if spans.with_content and span.is_recording():
-        span.set_attribute(name, spans.redact(text())[:CONTENT_CHARS])
+        span.set_attribute(name, without_secrets(travelling(text()), CONTENT_CHARS))
+
+
+def without_secrets(text: str, limit_chars: int) -> str:
+    """The beginning of a text, with what looks like a secret taken out."""
+    if len(text) <= limit_chars + MARGIN_CHARS:
+        return spans.redact(text)[:limit_chars]
+    read = spans.redact(text[: limit_chars + MARGIN_CHARS])
+    return read[: max(0, len(read) - MARGIN_CHARS)][:limit_chars]  # its end may be half of a secret, which fits nothing

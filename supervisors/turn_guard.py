@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from regrow.runtime.guard_errors import CausalLoop, HopsUsedUp
 from regrow.runtime.guards import Finding, Guards, Rung
-from regrow.runtime.likeness import likeness
+from regrow.runtime.likeness import likeness, package_of
 from regrow.supervisors.rounds import rounds_at_end
 
 if TYPE_CHECKING:
@@ -28,10 +28,12 @@ STATE_BITS: Final = 24
 _STATE: Final = (1 << STATE_BITS) - 1
 
 
-def step_of(actor: str, message: object, state: object, volatile: AbstractSet[str] = frozenset()) -> int:
-    """An agent, what it had to do, and its state, as one number of 64 bits."""
+def step_of(
+    actor: str, message: object, state: object, volatile: AbstractSet[str] = frozenset(), *, own: str = ""
+) -> int:
+    """An agent, what it had to do, and its state, as one number of 64 bits. `own` is the package of its code."""
     intent = likeness((actor, type(message).__qualname__, message), volatile)
-    return intent << STATE_BITS | likeness(state, volatile) & _STATE
+    return intent << STATE_BITS | likeness(state, volatile, own=own) & _STATE
 
 
 def judged(actor: str, intent: str, hops: int, steps: tuple[int, ...], guards: Guards) -> Finding | None:
@@ -77,7 +79,8 @@ class ByGuards:
         state = _state_of(cell.behavior)
         if state is None or goes_on_by_itself(envelope, actor):
             return cause.steps
-        step = step_of(actor, envelope.message, state, self._guards.volatile)
+        own = package_of(_judged_of(cell.behavior))
+        step = step_of(actor, envelope.message, state, self._guards.volatile, own=own)
         steps = (*cause.steps[1 - MAX_STEPS :], step)
         finding = judged(actor, type(envelope.message).__name__, cause.hops, steps, self._guards)
         if finding is not None:
@@ -100,5 +103,9 @@ def is_judged(behavior: object) -> bool:
 
 def _state_of(behavior: object) -> object | None:
     """What the agent shows that this behavior is or drives; None for what is no agent, such as a service."""
-    state_seen = getattr(getattr(behavior, "agent", behavior), "state_seen", None)
+    state_seen = getattr(_judged_of(behavior), "state_seen", None)
     return None if state_seen is None else state_seen()
+
+
+def _judged_of(behavior: object) -> object:
+    return getattr(behavior, "agent", behavior)

@@ -321,3 +321,13 @@ async def test_the_same_call_many_times_at_once_is_one() -> None:
 
     assert stand.answer.text == "done"
     assert stand.told() == ["nothing"] * 20
+
+
+@virtual
+async def test_the_same_call_many_times_at_once_and_round_after_round_is_ended_at_five() -> None:
+    many = calling(*(call("listed", '{"folder": "a"}', id=str(number)) for number in range(12)))
+
+    stand = await looped(unbounded, [many], tools=[listed], repeat_last=True, fails=True)
+
+    assert isinstance(stand.error, RepeatedCall)
+    assert stand.error.evidence == {"tool": "listed", "times": 5, "period": 1}

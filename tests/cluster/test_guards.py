@@ -139,6 +139,35 @@ async def test_agents_whose_state_changes_go_on_with_the_same_messages() -> None
     assert len(turns) == 51
 
 
+class Board:
+    """State in an object of the app's own."""
+
+    def __init__(self) -> None:
+        self.moves = dict.fromkeys(range(1000), "open")
+
+
+@virtual
+async def test_agents_go_on_whose_state_changes_deep_inside_of_an_object_of_theirs() -> None:
+    class Player(Agent):
+        def __init__(self) -> None:
+            self.board = Board()
+
+        @on
+        async def note(self, note: Note, ctx: Context) -> None:
+            turns.append(ctx.id)
+            left = [number for number, move in self.board.moves.items() if move == "open" and number > 950]
+            if left:
+                self.board.moves[left[0]] = "taken"
+                await ctx.tell("black" if ctx.id == "desk/white" else "white", note)
+
+    app = App("desk", Supervisor(children=[child(Player, id="white"), child(Player, id="black")]))
+    async with TestApp(app) as t:
+        await t.tell("white", Note(text="your move"))
+        await t.settled()
+
+    assert len(turns) == 99
+
+
 @virtual
 async def test_an_agent_may_tell_itself_to_go_on_and_set_timers_for_ever() -> None:
     class Clock(Agent):

@@ -91,3 +91,23 @@ def test_after_its_end_nothing_is_taken_and_its_thread_is_gone() -> None:
 
     assert queue.dropped["closed"] == 1
     assert not [thread for thread in threading.enumerate() if thread.name == "regrow-spans-gone"]
+
+
+def test_spans_that_can_not_be_read_before_their_end_cost_one_batch_and_the_next_is_delivered() -> None:
+    batches: list[Sequence[int]] = []
+    failed = threading.Event()
+
+    def unended() -> Sequence[int]:
+        if not failed.is_set():
+            failed.set()
+            raise RuntimeError("changed while it was read")
+        return ()
+
+    queue = SpanQueue[int]("test", batches.append, unended=unended)
+    assert failed.wait(SOON_S)
+
+    queue.put(1)
+    queue.flush(SOON_S)
+    queue.close(SOON_S)
+
+    assert batches == [[1]]

@@ -15,6 +15,7 @@ from regrow.cluster import App
 from regrow.cluster.config import LogSettings, Settings
 from regrow.cluster.reports import EVENT_NAMES, Reports
 from regrow.runtime import Crashed, Message, Normal, telemetry
+from regrow.runtime.redaction import Redaction
 from regrow.runtime.testing import virtual
 from regrow.supervisors import Supervisor, child
 from regrow.supervisors.report import ReportKind, SupervisorReport
@@ -159,3 +160,15 @@ async def test_without_a_current_span_a_report_has_a_short_one_of_its_own(traces
     span = traces.spans[telemetry.SUPERVISE]
     assert [event.name for event in span.events] == [telemetry.CHILD_STARTED]
     assert span.parent is None
+
+
+def test_what_an_error_says_stands_in_the_trace_without_its_secrets(
+    traces: Traces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telemetry.spans, "redact", Redaction())
+    crash = Crashed(type_name="ValueError", message="no such user ada@example.com")
+
+    Reports()(report(ReportKind.CHILD_TERMINATED, reason=crash))
+
+    (event,) = traces.spans[telemetry.SUPERVISE].events
+    assert (event.attributes or {})[telemetry.EXIT_REASON] == "ValueError: no such user [redacted]"

@@ -26,8 +26,9 @@ from tests.mutation.agent_faults import AGENT_FAULTS
 from tests.mutation.claim_faults import CLAIM_FAULTS
 from tests.mutation.durable_faults import DURABLE_FAULTS
 from tests.mutation.faults import FAULTS, PLACED, Edit, Fault
+from tests.mutation.guard_faults import GUARD_FAULTS
 
-ALL_FAULTS = (*FAULTS, *AGENT_FAULTS, *CLAIM_FAULTS, *DURABLE_FAULTS)
+ALL_FAULTS = (*FAULTS, *AGENT_FAULTS, *CLAIM_FAULTS, *DURABLE_FAULTS, *GUARD_FAULTS)
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "docs" / "MUTATIONS.md"

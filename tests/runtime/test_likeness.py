@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -37,6 +39,7 @@ class Line:
         ({"query": "a", "started_at": 1_780_000_001.5}, {"query": "a", "started_at": 1_780_000_009.25}),
         ({"query": "a", "requestId": "1"}, {"query": "a", "requestId": "2"}),
         ({"query": "a", "attempt": 1}, {"query": "a", "attempt": 2}),
+        ({"query": "a", "timestamp": 1_780_000_001.5}, {"query": "a", "timestamp": 1_780_000_009.25}),
         ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
         ("Find  the Report\n", "find the report"),
         ("it is 2026-11-28T10:12:13Z now", "it is 2026-11-28T10:12:59.123+01:00 now"),
@@ -63,6 +66,12 @@ def test_what_differs_from_try_to_try_says_nothing(one: object, other: object) -
         ({"time": 600}, {"time": 660}),
         ({"day": "2026-05-01"}, {"day": "2026-05-02"}),
         ({"duration_s": 5}, {"duration_s": 10}),
+        ({"uuid": "7d444840", "notify": False}, {"uuid": "7d444841", "notify": False}),
+        ({"video": "v", "timestamp": 12.5}, {"video": "v", "timestamp": 13.5}),
+        ("call 4915112345678", "call 4915187654321"),
+        ("handle request 10000001 please", "handle request 10000002 please"),
+        ("wait in 1.5s", "wait in 2.5s"),
+        ("x" * 30_000 + "a" + "x" * 30_000, "x" * 30_000 + "b" + "x" * 30_000),
         ([1, 2], [2, 1]),
         (Search(query="a", page=1), Search(query="a", page=2)),
         (Colour.RED, Colour.BLUE),
@@ -98,6 +107,33 @@ def test_a_value_without_end_and_one_that_holds_itself_are_looked_at_up_to_a_bou
     assert likeness(endless) == likeness(endless)
     assert likeness(list(range(10**6))) != likeness(list(range(10**6 + 1)))
     assert likeness("x" * 10**7) != likeness("x" * (10**7 + 1))
+
+
+def test_what_a_run_of_tests_took_says_nothing_of_its_result() -> None:
+    one, other = "1 failed, 3 passed in 2.31s", "1 failed, 3 passed in 2.87s"
+
+    assert likeness(one) != likeness(other)
+    assert likeness(one, MEASURED_NAMES) == likeness(other, MEASURED_NAMES)
+
+
+@pytest.mark.parametrize("made", [dict, lambda jobs: list(dict(jobs).values()), lambda jobs: [[dict(jobs)]]])
+def test_a_change_far_behind_in_a_large_value_is_one(made: Callable[[Any], object]) -> None:
+    jobs = {f"job {number:04}": "waits" for number in range(2_000)}
+
+    before = likeness(made(jobs))
+    jobs["job 1900"] = "done"
+
+    assert before != likeness(made(jobs))
+
+
+def test_objects_of_the_apps_own_count_by_their_attributes() -> None:
+    class Board:
+        def __init__(self, *moves: str) -> None:
+            self.moves = list(moves)
+
+    assert likeness(Board("e4")) == likeness(Board())
+    assert likeness(Board("e4"), own="tests") != likeness(Board(), own="tests")
+    assert likeness(Board("e4"), own="tests") == likeness(Board("e4"), own="tests")
 
 
 def test_what_nobody_knows_counts_by_its_class_and_size() -> None:

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from regrow.runtime import telemetry
 from regrow.runtime.message import Message
+from regrow.runtime.redaction import Redaction
 from regrow.runtime.testing import run_virtual
 from tests.runtime.scripted import Echo, Process
 
@@ -148,3 +149,37 @@ def test_what_is_sent_inside_of_a_span_hangs_below_that_span(traces: Traces, is_
         assert came_with[1].split("-")[2] == f"{outside.span_id:016x}"
     else:
         assert came_with[1] == ""
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no word")
+
+
+def test_an_error_whose_text_can_not_be_had_is_told_by_its_class(traces: Traces) -> None:
+    with pytest.raises(Mute), telemetry.span("step", "", {}):
+        raise Mute
+
+    assert (traces.spans["step"].attributes or {})[telemetry.ERROR_TYPE] == "Mute"
+
+
+@pytest.mark.parametrize("before", range(400, 520, 7))
+def test_of_a_secret_at_the_edge_of_what_is_kept_no_part_stays(before: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry.spans, "redact", Redaction())
+    secret = "sk-" + "abcdefgh" * 10
+
+    for text in (f"{'x' * before} {secret} {'y' * 9_000}", f"{'x' * (before + telemetry.MARGIN_CHARS)} {secret} y"):
+        assert "abc" not in telemetry.without_secrets(text, 500)
+
+
+def test_of_a_long_text_only_what_may_be_kept_is_searched_for_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[int] = []
+
+    def redact(text: str) -> str:
+        searched.append(len(text))
+        return text
+
+    monkeypatch.setattr(telemetry.spans, "redact", redact)
+
+    assert telemetry.without_secrets("x" * 10_000_000, 500) == "x" * 500
+    assert searched == [500 + telemetry.MARGIN_CHARS]
