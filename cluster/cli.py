@@ -21,6 +21,7 @@ import typer
 
 from regrow.cluster.cli_decide import add_decisions
 from regrow.cluster.cli_mcp import add_mcp
+from regrow.cluster.cli_observe import add_observe
 from regrow.cluster.cli_skills import add_skills
 from regrow.cluster.cli_traces import add_traces
 from regrow.cluster.cli_verb import AsJson, print_json, say, verb
@@ -270,6 +271,7 @@ add_decisions(_cli)
 add_skills(_cli)
 add_mcp(_cli)
 add_traces(_cli)
+add_observe(_cli)
 
 
 @_cli.command()

@@ -1,0 +1,169 @@
+"""What an observer sees of its app: looked at again and again while anybody watches, once for all who do.
+
+Its trees are looked at four times in a second, so that a death is seen at once; what waits for people, and what was
+lost, once in a second. Where a look takes long, the next one comes later: an app is busy with looks at it for a fifth
+of its time at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from regrow.cluster import cli_calls
+from regrow.cluster.observer_calls import Calls
+from regrow.cluster.observer_news import News, news_between
+from regrow.cluster.observer_tree import Forest
+from regrow.runtime.errors import RegrowError
+
+TREE_EVERY_S = 0.25
+REST_EVERY_S = 1.0
+REST_SHARE = 4.0
+"""After a look there are at least so many times what it took without one."""
+PAUSE_LIMIT_S = 5.0
+"""The longest time without a look, however long one takes."""
+NEWS_KEPT = 60
+LETTERS_TOLD = 30
+WAITING_TOLD = 50
+"""How many of those that wait, or are in quarantine, are told; of the rest that there are more."""
+
+NOT_RUNNING = "not running"
+
+Parts = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """All that was seen until one moment; `number` grows with each change. `parts` are what every page is told."""
+
+    number: int = 0
+    forest: Forest = field(default_factory=Forest)
+    parts: Parts = field(default_factory=dict)
+
+
+class Watch:
+    """Looks at one app, while anybody watches."""
+
+    def __init__(self, app: str) -> None:
+        self.app = app
+        self.seen = Seen()
+        self._about: dict[str, Any] = {"app": app, "engine": None, "pid": 0, "started_at": None}
+        self._news: deque[News] = deque(maxlen=NEWS_KEPT)
+        self._watchers = 0
+        self._lanes: list[asyncio.Task[None]] = []
+        self._calls = Calls(8, of="looks at the app")
+        self._changed = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._ended = False
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """While entered, the app is looked at."""
+        self._watchers += 1
+        if self._watchers == 1:
+            lanes = ((self._look_at_tree, TREE_EVERY_S), (self._look_at_rest, REST_EVERY_S))
+            self._lanes = [asyncio.create_task(self._again(look, every_s)) for look, every_s in lanes]
+        try:
+            yield
+        finally:
+            self._watchers -= 1
+            if not self._watchers:
+                lanes_left, self._lanes = self._lanes, []
+                for lane in lanes_left:
+                    lane.cancel()
+
+    async def next(self, number: int) -> Seen | None:
+        """What is seen once it is newer than `number`; None when the observer ends."""
+        while self.seen.number <= number and not self._ended:
+            await self._changed.wait()
+        return None if self._ended else self.seen
+
+    def hurry(self) -> None:
+        """Something was done to the app: looks at it now and not at the next time."""
+        hurry, self._hurry = self._hurry, asyncio.Event()
+        hurry.set()
+
+    def end(self) -> None:
+        """Nobody is told anything any more."""
+        self._ended = True
+        self._publish({})
+
+    # ---- looking -------------------------------------------------------------------------------
+
+    async def _again(self, look: Callable[[], tuple[Parts, Forest | None]], every_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            hurry, began_s = self._hurry, loop.time()
+            parts, forest = await self._calls.do(look)
+            self._publish(parts, forest)
+            pause_s = min(max(every_s, (loop.time() - began_s) * REST_SHARE), PAUSE_LIMIT_S)
+            try:
+                await asyncio.wait_for(hurry.wait(), pause_s)
+            except TimeoutError:
+                pass
+
+    def _look_at_tree(self) -> tuple[Parts, Forest | None]:
+        """In a thread: how the app is, its trees where they have changed, and what has happened in them."""
+        seen = cli_calls.seen_anyway(self.app, self._about["pid"])
+        if seen is None:
+            self._about = {**self._about, "state": NOT_RUNNING, "pid": 0, "started_at": None}
+            return {"app": self._about}, Forest() if self.seen.forest.roots else None
+        tree = seen.pop("tree")
+        self._about = seen
+        before = self.seen.forest
+        if tuple(tree) == before.roots or seen["state"] == cli_calls.NO_ANSWER:
+            return {"app": seen}, None  # of an app that gives no answer what was seen last stays in sight
+        forest = Forest.of(tree)
+        self._news.extend(news_between(before, forest, at=datetime.now(UTC).isoformat(timespec="milliseconds")))
+        return {"app": seen, "news": list(self._news)}, forest
+
+    def _look_at_rest(self) -> tuple[Parts, Forest | None]:
+        """In a thread: dead letters, quarantine and what waits for people."""
+        if self._about["pid"] == 0:
+            return {}, None
+        return {
+            "letters": _told(self._letters),
+            "quarantine": _told(self._quarantine),
+            "waits": _told(self._waits),
+        }, None
+
+    def _letters(self) -> dict[str, Any]:
+        told = cli_calls.dead_letters(self.app)
+        return {"total": told["total"], "counts": told["counts"], "latest": told["latest"][-LETTERS_TOLD:]}
+
+    def _quarantine(self) -> dict[str, Any]:
+        told = cli_calls.set_aside(self.app)
+        return _first(told["messages"], told["more"])
+
+    def _waits(self) -> dict[str, Any]:
+        told = cli_calls.waits(self.app)
+        return _first(told["waits"], told["more"])
+
+    def _publish(self, parts: Parts, forest: Forest | None = None) -> None:
+        known = self.seen
+        differs = forest is not None or any(known.parts.get(name) != part for name, part in parts.items())
+        if differs or self._ended:
+            self.seen = Seen(
+                number=known.number + 1,
+                forest=forest if forest is not None else known.forest,
+                parts={**known.parts, **parts},
+            )
+            changed, self._changed = self._changed, asyncio.Event()
+            changed.set()
+
+
+def _first(rows: list[Any], more: bool) -> dict[str, Any]:
+    return {"rows": rows[:WAITING_TOLD], "more": more or len(rows) > WAITING_TOLD}
+
+
+def _told(look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What is seen, or a note why it is not: an app without durable agents has no quarantine, and others may hang."""
+    try:
+        return look()
+    except RegrowError as error:
+        return {"note": str(error)}
