@@ -327,12 +327,12 @@ class DurableLife:
     async def _end_turn(self, entry: Entry, turn: Turn, outcome: Outcome, result: bytes, writes: Writes) -> None:
         """Commits. Raises StateNotStorable, FencedOut."""
         commit = Commit(hand=turn.ending(self._durable.operation()), outcome=outcome, result=result, writes=writes)
-        ended = await self._outbox.with_room(lambda: self._durable.journal.commit(commit))
+        ended = await self._outbox.with_room(lambda: self._durable.commit(commit))
         if ended.verdict is TurnVerdict.NOT_PENDING and turn.stored is not None:
             answer = await self._stands(entry)  # its mailbox was full, or the connection was cut before it was stored
             if answer.verdict not in (EnqueueVerdict.ACCEPTED, EnqueueVerdict.PENDING):
                 raise OutcomeKnown(answer)
-            ended = await self._outbox.with_room(lambda: self._durable.journal.commit(commit))
+            ended = await self._outbox.with_room(lambda: self._durable.commit(commit))
         await self._check_ended(entry, turn, ended, writes, result)
         self._intake.ended(entry.envelope)
         self._attempts.ended(entry.command, committed=outcome is Outcome.COMMITTED)

@@ -33,6 +33,7 @@ from regrow.actors.tool_result import checked_result, failed
 from regrow.runtime import telemetry
 from regrow.runtime.contain import Escape, contained, text_of
 from regrow.runtime.errors import RegrowError
+from regrow.runtime.guard_errors import GuardTripped
 
 if TYPE_CHECKING:
     from regrow.actors.context import Context
@@ -123,7 +124,7 @@ class ToolRunner:
         }
         if call_id := _call_id.get():
             attributes[telemetry.TOOL_CALL_ID] = call_id
-        counts = self._counted(tool)
+        counts, outcome = self._counted(tool), "failed"
         counts.calls += 1
         parent = ctx.origin().trace
         # What the tool itself calls was not asked for by the model, and has no id of it.
@@ -135,11 +136,14 @@ class ToolRunner:
                     await guarded.check()
                 given = await guarded.noted(partial(self._in_its_place, call, ctx, step, counts))
                 telemetry.note_content(span, telemetry.TOOL_RESULT, lambda: given.told)
+                outcome = "ok"
                 return given
-            except BaseException:
+            except BaseException as error:
                 counts.failed += 1
+                outcome = _outcome(error)
                 raise
             finally:
+                ctx.runtime.metrics.tool_called(outcome)
                 counts.seconds += self._loop.time() - began_s
 
     def _counted(self, tool: Tool[Any]) -> ToolCounts:
@@ -219,6 +223,21 @@ class ToolRunner:
                     pass  # the loop is closed, and with it the host
 
         return await in_thread(called, (), _tool_threads())
+
+
+def _outcome(error: BaseException) -> str:
+    """What a call that gave no result is counted as."""
+    match error:
+        case ToolBusy():
+            return "busy"
+        case ToolTimedOut():
+            return "timed_out"
+        case GuardTripped():
+            return "refused"
+        case asyncio.CancelledError():
+            return "cancelled"
+        case _:
+            return "failed"
 
 
 def _blocks(tool: Tool[Any]) -> bool:

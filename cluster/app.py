@@ -297,6 +297,15 @@ class Running:
         """The messages that nobody handled, in all processes of the app: counted by reason, and the latest ones."""
         return await self.engine.letters()
 
+    async def metrics(self) -> dict[str, Any]:
+        """What the processes of the app have counted, each and in all, as JSON (docs/guides/seeing-what-happened.md).
+
+        Totals hold what processes that are gone have told, and never go back while the app runs.
+        """
+        from regrow.cluster.metrics import told  # here, since few programs look
+
+        return told(await self.engine.metrics())
+
     async def waits(self, agent: str = "") -> list[dict[str, Any]]:
         """The messages whose turns wait for an answer, oldest first, as `regrow waits --json` tells them.
 

@@ -95,6 +95,10 @@ class _DeadLetters(_Order):
     do: Literal["dead_letters"]
 
 
+class _Metrics(_Order):
+    do: Literal["metrics"]
+
+
 class _Deed(_Order):
     """To one agent or supervisor, by its whole id."""
 
@@ -143,7 +147,9 @@ class _History(_Order):
     limit: int
 
 
-_AnyOrder = _About | _Tree | _Stop | _Ask | _DeadLetters | _Deed | _SetAside | _Decide | _Waits | _Approve | _History
+_AnyOrder = (
+    _About | _Tree | _Stop | _Ask | _DeadLetters | _Metrics | _Deed | _SetAside | _Decide | _Waits | _Approve | _History
+)
 
 _ORDER: TypeAdapter[_AnyOrder] = TypeAdapter(Annotated[_AnyOrder, Field(discriminator="do")])
 
@@ -302,6 +308,8 @@ class ControlSocket:
                 return await self._ask(self._started(), order)
             case _DeadLetters():
                 return _letters_told(await self._started().dead_letters())
+            case _Metrics():
+                return await self._started().metrics()
             case _Deed():
                 running = self._started()
                 deed, actor = Deed(order.do), ActorId(order.agent)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from regrow.cluster.deeds import Deed, Replaced
 from regrow.cluster.letters import Letters
+from regrow.cluster.metrics import AppMetrics
 from regrow.cluster.tree import Trees
 from regrow.runtime import ActorId, ExitReason, Runtime
 
@@ -40,6 +41,10 @@ class Engine(Protocol):
 
     async def letters(self) -> Letters:
         """The dead letters of all processes of the app."""
+        ...
+
+    async def metrics(self) -> AppMetrics:
+        """What all processes of the app have counted, and how they stand."""
         ...
 
     async def carry_out(self, deed: Deed, actor: ActorId, *, timeout_s: float) -> Replaced:

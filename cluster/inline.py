@@ -15,7 +15,9 @@ from regrow.cluster.deeds import Deed, Replaced
 from regrow.cluster.guarding import keep_guard
 from regrow.cluster.journal_desk import keep_journal_desk
 from regrow.cluster.letters import Letters, told_by
+from regrow.cluster.loop_lag import loop_lag_s
 from regrow.cluster.making import BehaviorFactory
+from regrow.cluster.metrics import AppMetrics, measured
 from regrow.cluster.operations import Operations
 from regrow.cluster.recording import Recording, stored
 from regrow.cluster.redis_owner import RedisOwner
@@ -146,6 +148,10 @@ class InlineEngine:
     async def letters(self) -> Letters:
         """See Engine."""
         return told_by(self.runtime.dead_letters, self.runtime.loop.time())
+
+    async def metrics(self) -> AppMetrics:
+        """See Engine."""
+        return AppMetrics(hosts=(measured(self.runtime, await loop_lag_s()),))
 
     async def carry_out(self, deed: Deed, actor: ActorId, *, timeout_s: float) -> Replaced:
         """See Engine."""

@@ -26,6 +26,8 @@ from regrow.cluster.errors import AppNotRunning, RayUnavailable
 from regrow.cluster.guardian_deaths import GuardianDeaths
 from regrow.cluster.hosts import DRIVER_PREFIX
 from regrow.cluster.letters import Letters, told_by
+from regrow.cluster.loop_lag import loop_lag_s
+from regrow.cluster.metrics import AppMetrics, measured
 from regrow.cluster.orders import (
     AppOrder,
     Ended,
@@ -176,6 +178,11 @@ class RayEngine:
         """See Engine."""
         letters = unpack_as(Letters, await self._guardian_says(self._guardian.letters.remote))
         return letters.with_more(told_by(self.runtime.dead_letters, self.runtime.loop.time()))
+
+    async def metrics(self) -> AppMetrics:
+        """See Engine."""
+        metrics = unpack_as(AppMetrics, await self._guardian_says(self._guardian.metrics.remote))
+        return metrics.with_hosts(measured(self.runtime, await loop_lag_s()))
 
     async def carry_out(self, deed: Deed, actor: ActorId, *, timeout_s: float) -> Replaced:
         """See Engine. Called once and not again, since a second kill would meet the next life."""

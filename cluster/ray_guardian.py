@@ -30,7 +30,6 @@ from regrow.cluster.host_process import end_others, end_with_parent
 from regrow.cluster.hosts import HostRecord, greeters
 from regrow.cluster.journal_desk import keep_journal_desk
 from regrow.cluster.keyed_ids import KeyedIds
-from regrow.cluster.letters import LetterBook, Letters, told_by
 from regrow.cluster.making import BehaviorFactory
 from regrow.cluster.operations import Operations
 from regrow.cluster.orders import (
@@ -44,6 +43,7 @@ from regrow.cluster.orders import (
     unpack_as,
 )
 from regrow.cluster.ray_connect import earlier_lives, own_restarts
+from regrow.cluster.ray_hearing import LOOK_LIMIT_S, Hearing
 from regrow.cluster.ray_keeper import Keeper
 from regrow.cluster.ray_spans import end_recordings
 from regrow.cluster.ray_starter import RayStarter
@@ -80,8 +80,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("regrow.guardian")
 
-STATS_TIMEOUT_S = 2.0
-"""How long a look at the tree waits for a host that does not answer, such as a stopped one."""
 REDIS_WITHIN_S = 600.0
 REDIS_AGAIN_S = 1.0
 """How long a new life of the guardian waits for a Redis that is away, and between two looks at it."""
@@ -138,12 +136,12 @@ class Guardian:
         directory.here = runtime.cells.__contains__
         runtime.delivery.is_durable = is_durable or None
         self._peers = Peers(runtime, FrameCodec(runtime.ref_to, runtime.loop.time), RayTransport(self._life))
-        self._letters = LetterBook()
         self._operations = Operations(roots)
         me = str(ray.get_runtime_context().get_actor_id())
         host = order.host.model_copy(update={"first_incarnation": first, "guardian_actor": me})
         self._keeper = Keeper(host, self._life, self, self._journal)
-        self._keeper.last_look = self._last_look
+        hearing = self._hearing = Hearing(runtime, self._keeper)
+        self._keeper.last_look = hearing.last_look
         self._starter = RayStarter(runtime, self._keeper, directory, self._journal)
         roots.attach(runtime, self._starter)
         try:
@@ -253,7 +251,7 @@ class Guardian:
         await self.start()
         records, joined = self._keeper.hosts, self._keeper.within_reach()
         looks = asyncio.gather(*map(self._stats_of, joined.values()))
-        looked, letters = await asyncio.gather(looks, self._all_letters())
+        looked, letters = await asyncio.gather(looks, self._hearing.letters())
         stats = dict(zip(joined, looked, strict=True))
         cells = {host: {name: (state, depth) for name, state, depth in told.cells} for host, told in stats.items()}
 
@@ -271,12 +269,16 @@ class Guardian:
     async def letters(self) -> bytes:
         """The dead letters of this process and of all hosts, dead or alive."""
         await self.start()
-        return pack(await self._all_letters())
+        return pack(await self._hearing.letters())
 
-    async def heard_letters(self, host: str, packed: bytes) -> None:
-        """A host tells of all its dead letters; one that is no longer there has told, and must not be counted twice."""
-        if HostId(host) in self._keeper.handles:
-            self._letters.note(HostId(host), unpack_as(Letters, packed), self._runtime.loop.time())
+    async def metrics(self) -> bytes:
+        """What this process and all hosts, dead or alive, have counted."""
+        await self.start()
+        return pack(await self._hearing.metrics())
+
+    async def heard(self, host: str, packed: bytes) -> None:
+        """A host tells of itself; see HostTold."""
+        self._hearing.heard(HostId(host), packed)
 
     @ray.method(concurrency_group="control")
     async def heard_spans(self, packed: bytes) -> None:
@@ -306,7 +308,7 @@ class Guardian:
     def host_died(self, record: HostRecord, reason: ExitReason) -> None:
         """See HostNews. The supervisors of its agents are told last, when all that is theirs is free."""
         log.warning("host died", host=record.host, pid=record.pid, reason=str(reason), agents=record.told_actors)
-        self._letters.close(self._keeper.handles, self._runtime.loop.time())
+        self._hearing.close()
         self._seal(record.host, reason)
         self._starter.host_died(record, reason)
 
@@ -350,29 +352,10 @@ class Guardian:
         self._peers.died(host, reason)
         self._give_verdict(HostDied(host=host, reason=reason))
 
-    async def _all_letters(self) -> Letters:
-        hosts = self._keeper.within_reach()
-        await asyncio.gather(*(self._ask_letters(host, handle.letters) for host, handle in hosts.items()))
-        now_s = self._runtime.loop.time()
-        return told_by(self._runtime.dead_letters, now_s).with_more(self._letters.all(now_s))
-
-    async def _ask_letters(self, host: HostId, method: Any) -> None:
-        """Writes down what a host tells; one that does not answer has told most of it before."""
-        try:
-            packed = await asyncio.wait_for(got_through(method), STATS_TIMEOUT_S)
-        except (PeerDead, RayError, TimeoutError):
-            return
-        await self.heard_letters(host, packed)
-
-    async def _last_look(self, host: HostId, handle: Any) -> None:
-        """A host that is about to be ended answers who waits there, and tells its dead letters once more."""
-        await self._ask_letters(host, handle.leave)
-        self._letters.close({other: 0 for other in self._keeper.handles if other != host}, self._runtime.loop.time())
-
     async def _stats_of(self, handle: Any) -> HostStats:
         try:
             stats = got_through(handle.stats)
-            return unpack_as(HostStats, await asyncio.wait_for(stats, STATS_TIMEOUT_S))
+            return unpack_as(HostStats, await asyncio.wait_for(stats, LOOK_LIMIT_S))
         except (PeerDead, RayError, TimeoutError):
             return HostStats(node=platform.node(), messages=0, cells=())
 

@@ -23,7 +23,6 @@ from regrow.cluster.code import CodeBase
 from regrow.cluster.directory import RememberingDirectory
 from regrow.cluster.guarding import keep_guard
 from regrow.cluster.host_process import end_with_parent
-from regrow.cluster.letters import TELL_AFTER_S, Letters, told_by
 from regrow.cluster.making import BehaviorFactory
 from regrow.cluster.orders import (
     CellFailed,
@@ -41,6 +40,7 @@ from regrow.cluster.orders import (
 from regrow.cluster.ray_loop import end_calls_at_once
 from regrow.cluster.ray_nodes import own_node
 from regrow.cluster.ray_spans import sent_to
+from regrow.cluster.ray_telling import Telling
 from regrow.cluster.ray_transport import NAMESPACE, RayTransport, actor_name, got_through, leave_terminal
 from regrow.cluster.services import service_id
 from regrow.cluster.spec_courier import SpecCourier
@@ -84,8 +84,7 @@ class RayHost:
         """The last start of each actor, for a starter that did not get the answer and asks again."""
         self._released: asyncio.Event | None = None
         self._watch_loop: asyncio.AbstractEventLoop | None = None
-        self._telling: asyncio.TimerHandle | None = None
-        self._guardian: Any = None
+        self._telling: Telling | None = None
         self._journal: HostJournal | None = None
         self._recording: Recording | None = None
         self._heard_at = time.monotonic()
@@ -109,7 +108,7 @@ class RayHost:
         except RegrowError as error:
             return pack(Refusal(error=type(error).__name__, text=str(error)))
         self._claimed = host_process.claim(order.guardian_actor, self._host)
-        guardian = self._guardian = await asyncio.to_thread(ray.get_actor, actor_name(order.guardian), NAMESPACE)
+        guardian = await asyncio.to_thread(ray.get_actor, actor_name(order.guardian), NAMESPACE)
         self._recording = sent_to(self._host, guardian, order.tracing)
         directory = RememberingDirectory(lambda actor: located(guardian, actor, after_start=False))
         runtime = self._runtime = Runtime(
@@ -129,7 +128,7 @@ class RayHost:
         transport.know(arbiter, guardian)
         self._peers = Peers(runtime, FrameCodec(runtime.ref_to, runtime.loop.time), transport, arbiter=arbiter)
         runtime.delivery.life_is_over = partial(life_is_over, guardian)
-        runtime.dead_letters.added = self._letter_added
+        self._telling = Telling(runtime, guardian)
         runtime.delivery.is_durable = app.is_durable or None
         if order.journal is not None:
             from regrow.cluster.host_journal import HostJournal  # here, since most hosts need no redis
@@ -179,17 +178,17 @@ class RayHost:
             self._runtime.forget(ActorId(actor))
 
     async def leave(self) -> bytes:
-        """Answers all who still wait for somebody here, since this process is to end; returns its dead letters."""
+        """Answers all who still wait for somebody here, since this process is to end; returns what it has to tell."""
         runtime = self._runtime
-        if runtime is None or self._peers is None:
-            return pack(Letters())
+        if runtime is None or self._peers is None or self._telling is None:
+            return b""
         for actor in list(runtime.cells):
             runtime.forget(actor)
         for cell in list(runtime.cells.values()):
             await cell.wait_exited()  # of an end that its parent knows, the others are still to hear
         await self._peers.wait_delivered(LEAVE_S)
         await self._end_recording()
-        return pack(told_by(runtime.dead_letters, runtime.loop.time()))
+        return pack(self._telling.told())
 
     # ---- the control loop ----------------------------------------------------------------------
 
@@ -239,10 +238,9 @@ class RayHost:
         await self._end_recording()
 
     @ray.method(concurrency_group="control")
-    async def letters(self) -> bytes:
-        """The dead letters of this process."""
-        runtime = self._runtime
-        return pack(told_by(runtime.dead_letters, runtime.loop.time()) if runtime is not None else Letters())
+    async def told(self) -> bytes:
+        """What this process has to tell of itself, also while a handler blocks the cells' loop; see HostTold."""
+        return pack(self._telling.told()) if self._telling is not None else b""
 
     # ---- the watch loop ------------------------------------------------------------------------
 
@@ -271,18 +269,6 @@ class RayHost:
 
     def _guardian_silent_s(self) -> float:
         return time.monotonic() - self._heard_at
-
-    def _letter_added(self) -> None:
-        """The guardian is told soon: after a SIGKILL it is the only one who knows of them."""
-        if self._telling is None and self._runtime is not None:
-            self._telling = self._runtime.loop.call_later(TELL_AFTER_S, self._tell_letters)
-
-    def _tell_letters(self) -> None:
-        self._telling = None
-        if self._runtime is not None:
-            told = told_by(self._runtime.dead_letters, self._runtime.loop.time())
-            # Not waited for: the next word holds this one, and a guardian that is gone takes this process along.
-            self._guardian.heard_letters.remote(self._host, pack(told))
 
     # ---- on the cells' loop, from the control loop ----------------------------------------------
 

@@ -23,6 +23,7 @@ from regrow.cluster.durable_ids import ANY_CHILD
 from regrow.cluster.errors import AppNotFound
 from regrow.cluster.inline import InlineEngine
 from regrow.cluster.letters import Letters
+from regrow.cluster.metrics import AppMetrics
 from regrow.cluster.old_messages import understand_old_messages
 from regrow.cluster.sources import Sources, Stamp
 from regrow.cluster.tree import Trees
@@ -118,6 +119,10 @@ class ReloadingEngine:
     async def letters(self) -> Letters:
         """See Engine."""
         return await self._inner.letters()
+
+    async def metrics(self) -> AppMetrics:
+        """See Engine."""
+        return await self._inner.metrics()
 
     async def carry_out(self, deed: Deed, actor: ActorId, *, timeout_s: float) -> Replaced:
         """See Engine."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -19,6 +19,7 @@ from regrow.router.prompting import most_input_tokens
 from regrow.router.provider import Emit, Provider, ProviderReply, estimated_usage
 from regrow.router.request import ModelReply, ModelRequest, Usage
 from regrow.router.usage import Call, CallId, CallRecord, UsageTotals
+from regrow.runtime.metrics import Metrics, ModelKey
 
 T = TypeVar("T")
 
@@ -40,8 +41,8 @@ class RoutedModel:
 class Router:
     """Runs each request on one model, inside the budget, and records it.
 
-    It owns its providers and its ledger. `now_s` is a monotonic clock; `new_call_id` gives ids that no
-    other router and no earlier life of this one has given.
+    It owns its providers and its ledger, and counts its calls in `metrics`. `now_s` is a monotonic clock;
+    `new_call_id` gives ids that no other router and no earlier life of this one has given.
 
     Raises InvalidSettings when there is no model, or when a budget cannot be kept because a model's
     price is not known.
@@ -54,6 +55,7 @@ class Router:
         *,
         now_s: Callable[[], float],
         new_call_id: Callable[[], CallId],
+        metrics: Metrics | None = None,
     ) -> None:
         if not models:
             raise InvalidSettings("the router needs at least one model; leave the settings out for the extractive one")
@@ -68,6 +70,7 @@ class Router:
         self._ledger = ledger
         self._now_s = now_s
         self._new_call_id = new_call_id
+        self._metrics = metrics if metrics is not None else Metrics()
         self._closing: set[asyncio.Task[Any]] = set()
         """What closes reserves, also of calls that nobody waits for any more."""
 
@@ -152,13 +155,14 @@ class Router:
         except ProviderFailed as error:
             failure = type(error).__name__
             if error.may_have_cost:
-                await self._ledger.settle_at_reserve(call.id, None, failure=failure)
+                await self._counted(self._ledger.settle_at_reserve(call.id, None, failure=failure))
             else:
-                await self._ledger.void(call.id, failure=failure)
+                await self._counted(self._ledger.void(call.id, failure=failure))
             raise
         except asyncio.CancelledError:
             # The request may have been sent, and a second cancellation must not lose the money.
-            await self._to_its_end(self._ledger.settle_at_reserve(call.id, None, failure=CANCELLED))
+            at_reserve = self._ledger.settle_at_reserve(call.id, None, failure=CANCELLED)
+            await self._to_its_end(self._counted(at_reserve))
             raise
 
     async def _to_its_end(self, closing: Coroutine[Any, Any, T]) -> T:
@@ -177,8 +181,17 @@ class Router:
     ) -> tuple[Usage, CallRecord]:
         if reply.usage is None:
             usage = estimated_usage(request, reply.text)
-            return usage, await self._ledger.settle_at_reserve(call.id, usage)
-        return reply.usage, await self._ledger.settle(call.id, reply.usage, cost_nusd(card, reply.usage))
+            return usage, await self._counted(self._ledger.settle_at_reserve(call.id, usage))
+        cost = cost_nusd(card, reply.usage)
+        return reply.usage, await self._counted(self._ledger.settle(call.id, reply.usage, cost))
+
+    async def _counted(self, closing: Awaitable[CallRecord]) -> CallRecord:
+        """Closes a call, and counts it."""
+        record = await closing
+        used = (record.usage.input_tokens, record.usage.output_tokens) if record.usage is not None else (0, 0)
+        key = ModelKey(record.call.model, record.call.tier.value)
+        self._metrics.model_called(key, tokens=used, cost_usd=record.cost_usd or 0.0, failed=bool(record.failure))
+        return record
 
 
 def _check_cap(request: ModelRequest, card: ModelCard) -> None:

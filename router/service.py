@@ -83,6 +83,7 @@ class RouterService(BehaviorTraits):
             ledger,
             now_s=asyncio.get_running_loop().time,
             new_call_id=lambda: CallId(f"{life}-{next(numbers)}"),
+            metrics=ctx.runtime.metrics if isinstance(ctx, CellContext) else None,
         )
         await ledger.settle_abandoned()
 

@@ -20,6 +20,8 @@ from regrow.runtime.retry_budget import RetryBudget
 if TYPE_CHECKING:
     from regrow.runtime.errors import WorldBroke
     from regrow.runtime.journal import Journal
+    from regrow.runtime.journal_answers import TurnEnded
+    from regrow.runtime.journal_entries import Commit
     from regrow.runtime.journal_errors import JournalRefused
     from regrow.runtime.runtime import Runtime
 
@@ -53,6 +55,7 @@ class Durability:
         leased: bool = True,
     ) -> None:
         self._loop = runtime.loop
+        self._commits = runtime.metrics.commits
         self._parks_at = math.inf if leased else -math.inf
         self._renewal: asyncio.Future[None] = self._loop.create_future()
         self._refusal: JournalRefused | None = None
@@ -128,6 +131,13 @@ class Durability:
     def _wake(self) -> None:
         renewal, self._renewal = self._renewal, self._loop.create_future()
         renewal.set_result(None)
+
+    async def commit(self, commit: Commit) -> TurnEnded:
+        """See Journal.commit; how long an answer takes is counted."""
+        began_s = self._loop.time()
+        ended = await self.journal.commit(commit)
+        self._commits.observe(self._loop.time() - began_s)
+        return ended
 
     async def surely(self, operation: Callable[[], Awaitable[T]], *, pause: Pause | None = None) -> T:
         """Does an operation until its answer has come; it has one id, so the store does it once.

@@ -39,6 +39,7 @@ from regrow.runtime.lifecycle import Crashed, ExitReason, Killed, NoProc, Shutdo
 from regrow.runtime.memory_runs import MemoryRuns
 from regrow.runtime.message import Message, Request
 from regrow.runtime.message_spans import begin_send
+from regrow.runtime.metrics import Metrics
 from regrow.runtime.names import Names, no_keys
 from regrow.runtime.outcome import Outcome
 from regrow.runtime.ref import ActorRef
@@ -103,7 +104,7 @@ class Runtime:
         self.courier: Courier = CourierHere()
         self.on_root_exit: Callable[[Cell, ExitReason], None] | None = None
         self.closed = False
-        self._handled_by_gone = 0
+        self.metrics = Metrics()
         self._sendable: dict[Kind, set[type]] = {Kind.TELL: set(), Kind.ASK: set()}
         self._make_behavior = make_behavior
         self._names = names
@@ -347,7 +348,7 @@ class Runtime:
         """Empties the mailbox of an actor that is gone for good: asks fail, the rest are dead letters."""
         if self.cells.get(cell.actor) is cell:
             del self.cells[cell.actor]
-            self._handled_by_gone += cell.mailbox.taken
+            self.metrics.handled_by_gone += cell.mailbox.taken
         empty_mailbox(cell, reason)
         if cell.intake is not None:
             cell.intake.left()
@@ -391,7 +392,7 @@ class Runtime:
     @property
     def handled(self) -> int:
         """How many messages were taken out of mailboxes in this process."""
-        return self._handled_by_gone + sum(cell.mailbox.taken for cell in list(self.cells.values()))
+        return self.metrics.handled_by_gone + sum(cell.mailbox.taken for cell in list(self.cells.values()))
 
     @property
     def pid(self) -> int:

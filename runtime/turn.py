@@ -130,6 +130,7 @@ async def run_turn(cell: Cell, envelope: Envelope) -> None:
     behavior = cell.behavior
     assert behavior is not None
     cell.in_turn[envelope] = None
+    cell.runtime.metrics.turns += 1
     span = begin_turn(cell, envelope) if telemetry.spans.sampling is not None else None
     ctx = cell.context(envelope)
     token = current.set(ctx)

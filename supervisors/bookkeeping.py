@@ -156,6 +156,12 @@ class Bookkeeping:
         self._intensity.started(child.id, now_s=self._time())
         self._tell(ReportKind.CHILD_STARTED, child)
 
+    def _child_restarted(self, child: Child) -> None:
+        """A life has begun in place of one that ended."""
+        child.restarts += 1
+        if self._begun is not None:
+            self._begun.runtime.metrics.restarted(child.last_reason)
+
     def _child_terminated(self, child: Child) -> None:
         self._intensity.stopped(child.id, now_s=self._time())
         self._tell(ReportKind.CHILD_TERMINATED, child)

@@ -270,7 +270,7 @@ class KeyedSupervisorBehavior(Bookkeeping):
         except FailedToStartChild:
             self.released(child.actor)  # what it had accepted is there still
             raise
-        child.restarts += 1
+        self._child_restarted(child)
 
     async def _begin_life(self, child: Child) -> None:
         """Starts a life; who does not start is forgotten, and what waits there goes on. Raises FailedToStartChild."""

@@ -188,7 +188,7 @@ class Restarts(Bookkeeping):
                     self._tell(ReportKind.START_FAILED, child)
                     self._schedule(child, ctx, delay_s=0.0, counted=False)
                 else:
-                    child.restarts += 1
+                    self._child_restarted(child)
             if strategy is not Strategy.ONE_FOR_ONE and (failed or child.unconfirmed):
                 return  # the later ones depend on this one; they wait with it
 

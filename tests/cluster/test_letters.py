@@ -1,15 +1,12 @@
-"""The dead letters of a whole app: exact counts and the latest of all processes, dead or alive."""
+"""The dead letters of a whole app: exact counts, and the latest of all processes."""
 
 from __future__ import annotations
 
 from structlog.testing import capture_logs
 
-from regrow.cluster.letters import Letter, LetterBook, Letters, told_by
-from regrow.runtime.address import HostId
+from regrow.cluster.letters import Letter, Letters, told_by
 from regrow.runtime.dead_letters import KEPT, DeadLetters
 from tests.runtime.scripted import tell
-
-ONE, TWO = HostId("one"), HostId("two")
 
 
 def letters(*ages_s: float, reason: str = "expired") -> Letters:
@@ -43,26 +40,3 @@ def test_the_latest_of_several_processes_are_told_oldest_first_and_no_more_than_
     assert ages == sorted(ages, reverse=True)
     assert 0.5 in ages
     assert KEPT + 5.0 not in ages
-
-
-def test_what_a_host_told_outlives_it_and_is_counted_once() -> None:
-    book = LetterBook()
-    book.note(ONE, letters(1.0), now_s=10.0)
-    book.note(ONE, letters(1.0, 3.0), now_s=12.0)
-    book.note(TWO, letters(2.0, reason="crashed"), now_s=12.0)
-
-    book.close({TWO: 0}, now_s=20.0)
-    book.close({}, now_s=30.0)
-
-    told = book.all(now_s=32.0)
-    assert dict(told.counts) == {"expired": 2, "crashed": 1}
-    assert [letter.age_s for letter in told.latest] == [23.0, 22.0, 21.0]
-
-
-def test_a_word_of_a_host_that_comes_late_takes_nothing_back() -> None:
-    book = LetterBook()
-
-    book.note(ONE, letters(1.0, 2.0), now_s=10.0)
-    book.note(ONE, letters(1.0), now_s=10.1)
-
-    assert book.all(now_s=11.0).total == 2

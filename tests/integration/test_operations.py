@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from regrow.cluster.app import EngineName
 from regrow.cluster.deeds import Deed
 from regrow.cluster.errors import NoSuchAgent
 from regrow.cluster.letters import Letters
+from regrow.cluster.ray_telling import LOOK_S
 from regrow.runtime import ActorId, Misuse
 from regrow.supervisors import FailedToStartChild
 from tests.integration.apps.operated import BAD_MOOD, GOOD_MOOD, app
@@ -134,3 +138,35 @@ async def test_dead_letters_of_all_processes_are_counted_also_of_those_that_died
 async def _more(running: Running, before: dict[str, int], many: int) -> Letters | None:
     letters = await running.dead_letters()
     return letters if letters.total == sum(before.values()) + many else None
+
+
+async def test_what_a_killed_host_has_counted_remains_in_the_totals(running: Running, engine: EngineName) -> None:
+    before = (await running.metrics())["total"]
+    pid = await running.ref("clerk").ask(Pid())
+    asked_early = await _asked_for(running, 2 * LOOK_S)
+    # Nobody looks meanwhile: what is known of the host afterwards is what it has told by itself.
+    if engine == "ray":
+        os.kill(pid, signal.SIGKILL)
+    else:
+        await running.kill("clerk")
+    await back(running.ref("clerk"))
+
+    metrics = await running.metrics()
+
+    total = metrics["total"]
+    assert total["turns"] - before["turns"] > asked_early
+    assert total["restarts"]["killed"] == before["restarts"].get("killed", 0) + 1
+    if engine == "ray":
+        (gone,) = [row for row in metrics["hosts"] if row["pid"] == pid]
+        assert (gone["alive"], gone["agents"], gone["mailbox_depth"]) == (False, 0, 0)
+        assert gone["turns"] > asked_early
+        assert total["agents"] == before["agents"]
+
+
+async def _asked_for(running: Running, seconds: float) -> int:
+    """Asks the clerk again and again for so long; gives how often in the first half."""
+    begun_s, asked_early = time.monotonic(), 0
+    while (now_s := time.monotonic() - begun_s) < seconds:
+        await running.ref("clerk").ask(Pid())
+        asked_early += now_s < seconds / 2 - 0.25
+    return asked_early
