@@ -83,6 +83,12 @@ def dead_letters(app: str) -> dict[str, Any]:
     return {"app": app, **told}
 
 
+def metrics(app: str) -> dict[str, Any]:
+    """What an app has counted: each of its processes in `hosts`, the `total`, and its `models`."""
+    told: dict[str, Any] = control_client.call(app, "metrics", wait_s=control_client.TREE_TIMEOUT_S)
+    return told
+
+
 def done_to(agent: str, deed: str, *, timeout_s: float) -> dict[str, Any]:
     """What became of `APP/AGENT` after a `kill` or `restart`. Raises Misuse for what names no agent."""
     app = _app_of(agent, timeout_s)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from regrow.cluster.cli_verb import AsJson, print_json, say, verb
-
-if TYPE_CHECKING:
-    from regrow.cluster.observer_server import Place
 
 PORT = 8428
 MAX_PORT = 65_535
@@ -51,7 +48,9 @@ def observe(
     token = server.token_from(token_file) if token_file is not None else None
     settings = Settings.load(config)
 
-    def started(place: Place) -> None:
+    with server.listening(host, port) as listener:
+        observer = server.Observer(name, host=host, listener=listener, token=token, settings=settings)
+        place = observer.place
         if as_json:
             print_json({"app": name, "url": place.url, "link": place.link})
         else:
@@ -59,12 +58,8 @@ def observe(
         if token is None:
             say("whoever has this link may approve, restart, kill and requeue; keep it to yourself")
         say(f"{name} is shown at {place.url} until Ctrl-C")
-
-    with server.listening(host, port) as listener:
         try:
-            asyncio.run(
-                server.serve(name, host=host, listener=listener, token=token, settings=settings, started=started)
-            )
+            asyncio.run(observer.run())
         except KeyboardInterrupt:
             pass  # the way in which it is meant to end
     return 0

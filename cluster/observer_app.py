@@ -19,7 +19,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from regrow.cluster.errors import AppNotRunning, NoSuchTrace
+from regrow.cluster.control_client import EXIT_REFUSED
+from regrow.cluster.errors import AppNotRunning, ControlError, NoSuchTrace
 from regrow.cluster.observer_access import Access, Refusal
 from regrow.cluster.observer_calls import Calls
 from regrow.cluster.observer_frames import Frame, changes, frame_of
@@ -210,6 +211,8 @@ def status_of(error: RegrowError) -> int:
         case NoSuchTrace():
             return 404
         case Misuse():
+            return 400
+        case ControlError(exit_code=code) if code == EXIT_REFUSED:
             return 400
         case AppNotRunning() | Refused():
             return 503

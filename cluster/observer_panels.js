@@ -120,6 +120,9 @@ export class Panels {
     });
     const heads = { host: "host", number: "agents", mailbox: "mailboxes", turns: "turns", lag: "loop lag", spent: "tokens", cost: "cost" };
     const hosts = told.hosts.map((host) => row(host, `${host.host} · pid ${host.pid}${host.alive ? "" : " · gone"}`));
-    fill($("hosts"), table(heads, [...hosts, row(told.total, "all")]));
+    fill($("hosts"), table(heads, [row(told.total, "all"), ...hosts]), told.more ? empty(`and ${count(told.more)} more`) : null);
+    const models = told.models.map(({ model, tier, calls, tokens, cost_usd: cost }) => ({ model, tier, number: count(calls), spent: count(tokens), cost: money(cost) }));
+    const columns = { model: "model", tier: "tier", number: "calls", spent: "tokens", cost: "cost" };
+    fill($("models"), models.length ? table(columns, models) : empty("No model has been called since the app has started."));
   }
 }

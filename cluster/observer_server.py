@@ -8,7 +8,6 @@ import logging
 import secrets
 import socket
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,8 +32,6 @@ READ_WITHIN_MS = 20_000
 HEAD_LIMIT_BYTES = 65_536
 """Of the lines before the body of a request, the address with all that a page has opened included."""
 STOP_WITHIN_S = 2
-
-log = logging.getLogger("regrow.observer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,20 +80,33 @@ def listening(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def serve(
-    app: str,
-    *,
-    host: str,
-    listener: socket.socket,
-    token: str | None,
-    settings: Settings,
-    started: Callable[[Place], None],
-) -> None:
-    """Shows an app until this process is to end. Without a token one is made, and is part of the link."""
-    made = token or secrets.token_urlsafe(32)
-    watch = Watch(app)
-    page = ObserverApp(watch, Access(token=made, host=host), PastTraces(app, settings))
-    config = uvicorn.Config(
+class Observer:
+    """Shows one app at a socket that listens at `host`. Without a token one is made, and is part of the link."""
+
+    def __init__(
+        self, app: str, *, host: str, listener: socket.socket, token: str | None = None, settings: Settings
+    ) -> None:
+        self._listener = listener
+        made = token or secrets.token_urlsafe(32)
+        shown, port = f"[{host}]" if ":" in host else host, listener.getsockname()[1]
+        url = f"http://{shown}:{port}/"
+        self.place = Place(url=url, link=url if token else f"{url}#token={made}")
+        watch = Watch(app)
+        page = ObserverApp(watch, Access(token=made, host=host), PastTraces(app, settings))
+        self._server = _Server(_config(page), watch)
+
+    async def run(self) -> None:
+        """Until `stop`, or until this process is told to end."""
+        await self._server.serve(sockets=[self._listener])
+
+    def stop(self) -> None:
+        """Lets all pages go, soon."""
+        self._server.should_exit = True
+
+
+def _config(page: ObserverApp) -> uvicorn.Config:
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it tells of each start and stop
+    return uvicorn.Config(
         page.asgi(),
         http=_Connection,
         ws="none",
@@ -110,12 +120,6 @@ async def serve(
         timeout_graceful_shutdown=STOP_WITHIN_S,
         headers=[("Connection", "close")],  # one request for each, so that who is slow with one can be told
     )
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    port = listener.getsockname()[1]
-    shown = f"[{host}]" if ":" in host else host
-    url = f"http://{shown}:{port}/"
-    started(Place(url=url, link=url if token else f"{url}#token={made}"))
-    await _Server(config, watch).serve(sockets=[listener])
 
 
 class _Server(uvicorn.Server):

@@ -49,7 +49,7 @@ export class Traces {
   }
 
   spent(spent) {
-    if (!spent.length) return fill($("cost"), empty("Nothing that was recorded has cost anything."));
+    if (!spent.length) return fill($("cost"), empty("By agent: nothing that was recorded has cost anything."));
     const rows = spent.map((each) => ({
       agent: each.agent ?? "–",
       model: each.model,

@@ -8,6 +8,7 @@ of its time at most.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -32,6 +33,10 @@ LETTERS_TOLD = 30
 WAITING_TOLD = 50
 """How many of those that wait, or are in quarantine, are told; of the rest that there are more."""
 
+HOSTS_TOLD = 50
+"""Those with the most agents."""
+OF_HOST = ("host", "pid", "node", "alive", "agents", "mailbox_depth", "loop_lag_ms", "turns", "tokens", "cost_usd")
+
 NOT_RUNNING = "not running"
 
 Parts = Mapping[str, Any]
@@ -46,6 +51,10 @@ class Seen:
     parts: Parts = field(default_factory=dict)
 
 
+Look = Callable[[], tuple[Parts, Forest | None]]
+"""Gives what one look has seen; no forest where it was none at the trees."""
+
+
 class Watch:
     """Looks at one app, while anybody watches."""
 
@@ -53,19 +62,22 @@ class Watch:
         self.app = app
         self.seen = Seen()
         self._about: dict[str, Any] = {"app": app, "engine": None, "pid": 0, "started_at": None}
+        self._forest = Forest()
         self._news: deque[News] = deque(maxlen=NEWS_KEPT)
         self._watchers = 0
         self._lanes: list[asyncio.Task[None]] = []
         self._calls = Calls(8, of="looks at the app")
+        self._looking = threading.Lock()
         self._changed = asyncio.Event()
         self._hurry = asyncio.Event()
         self._ended = False
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """While entered, the app is looked at."""
+        """While entered, the app is looked at. Who comes first is told nothing of what was seen before that."""
         self._watchers += 1
         if self._watchers == 1:
+            self.seen = Seen(number=self.seen.number)
             lanes = ((self._look_at_tree, TREE_EVERY_S), (self._look_at_rest, REST_EVERY_S))
             self._lanes = [asyncio.create_task(self._again(look, every_s)) for look, every_s in lanes]
         try:
@@ -78,8 +90,8 @@ class Watch:
                     lane.cancel()
 
     async def next(self, number: int) -> Seen | None:
-        """What is seen once it is newer than `number`; None when the observer ends."""
-        while self.seen.number <= number and not self._ended:
+        """What is seen once it is newer than `number`, and the app is; None when the observer ends."""
+        while (self.seen.number <= number or "app" not in self.seen.parts) and not self._ended:
             await self._changed.wait()
         return None if self._ended else self.seen
 
@@ -95,7 +107,7 @@ class Watch:
 
     # ---- looking -------------------------------------------------------------------------------
 
-    async def _again(self, look: Callable[[], tuple[Parts, Forest | None]], every_s: float) -> None:
+    async def _again(self, look: Look, every_s: float) -> None:
         loop = asyncio.get_running_loop()
         while True:
             hurry, began_s = self._hurry, loop.time()
@@ -107,29 +119,37 @@ class Watch:
             except TimeoutError:
                 pass
 
-    def _look_at_tree(self) -> tuple[Parts, Forest | None]:
-        """In a thread: how the app is, its trees where they have changed, and what has happened in them."""
+    def _look_at_tree(self) -> tuple[Parts, Forest]:
+        """In a thread: how the app is, its trees, and what has happened in them."""
+        with self._looking:  # a look that nobody waits for any more may still be under way
+            return self._seen_of_tree()
+
+    def _seen_of_tree(self) -> tuple[Parts, Forest]:
         seen = cli_calls.seen_anyway(self.app, self._about["pid"])
         if seen is None:
             self._about = {**self._about, "state": NOT_RUNNING, "pid": 0, "started_at": None}
-            return {"app": self._about}, Forest() if self.seen.forest.roots else None
+            self._forest = Forest()
+            return {"app": self._about}, self._forest
         tree = seen.pop("tree")
         self._about = seen
-        before = self.seen.forest
-        if tuple(tree) == before.roots or seen["state"] == cli_calls.NO_ANSWER:
-            return {"app": seen}, None  # of an app that gives no answer what was seen last stays in sight
-        forest = Forest.of(tree)
-        self._news.extend(news_between(before, forest, at=datetime.now(UTC).isoformat(timespec="milliseconds")))
-        return {"app": seen, "news": list(self._news)}, forest
+        before = self._forest
+        # Of an app that gives no answer what was seen last stays in sight.
+        if tuple(tree) != before.roots and seen["state"] != cli_calls.NO_ANSWER:
+            self._forest = Forest.of(tree)
+            self._news.extend(
+                news_between(before, self._forest, at=datetime.now(UTC).isoformat(timespec="milliseconds"))
+            )
+        return {"app": seen, "news": list(self._news)}, self._forest
 
-    def _look_at_rest(self) -> tuple[Parts, Forest | None]:
-        """In a thread: dead letters, quarantine and what waits for people."""
+    def _look_at_rest(self) -> tuple[Parts, None]:
+        """In a thread: dead letters, quarantine, what waits for people, and what was counted."""
         if self._about["pid"] == 0:
             return {}, None
         return {
             "letters": _told(self._letters),
             "quarantine": _told(self._quarantine),
             "waits": _told(self._waits),
+            "metrics": _told(self._metrics),
         }, None
 
     def _letters(self) -> dict[str, Any]:
@@ -144,9 +164,20 @@ class Watch:
         told = cli_calls.waits(self.app)
         return _first(told["waits"], told["more"])
 
+    def _metrics(self) -> dict[str, Any]:
+        told = cli_calls.metrics(self.app)
+        hosts = sorted(told["hosts"], key=lambda host: (-host["alive"], -host["agents"]))
+        return {
+            "hosts": [_of_host(host) for host in hosts[:HOSTS_TOLD]],
+            "more": max(0, len(hosts) - HOSTS_TOLD),
+            "total": _of_host(told["total"]),
+            "models": told["models"],
+        }
+
     def _publish(self, parts: Parts, forest: Forest | None = None) -> None:
         known = self.seen
-        differs = forest is not None or any(known.parts.get(name) != part for name, part in parts.items())
+        differs = any(known.parts.get(name) != part for name, part in parts.items())
+        differs = differs or (forest is not None and forest is not known.forest)
         if differs or self._ended:
             self.seen = Seen(
                 number=known.number + 1,
@@ -155,6 +186,10 @@ class Watch:
             )
             changed, self._changed = self._changed, asyncio.Event()
             changed.set()
+
+
+def _of_host(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: told[name] for name in OF_HOST if name in told}
 
 
 def _first(rows: list[Any], more: bool) -> dict[str, Any]:
