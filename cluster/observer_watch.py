@@ -26,6 +26,8 @@ TREE_EVERY_S = 0.25
 REST_EVERY_S = 1.0
 REST_SHARE = 4.0
 """After a look there are at least so many times what it took without one."""
+TIMES_KEPT = 5
+"""The shortest of so many looks counts: what is longer waited for a busy machine, and cost the app no more."""
 PAUSE_LIMIT_S = 5.0
 """The longest time without a look, however long one takes."""
 NEWS_KEPT = 60
@@ -109,11 +111,13 @@ class Watch:
 
     async def _again(self, look: Look, every_s: float) -> None:
         loop = asyncio.get_running_loop()
+        took_s: deque[float] = deque(maxlen=TIMES_KEPT)
         while True:
             hurry, began_s = self._hurry, loop.time()
             parts, forest = await self._calls.do(look)
             self._publish(parts, forest)
-            pause_s = min(max(every_s, (loop.time() - began_s) * REST_SHARE), PAUSE_LIMIT_S)
+            took_s.append(loop.time() - began_s)
+            pause_s = min(max(every_s, min(took_s) * REST_SHARE), PAUSE_LIMIT_S)
             try:
                 await asyncio.wait_for(hurry.wait(), pause_s)
             except TimeoutError:

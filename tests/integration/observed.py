@@ -140,6 +140,8 @@ class Observed:
     url: str
     link: str
     loop: asyncio.AbstractEventLoop
+    close_control: Callable[[], Coroutine[Any, Any, None]]
+    """Closes the app's control socket, as the end of its process does."""
 
     @property
     def port(self) -> int:
@@ -206,7 +208,9 @@ def observed(shown: App = app, *, folder: Path, tracing: bool = True) -> Iterato
                 serving = asyncio.create_task(observer.run())
                 place = observer.place
                 loop = asyncio.get_running_loop()
-                told.append(Observed(running=running, url=place.url, link=place.link, loop=loop))
+                told.append(
+                    Observed(running=running, url=place.url, link=place.link, loop=loop, close_control=control.aclose)
+                )
                 ready.set()
                 await over.wait()
                 observer.stop()
