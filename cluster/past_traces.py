@@ -73,7 +73,8 @@ def spent(files: Sequence[SpanFile], *, limit: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for file in files:
         with _reading(file):
-            found += [dict(zip(names, row, strict=True)) for row in file.spent(limit)]
+            for row in file.spent(limit):
+                found.append(dict(zip(names, row, strict=True)))
     return sorted(found, key=lambda each: -(each["cost_usd"] or 0.0))[:limit]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import urllib.error
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.shells import REGROW, RUNS, Program, Run, Shell, a_shell
+from tests.integration.test_examples import REPOSITORY
 
 pytestmark = pytest.mark.slow
 
@@ -139,6 +141,17 @@ def test_without_its_libraries_it_says_what_to_install(shell: Shell, shop: Progr
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "regrow: the page needs uvicorn, which is not installed; pip install 'regrow[observe]'\n"
+
+
+def test_the_options_in_the_guide_are_options(shell: Shell) -> None:
+    guide = (REPOSITORY / "docs/guides/seeing-what-happened.md").read_text(encoding="utf-8")
+    section = guide.partition("## A page to look at")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`(--[a-z-]+)", section))
+
+    told = shell.regrow("observe", "--help").stdout
+
+    assert named == {"--host", "--token-file"}
+    assert all(name in told for name in named)
 
 
 def test_several_apps_are_told_to_whoever_names_none(shell: Shell, shop: Program) -> None:
