@@ -41,7 +41,7 @@ $(READY): pyproject.toml
 		{ echo 'Regrow needs Python 3.11 or newer. Name one: make setup PYTHON=/path/to/python3.11' >&2; exit 1; }
 	@echo 'setting up .venv, which takes a few minutes the first time' >&2
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,mcp,otlp,pdf]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,mcp,observe,otlp,pdf]'
 	@touch $@
 
 run: $(READY)

@@ -195,6 +195,8 @@ OVERHEAD = (
     Figure(key="trace_view_s", says="one trace drawn, of 100,000 spans stored", unit="s", at_most=0.5),
     Figure(key="traces_list_s", says="… the latest 20 traces listed", unit="s"),
     Figure(key="store_us_per_span", says="… storing, for each span", unit="µs"),
+    Figure(key="observe_first_view_s", says="the first view of a page with 10,000 agents", unit="s", at_most=1.0),
+    Figure(key="observe_kb_s", says="… what it is sent in a second, 1,000 of them opened", unit="kB/s", at_most=200),
 )
 
 GUARDS = (

@@ -4,6 +4,7 @@ Inside one process, asks come from outside, each of which could begin a trace, a
 the worse of the two counts. Between processes they come from a turn whose trace is recorded. So many spans are made
 as `runtime/sampling.py` lets pass, and a run before the clock starts uses up what it lets pass at once. The store for
 the look has 100,000 spans in 1,000 traces; its time is that from the beginning of an id to the last line of the tree.
+What the page of `regrow observe` takes is measured by `benchmarks/overhead_page.py`, as it says there.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from measure import (
     rounded,
     versions,
 )
+from overhead_page import page
 from overhead_work import Run, Runner, traced_app, untraced_app
 from workload import Desk, question
 
@@ -65,7 +67,7 @@ async def measured(options: Options, screen: Screen) -> Result:
         folder = Path(name)
         here = await in_process(folder, options, screen)
         remote = await across(folder, options, screen)
-        return {**here, **remote, **looks(folder, options, screen)}
+        return {**here, **remote, **looks(folder, options, screen), **await page(folder, options, screen)}
 
 
 async def in_process(folder: Path, options: Options, screen: Screen) -> Result:

@@ -21,6 +21,7 @@ import typer
 
 from regrow.cluster.cli_decide import add_decisions
 from regrow.cluster.cli_mcp import add_mcp
+from regrow.cluster.cli_observe import add_observe
 from regrow.cluster.cli_skills import add_skills
 from regrow.cluster.cli_top import add_top
 from regrow.cluster.cli_traces import add_traces
@@ -274,6 +275,7 @@ add_mcp(_cli)
 add_traces(_cli)
 add_why(_cli)
 add_top(_cli)
+add_observe(_cli)
 
 
 @_cli.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from regrow.cluster import control_client
@@ -36,6 +36,16 @@ def all_seen() -> list[dict[str, Any]]:
     """Every app that runs here. One that does not say how it is has the state NO_ANSWER, and a `note` why."""
     found = (seen_anyway(app, pid) for app, pid in control_client.running_pids().items())
     return [each for each in found if each is not None]
+
+
+def only_app() -> str:
+    """The one app that runs here. Raises Misuse where none does, or several do."""
+    found = control_client.running_apps()
+    if not found:
+        raise Misuse("no app is running here; start one with: regrow run MODULE:APP")
+    if len(found) > 1:
+        raise Misuse(f"several apps run here: {', '.join(found)}; say which one")
+    return found[0]
 
 
 def seen_anyway(app: str, pid: int) -> dict[str, Any] | None:
@@ -73,6 +83,12 @@ def dead_letters(app: str) -> dict[str, Any]:
     return {"app": app, **told}
 
 
+def metrics(app: str) -> dict[str, Any]:
+    """What an app has counted: each of its processes in `hosts`, the `total`, and its `models`."""
+    told: dict[str, Any] = control_client.call(app, "metrics", wait_s=control_client.TREE_TIMEOUT_S)
+    return told
+
+
 def done_to(agent: str, deed: str, *, timeout_s: float) -> dict[str, Any]:
     """What became of `APP/AGENT` after a `kill` or `restart`. Raises Misuse for what names no agent."""
     app = _app_of(agent, timeout_s)
@@ -94,8 +110,17 @@ def waits(of: str) -> dict[str, Any]:
 
 def approved(id: str, words: Sequence[str]) -> dict[str, Any]:
     """What was answered to the message `APP/AGENT@COMMAND`. Raises Misuse for words that can not be meant."""
+    return _approved(id, **_message(words))
+
+
+def approved_with(id: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with the fields of the answer."""
+    return _approved(id, fields=fields)
+
+
+def _approved(id: str, **message: object) -> dict[str, Any]:
     told: dict[str, Any] = control_client.call(
-        _app_of_message(id), "approve", wait_s=JOURNAL_TIMEOUT_S, id=id, **_message(words)
+        _app_of_message(id), "approve", wait_s=JOURNAL_TIMEOUT_S, id=id, **message
     )
     return told
 

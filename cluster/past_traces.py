@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from regrow.cluster.config import Settings
 from regrow.cluster.errors import NoSuchTrace, TracesUnreadable
@@ -64,6 +65,17 @@ def spans_of(files: Sequence[SpanFile], id: str) -> list[SpanRow]:
     ((trace_id, file),) = found.items()
     with _reading(file):
         return file.spans(trace_id)
+
+
+def spent(files: Sequence[SpanFile], *, limit: int) -> list[dict[str, Any]]:
+    """What agents have spent, by agent and model, the most expensive first. Raises TracesUnreadable."""
+    names = ("agent", "model", "calls", "input_tokens", "output_tokens", "cost_usd")
+    found: list[dict[str, Any]] = []
+    for file in files:
+        with _reading(file):
+            for row in file.spent(limit):
+                found.append(dict(zip(names, row, strict=True)))
+    return sorted(found, key=lambda each: -(each["cost_usd"] or 0.0))[:limit]
 
 
 @contextmanager

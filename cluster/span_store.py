@@ -154,6 +154,19 @@ class SpanFile:
             counted[reason] += count
         return dict(counted)
 
+    def spent(self, limit: int) -> list[tuple[Any, ...]]:
+        """What each agent has spent with each model, the most expensive first: both, calls, tokens in and out, dollars.
+
+        Of what is no model, such as a tool that costs something, the name of the span stands in its place.
+        """
+        asked = (
+            "SELECT json_extract(attributes, ?) AS agent, coalesce(json_extract(attributes, ?), name) AS model, "
+            "count(*), sum(input_tokens), sum(output_tokens), sum(cost_usd) AS cost FROM spans "
+            "WHERE cost_usd IS NOT NULL OR input_tokens > 0 GROUP BY agent, model ORDER BY cost DESC LIMIT ?"
+        )
+        paths = (f'$."{telemetry.AGENT_ID}"', f'$."{telemetry.REQUEST_MODEL}"')
+        return self._read(asked, (*paths, limit))
+
     def _read(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         """Raises sqlite3.Error."""
         with closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=BUSY_S)) as connection:

@@ -190,7 +190,7 @@ def test_the_wheel_holds_every_room_and_the_marks_of_typed_packages(installed: I
     modules = {
         path.relative_to(REPOSITORY).as_posix()
         for folder in ROOMS
-        for pattern in ("*.py", "py.typed", "*.lua")
+        for pattern in ("*.py", "py.typed", "*.lua", "*.html", "*.css", "*.js", "*.svg")
         for path in (REPOSITORY / folder).glob(pattern)
     }
     assert {f"regrow/{name}" for name in modules} | {

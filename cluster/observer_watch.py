@@ -1,0 +1,208 @@
+"""What an observer sees of its app: looked at again and again while anybody watches, once for all who do.
+
+Its trees are looked at four times in a second, so that a death is seen at once; what waits for people, and what was
+lost, once in a second. Where a look takes long, the next one comes later: an app is busy with looks at it for a fifth
+of its time at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from regrow.cluster import cli_calls
+from regrow.cluster.observer_calls import Calls
+from regrow.cluster.observer_news import News, news_between
+from regrow.cluster.observer_tree import Forest
+from regrow.runtime.errors import RegrowError
+
+TREE_EVERY_S = 0.25
+REST_EVERY_S = 1.0
+REST_SHARE = 4.0
+"""After a look there are at least so many times what it took without one."""
+TIMES_KEPT = 5
+"""The shortest of so many looks counts: what is longer waited for a busy machine, and cost the app no more."""
+PAUSE_LIMIT_S = 5.0
+"""The longest time without a look, however long one takes."""
+NEWS_KEPT = 60
+LETTERS_TOLD = 30
+WAITING_TOLD = 50
+"""How many of those that wait, or are in quarantine, are told; of the rest that there are more."""
+
+HOSTS_TOLD = 50
+"""Those with the most agents."""
+OF_HOST = ("host", "pid", "node", "alive", "agents", "mailbox_depth", "loop_lag_ms", "turns", "tokens", "cost_usd")
+
+NOT_RUNNING = "not running"
+
+Parts = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """All that was seen until one moment; `number` grows with each change. `parts` are what every page is told."""
+
+    number: int = 0
+    forest: Forest = field(default_factory=Forest)
+    parts: Parts = field(default_factory=dict)
+
+
+Look = Callable[[], tuple[Parts, Forest | None]]
+"""Gives what one look has seen; no forest where it was none at the trees."""
+
+
+class Watch:
+    """Looks at one app, while anybody watches."""
+
+    def __init__(self, app: str) -> None:
+        self.app = app
+        self.seen = Seen()
+        self._about: dict[str, Any] = {"app": app, "engine": None, "pid": 0, "started_at": None}
+        self._forest = Forest()
+        self._news: deque[News] = deque(maxlen=NEWS_KEPT)
+        self._watchers = 0
+        self._lanes: list[asyncio.Task[None]] = []
+        self._calls = Calls(8, of="looks at the app")
+        self._looking = threading.Lock()
+        self._changed = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._ended = False
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """While entered, the app is looked at. Who comes first is told nothing of what was seen before that."""
+        self._watchers += 1
+        if self._watchers == 1:
+            self.seen = Seen(number=self.seen.number)
+            lanes = ((self._look_at_tree, TREE_EVERY_S), (self._look_at_rest, REST_EVERY_S))
+            self._lanes = [asyncio.create_task(self._again(look, every_s)) for look, every_s in lanes]
+        try:
+            yield
+        finally:
+            self._watchers -= 1
+            if not self._watchers:
+                lanes_left, self._lanes = self._lanes, []
+                for lane in lanes_left:
+                    lane.cancel()
+
+    async def next(self, number: int) -> Seen | None:
+        """What is seen once it is newer than `number`, and the app is; None when the observer ends."""
+        while (self.seen.number <= number or "app" not in self.seen.parts) and not self._ended:
+            await self._changed.wait()
+        return None if self._ended else self.seen
+
+    def hurry(self) -> None:
+        """Something was done to the app: looks at it now and not at the next time."""
+        hurry, self._hurry = self._hurry, asyncio.Event()
+        hurry.set()
+
+    def end(self) -> None:
+        """Nobody is told anything any more."""
+        self._ended = True
+        self._publish({})
+
+    # ---- looking -------------------------------------------------------------------------------
+
+    async def _again(self, look: Look, every_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        took_s: deque[float] = deque(maxlen=TIMES_KEPT)
+        while True:
+            hurry, began_s = self._hurry, loop.time()
+            parts, forest = await self._calls.do(look)
+            self._publish(parts, forest)
+            took_s.append(loop.time() - began_s)
+            pause_s = min(max(every_s, min(took_s) * REST_SHARE), PAUSE_LIMIT_S)
+            try:
+                await asyncio.wait_for(hurry.wait(), pause_s)
+            except TimeoutError:
+                pass
+
+    def _look_at_tree(self) -> tuple[Parts, Forest]:
+        """In a thread: how the app is, its trees, and what has happened in them."""
+        with self._looking:  # a look that nobody waits for any more may still be under way
+            return self._seen_of_tree()
+
+    def _seen_of_tree(self) -> tuple[Parts, Forest]:
+        seen = cli_calls.seen_anyway(self.app, self._about["pid"])
+        if seen is None:
+            self._about = {**self._about, "state": NOT_RUNNING, "pid": 0, "started_at": None}
+            self._forest = Forest()
+            return {"app": self._about}, self._forest
+        tree = seen.pop("tree")
+        self._about = seen
+        before = self._forest
+        # Of an app that gives no answer what was seen last stays in sight.
+        if tuple(tree) != before.roots and seen["state"] != cli_calls.NO_ANSWER:
+            self._forest = Forest.of(tree)
+            self._news.extend(
+                news_between(before, self._forest, at=datetime.now(UTC).isoformat(timespec="milliseconds"))
+            )
+        return {"app": seen, "news": list(self._news)}, self._forest
+
+    def _look_at_rest(self) -> tuple[Parts, None]:
+        """In a thread: dead letters, quarantine, what waits for people, and what was counted."""
+        if self._about["pid"] == 0:
+            return {}, None
+        return {
+            "letters": _told(self._letters),
+            "quarantine": _told(self._quarantine),
+            "waits": _told(self._waits),
+            "metrics": _told(self._metrics),
+        }, None
+
+    def _letters(self) -> dict[str, Any]:
+        told = cli_calls.dead_letters(self.app)
+        return {"total": told["total"], "counts": told["counts"], "latest": told["latest"][-LETTERS_TOLD:]}
+
+    def _quarantine(self) -> dict[str, Any]:
+        told = cli_calls.set_aside(self.app)
+        return _first(told["messages"], told["more"])
+
+    def _waits(self) -> dict[str, Any]:
+        told = cli_calls.waits(self.app)
+        return _first(told["waits"], told["more"])
+
+    def _metrics(self) -> dict[str, Any]:
+        told = cli_calls.metrics(self.app)
+        hosts = sorted(told["hosts"], key=lambda host: (-host["alive"], -host["agents"]))
+        return {
+            "hosts": [_of_host(host) for host in hosts[:HOSTS_TOLD]],
+            "more": max(0, len(hosts) - HOSTS_TOLD),
+            "total": _of_host(told["total"]),
+            "models": told["models"],
+        }
+
+    def _publish(self, parts: Parts, forest: Forest | None = None) -> None:
+        known = self.seen
+        differs = any(known.parts.get(name) != part for name, part in parts.items())
+        differs = differs or (forest is not None and forest is not known.forest)
+        if differs or self._ended:
+            self.seen = Seen(
+                number=known.number + 1,
+                forest=forest if forest is not None else known.forest,
+                parts={**known.parts, **parts},
+            )
+            changed, self._changed = self._changed, asyncio.Event()
+            changed.set()
+
+
+def _of_host(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: told[name] for name in OF_HOST if name in told}
+
+
+def _first(rows: list[Any], more: bool) -> dict[str, Any]:
+    return {"rows": rows[:WAITING_TOLD], "more": more or len(rows) > WAITING_TOLD}
+
+
+def _told(look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What is seen, or a note why it is not: an app without durable agents has no quarantine, and others may hang."""
+    try:
+        return look()
+    except RegrowError as error:
+        return {"note": str(error)}

@@ -1,0 +1,234 @@
+"""The page of `regrow observe` in a real browser: what is seen of a death, what is done with keys, and how it looks.
+
+One browser and one app for all. The pictures of the guide are made here, and kept by
+REGROW_SCREENSHOTS=docs/guides/images.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from regrow.cluster import answers
+from tests.integration.observed import SCRIPT, Note, Observed, Pay, Say, observed
+from tests.integration.waiting import until_now
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page, ViewportSize
+
+pytestmark = [pytest.mark.slow, pytest.mark.program]
+
+PHONE: ViewportSize = {"width": 390, "height": 844}
+WIDE: ViewportSize = {"width": 1200, "height": 760}
+WITHIN_MS = 15_000
+TRIES = 3
+"""A machine that is busy with something else may be late once, and not each time."""
+LIVES_AGAIN = "([id, life]) => document.getElementById(id).querySelector('.life').textContent !== life"
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
+    """The shop, in which something of everything has happened."""
+    with observed(folder=tmp_path_factory.mktemp("shop")) as made:
+        made.do(lambda: made.running.ref("shop/desk/analyst").ask(Say(text="When does the shop open?")))
+        made.tell("shop/nobody", Note(text="x"))
+        made.tell("shop/cashier", Pay(to="", cents=1))
+        made.tell("shop/cashier", Pay(to="Ann Example", cents=5_000))
+        yield made
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium. CI installs it; elsewhere these tests are skipped where it is not there."""
+    program = shutil.which("chromium")
+    if program is None and not os.environ.get("CI"):
+        pytest.skip("there is no chromium here: apt-get install chromium")
+    assert program is not None, "CI installs chromium in .ci/run"
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield made
+        made.close()
+
+
+class Seen:
+    """A page with all that it has said and asked for, which at the end is nothing bad."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        self.asked: list[str] = []
+        page.on(
+            "console", lambda said: self.complaints.append(said.text) if said.type in ("error", "warning") else None
+        )
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.asked.append(request.url))
+        page.set_default_timeout(WITHIN_MS)
+
+
+@pytest.fixture
+def seen(browser: Browser) -> Iterator[Seen]:
+    """A new page in a wide window."""
+    context = browser.new_context(viewport=WIDE, reduced_motion="reduce")
+    made = Seen(context.new_page())
+    yield made
+    context.close()
+    assert made.complaints == []
+
+
+def opened(seen: Seen, address: str) -> Page:
+    """The page, once it shows the tree."""
+    seen.page.goto(address)
+    seen.page.wait_for_selector('[role="treeitem"]')
+    return seen.page
+
+
+def row(agent: str) -> str:
+    return f'[id="row:{agent}"]'
+
+
+def test_a_kill_is_seen_on_the_page_within_a_second(shop: Observed, seen: Seen) -> None:
+    page = opened(seen, shop.url)
+    seen_s = []
+    for _ in range(TRIES):
+        life = page.inner_text(f"{row('shop/desk/scribe')} .life")
+        killed_s = time.monotonic()
+        shop.tell("shop/desk/scribe", Note(text=SCRIPT))
+        page.wait_for_function(LIVES_AGAIN, arg=["row:shop/desk/scribe", life], polling="raf")
+        seen_s.append(time.monotonic() - killed_s)
+
+    assert min(seen_s) < 1.0
+    assert SCRIPT in page.inner_text("#news")
+    assert SCRIPT in page.inner_text(f"{row('shop/desk/scribe')} .why")
+    assert page.title() == "shop · Regrow"
+    assert page.locator("img[src='x'], main script").count() == 0
+
+
+def test_nothing_is_asked_of_anybody_else_and_the_token_is_in_no_address(shop: Observed, seen: Seen) -> None:
+    page = opened(seen, shop.link)
+    page.wait_for_selector("#traces table")
+    token = shop.link.partition("#token=")[2]
+
+    assert page.inner_text("#may") == "may act"
+    assert all(address.startswith(shop.url) for address in seen.asked)
+    assert not any(token in address for address in (*seen.asked[1:], page.url))
+
+
+def test_without_the_token_nothing_can_be_ordered_on_the_page(shop: Observed, seen: Seen) -> None:
+    page = opened(seen, shop.url)
+    page.wait_for_selector("#waits .card")
+
+    assert page.inner_text("#may") == "read only"
+    assert page.locator(".deeds button:visible").count() == 0
+    assert "Ann Example" not in page.inner_text("#waits")
+
+
+def test_a_wrong_token_is_told_and_can_be_forgotten(shop: Observed, seen: Seen) -> None:
+    seen.page.goto(f"{shop.url}#token=wrong-wrong-wrong-wrong")
+    seen.page.wait_for_selector("#note:visible")
+
+    assert "is not the one" in seen.page.inner_text("#note")
+    seen.page.click("#token")
+    seen.page.wait_for_selector('[role="treeitem"]')
+    seen.complaints.clear()  # the browser tells of each answer 401
+
+
+def test_all_of_the_tree_is_reached_and_an_agent_restarted_by_keys_alone(shop: Observed, seen: Seen) -> None:
+    page = opened(seen, shop.link)
+    page.focus(row("shop"))
+    keys = page.keyboard
+
+    for key in ("ArrowDown", "ArrowLeft"):
+        keys.press(key)
+    page.wait_for_selector(f"{row('shop/desk/analyst')}", state="detached")
+    keys.press("ArrowRight")
+    page.wait_for_selector(row("shop/desk/analyst"))
+    keys.press("ArrowDown")
+    life = page.inner_text(f"{row('shop/desk/analyst')} .life")
+    keys.press("r")
+    page.wait_for_selector("dialog[open]")
+    keys.press("Tab")
+    keys.press("Shift+Tab")
+    keys.press("Enter")
+    page.wait_for_function(LIVES_AGAIN, arg=["row:shop/desk/analyst", life])
+
+    page.wait_for_selector("#said:visible")
+    assert "runs again" in page.inner_text("#said")
+
+
+def test_a_person_consents_and_decides_about_what_is_in_quarantine(shop: Observed, seen: Seen) -> None:
+    page = opened(seen, shop.link)
+
+    page.wait_for_selector("#waits pre")
+    assert "Ann Example" in page.inner_text("#waits pre")
+    page.click("#waits >> text=approve")
+    page.wait_for_selector("#waits >> text=Nothing waits")
+    page.click("#quarantine >> text=look and decide")
+    page.wait_for_selector("dialog[open] pre")
+    page.click("dialog >> text=forget it")
+    page.wait_for_selector("#quarantine >> text=Nothing is in quarantine")
+
+
+def test_a_trace_is_drawn_as_a_waterfall(shop: Observed, seen: Seen) -> None:
+    page = opened(seen, shop.url)
+    page.locator("#traces-panel").scroll_into_view_if_needed()
+    page.click("#traces tr:has-text('analyst') button")
+    page.wait_for_selector(".waterfall li")
+
+    names = page.locator(".waterfall .name").all_inner_texts()
+    widths = page.eval_on_selector_all(".waterfall .bar", "bars => bars.map(bar => bar.getBoundingClientRect().width)")
+    assert names[:2] == ["send shop/desk/analyst", "invoke_agent shop/desk/analyst"]
+    assert any(name.startswith("chat ") for name in names)
+    assert widths[0] > 100 and min(widths) >= 2
+
+
+def test_an_observer_that_ends_is_told_on_the_page(seen: Seen, tmp_path: Path) -> None:
+    with observed(folder=tmp_path, tracing=False) as short_lived:
+        page = opened(seen, short_lived.url)
+    page.wait_for_selector("#note:visible")
+
+    assert page.inner_text("#state") == "not connected"
+    seen.complaints.clear()  # the browser tells of each connection that it did not get
+
+
+def waiting(shop: Observed) -> bool:
+    """Whether anything waits for a person."""
+    return bool(shop.do(lambda: answers.waits(shop.running, ""))["waits"])
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "scheme"), [("phone", PHONE, "light"), ("dark", WIDE, "dark"), ("wide", WIDE, "light")]
+)
+def test_the_page_fits_its_window(  # and is what the guide shows
+    shop: Observed, browser: Browser, tmp_path: Path, name: str, size: ViewportSize, scheme: str
+) -> None:
+    if not waiting(shop):
+        shop.tell("shop/till", Pay(to="Ann Example", cents=5_000))
+    context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+    seen = Seen(context.new_page())
+    page = opened(seen, shop.link)
+    page.wait_for_selector("#waits .card")
+    page.locator("#traces-panel").scroll_into_view_if_needed()
+    page.click("#traces tr:has-text('analyst') button")
+    page.wait_for_selector(".waterfall li")
+    page.evaluate("scrollTo(0, 0)" if scheme == "light" else "document.getElementById('trace').scrollIntoView()")
+    page.mouse.move(0, 0)
+
+    folder = Path(os.environ.get("REGROW_SCREENSHOTS", tmp_path))
+    picture = folder / f"observe-{name}.png"
+    page.screenshot(path=picture)
+    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    context.close()
+
+    assert overflow <= 0
+    assert paper == ("rgb(18, 22, 20)" if scheme == "dark" else "rgb(246, 247, 245)")
+    assert until_now(picture.exists, "the picture is there")
+    assert seen.complaints == []
