@@ -103,7 +103,7 @@ def test_spans_that_can_not_be_read_before_their_end_cost_one_batch_and_the_next
             raise RuntimeError("changed while it was read")
         return ()
 
-    queue = SpanQueue[int]("test", batches.append, unended=unended)
+    queue = RecordQueue[int]("test", batches.append, unended=unended)
     assert failed.wait(SOON_S)
 
     queue.put(1)
