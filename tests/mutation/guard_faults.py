@@ -7,8 +7,6 @@ from tests.mutation.faults import Fault
 
 LIKENESS = "tests/runtime/test_likeness.py"
 GUARDS = "tests/cluster/test_guards.py"
-CALLS = "tests/cluster/test_call_guards.py"
-LOOPS = "tests/actors/test_loop_ends.py"
 ROWS = "tests/cluster/test_span_row.py"
 TELEMETRY = "tests/runtime/test_telemetry.py"
 
@@ -30,36 +28,6 @@ GUARD_FAULTS = (
             ("| likeness(state, volatile, own=own) & _STATE", "| likeness(None, volatile, own=own) & _STATE"),
         ),
         inline=(f"{GUARDS}::test_agents_whose_state_changes_go_on_with_the_same_messages",),
-        two_hosts=(),
-    ),
-    Fault(
-        name="a refused turn sends all the same",
-        edits=of(
-            "supervisors/turn_guard.py",
-            ("self._guards.top) >= Rung.REFUSE:", "self._guards.top) > Rung.SUSPEND:"),
-        ),
-        inline=(f"{GUARDS}::test_two_agents_that_tell_each_other_the_same_are_stopped_and_live",),
-        two_hosts=(),
-    ),
-    Fault(
-        name="the same call many times at once pushes out the rounds before",
-        edits=of(
-            "actors/call_guard.py",
-            ('f"{self._batch}/{self._what}/{seen}" if self._batch else self._id', "self._id"),
-        ),
-        inline=(f"{LOOPS}::test_the_same_call_many_times_at_once_and_round_after_round_is_ended_at_five",),
-        two_hosts=(),
-    ),
-    Fault(
-        name="a restart of the agent resets the count of its calls",
-        edits=of(
-            "actors/call_guard.py",
-            (
-                "before = await self._guarding.runs.calls(self._origin.run, agent)",
-                'before = await self._guarding.runs.calls(f"{self._ctx.incarnation}", agent)',
-            ),
-        ),
-        inline=(f"{CALLS}::test_a_restart_of_the_agent_that_calls_does_not_reset_its_count",),
         two_hosts=(),
     ),
     Fault(

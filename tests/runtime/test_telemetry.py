@@ -163,13 +163,12 @@ def test_an_error_whose_text_can_not_be_had_is_told_by_its_class(traces: Traces)
     assert (traces.spans["step"].attributes or {})[telemetry.ERROR_TYPE] == "Mute"
 
 
-@pytest.mark.parametrize("before", range(400, 520, 7))
-def test_of_a_secret_at_the_edge_of_what_is_kept_no_part_stays(before: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_secret_at_the_edge_of_what_is_kept_no_part_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(telemetry.spans, "redact", Redaction())
-    secret = "sk-" + "abcdefgh" * 10
+    secret = "sk-" + "abcdefgh" * 20  # what is taken out makes the text so much shorter that its edge would be kept
 
-    for text in (f"{'x' * before} {secret} {'y' * 9_000}", f"{'x' * (before + telemetry.MARGIN_CHARS)} {secret} y"):
-        assert "abc" not in telemetry.without_secrets(text, 500)
+    for before in range(200):
+        assert "abc" not in telemetry.without_secrets(f"{'x' * before} {' '.join([secret] * 60)}", 500)
 
 
 def test_of_a_long_text_only_what_may_be_kept_is_searched_for_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
