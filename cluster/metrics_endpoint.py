@@ -51,7 +51,7 @@ class MetricsEndpoint:
 
     def __init__(self, app: str, look: Callable[[], Awaitable[AppMetrics]]) -> None:
         """`look` gives the metrics of all hosts. Nothing is asked of it before `attach`."""
-        self.address = ("", 0)
+        self.address: tuple[str, int] = ("", 0)
         self._app = app
         self._look = look
         self._server: asyncio.Server | None = None
@@ -71,7 +71,8 @@ class MetricsEndpoint:
                 f"metrics can not be served at {host}:{port} ({error.strerror or error}); give an address of this "
                 "machine as metrics.address, or leave it out"
             ) from error
-        self.address = self._server.sockets[0].getsockname()[:2]
+        host, port, *_ = self._server.sockets[0].getsockname()
+        self.address = host, port
         log.info("metrics are served", url=f"http://{_in_url(self.address[0])}:{self.address[1]}/metrics")
         if not ip_address(self.address[0]).is_loopback:
             log.warning("metrics are served to whoever reaches this machine", address=self.address[0])

@@ -186,7 +186,9 @@ async def test_lines_of_a_turn_that_is_in_a_trace_carry_its_id(capsys: pytest.Ca
 
     _, lines = await said(capsys, traces.tracer)
 
-    trace = f"{traces.spans['asked'].context.trace_id:032x}"
+    asked = traces.spans["asked"].context
+    assert asked is not None
+    trace = f"{asked.trace_id:032x}"
     for event in ("by its context", "by a library", "in a thread", "about another"):
         assert lines[event]["trace"] == trace
 

@@ -14,8 +14,18 @@ from pathlib import Path
 IDLE_RAY = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
 """Workers that Ray keeps in stock, and its own agents; they come and go with the Ray and not with an app."""
 
-DATA_LEFT = frozenset({".gitignore", "lock", "redis.log", "appendonly.aof", "appendonlydir", "journal"})
-DATA_LEFT |= {"spans.sqlite", "incidents.sqlite"}
+DATA_LEFT = frozenset(
+    (
+        ".gitignore",
+        "lock",
+        "redis.log",
+        "appendonly.aof",
+        "appendonlydir",
+        "journal",
+        "spans.sqlite",
+        "incidents.sqlite",
+    )
+)
 """What a stopped app may leave: its data, the log of the server, and the lock's file, which must never be removed."""
 
 
