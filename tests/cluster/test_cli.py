@@ -125,8 +125,8 @@ def test_nothing_heavy_is_loaded_for_the_version() -> None:
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     ours = {name for name in done.stdout.split() if name.startswith("regrow.")}
     assert loaded & {"ray", "faiss", "openai", "numpy", "pydantic", "structlog", "rich", "redis"} == set()
-    verbs = ("cli", "cli_decide", "cli_mcp", "cli_skills", "cli_top", "cli_traces", "cli_verb", "cli_why", "entry")
-    assert ours == {f"regrow.cluster.{name}" for name in verbs}
+    verbs = ("decide", "mcp", "observe", "skills", "top", "traces", "verb", "why")
+    assert ours == {"regrow.cluster.cli", "regrow.cluster.entry", *(f"regrow.cluster.cli_{verb}" for verb in verbs)}
 
 
 def test_ps_shows_the_tree_with_all_that_was_asked_for(regrow: Regrow, monkeypatch: pytest.MonkeyPatch) -> None:

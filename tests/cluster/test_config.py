@@ -138,8 +138,9 @@ def test_a_section_that_is_set_by_one_variable_is_told_which_to_set(monkeypatch:
             "REGROW_FOO",
             (
                 "REGROW_BUDGET_USD, REGROW_DATA_DIR, REGROW_ENGINE, REGROW_GUARDS__…, REGROW_HISTORY__…, "
-                "REGROW_INCIDENTS__…, REGROW_LARGE_MODEL, REGROW_LOG__…, REGROW_MEMORY__…, REGROW_MODELS__…, "
-                "REGROW_RAY__…, REGROW_REDIS__…, REGROW_SKILLS_DIR, REGROW_SMALL_MODEL, REGROW_TRACING__…"
+                "REGROW_INCIDENTS__…, REGROW_LARGE_MODEL, REGROW_LOG__…, REGROW_MEMORY__…, REGROW_METRICS__…, "
+                "REGROW_MODELS__…, REGROW_RAY__…, REGROW_REDIS__…, REGROW_SKILLS_DIR, REGROW_SMALL_MODEL, "
+                "REGROW_TRACING__…"
             ),
         ),
         ("REGROW_RAY__FOO", "REGROW_RAY__ADDRESS, REGROW_RAY__NUM_CPUS"),

@@ -29,7 +29,7 @@ class Hanging(SpanStore):
         assert not self.is_used.locked(), "this would wait for the disk"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy  # the stop waits for it as long as it may
 async def test_a_disk_that_hangs_does_not_hold_up_the_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recording, "SpanStore", Hanging)
     stored = recording.StoredRecording("inline", tmp_path, TracingSettings(enabled=True))

@@ -21,7 +21,7 @@ from regrow.runtime import Message
 from regrow.supervisors import Supervisor, child
 from tests.integration.waiting import until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.program]
 
 COMMAND = (sys.executable, "-c", "from regrow.cluster.entry import main; main()", "top")
 
