@@ -14,19 +14,21 @@ from regrow.router.conversation import Said, ToolResult
 from regrow.router.models import Ask, Citable, Models, Read, passages_of
 from regrow.router.request import DEFAULT_MAX_OUTPUT_TOKENS, LIMIT_OUTPUT_TOKENS, Tier, Work
 from regrow.runtime.errors import Misuse
+from regrow.runtime.message import Request
 
 if TYPE_CHECKING:
     from regrow.actors.context import Context
     from regrow.actors.loop_answer import LoopAnswer
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class AgentModels(Models):
     """The models as one agent sees them, with its tools: `run` lets a model use these until it has an answer."""
 
     def __init__(self, ctx: Context, ask: Ask, stream: Read) -> None:
-        super().__init__(ask, stream=stream, principal=ctx.principal, agent=ctx.id)
+        super().__init__(_Timed(ctx, ask), stream=stream, principal=ctx.principal, agent=ctx.id)
         self._ctx = ctx
 
     @overload
@@ -127,6 +129,22 @@ class AgentModels(Models):
                 raise Misuse(f"tools=[…] holds {each!r:.80}; give tools, which @tool makes, or their names")
             self._ctx.tools.check_listed(each)
         return frozenset(each if isinstance(each, str) else each.name for each in tools)
+
+
+class _Timed:
+    """Asks models, and tells the guards how long it took: an agent that waits for a model waits for nothing else."""
+
+    def __init__(self, ctx: Context, ask: Ask) -> None:
+        self._runtime = ctx.runtime
+        self._agent = ctx.id
+        self._ask = ask
+
+    async def __call__(self, request: Request[R], /) -> R:
+        begun_s = self._runtime.loop.time()
+        try:
+            return await self._ask(request)
+        finally:
+            self._runtime.guarding.thought(self._agent, self._runtime.loop.time() - begun_s)
 
 
 def _said(prompt: str | Sequence[Said | ToolResult] | Handoff) -> tuple[Said | ToolResult, ...]:

@@ -84,7 +84,10 @@ class GuardedCall:
         except RunsUnreachable as error:  # it only looks for circles, and may not see one now
             log.warning("the store of runs is away", reason=str(error))
             return None
-        return repeated(agent, self._tool, self._what, before.notes, before.now_s, guards, batch=self._batch)
+        thought_s = self._guarding.thought_s(agent)
+        return repeated(
+            agent, self._tool, self._what, before.notes, before.now_s, guards, batch=self._batch, thought_s=thought_s
+        )
 
     async def noted(self, made: Callable[[], Awaitable[Given]]) -> Given:
         """Makes the call and keeps what came of it. Raises what the call raises."""
@@ -107,9 +110,12 @@ class GuardedCall:
         if guards.repeats_end is None:
             return
         seen = likeness(read_json(outcome), guards.volatile | MEASURED_NAMES)
+        thought_s = self._guarding.called(self._ctx.id)
         try:
             # The same in one batch is kept once, for it counts as one: eight of a kind would push out rounds of before.
             id = f"{self._batch}/{self._what}/{seen}" if self._batch else self._id
-            await self._guarding.runs.note(self._origin.run, self._ctx.id, id, self._what, seen, batch=self._batch)
+            await self._guarding.runs.note(
+                self._origin.run, self._ctx.id, id, self._what, seen, batch=self._batch, thought_s=thought_s
+            )
         except RunsUnreachable as error:
             log.warning("the store of runs is away", reason=str(error))

@@ -123,9 +123,11 @@ class RedisRuns:
         async with self._reached():
             await self._settle(keys=(self._key(run, "counts"),), args=(id, *_numbers(amounts)))
 
-    async def note(self, run: str, agent: str, id: str, what: int, outcome: int, *, batch: str = "") -> None:
+    async def note(
+        self, run: str, agent: str, id: str, what: int, outcome: int, *, batch: str = "", thought_s: float = 0.0
+    ) -> None:
         """As the port says."""
-        row = MARK.join((id, str(what), str(outcome), batch))
+        row = MARK.join((id, str(what), str(outcome), batch, str(round(thought_s * 1000))))
         async with self._reached():
             await self._note(keys=(self._key(run, f"calls:{agent}"),), args=(id, row, KEPT_CALLS, RUN_TTL_S))
 
@@ -161,5 +163,6 @@ def _numbers(amounts: Amounts) -> tuple[int, ...]:
 
 
 def _noted(row: bytes | str) -> CallNote:
-    id, what, outcome, batch, at_ms = (row.decode() if isinstance(row, bytes) else row).split(MARK)
-    return CallNote(id=id, what=int(what), outcome=int(outcome), at_s=int(at_ms) / 1000, batch=batch)
+    id, what, outcome, batch, thought_ms, at_ms = (row.decode() if isinstance(row, bytes) else row).split(MARK)
+    at_s, thought_s = int(at_ms) / 1000, int(thought_ms) / 1000
+    return CallNote(id=id, what=int(what), outcome=int(outcome), at_s=at_s, batch=batch, thought_s=thought_s)

@@ -53,8 +53,7 @@ class RunBudget:
         try:
             reply = await call()
         except ProviderFailed as failed:
-            if not failed.may_have_cost:
-                await runs.settle(origin.run, id, Amounts(calls=1))
+            await runs.settle(origin.run, id, least if failed.may_have_cost else Amounts(calls=1))
             raise
         except Refused:  # by the budget of the app: no model was called
             await runs.settle(origin.run, id, Amounts())

@@ -159,7 +159,23 @@ class Guarding:
         self.messages = messages
         self.calling: Counter[str] = Counter()
         """How many calls of tools are under way here, by agent."""
+        self._thought_s: OrderedDict[str, float] = OrderedDict()
+        """How long agents here have waited for models since their last calls of tools."""
         self._told: OrderedDict[tuple[str, int, str, str], int] = OrderedDict()
+
+    def thought(self, agent: str, seconds: float) -> None:
+        """An agent has waited so long for a model, which is no wait for anything to change."""
+        self._thought_s[agent] = self._thought_s.pop(agent, 0.0) + seconds
+        if len(self._thought_s) > MAX_TOLD:
+            self._thought_s.popitem(last=False)
+
+    def thought_s(self, agent: str) -> float:
+        """How long that was since its last call of a tool."""
+        return self._thought_s.get(agent, 0.0)
+
+    def called(self, agent: str) -> float:
+        """The same, now that a call of a tool has ended; from here on it counts anew."""
+        return self._thought_s.pop(agent, 0.0)
 
     def found(self, finding: Finding, origin: Origin, *, agent: str) -> None:
         """Tells a finding; of the same about the same agent and run the first, second, fourth, eighth and so on.

@@ -55,7 +55,9 @@ class MemoryRuns:
         if taken is not None:
             counted.counts = counted.counts.plus(amounts).minus(taken)
 
-    async def note(self, run: str, agent: str, id: str, what: int, outcome: int, *, batch: str = "") -> None:
+    async def note(
+        self, run: str, agent: str, id: str, what: int, outcome: int, *, batch: str = "", thought_s: float = 0.0
+    ) -> None:
         """As the port says."""
         calls = self._run(run).calls
         kept = calls.setdefault(agent, deque(maxlen=KEPT_CALLS))
@@ -63,7 +65,8 @@ class MemoryRuns:
         if len(calls) > MAX_AGENTS:
             calls.popitem(last=False)
         if all(each.id != id for each in kept):
-            kept.append(CallNote(id=id, what=what, outcome=outcome, at_s=self._now_s(), batch=batch))
+            made = CallNote(id=id, what=what, outcome=outcome, at_s=self._now_s(), batch=batch, thought_s=thought_s)
+            kept.append(made)
 
     async def calls(self, run: str, agent: str) -> Calls:
         """As the port says."""

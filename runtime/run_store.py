@@ -52,7 +52,8 @@ class Taken:
 class CallNote:
     """One call of a tool that was made: what it was and what came of it, as likenesses, and when it ended.
 
-    Calls that were decided on together have the same `batch`; empty where each was by itself.
+    Calls that were decided on together have the same `batch`; empty where each was by itself. `thought_s` is how long
+    its agent had waited for models since the call before.
     """
 
     id: str
@@ -60,6 +61,7 @@ class CallNote:
     outcome: int
     at_s: float
     batch: str = ""
+    thought_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +83,9 @@ class RunStore(Protocol):
         """What was taken under this id has come to these amounts. Harmless the second time."""
         ...
 
-    async def note(self, run: str, agent: str, id: str, what: int, outcome: int, *, batch: str = "") -> None:
+    async def note(
+        self, run: str, agent: str, id: str, what: int, outcome: int, *, batch: str = "", thought_s: float = 0.0
+    ) -> None:
         """Keeps a call that this agent has made in this run, once for each id; of all it keeps the last KEPT_CALLS."""
         ...
 

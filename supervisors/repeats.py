@@ -8,7 +8,8 @@ polls is not judged.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby, pairwise
+from dataclasses import replace
+from itertools import accumulate, groupby, pairwise
 from typing import Final
 
 from regrow.runtime.guard_errors import RepeatedCall
@@ -28,12 +29,24 @@ STEADY: Final = 0.9
 
 
 def repeated(
-    agent: str, tool: str, what: int, made: Sequence[CallNote], now_s: float, guards: Guards, *, batch: str = ""
+    agent: str,
+    tool: str,
+    what: int,
+    made: Sequence[CallNote],
+    now_s: float,
+    guards: Guards,
+    *,
+    batch: str = "",
+    thought_s: float = 0.0,
 ) -> Finding | None:
-    """What is to be said of a call that is about to be made, behind those that were `made`, oldest first."""
+    """What is to be said of a call that is about to be made, behind those that were `made`, oldest first.
+
+    For `thought_s` its agent has waited for models since the last of them; a slow model is no patience.
+    """
     if guards.repeats_end is None or tool in guards.polls:
         return None
-    history = _one_by_one(made, batch)
+    history = _one_by_one(_without_thought(made), batch)
+    now_s -= thought_s + sum(note.thought_s for note in made)
     period, times = _rounds(what, history)
     if times < guards.repeats_warn or _is_patient(history[len(history) - (times - 1) * period :: period], now_s):
         return None
@@ -52,6 +65,12 @@ def repeated(
 def repeats_told(calls: Sequence[tuple[int, int]]) -> int:
     """How often the last of these calls, as (what, outcome), has been made in rounds of the same; at least 1."""
     return rounds_at_end(calls, LONGEST_PERIOD).times
+
+
+def _without_thought(made: Sequence[CallNote]) -> list[CallNote]:
+    """The same by a clock that stood still while their agent waited for a model."""
+    thought = accumulate(note.thought_s for note in made)
+    return [replace(note, at_s=note.at_s - before_s) for note, before_s in zip(made, thought, strict=True)]
 
 
 def _one_by_one(made: Sequence[CallNote], batch: str) -> list[CallNote]:

@@ -13,10 +13,15 @@ from regrow import Agent, App, Context, DurableAgent, DurableContext, Supervisor
 from regrow.actors.tool import tool
 from regrow.actors.tool_approval import ToolApproval
 from regrow.actors.tool_errors import NotApproved
+from regrow.router.catalog import ModelCard
+from regrow.router.conversation import ToolCall
+from regrow.router.provider import ProviderReply
+from regrow.router.request import ModelRequest
 from regrow.runtime.guard_errors import RepeatedCall, Stalled
 from regrow.runtime.guards import Guards, Rung
 from regrow.runtime.testing import pass_time, virtual
-from regrow.testing import TestApp
+from regrow.testing import ScriptedModel, TestApp
+from tests.actors.loop_stage import calling
 from tests.cluster.guarded import Ask, Seen, Start, exporting, findings
 
 
@@ -116,6 +121,34 @@ async def test_what_the_app_polls_is_not_counted() -> None:
         assert await t.ask("boss", Start()) == "done"
 
     assert len(looks) == 20
+
+
+class Thinks(ScriptedModel):
+    """Decides for the same look again and again, and takes its time."""
+
+    async def complete(self, request: ModelRequest, card: ModelCard) -> ProviderReply:
+        await pass_time(40.0)
+        return await super().complete(request, card)
+
+
+class Loops(Agent):
+    tools = [look]
+
+    @on
+    async def start(self, request: Start, ctx: Context) -> str:
+        return (await ctx.models.run("Is the door open?", max_turns=12)).text
+
+
+@virtual
+async def test_the_time_that_a_model_takes_is_no_wait_for_a_change() -> None:
+    looks.clear()
+    door = calling(ToolCall(id="1", name="look", arguments='{"at": "door"}'))
+    app = App("desk", Supervisor(children=[child(Loops, id="loops")]))
+    async with TestApp(app, models=Thinks([door] * 5)) as t:
+        with pytest.raises(RepeatedCall):
+            await t.ask("loops", Start(), timeout_s=1_000)
+
+    assert len(looks) == 4
 
 
 class Clerk(DurableAgent[Seen]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from pydantic import BaseModel
 
@@ -21,12 +23,13 @@ from regrow import (
 from regrow.actors.tool import tool
 from regrow.cluster.config import GuardSettings, Settings
 from regrow.router.conversation import ToolCall
-from regrow.router.errors import BudgetExceeded
+from regrow.router.errors import BudgetExceeded, ProviderFailed, ProviderTimedOut
 from regrow.router.request import Work
 from regrow.runtime.errors import InvalidDefinition
 from regrow.runtime.guard_errors import RunUsedUp
 from regrow.runtime.guards import Guards, Rung
 from regrow.runtime.memory_runs import MemoryRuns
+from regrow.runtime.run_store import Amounts, Taken
 from regrow.runtime.testing import pass_time, virtual
 from regrow.testing import ScriptedModel, TestApp
 from tests.actors.loop_stage import PRICED, calling, saying
@@ -281,3 +284,45 @@ async def test_a_call_that_the_budget_of_the_app_refuses_does_not_count_for_its_
 
         assert isinstance(runs, MemoryRuns)
         assert [run.counts.calls for run in runs._runs.values()] == [0]  # pyright: ignore[reportPrivateUsage]
+
+
+class Tries(Agent):
+    """Calls a model that fails."""
+
+    @on
+    async def do(self, request: Do, ctx: Context) -> str:
+        for _ in range(request.times):
+            with suppress(ProviderFailed):
+                await ctx.models.complete(Work.REASON, "Think")
+        return "gave up"
+
+
+def test_a_call_that_failed_and_may_have_cost_counts_as_what_it_was_taken_for_and_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened, closed = dict[str, Amounts](), dict[str, Amounts]()
+    take, settle = MemoryRuns.take, MemoryRuns.settle
+
+    async def taken(self: MemoryRuns, run: str, amounts: Amounts, guards: Guards, *, id: str = "") -> Taken:
+        if id:
+            opened[id] = amounts
+        return await take(self, run, amounts, guards, id=id)
+
+    async def settled(self: MemoryRuns, run: str, id: str, amounts: Amounts) -> None:
+        closed[id] = amounts
+        await settle(self, run, id, amounts)
+
+    monkeypatch.setattr(MemoryRuns, "take", taken)
+    monkeypatch.setattr(MemoryRuns, "settle", settled)
+
+    @virtual
+    async def run() -> None:
+        app = App("desk", Supervisor(children=[child(Tries, id="agent")]), guards=Guards(max_calls=20))
+        broken = ProviderTimedOut("no answer", may_have_cost=True)
+        async with TestApp(app, models=ScriptedModel([broken], repeat_last=True)) as t:
+            assert await t.ask("agent", Do(times=2)) == "gave up"
+
+    run()
+
+    assert len(opened) >= 2
+    assert closed == opened

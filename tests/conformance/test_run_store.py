@@ -107,7 +107,7 @@ async def test_many_who_take_at_once_do_not_pass_a_cap_together(store: RunStore)
 
 async def test_calls_are_kept_in_their_order_each_once_by_its_id(store: RunStore) -> None:
     for id, what, outcome, batch in (("1", 7, 8, ""), ("2", 2**40 - 1, 0, "b/1"), ("1", 7, 8, ""), ("11", 1, 1, "")):
-        await store.note("a", "desk/a", id, what, outcome, batch=batch)
+        await store.note("a", "desk/a", id, what, outcome, batch=batch, thought_s=what / 1000)
     await store.note("a", "desk/b", "1", 5, 5)
 
     calls = await store.calls("a", "desk/a")
@@ -117,6 +117,7 @@ async def test_calls_are_kept_in_their_order_each_once_by_its_id(store: RunStore
         ("2", 2**40 - 1, 0, "b/1"),
         ("11", 1, 1, ""),
     ]
+    assert [each.thought_s for each in calls.notes] == [each.what / 1000 for each in calls.notes]
     stamps = [each.at_s for each in calls.notes]
     assert stamps == sorted(stamps) and stamps[-1] <= calls.now_s < stamps[-1] + 60
     assert (await store.calls("b", "desk/a")).notes == ()

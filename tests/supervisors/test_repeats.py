@@ -15,18 +15,27 @@ GUARDS = Guards()
 
 
 def called(
-    calls: Sequence[tuple[int, int]], *, waits: Sequence[float] = (), took_s: float = 0.01, guards: Guards = GUARDS
+    calls: Sequence[tuple[int, int]],
+    *,
+    waits: Sequence[float] = (),
+    thought_s: float = 0.0,
+    took_s: float = 0.01,
+    guards: Guards = GUARDS,
 ) -> list[Rung | None]:
-    """What is said before each of these calls, given as (what, outcome); each waits so long behind the one before."""
+    """What is said before each of these calls, given as (what, outcome); each waits so long behind the one before.
+
+    A model decides on each for `thought_s`, which is not part of the wait.
+    """
     notes: list[CallNote] = []
     said: list[Rung | None] = []
     now_s = 100.0
     for at, (what, outcome) in enumerate(calls):
         now_s += waits[at - 1] if 0 < at <= len(waits) else 0.0
-        finding = repeated("desk/a", "look", what, notes[-KEPT_CALLS:], now_s, guards)
+        now_s += thought_s
+        finding = repeated("desk/a", "look", what, notes[-KEPT_CALLS:], now_s, guards, thought_s=thought_s)
         said.append(finding.rung if finding is not None else None)
         now_s += took_s
-        notes.append(CallNote(id=str(at), what=what, outcome=outcome, at_s=now_s))
+        notes.append(CallNote(id=str(at), what=what, outcome=outcome, at_s=now_s, thought_s=thought_s))
     return said
 
 
@@ -84,6 +93,17 @@ def test_whoever_polls_with_growing_or_long_waits_is_not_stopped(waits: list[flo
 @pytest.mark.parametrize("waits", [[1.0] * 20, [0.0] * 20, [5.0, 4.0, 3.0, 2.0, 1.0], [0.01 * 2**n for n in range(6)]])
 def test_whoever_polls_without_longer_waits_is(waits: list[float]) -> None:
     assert Rung.REFUSE in called([(1, 0)] * (len(waits) + 1), waits=waits)
+
+
+@pytest.mark.parametrize("period", [1, 2, 3, 4])
+def test_a_slow_model_is_no_patience(period: int) -> None:
+    said = called([(number, 0) for number in range(period)] * 5, thought_s=40.0)
+
+    assert said.index(Rung.REFUSE) == 4 * period
+
+
+def test_whoever_waits_beside_a_slow_model_is_patient() -> None:
+    assert Rung.REFUSE not in called([(1, 0)] * 12, waits=[2.0**number for number in range(11)], thought_s=40.0)
 
 
 def test_a_tool_that_is_polled_by_its_name_is_not_judged() -> None:
