@@ -214,8 +214,8 @@ class Cell:
                         await asyncio.wait(self.turns, return_when=asyncio.FIRST_COMPLETED)
                 else:
                     self._in_serial_turn = True
-                    if self._may_run_beside and turns == 0:
-                        start_queued_beside(self)  # what came while it started, and could not then
+                    if self._may_run_beside and (turns == 0 or self.intake is None):
+                        start_queued_beside(self)  # what came before this turn, and could not then
                     await run_turn(self, envelope)
                     if self.behavior is not behavior:
                         return  # it was killed and did not let go; by now another life may run here

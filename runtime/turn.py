@@ -7,6 +7,7 @@ actor, and the supervisor decides.
 from __future__ import annotations
 
 import asyncio
+from itertools import takewhile
 from typing import TYPE_CHECKING, cast
 
 from regrow.runtime import telemetry
@@ -92,17 +93,22 @@ def runs_beside(cell: Cell, envelope: Envelope) -> bool:
 
 
 def start_queued_beside(cell: Cell) -> None:
-    """Starts what only reads and came while no turn could run beside; those ahead of it may wait for the store."""
-    if cell.intake is None:
-        return  # elsewhere nothing overtakes: the loop of the cell starts it in its turn
+    """Starts what may run beside the turn that runs and came while it could not."""
     while not is_full(cell) and not (cell.is_between_turns or cell.is_over or cell.stop_reason is not None):
-        queued = [envelope for envelope in cell.mailbox.user if cell.may_run_beside(envelope.message)]
+        queued = _queued_beside(cell)
         if not queued:
             return
         for envelope in queued[: _limit(cell.behavior) - len(cell.turns)]:
             if cell.mailbox.discard(envelope):
                 cell.mailbox.taken += 1
                 start_turn_beside(cell, envelope)
+
+
+def _queued_beside(cell: Cell) -> list[Envelope]:
+    """What comes next, for nothing overtakes; but all that only reads, since what is ahead may wait for the store."""
+    if cell.intake is None:
+        return list(takewhile(lambda envelope: cell.may_run_beside(envelope.message), cell.mailbox.user))
+    return [envelope for envelope in cell.mailbox.user if cell.may_run_beside(envelope.message)]
 
 
 def start_turn_beside(cell: Cell, envelope: Envelope) -> None:

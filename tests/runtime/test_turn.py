@@ -214,6 +214,44 @@ async def test_a_message_that_may_run_beside_does_not_wait_for_the_turn_that_run
 
 
 @virtual
+async def test_nor_does_one_that_came_before_that_turn_had_begun() -> None:
+    process = Process()
+
+    async def handle(message: Message, ctx: CellContext) -> str:
+        await (settle() if isinstance(message, Both) else for_ever())
+        return "at once"
+
+    async def tell() -> str:
+        clerk.tell_nowait(Note())
+        return "told"
+
+    clerk = await process.start("clerk", Scripted(handle, beside=(Both,)))
+    came_together = (tell(), clerk.ask(Both()), clerk.ask(Both()), tell())
+
+    assert await asyncio.gather(*came_together) == ["told", "at once", "at once", "told"]
+    behind = asyncio.ensure_future(clerk.ask(Both()))
+    await settle()
+    assert not behind.done(), "it has overtaken a message that may not run beside"
+    behind.cancel()
+
+
+@virtual
+async def test_nor_does_one_that_waited_for_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_turns(monkeypatch, 1)
+    process = Process()
+
+    async def handle(message: Message, ctx: CellContext) -> str:
+        await (settle() if isinstance(message, Both) else for_ever())
+        return "at once"
+
+    clerk = await process.start("clerk", Scripted(handle, beside=(Both,)))
+    clerk.tell_nowait(Note())
+    await settle()
+
+    assert await asyncio.gather(*(clerk.ask(Both()) for _ in range(3))) == ["at once"] * 3
+
+
+@virtual
 async def test_a_message_that_may_run_beside_keeps_its_place_behind_messages_that_came_earlier() -> None:
     process, log = Process(), Log()
 
