@@ -3,7 +3,7 @@
 `link_proof.py` runs as a program of its own. Here it sends few messages, and Ray is told to notice lost calls soon, or
 it would spend a minute on the loss of its own calls; the whole proof, at Ray's own pace, takes minutes and is
 
-    REGROW_LINK_MESSAGES=100000 pytest tests/integration/test_link_proof.py
+    LINK_MESSAGES=100000 pytest tests/integration/test_link_proof.py
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 PROGRAM = Path(__file__).with_name("link_proof.py")
 
-MESSAGES = int(os.environ.get("REGROW_LINK_MESSAGES", "6000"))
+MESSAGES = int(os.environ.get("LINK_MESSAGES", "6000"))
 IS_WHOLE = MESSAGES >= 100_000
 
 ROUNDS = 5 if IS_WHOLE else 1

@@ -1,6 +1,6 @@
 """The seeds of each simulation: those that always run, those that once failed, and fresh ones.
 
-`REGROW_SEEDS=100` adds so many fresh seeds to each test, others every time, and `REGROW_SEED=7` adds this one.
+`SIMULATION_SEEDS=100` adds so many fresh seeds to each test, others every time, and `SIMULATION_SEED=7` adds this one.
 A test that fails prints the command that repeats it (tests/simulation/conftest.py). Its seed goes into KEPT, with a
 word about what it showed, and so stays a regression.
 """
@@ -11,7 +11,7 @@ import os
 import random
 from collections.abc import Iterable, Mapping
 
-FRESH, ONE = "REGROW_SEEDS", "REGROW_SEED"
+FRESH, ONE = "SIMULATION_SEEDS", "SIMULATION_SEED"
 """The environment variables."""
 
 BELOW = 10**9

@@ -66,3 +66,8 @@ def test_ci_begins_on_a_clean_clone_with_the_main_job_alone(house: House) -> Non
 
     calls = re.findall(r"^make (?:--\S+ )*([a-z-]+)", script, re.M)
     assert calls[0] == "run" and {"check", "test"} <= set(calls)
+
+
+def test_no_script_sets_a_variable_that_an_app_would_take_for_a_setting_of_its_own(house: House) -> None:
+    for name in ("Makefile", ".ci/run", ".ci/nightly"):
+        assert "REGROW_" not in (house.root / name).read_text(encoding="utf-8"), name
