@@ -45,7 +45,7 @@ class HostGone(Ended):
 
 
 def main() -> NoReturn:
-    """Runs one order and ends. Its exit code says nothing; what it writes does."""
+    """Runs one order and ends. What it writes says how; its exit code only whether there is still a host."""
     folder = Path.cwd()
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -64,7 +64,7 @@ def main() -> NoReturn:
     elif folder.name.startswith(FOLDER_PREFIX):
         # As the host would have done; where this process is killed too, a later host does.
         shutil.rmtree(folder, ignore_errors=True)
-    os._exit(0)  # at once: there is nothing here that would have to be put in order
+    os._exit(0 if host_lives else 1)  # at once: there is nothing here that would have to be put in order
 
 
 def _order() -> Order:

@@ -23,16 +23,22 @@ _FLAGS = (
     "--unshare-all",
     "--die-with-parent",
 )  # fmt: skip
+_WHEN_ALONE = '"$@" || rm -rf -- "$0"'
+"""A shell outside, since what is within can not remove the folder, which is a mount there."""
+
 _works: dict[str, bool] = {}
 """By the path of bwrap, so that it is tried once."""
 
 
 async def sandbox(folder: str) -> list[str]:
-    """What stands before the command of a tool's process, which may write into `folder` alone; empty without bwrap."""
+    """What stands before the command of a tool's process, which may write into `folder` alone; empty without bwrap.
+
+    Where the command fails, as it does when its host is gone, nobody else removes the folder, so this does.
+    """
     found = shutil.which("bwrap")
     if found is None or not await _tried(found):
         return []
-    return [found, *_FLAGS, "--bind", folder, folder, "--chdir", folder, "--"]
+    return ["sh", "-c", _WHEN_ALONE, folder, found, *_FLAGS, "--bind", folder, folder, "--chdir", folder, "--"]
 
 
 async def _tried(bwrap: str) -> bool:
