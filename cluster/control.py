@@ -319,7 +319,8 @@ class ControlSocket:
             case _SetAside():
                 return await set_aside.listed(self._started(), order.agent)
             case _Decide():
-                return await set_aside.decided(self._started(), order.id, order.decision, order.assume)
+                by = await asyncio.to_thread(peer_principal, connection)
+                return await set_aside.decided(self._started(), order.id, order.decision, order.assume, by=by)
             case _Waits():
                 return await answers.waits(self._started(), order.agent)
             case _Approve():

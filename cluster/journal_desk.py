@@ -117,21 +117,15 @@ class ShowSetAside(Request[tuple[SetAsideMessage, ...]]):
     command: str
 
 
-class Requeue(Request[bool]):
-    """Have a message handled again; False where it is not in quarantine. See Journal.requeue."""
+class Settle(Request[bool]):
+    """Have a message handled again, or forget it; False where it is not in quarantine. See Journal.requeue, drop."""
 
     agent: str
     command: str
     operation: str
+    drop: bool = False
     assume: Assume | None = None
-
-
-class Drop(Request[bool]):
-    """Forget a message; False where it is not in quarantine."""
-
-    agent: str
-    command: str
-    operation: str
+    by: str = ""
 
 
 class OpenWait(Message):
@@ -183,6 +177,7 @@ class EndedTurn(Message):
     begun_ms: int | None
     ended_ms: int
     about: bytes
+    by: str
 
 
 class EndedTurns(Message):
@@ -234,17 +229,8 @@ class JournalDesk:
                 return await self._list(message.agent)
             case ShowSetAside():
                 return await self._show(ActorId(message.agent), CommandId(message.command))
-            case Requeue():
-                agent, command = ActorId(message.agent), CommandId(message.command)
-                operation, assume = OperationId(message.operation), message.assume
-                return self._settled(
-                    agent,
-                    await _surely(lambda: journal.requeue(agent, command, operation=operation, assume=assume)),
-                )
-            case Drop():
-                agent, command = ActorId(message.agent), CommandId(message.command)
-                operation = OperationId(message.operation)
-                return self._settled(agent, await _surely(lambda: journal.drop(agent, command, operation=operation)))
+            case Settle():
+                return await self._settle(message)
             case ListWaits():
                 return await self._waits(message.agent)
             case ListSteps():
@@ -256,7 +242,15 @@ class JournalDesk:
             case _:
                 raise Refused(f"{DESK} serves people at the journal and has no use for {type(message).__name__}")
 
-    def _settled(self, agent: ActorId, verdict: SettleVerdict) -> bool:
+    async def _settle(self, order: Settle) -> bool:
+        agent, command, operation = ActorId(order.agent), CommandId(order.command), OperationId(order.operation)
+        if order.drop:
+            settling = partial(self._journal.drop, agent, command, operation=operation, by=order.by)
+        else:
+            settling = partial(
+                self._journal.requeue, agent, command, operation=operation, assume=order.assume, by=order.by
+            )
+        verdict = await _surely(settling)
         self._tell(agent)
         return verdict is SettleVerdict.SETTLED
 
@@ -314,6 +308,7 @@ class JournalDesk:
                 begun_ms=turn.begun_ms,
                 ended_ms=turn.ended_ms,
                 about=turn.about,
+                by=turn.by,
             )
             for turn in found[-limit:]
         )

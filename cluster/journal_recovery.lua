@@ -109,7 +109,7 @@ local m = marked()
 if not m or m[1] ~= 'Q' then return answer('not_quarantined') end
 local kept = note()
 push_back(kept.body, nil, m)  -- without its deadline: a person wants it run, whoever asked
-remember('requeued', false, 0, false, kept.about)
+remember('requeued', false, 0, false, kept.about, a.by)
 redis.call('ZREM', quarantine, a.agent .. '\0' .. a.command)
 redis.call('HINCRBY', row, 'z', -1)
 for _, record in ipairs(a.assume and records() or {}) do
@@ -133,7 +133,7 @@ local m = marked()
 if not m or m[1] ~= 'Q' then return answer('not_quarantined') end
 local kept = note()
 done(a.op, m[3], 'quarantined', m[4], true)
-remember('dropped', false, 0, false, kept.about)
+remember('dropped', false, 0, false, kept.about, a.by)
 redis.call('ZREM', quarantine, a.agent .. '\0' .. a.command)
 redis.call('HINCRBY', row, 'z', -1)
 return once('settled')

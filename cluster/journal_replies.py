@@ -164,7 +164,7 @@ def quarantined_message(agent: ActorId, command: CommandId, fields: Sequence[Any
 
 def past_turn(fields: Sequence[Any]) -> PastTurn:
     """An entry of an agent's history."""
-    ended_ms, command, ending, epoch, failed, begun_ms, about = fields
+    ended_ms, command, ending, epoch, failed, begun_ms, about, *by = fields  # the last is of people's decisions alone
     return PastTurn(
         command=CommandId(command.decode()),
         ending=Ending(ending.decode()),
@@ -173,6 +173,7 @@ def past_turn(fields: Sequence[Any]) -> PastTurn:
         begun_ms=_given(begun_ms),
         ended_ms=ended_ms,
         about=about or b"",
+        by=by[0].decode() if by else "",
     )
 
 

@@ -136,10 +136,10 @@ end
 local function oldest_kept(now) return string.format('%.0f', math.max(0, now - a.turns_ttl + 1)) end
 
 -- Keeps how a turn ended for people to see: the last so many, and none for longer than is said.
-local function remember(ending, epoch, failed, begun, about)
+local function remember(ending, epoch, failed, begun, about, by)
   if not a.turns then return end
   local now = now_ms()
-  local turn = {a.command, ending, epoch, failed, begun and math.min(begun, now) or false, about or ''}
+  local turn = {a.command, ending, epoch, failed, begun and math.min(begun, now) or false, about or '', by}
   redis.call('XADD', past, 'MAXLEN', a.turns, '*', 'p', cmsgpack.pack(turn))
   redis.call('XTRIM', past, 'MINID', oldest_kept(now))
   redis.call('PEXPIRE', past, a.turns_ttl)

@@ -50,6 +50,7 @@ def _told(agent: str, turn: EndedTurn) -> dict[str, Any]:
         "incarnation": None if by_person else about.incarnation,
         "epoch": turn.epoch,
         "failed_before": turn.failed,
+        **({"by": turn.by} if turn.by else {}),
         "sender": about.sender,
         "type": about.type_name or None,
         "fields": about.fields,

@@ -37,13 +37,13 @@ class RedisDecisions(JournalCalls):
         return quarantined_message(agent, command, fields) if there else None
 
     async def requeue(
-        self, agent: ActorId, command: CommandId, *, operation: OperationId, assume: Assume | None = None
+        self, agent: ActorId, command: CommandId, *, operation: OperationId, assume: Assume | None = None, by: str = ""
     ) -> SettleVerdict:
         """See Journal."""
-        payload = {"assume": None if assume is None else assume.value}
+        payload = {"assume": None if assume is None else assume.value, "by": by}
         return await self._settle("requeue", agent, command, operation, payload)
 
-    async def drop(self, agent: ActorId, command: CommandId, *, operation: OperationId) -> SettleVerdict:
+    async def drop(self, agent: ActorId, command: CommandId, *, operation: OperationId, by: str = "") -> SettleVerdict:
         """See Journal."""
-        payload = {"ttl": self.limits.result_ttl_ms, "born": born_ms(command)}
+        payload = {"ttl": self.limits.result_ttl_ms, "born": born_ms(command), "by": by}
         return await self._settle("drop", agent, command, operation, payload)

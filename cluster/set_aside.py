@@ -8,17 +8,17 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from regrow.actors.durable_body import envelope_of, unpacked
 from regrow.cluster.cli_ask import plain_value
 from regrow.cluster.journal_desk import (
     DESK,
-    Drop,
     KeptApart,
     ListSetAside,
-    Requeue,
     SetAsideMessage,
+    Settle,
     ShowSetAside,
 )
 from regrow.runtime import ActorId, AskFailed, CodeNotImportable, ContactLost, Killed, Misuse, Request
@@ -61,21 +61,28 @@ async def listed(running: Running, agent: str) -> dict[str, Any]:
     return {"app": running.app.name, "messages": rows, "more": found.more}
 
 
-async def decided(running: Running, id: str, decision: Decision, assume: Assume | None) -> dict[str, Any]:
-    """What a message is, or what became of it. Raises Misuse where it is not in quarantine."""
+async def decided(
+    running: Running, id: str, decision: Decision, assume: Assume | None, *, by: str = ""
+) -> dict[str, Any]:
+    """What a message is, or what became of it.
+
+    `by` is who decides, as the history will tell; the app itself where nobody is named. Raises Misuse where it is not
+    in quarantine.
+    """
     agent, command = agent_and_command(id)
+    by = by or running.engine.runtime.origin.principal
+    settle = partial(Settle, agent=agent, command=command, operation=new_command_id(), by=by)
     match decision:
         case Decision.SHOW:
             found = await asked_at_desk(running, ShowSetAside(agent=agent, command=command))
             if found:
                 return _shown(running, found[0])
         case Decision.REQUEUE:
-            order = Requeue(agent=agent, command=command, operation=new_command_id(), assume=assume)
-            if await asked_at_desk(running, order):
-                return {"id": id, "did": "requeue", "assume": assume.value if assume is not None else None}
+            if await asked_at_desk(running, settle(assume=assume)):
+                return {"id": id, "did": "requeue", "assume": assume.value if assume is not None else None, "by": by}
         case Decision.DROP:
-            if await asked_at_desk(running, Drop(agent=agent, command=command, operation=new_command_id())):
-                return {"id": id, "did": "drop"}
+            if await asked_at_desk(running, settle(drop=True)):
+                return {"id": id, "did": "drop", "by": by}
     app = running.app.name
     raise Misuse(f"{id} is not in quarantine; see what is with: regrow quarantine list {app}")
 

@@ -207,7 +207,7 @@ def _turn_lines(turn: Mapping[str, Any]) -> Iterator[Text]:
     message = turn["type"].rpartition(":")[2] if turn["type"] else "(not kept)"
     if turn["fields"] is not None:
         message += f" {json.dumps(turn['fields'], ensure_ascii=False)}"
-    facts: list[str] = []
+    facts = [f"by {_one_line(turn['by'])}"] if turn.get("by") else []
     if turn["began"] is not None:
         facts.append(f"took {_short_duration((ended - datetime.fromisoformat(turn['began'])).total_seconds())}")
     if turn["epoch"] is not None:

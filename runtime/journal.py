@@ -190,17 +190,18 @@ class Journal(Protocol):
         ...
 
     async def requeue(
-        self, agent: ActorId, command: CommandId, *, operation: OperationId, assume: Assume | None = None
+        self, agent: ActorId, command: CommandId, *, operation: OperationId, assume: Assume | None = None, by: str = ""
     ) -> SettleVerdict:
         """Puts a message back into the mailbox, its attempts forgotten, its open steps settled as `assume` says.
 
+        `by` is who has decided so, for the history; empty where that is not known.
         A step that was assumed to be done may still be finished with a result, by whoever may make it again. The
         message has no deadline any more, since a person wants it run, whoever asked.
         """
         ...
 
-    async def drop(self, agent: ActorId, command: CommandId, *, operation: OperationId) -> SettleVerdict:
-        """Forgets a message in quarantine; its outcome stays known as long as any result."""
+    async def drop(self, agent: ActorId, command: CommandId, *, operation: OperationId, by: str = "") -> SettleVerdict:
+        """Forgets a message in quarantine; its outcome stays known as long as any result. `by` as for `requeue`."""
         ...
 
     # History

@@ -136,7 +136,8 @@ class Ending(StrEnum):
 class PastTurn:
     """One entry of an agent's history, by the store's clock. What a person did has neither an epoch nor a beginning.
 
-    `failed` counts the attempts that failed before; `about` is what the turn's Hand brought.
+    `by` says who that was, where it is known. `failed` counts the attempts that failed before; `about` is what the
+    turn's Hand brought.
     """
 
     command: CommandId
@@ -146,6 +147,7 @@ class PastTurn:
     begun_ms: int | None
     ended_ms: int
     about: bytes
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -180,7 +180,7 @@ class MemoryJournal(MemoryTurns):
         )
 
     async def requeue(
-        self, agent: ActorId, command: CommandId, *, operation: OperationId, assume: Assume | None = None
+        self, agent: ActorId, command: CommandId, *, operation: OperationId, assume: Assume | None = None, by: str = ""
     ) -> SettleVerdict:
         """See Journal."""
         operation_id = _of_kind("requeue", operation)
@@ -192,7 +192,7 @@ class MemoryJournal(MemoryTurns):
         if mark is None or mark.kind is not Kind.QUARANTINED:
             return SettleVerdict.NOT_QUARANTINED
         noted = row.noted[command]
-        self._remember(row, command, Ending.REQUEUED, about=noted.about)
+        self._remember(row, command, Ending.REQUEUED, about=noted.about, by=by)
         row.push(replace(_set_aside(row, command, noted), expires_ms=None), mark)
         steps = row.steps.get(command, {})
         for place, step in list(steps.items()) if assume is not None else ():
@@ -204,7 +204,7 @@ class MemoryJournal(MemoryTurns):
         noted.attempts, noted.about = 0, b""  # the notes stay as history; the count begins anew
         return self._once(agent, operation_id, SettleVerdict.SETTLED)
 
-    async def drop(self, agent: ActorId, command: CommandId, *, operation: OperationId) -> SettleVerdict:
+    async def drop(self, agent: ActorId, command: CommandId, *, operation: OperationId, by: str = "") -> SettleVerdict:
         """See Journal."""
         operation_id = _of_kind("drop", operation)
         given = self._before(agent, operation_id, SettleVerdict)
@@ -214,7 +214,7 @@ class MemoryJournal(MemoryTurns):
         mark = self._mark(row, command)
         if mark is None or mark.kind is not Kind.QUARANTINED:
             return SettleVerdict.NOT_QUARANTINED
-        self._remember(row, command, Ending.DROPPED, about=row.noted[command].about)
+        self._remember(row, command, Ending.DROPPED, about=row.noted[command].about, by=by)
         self._done(
             row,
             command,

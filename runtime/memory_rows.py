@@ -253,6 +253,7 @@ class MemoryRows:
         epoch: Epoch | None = None,
         failed: int = 0,
         begun_ms: int | None = None,
+        by: str = "",
     ) -> None:
         """Keeps how a turn ended for people to see; nobody else reads it."""
         if not self.limits.history_turns:
@@ -266,6 +267,7 @@ class MemoryRows:
             begun_ms=None if begun_ms is None else min(begun_ms, now_ms),
             ended_ms=now_ms,
             about=about,
+            by=by,
         )
         row.past = [*self._kept(row), turn][-self.limits.history_turns :]
 

@@ -126,7 +126,7 @@ def test_quarantine_show_prints_the_message_its_attempts_and_what_to_do(
 def test_history_prints_how_turns_ended_with_their_steps_and_what_is_known_of_them(
     regrow: Regrow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = {"agent": "desk/clerk", "turns": [TURN, {**DECIDED, "outcome": "requeued"}], "more": True}
+    told = {"agent": "desk/clerk", "turns": [TURN, {**DECIDED, "outcome": "requeued", "by": "user:ada"}], "more": True}
     asked = answers(monkeypatch, told)
 
     code, out, _ = regrow("history", "desk/clerk", "--limit", "2")
@@ -144,7 +144,11 @@ def test_history_prints_how_turns_ended_with_their_steps_and_what_is_known_of_th
     ):
         assert part in out
     assert 'wait:Yes (number 1) done by user:ada: {"approved": false}\n' in out
-    for part in ("mail (number 1) done, 2 attempts", "requeued  (not kept)", "the newest 2; older ones are kept"):
+    for part in (
+        "mail (number 1) done, 2 attempts",
+        "requeued  (not kept)  by user:ada\n",
+        "the newest 2; older ones are kept",
+    ):
         assert part in out
     assert json.loads(in_json) == told
 

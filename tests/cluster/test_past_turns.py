@@ -181,6 +181,7 @@ async def test_turns_that_wait_and_what_people_decide_are_told() -> None:
         assert [step["name"] for step in turns[1]["steps"]] == ["wait:Yes"]
         assert (turns[2]["failed_before"], turns[3]["epoch"], turns[3]["began"]) == (Clerk.poison_after, None, None)
         assert turns[3]["type"] == turns[2]["type"]
+        assert (turns[2].get("by"), turns[3]["by"]) == (None, "app:desk")
 
 
 @virtual
@@ -203,7 +204,7 @@ async def test_who_has_answered_a_wait_is_told_with_the_answer() -> None:
         ]
 
 
-async def test_whoever_approves_at_the_control_socket_is_known_by_her_name_in_the_system(
+async def test_whoever_approves_or_drops_at_the_control_socket_is_known_by_her_name_in_the_system(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with tempfile.TemporaryDirectory(prefix="rg") as short:  # since a socket's path has a limit
@@ -215,14 +216,18 @@ async def test_whoever_approves_at_the_control_socket_is_known_by_her_name_in_th
             [wait] = await until(running.waits, "it waits")
 
             told = await asyncio.to_thread(cli_calls.approved, wait["id"], ["why=mine"])
-            turn = await until(lambda: _committed(running), "it is done")
+            turn = await until(lambda: _first(running, "committed"), "it is done")
+            await running.ref("clerk").tell(Spoilt())
+            spoilt = await until(lambda: _first(running, "quarantined"), "it is set aside")
+            decided = await asyncio.to_thread(cli_calls.decided, spoilt["id"], "drop")
+            dropped = await until(lambda: _first(running, "dropped"), "it is dropped")
 
             ada = f"user:{pwd.getpwuid(os.getuid()).pw_name}"
-            assert told["by"] == turn["steps"][0]["by"] == ada
+            assert told["by"] == turn["steps"][0]["by"] == decided["by"] == dropped["by"] == ada
 
 
-async def _committed(running: Running) -> dict[str, Any] | None:
-    return next((turn for turn in await history(running) if turn["outcome"] == "committed"), None)
+async def _first(running: Running, outcome: str) -> dict[str, Any] | None:
+    return next((turn for turn in await history(running) if turn["outcome"] == outcome), None)
 
 
 @virtual

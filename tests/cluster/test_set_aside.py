@@ -203,7 +203,7 @@ async def test_a_requeued_message_is_handled_again_and_its_attempts_count_anew()
         await decided(running, id, Decision.REQUEUE, None)
         await pass_time(1)
 
-        assert again == {"id": id, "did": "requeue", "assume": None}
+        assert again == {"id": id, "did": "requeue", "assume": None, "by": "app:desk"}
         assert (shown["attempts"], len(shown["history"])) == (Clerk.poison_after, 2 * Clerk.poison_after)
         assert await running.ref("clerk").ask(Seen()) == ("a letter",)
         assert await set_aside(running) == []
@@ -257,7 +257,7 @@ async def test_a_dropped_message_is_gone_and_its_asker_hears_that_it_was_set_asi
 
         dropped = await decided(running, id, Decision.DROP, None)
 
-        assert dropped == {"id": id, "did": "drop"}
+        assert dropped == {"id": id, "did": "drop", "by": "app:desk"}
         assert await set_aside(running) == []
         with pytest.raises(InQuarantine):
             await ask_again(running, id)

@@ -109,15 +109,16 @@ async def test_what_people_decide_is_told_once_with_what_the_message_was(stand: 
     await stand.journal.quarantine(about(holder, command, b"poison"), b"why")
     for _ in range(2):
         if decision is Ending.REQUEUED:
-            await stand.journal.requeue(CLERK, command, operation=operation, assume=Assume.DONE)
+            await stand.journal.requeue(CLERK, command, operation=operation, assume=Assume.DONE, by="user:ada")
         else:
-            await stand.journal.drop(CLERK, command, operation=operation)
+            await stand.journal.drop(CLERK, command, operation=operation, by="user:ada")
 
     aside, decided = await stand.journal.history(CLERK)
 
     assert [aside.ending, decided.ending] == [Ending.QUARANTINED, decision]
     assert (aside.epoch, decided.epoch, decided.begun_ms) == (holder.epoch, None, None)
     assert aside.about == decided.about == b"poison"
+    assert (aside.by, decided.by) == ("", "user:ada")
 
 
 async def test_history_keeps_the_newest_turns_and_no_more_than_its_limit(stand: Stand) -> None:
