@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections import defaultdict
 from pathlib import PurePosixPath
 from typing import Any
@@ -13,6 +14,10 @@ from hypothesis import settings
 
 os.environ.setdefault("REGROW_TRACING__ENABLED", "false")  # tests of traces switch them on, and say where they lie
 os.environ.setdefault("REGROW_INCIDENTS__STORE_MB", "0")  # so do tests of incidents
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As in what a shell has put behind: all that tests start would inherit it, and wait for a Ctrl-C for ever.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("regrow", deadline=None, max_examples=60)  # a busy machine is no fault of what is tried
 settings.register_profile("quick", settings.get_profile("regrow"), max_examples=25)
