@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
 from pydantic import ValidationError
@@ -25,10 +25,10 @@ from regrow.actors.loop_errors import (
     OutputInvalid,
     TimeUsedUp,
     WindowTooSmall,
-    model_failed,
     spent_in,
 )
 from regrow.actors.loop_limits import Limits, Spent, why_no_more, why_no_records
+from regrow.actors.loop_model import handed_on
 from regrow.actors.loop_output import Output
 from regrow.actors.loop_repeats import LoopRepeats
 from regrow.router.context_window import ContextWindow, counted_rate, left_out
@@ -38,17 +38,14 @@ from regrow.router.provider import SIGNS_PER_TOKEN
 from regrow.router.request import ModelReply, ModelRequest, Passage, Tier, Work
 from regrow.router.usage import SpentOnTab
 from regrow.runtime import telemetry
-from regrow.runtime.errors import Misuse, Refused, TooLate
+from regrow.runtime.errors import Misuse, TooLate
 from regrow.runtime.guard_errors import GuardTripped
 from regrow.runtime.tab import Tab, on_tab
 
 if TYPE_CHECKING:
     from regrow.actors.context import Context
+    from regrow.actors.loop_model import LoopModel, OnText
     from regrow.actors.tool import Tool
-    from regrow.router.models import Ask
-    from regrow.runtime.message import Request
-
-R = TypeVar("R")
 
 RESULTS_SHARE: Final = 0.5
 """Of the window, for the results of all calls of one turn together; a result that takes more is too large."""
@@ -73,15 +70,16 @@ class LoopPlan:
     limits: Limits
     max_output_tokens: int
     window_tokens: int
+    on_text: OnText | None
 
 
 class AgentLoop:
     """One loop, run once."""
 
-    def __init__(self, ctx: Context, ask: Ask, plan: LoopPlan, *, principal: str) -> None:
+    def __init__(self, ctx: Context, model: LoopModel, plan: LoopPlan, *, principal: str) -> None:
         self._ctx = ctx
         self._tools = ctx.tools
-        self._ask = ask
+        self._model = model
         self._plan = plan
         self._repeats = LoopRepeats(ctx.runtime.guarding.guards)
         self._messages = list(plan.messages)
@@ -141,7 +139,7 @@ class AgentLoop:
             if reply.tool_calls:
                 handed = await self._made_calls(reply.tool_calls)
                 if handed is not None:
-                    return self._answer_of_other(handed)
+                    return await self._answer_of_other(handed)
                 continue
             self._text = reply.text
             try:
@@ -187,7 +185,8 @@ class AgentLoop:
         cap = self._plan.limits.max_cost
         left_usd = None if cap is None else cap - self._spent.cost
         request = self._request.model_copy(update={"messages": self._fitting(), "max_cost_usd": left_usd})
-        reply = await self._answered(request)
+        on_text = self._plan.on_text
+        reply = await (self._model.answered(request) if on_text is None else self._model.written(request, on_text))
         self._spent = self._spent.with_reply(reply)
         self._text = reply.text or self._text
         if reply.context_limit_tokens is not None:
@@ -196,15 +195,6 @@ class AgentLoop:
         sent_bytes = self._fixed_bytes + sum(self._sizes) - sum(self._sizes[at] for at in self._left_out)
         self._tokens_per_byte = counted_rate(sent_bytes, reply.usage, self._tokens_per_byte)
         return reply
-
-    async def _answered(self, request: Request[R]) -> R:
-        """The reply of the router. Raises LoopEnded where it refuses, and what a guard says as it is."""
-        try:
-            return await self._ask(request)
-        except GuardTripped:
-            raise
-        except Refused as refusal:
-            raise model_failed(self._ctx.id, refusal) from refusal
 
     def _fitting(self) -> tuple[Said | ToolResult, ...]:
         """The conversation without what is left out. Raises WindowTooSmall."""
@@ -277,7 +267,7 @@ class AgentLoop:
             made = await called_together(self._tools, calls, self._plan.tools, told_bytes=told_bytes)
         self._spent = self._spent.with_tools(sum(each.cost for each in made))
         if any(may_spend(self._offered[call.name]) for call in calls if call.name in self._offered):
-            totals = await self._answered(SpentOnTab(account=tab.account))
+            totals = await self._model.answered(SpentOnTab(account=tab.account))
             self._spent = self._spent.with_others(
                 turns=0, usage=totals.usage, cost=totals.cost_usd, who=f"those that {self._ctx.id} has asked"
             )
@@ -337,11 +327,13 @@ class AgentLoop:
             answered_by=self._answered_by,
         )
 
-    def _answer_of_other(self, handed: tuple[Taker, HandedBack]) -> LoopAnswer[Any]:
+    async def _answer_of_other(self, handed: tuple[Taker, HandedBack]) -> LoopAnswer[Any]:
         taker, back = handed
         self._answered_by, output = taker.ref.address.actor, self._plan.output
         self._text = back.text
         self._messages += back.messages
+        if self._plan.on_text is not None and back.text:
+            await handed_on(back.text, self._plan.on_text)
         try:
             value = None if output is None else output.read(back.text)
         except ValidationError as error:

@@ -8,27 +8,28 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from regrow.actors.agent_loop import AgentLoop, LoopPlan
 from regrow.actors.handoff import Handoff, takers
 from regrow.actors.loop_limits import DEFAULT_MAX_TURNS, DEFAULT_WINDOW_TOKENS, Limits, check_whole
+from regrow.actors.loop_model import LoopModel, OnText
 from regrow.actors.loop_output import Output
 from regrow.actors.tool import Tool
 from regrow.router.conversation import Said, ToolResult
-from regrow.router.models import Ask, Citable, Models, Read, passages_of
+from regrow.router.models import Citable, Models, passages_of
 from regrow.router.request import DEFAULT_MAX_OUTPUT_TOKENS, LIMIT_OUTPUT_TOKENS, Tier, Work
 from regrow.runtime.errors import Misuse
-from regrow.runtime.message import Request
 
 if TYPE_CHECKING:
     from regrow.actors.context import Context
     from regrow.actors.loop_answer import LoopAnswer
+    from regrow.actors.service import Service
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 
 class AgentModels(Models):
     """The models as one agent sees them, with its tools: `run` lets a model use these until it has an answer."""
 
-    def __init__(self, ctx: Context, ask: Ask, stream: Read) -> None:
-        super().__init__(_Timed(ctx, ask), stream=stream, principal=ctx.principal, agent=ctx.id)
+    def __init__(self, ctx: Context, service: Service) -> None:
+        self._model = LoopModel(ctx, service)
+        super().__init__(self._model, stream=service.stream, principal=ctx.principal, agent=ctx.id)
         self._ctx = ctx
 
     @overload
@@ -48,6 +49,7 @@ class AgentModels(Models):
         max_tokens: int | None = None,
         max_output_tokens: int = DEFAULT_MAX_OUTPUT_TOKENS,
         window_tokens: int = DEFAULT_WINDOW_TOKENS,
+        on_text: OnText | None = None,
     ) -> LoopAnswer[None]: ...
 
     @overload
@@ -67,6 +69,7 @@ class AgentModels(Models):
         max_tokens: int | None = None,
         max_output_tokens: int = DEFAULT_MAX_OUTPUT_TOKENS,
         window_tokens: int = DEFAULT_WINDOW_TOKENS,
+        on_text: OnText | None = None,
     ) -> LoopAnswer[T]: ...
 
     async def run(
@@ -85,23 +88,28 @@ class AgentModels(Models):
         max_tokens: int | None = None,
         max_output_tokens: int = DEFAULT_MAX_OUTPUT_TOKENS,
         window_tokens: int = DEFAULT_WINDOW_TOKENS,
+        on_text: OnText | None = None,
     ) -> LoopAnswer[Any]:
         """Gives the answer of a model that may use this agent's tools, or those of them that `tools` names.
 
         The prompt is a question, a conversation so far, or a Handoff to go on with. `output` is the type of the
         answer; `handoff` are agents that may answer in place of this one. A turn is one call of the model. The caps
         are checked before each; costs are US dollars. In a durable turn each call of model and tools is a step.
+        `on_text` takes what the model writes while it does, such as `ctx.emit` where parts are texts: also what it
+        writes before it calls a tool, and as one piece what an agent answers that took the conversation over.
 
         Raises:
             LoopEnded: no answer: TurnsUsedUp, CostUsedUp, TokensUsedUp, TimeUsedUp, WindowTooSmall, ModelFailed,
                 OutputInvalid.
             ToolDenied: `tools` names one that is not in the list of this agent's class.
-            Misuse: the prompt, a limit or the type of the output can not be used.
+            Misuse: the prompt, a limit, the type of the output or `on_text` can not be used.
         """
         check_whole("max_output_tokens", max_output_tokens, most=LIMIT_OUTPUT_TOKENS)
         check_whole("window_tokens", window_tokens, most=None)
         check_choices(instructions=instructions, work=work, tier=tier, context=context)
         limits = Limits(max_turns=max_turns, max_cost=max_cost, max_tokens=max_tokens)
+        if on_text is not None and not callable(on_text):
+            raise Misuse(f"on_text={on_text!r:.80}: give an async function that takes a text, such as ctx.emit")
         plan = LoopPlan(
             prompt=prompt if isinstance(prompt, str) else "",
             messages=_said(prompt),
@@ -115,8 +123,9 @@ class AgentModels(Models):
             limits=limits.within(prompt.limits) if isinstance(prompt, Handoff) else limits,
             max_output_tokens=max_output_tokens,
             window_tokens=window_tokens,
+            on_text=on_text,
         )
-        return await AgentLoop(self._ctx, self._ask, plan, principal=self._principal).run()
+        return await AgentLoop(self._ctx, self._model, plan, principal=self._principal).run()
 
     def _named(self, tools: Sequence[Tool[Any] | str] | None) -> frozenset[str] | None:
         """The names of the tools that are asked for; None for all. Raises ToolDenied, Misuse."""
@@ -129,22 +138,6 @@ class AgentModels(Models):
                 raise Misuse(f"tools=[…] holds {each!r:.80}; give tools, which @tool makes, or their names")
             self._ctx.tools.check_listed(each)
         return frozenset(each if isinstance(each, str) else each.name for each in tools)
-
-
-class _Timed:
-    """Asks models, and tells the guards how long it took: an agent that waits for a model waits for nothing else."""
-
-    def __init__(self, ctx: Context, ask: Ask) -> None:
-        self._runtime = ctx.runtime
-        self._agent = ctx.id
-        self._ask = ask
-
-    async def __call__(self, request: Request[R], /) -> R:
-        begun_s = self._runtime.loop.time()
-        try:
-            return await self._ask(request)
-        finally:
-            self._runtime.guarding.thought(self._agent, self._runtime.loop.time() - begun_s)
 
 
 def _said(prompt: str | Sequence[Said | ToolResult] | Handoff) -> tuple[Said | ToolResult, ...]:

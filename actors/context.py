@@ -38,8 +38,7 @@ class Context(CellContext):
     @property
     def models(self) -> AgentModels:
         """The small and the large model, within the app's budget; `run` lets one use the tools of this agent."""
-        service = self._service("models")
-        return AgentModels(self, service, service.stream)
+        return AgentModels(self, self._service("models"))
 
     @property
     def budget(self) -> Budget:

@@ -57,7 +57,7 @@ class RecordedService(Service):
     def stream(self, request: StreamRequest[P, R], /) -> Stream[P, R]:
         """The answer part by part; a run of this turn that has its record reads the recorded text as one part."""
         name = f"{self._name}:{type(request).__name__}"
-        asked = self._durable.recorded_ask(name, self._service, request, known_by=request)
+        asked = self._durable.recorded_ask(name, self._service, request, known_by=_timeless(request))
         if asked is None:
             return super().stream(request)
         ref = ActorRef(Address(self._service), self._durable.runtime)

@@ -6,6 +6,8 @@ supervisors would count more restarts than they allow.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from regrow.actors.errors import ServiceLost
@@ -37,9 +39,14 @@ class Service:
 
     async def __call__(self, request: Request[R], /) -> R:
         """The reply. Raises ServiceLost, and what the service refuses."""
-        ref = ActorRef(Address(self._service), self._ctx.runtime)
+        with self.answering():
+            return await ActorRef(Address(self._service), self._ctx.runtime).ask(request, timeout_s=SERVICE_TIMEOUT_S)
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Within it no answer of the service is a refusal. Raises ServiceLost."""
         try:
-            return await ref.ask(request, timeout_s=SERVICE_TIMEOUT_S)
+            yield
         except NotAwaited:
             raise  # its agent is being stopped, which is no matter of the service
         except (AskFailed, AskTimeout, ContactLost) as error:
@@ -49,5 +56,5 @@ class Service:
             ) from error
 
     def stream(self, request: StreamRequest[P, R], /) -> Stream[P, R]:
-        """The answer part by part."""
+        """The answer part by part; whoever reads it knows it to be one of a service by `answering`."""
         return ActorRef(Address(self._service), self._ctx.runtime).stream(request, timeout_s=SERVICE_TIMEOUT_S)

@@ -181,14 +181,36 @@ class Speaker(DurableAgent[Read]):
         return f"{'|'.join(pieces)} = {stream.reply.text}"
 
 
-@on_virtual_time
-async def test_a_completion_that_a_turn_has_read_is_made_once_and_read_again_as_one_piece() -> None:
+class Looper(DurableAgent[Read]):
+    @on
+    async def speak(self, request: Ask, ctx: DurableContext) -> str:
+        pieces: list[str] = []
+
+        async def take(text: str) -> None:
+            pieces.append(text)
+
+        answer = await ctx.models.run(request.text, on_text=take)
+        world.crash(request.crashes)
+        self.state.notes += 1
+        return f"{'|'.join(pieces)} = {answer.text}"
+
+
+async def said_twice(speaker: type[DurableAgent[Read]]) -> list[str]:
+    """What it says: first in a turn that is run once, then in one that is run again."""
     host = await Host.on(memory_journal())
     assert await host.start(Writer, "desk:models") is None
     host.runtime.services.update(models=ActorId("desk:models"))
-    assert await host.start(Speaker, "desk/speaker") is None
-
-    assert await host.ref("desk/speaker").ask(Ask(text="x", crashes=0)) == "one |two = one two"
-    assert await host.ref("desk/speaker").ask(Ask(text="y", crashes=1)) == "one two = one two"
-
+    assert await host.start(speaker, "desk/speaker") is None
+    said = [await host.ref("desk/speaker").ask(Ask(text=text, crashes=n)) for n, text in enumerate("xy")]
     assert [getattr(request, "prompt", "") for request in world.asked] == ["x", "y"]
+    return said
+
+
+@on_virtual_time
+async def test_a_completion_that_a_turn_has_read_is_made_once_and_read_again_as_one_piece() -> None:
+    assert await said_twice(Speaker) == ["one |two = one two", "one two = one two"]
+
+
+@on_virtual_time
+async def test_what_a_loop_has_handed_on_is_written_once_and_handed_on_again_as_one_piece() -> None:
+    assert await said_twice(Looper) == ["one |two = one two", "one two = one two"]

@@ -46,6 +46,17 @@ class Plain(Agent):
         return (await ctx.models.run("Go")).text
 
 
+class Telling(Agent):
+    """Hands on what its model writes."""
+
+    @on
+    async def do(self, request: Do, ctx: Context) -> str:
+        async def take(text: str) -> None:
+            await pass_time(1)
+
+        return (await ctx.models.run("Go", on_text=take)).text
+
+
 class Durable(DurableAgent[Nothing]):
     tools = [look]
 
@@ -80,9 +91,10 @@ def restarts(t: TestApp, *, agents: int = AGENTS) -> int:
     return sum(t.restarts(f"a{number}") for number in range(agents))
 
 
+@pytest.mark.parametrize("plain", [Plain, Telling])
 @virtual
-async def test_a_death_of_the_models_ends_no_plain_agent_that_waits_for_them() -> None:
-    async with TestApp(app_of(Plain), models=SlowModel(["fine"], 10)) as t:
+async def test_a_death_of_the_models_ends_no_plain_agent_that_waits_for_them(plain: type[Agent]) -> None:
+    async with TestApp(app_of(plain), models=SlowModel(["fine"], 10)) as t:
         waiting = asks(t, 100)
         await t.advance(3)
         await t.kill(MODELS)
