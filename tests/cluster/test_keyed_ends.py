@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel
 
-from regrow import App, Context, DurableAgent, DurableContext, Message, Request, Running, Supervisor, keyed, on
-from regrow.cluster.config import Settings
+from regrow import Context, DurableAgent, DurableContext, Message, Request, Running, on
 from regrow.cluster.deeds import DEED_TIMEOUT_S, Deed
 from regrow.cluster.inline import InlineEngine
 from regrow.runtime import ActorId
 from regrow.runtime.durability import PARK_AFTER_S
 from regrow.runtime.journal_errors import JournalAway
 from regrow.runtime.testing import pass_time
+from tests.cluster.keyed_desk import IDLE_S, LONG_S, keyed_desk
 from tests.supervisors.stage import virtual
 
 if TYPE_CHECKING:
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
     from regrow.runtime.durability import Durability
     from regrow.runtime.journal import Journal
 
-BEGUN_MS = 1_764_000_000_000
-IDLE_S = 60.0
-LONG_S = 3 * IDLE_S
 KEYS = ("ada", "bob", "eve", "joe", "sue")
 """More than may crash within the window of their kind."""
 KIND = ActorId("desk/clerk")
@@ -80,18 +76,9 @@ class Clerk(DurableAgent[Notes]):
             await pass_time(IDLE_S)
 
 
-@asynccontextmanager
-async def desk(**rules: object) -> AsyncIterator[Running]:
+def desk(**rules: object) -> AbstractAsyncContextManager[Running]:
     starts.clear()
-    spec = keyed(Clerk, **{"idle_s": IDLE_S, **rules})  # type: ignore[arg-type]
-    app = App("desk", Supervisor(children=[spec]), journal="memory")
-    loop = asyncio.get_running_loop()
-    engine = InlineEngine(app, Settings(), now_ms=lambda: BEGUN_MS + int(loop.time() * 1000))
-    await engine.start()
-    try:
-        yield Running(app, engine)
-    finally:
-        await engine.stop()
+    return keyed_desk(Clerk, **rules)
 
 
 class Away:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
 from regrow import (
-    App,
     AskFailed,
     AskTimeout,
     Context,
@@ -28,20 +26,14 @@ from regrow import (
     on,
 )
 from regrow.actors.durable_errors import InQuarantine
-from regrow.cluster.config import Settings
 from regrow.cluster.control import ControlSocket
 from regrow.cluster.control_client import call
 from regrow.cluster.errors import ControlError
-from regrow.cluster.inline import InlineEngine
 from regrow.runtime import Down, MailboxFull, Misuse
 from regrow.runtime.testing import pass_time
 from regrow.supervisors import MaxActive, SpecError
+from tests.cluster.keyed_desk import IDLE_S, LONG_S, keyed_desk
 from tests.supervisors.stage import virtual
-
-BEGUN_MS = 1_764_000_000_000
-IDLE_S = 60.0
-LONG_S = 3 * IDLE_S
-"""After so long without a message nobody is left."""
 
 
 class Tally(BaseModel):
@@ -160,19 +152,10 @@ class Clerk(DurableAgent[Tally]):
         raise ValueError("on purpose")
 
 
-@asynccontextmanager
-async def desk(**rules: object) -> AsyncIterator[Running]:
+def desk(**rules: object) -> AbstractAsyncContextManager[Running]:
     starts.clear()
     broken.clear()
-    spec = keyed(Clerk, **{"idle_s": IDLE_S, **rules})  # type: ignore[arg-type]
-    app = App("desk", Supervisor(children=[spec]), journal="memory")
-    loop = asyncio.get_running_loop()
-    engine = InlineEngine(app, Settings(), now_ms=lambda: BEGUN_MS + int(loop.time() * 1000))
-    await engine.start()
-    try:
-        yield Running(app, engine)
-    finally:
-        await engine.stop()
+    return keyed_desk(Clerk, **rules)
 
 
 async def active(running: Running) -> set[str]:
