@@ -130,6 +130,7 @@ def test_in_a_ray_and_a_redis_of_others_nothing_is_left_of_who_was_killed_and_th
     variables = {
         "REGROW_REDIS__URL": redis_of_others.url,
         "RAY_ADDRESS": ray.get_runtime_context().gcs_address,
+        "RAY_DEDUP_LOGS": "0",  # which keeps a line to itself that is like one of the last seconds
         "RAY_AUTH_MODE": "token",  # a Ray that a program starts for itself wants one
         OWNER_TTL_VARIABLE: "10",  # longer than the next one needs to come to it, on a busy machine
     }

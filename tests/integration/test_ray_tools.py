@@ -11,12 +11,15 @@ import pytest
 import pytest_asyncio
 
 from regrow import AskFailed, Killed, Running, ToolApproval
+from regrow.actors.process_guard import below
 from regrow.actors.tool_errors import ToolDenied
 from regrow.cluster.app import EngineName
 from tests.integration.apps import tooled
 from tests.integration.apps.tooled import Add, Erase, Hang, Pay, Pid, Report
+from tests.integration.belongings import alive
 from tests.integration.conftest import Start, nothing_left
 from tests.integration.killing import kill
+from tests.integration.lives import node_of
 from tests.integration.waiting import until
 
 pytestmark = [
@@ -57,18 +60,22 @@ async def test_what_a_caller_may_not_run_the_agent_it_asks_in_another_process_ma
         await running.ref("chief").ask(Add(a=2, b=3, narrowed=True))
 
 
-async def test_a_tool_in_a_process_of_its_own_dies_with_the_host_that_runs_it(running: Running, tmp_path: Path) -> None:
-    begun = tmp_path / "begun"
-    asked = asyncio.ensure_future(running.ref("clerk").ask(Hang(begun=str(begun)), timeout_s=PATIENCE_S))
-    await until(lambda: begun.exists() and begun.read_text(), "the tool has begun", within_s=PATIENCE_S)
-    tool = int(begun.read_text())
+async def test_a_tool_in_a_process_of_its_own_dies_with_the_host_that_runs_it(running: Running) -> None:
+    host = await node_of(running, "tooled/clerk")
+    asked = asyncio.ensure_future(running.ref("clerk").ask(Hang(), timeout_s=PATIENCE_S))
+    await until(lambda: any(map(_has_begun, below(host.pid))), "the tool has begun", within_s=PATIENCE_S)
+    tools = below(host.pid)  # with what stands around it in a sandbox
 
     await kill(running, "tooled/clerk")
 
     with pytest.raises(AskFailed) as failed:
         await asked
     assert isinstance(failed.value.reason, Killed)
-    await until(lambda: not Path(f"/proc/{tool}").exists(), "the tool's process is gone")
+    await until(lambda: not any(map(alive, tools)), "the tool's processes are gone")
+
+
+def _has_begun(pid: int) -> bool:
+    return Path(f"/proc/{pid}/cwd/begun").exists()
 
 
 async def test_a_kill_between_two_tools_repeats_neither_and_ends_the_stream_behind_what_had_come(

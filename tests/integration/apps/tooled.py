@@ -23,10 +23,6 @@ from regrow import (
     on,
     tool,
 )
-from regrow.actors.tool_options import ProcessLimits
-
-MARK = "TOOLED_TEST_MARK"
-"""The variable by which the test finds the process of a tool."""
 
 
 @tool
@@ -41,10 +37,10 @@ async def erase() -> str:
     raise AssertionError
 
 
-@tool(isolation="process", limits=ProcessLimits(environment=(MARK,)), timeout_s=60)
-def hang(begun: str) -> str:
-    """Says that it has begun, and stays."""
-    Path(begun).write_text(str(os.getpid()))
+@tool(isolation="process", timeout_s=60)
+def hang() -> str:
+    """Says in its folder that it has begun, and stays."""
+    Path("begun").touch()
     threading.Event().wait(60)
     return ""
 
@@ -80,8 +76,6 @@ class Erase(Request[str]):
 class Hang(Request[str]):
     """Has a tool begin that does not end by itself."""
 
-    begun: str
-
 
 class Clerk(Agent):
     """Adds, and hangs."""
@@ -98,7 +92,7 @@ class Clerk(Agent):
 
     @on
     async def hang(self, request: Hang, ctx: Context) -> str:
-        return await ctx.tools.call(hang, {"begun": request.begun})
+        return await ctx.tools.call(hang)
 
 
 class Chief(Agent):
