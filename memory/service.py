@@ -27,6 +27,7 @@ from regrow.runtime.behavior import BehaviorTraits
 from regrow.runtime.context import CellContext
 from regrow.runtime.errors import Refused
 from regrow.runtime.message import Message
+from regrow.runtime.span_content import note_content
 
 
 class MemoryService(BehaviorTraits):
@@ -63,7 +64,7 @@ class MemoryService(BehaviorTraits):
             case Recall(query=query, reach=reach):
                 self._admit({query.scope}, reach)
                 with _span(telemetry.SEARCH_MEMORY, parent) as span:
-                    telemetry.note_content(span, telemetry.MEMORY_QUERY, lambda: query.text)
+                    note_content(span, telemetry.MEMORY_QUERY, lambda: query.text)
                     hits = (await self._shard.recall(query)).found
                     span.set_attribute(telemetry.HITS, len(hits))
                 return Recalled(hits=hits)
