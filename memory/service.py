@@ -98,4 +98,6 @@ class MemoryService(BehaviorTraits):
 
 
 def _span(operation: str, parent: str) -> AbstractContextManager[Span]:
-    return telemetry.span(operation, parent, {telemetry.OPERATION: operation}, kind=SpanKind.CLIENT)
+    shown_as = telemetry.SHOWN_AS_RETRIEVER if operation == telemetry.SEARCH_MEMORY else telemetry.SHOWN_AS_CHAIN
+    attributes = {telemetry.OPERATION: operation, telemetry.SHOWN_AS: shown_as}
+    return telemetry.span(operation, parent, attributes, kind=SpanKind.CLIENT)

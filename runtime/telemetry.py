@@ -44,6 +44,14 @@ SUPERVISE = "supervise"
 GUARD = "guard"
 """The span of what a guard has found where no other span is current."""
 
+# ---- the same for consumers by OpenInference, where they can not tell it from the operation: decision 0045 ------
+
+SHOWN_AS = "openinference.span.kind"
+SHOWN_AS_AGENT = "AGENT"
+SHOWN_AS_CHAIN = "CHAIN"
+"""A link between other parts: what is sent, a loop, a step."""
+SHOWN_AS_RETRIEVER = "RETRIEVER"
+
 # ---- events ---------------------------------------------------------------------------------------
 
 GUARD_TRIPPED = "guard.tripped"
