@@ -103,6 +103,7 @@ class AgentLoop:
         """The answer. Raises LoopEnded, and what asking a model raises."""
         ctx = self._ctx
         attributes = {telemetry.OPERATION: telemetry.AGENT_LOOP, telemetry.AGENT_ID: ctx.id}
+        attributes[telemetry.SHOWN_AS] = telemetry.SHOWN_AS_CHAIN
         with telemetry.span(f"{telemetry.AGENT_LOOP} {ctx.id}", ctx.origin().trace, attributes):
             try:
                 return await self._within_time()

@@ -20,7 +20,10 @@ def step_span(name: str, *, attempt: int = 1, earlier: Span | None = None) -> It
     if not telemetry.is_inside():
         yield INVALID_SPAN
         return
-    attributes: dict[str, str | int | float | bool] = {telemetry.STEP_NAME: name}
+    attributes: dict[str, str | int | float | bool] = {
+        telemetry.STEP_NAME: name,
+        telemetry.SHOWN_AS: telemetry.SHOWN_AS_CHAIN,
+    }
     if attempt > 1:
         attributes[telemetry.ATTEMPT] = attempt
     links = [Link(earlier.get_span_context())] if earlier is not None else []

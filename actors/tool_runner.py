@@ -34,6 +34,7 @@ from regrow.runtime import telemetry
 from regrow.runtime.contain import Escape, contained, text_of
 from regrow.runtime.errors import RegrowError
 from regrow.runtime.guard_errors import GuardTripped
+from regrow.runtime.span_content import note_content
 
 if TYPE_CHECKING:
     from regrow.actors.context import Context
@@ -129,13 +130,13 @@ class ToolRunner:
         parent = ctx.origin().trace
         # What the tool itself calls was not asked for by the model, and has no id of it.
         with telemetry.span(f"{telemetry.EXECUTE_TOOL} {tool.name}", parent, attributes) as span, asked_for(""):
-            telemetry.note_content(span, telemetry.TOOL_ARGUMENTS, lambda: call.written)
+            note_content(span, telemetry.TOOL_ARGUMENTS, lambda: call.written)
             try:
                 guarded = GuardedCall(ctx, call, step.key if step is not None else "")
                 if not is_judged:
                     await guarded.check()
                 given = await guarded.noted(partial(self._in_its_place, call, ctx, step, counts))
-                telemetry.note_content(span, telemetry.TOOL_RESULT, lambda: given.told)
+                note_content(span, telemetry.TOOL_RESULT, lambda: given.told)
                 outcome = "ok"
                 return given
             except BaseException as error:

@@ -96,11 +96,6 @@ class RecordQueue(Generic[T]):
             self._changed.notify_all()
         self._thread.join(limit_s)  # a keeper that hangs keeps its thread, which ends with the process
 
-    @property
-    def is_delivering(self) -> bool:
-        """Whether the keeper has a batch in hand; after `close` it is one that hangs."""
-        return self._thread.is_alive() and self._delivering > 0
-
     def _run(self) -> None:
         while True:
             with self._changed:

@@ -87,8 +87,7 @@ class StoredRecording(Recording):
     async def aclose(self) -> None:
         """See Recording."""
         await super().aclose()
-        if self._queue is None or not self._queue.is_delivering:  # else a disk that hangs would hold up the stop here
-            self._store.close()
+        self._store.close()
 
 
 def stored(where: str, folder: Path, settings: TracingSettings) -> StoredRecording | None:

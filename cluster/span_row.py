@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 TEXT_CHARS = 40_000
 """Of one attribute, and of all events or links of one span, as JSON; of what is longer the rest is left out."""
-ATTRIBUTES_CHARS = 100_000
-"""Of all attributes of one span: two contents of the largest size, and what else there is."""
+ATTRIBUTES_CHARS = 130_000
+"""Of all attributes of one span: three contents of the largest size, and what else there is."""
 MAX_NAMED = 20
 MAX_COUNT = 2**53
 LEFT_OUT = "regrow.left_out"

@@ -27,6 +27,7 @@ from regrow.runtime.behavior import BehaviorTraits
 from regrow.runtime.context import CellContext
 from regrow.runtime.errors import Refused
 from regrow.runtime.message import Message
+from regrow.runtime.span_content import note_content
 
 
 class MemoryService(BehaviorTraits):
@@ -63,7 +64,7 @@ class MemoryService(BehaviorTraits):
             case Recall(query=query, reach=reach):
                 self._admit({query.scope}, reach)
                 with _span(telemetry.SEARCH_MEMORY, parent) as span:
-                    telemetry.note_content(span, telemetry.MEMORY_QUERY, lambda: query.text)
+                    note_content(span, telemetry.MEMORY_QUERY, lambda: query.text)
                     hits = (await self._shard.recall(query)).found
                     span.set_attribute(telemetry.HITS, len(hits))
                 return Recalled(hits=hits)
@@ -97,4 +98,6 @@ class MemoryService(BehaviorTraits):
 
 
 def _span(operation: str, parent: str) -> AbstractContextManager[Span]:
-    return telemetry.span(operation, parent, {telemetry.OPERATION: operation}, kind=SpanKind.CLIENT)
+    shown_as = telemetry.SHOWN_AS_RETRIEVER if operation == telemetry.SEARCH_MEMORY else telemetry.SHOWN_AS_CHAIN
+    attributes = {telemetry.OPERATION: operation, telemetry.SHOWN_AS: shown_as}
+    return telemetry.span(operation, parent, attributes, kind=SpanKind.CLIENT)

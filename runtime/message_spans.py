@@ -96,6 +96,8 @@ def begin_turn(cell: Cell, envelope: Envelope) -> TurnSpan | None:
         **_about(envelope),
     }
     attributes[telemetry.OPERATION if is_ask else telemetry.MESSAGING_OPERATION] = operation
+    if not is_ask:
+        attributes[telemetry.SHOWN_AS] = telemetry.SHOWN_AS_AGENT
     attempt = cell.intake.attempt(envelope) if cell.intake is not None else Attempt()
     if attempt.number > 1:
         attributes[telemetry.ATTEMPT] = attempt.number
@@ -145,7 +147,11 @@ def begin_send(runtime: Runtime, envelope: Envelope) -> Span | None:
     span = telemetry.start_span(
         f"{telemetry.SEND} {envelope.receiver}",
         telemetry.context_of(above) if above else Context(),
-        {telemetry.MESSAGING_OPERATION: telemetry.SEND, **_about(envelope)},
+        {
+            telemetry.MESSAGING_OPERATION: telemetry.SEND,
+            telemetry.SHOWN_AS: telemetry.SHOWN_AS_CHAIN,
+            **_about(envelope),
+        },
         kind=SpanKind.CLIENT if envelope.kind == Kind.ASK else SpanKind.PRODUCER,
         links=[Link(telemetry.span_context_of(last))] if last else (),
     )

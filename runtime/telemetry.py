@@ -17,7 +17,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from regrow.runtime.contain import text_of, travelling
+from regrow.runtime.contain import text_of
 
 if TYPE_CHECKING:
     from regrow.runtime.sampling import Sampling
@@ -44,6 +44,14 @@ SUPERVISE = "supervise"
 GUARD = "guard"
 """The span of what a guard has found where no other span is current."""
 
+# ---- the same for consumers by OpenInference, where they can not tell it from the operation: decision 0045 ------
+
+SHOWN_AS = "openinference.span.kind"
+SHOWN_AS_AGENT = "AGENT"
+SHOWN_AS_CHAIN = "CHAIN"
+"""A link between other parts: what is sent, a loop, a step."""
+SHOWN_AS_RETRIEVER = "RETRIEVER"
+
 # ---- events ---------------------------------------------------------------------------------------
 
 GUARD_TRIPPED = "guard.tripped"
@@ -65,6 +73,8 @@ MAX_TOKENS = "gen_ai.request.max_tokens"
 FINISH_REASONS = "gen_ai.response.finish_reasons"
 INPUT_TOKENS = "gen_ai.usage.input_tokens"
 OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
+CACHED_TOKENS = "gen_ai.usage.cache_read.input_tokens"
+SYSTEM_INSTRUCTIONS = "gen_ai.system_instructions"
 INPUT_MESSAGES = "gen_ai.input.messages"
 OUTPUT_MESSAGES = "gen_ai.output.messages"
 TOOL_NAME = "gen_ai.tool.name"
@@ -109,8 +119,6 @@ _SAMPLED = frozenset("13579bdf")
 TRACEPARENT_CHARS = 55
 ERROR_TEXT_CHARS = 500
 """Of what an error says, on the span that it ended."""
-CONTENT_CHARS = 16_000
-"""Of one prompt, answer, argument or result."""
 MARGIN_CHARS = 4_000
 """Read behind what is kept, so that a secret on the edge is known for one; what is longer could hold up all work."""
 
@@ -283,15 +291,6 @@ def note_failed_ask(agent: str, error: BaseException) -> None:
     if current.is_recording():
         text = without_secrets(text_of(error), ERROR_TEXT_CHARS)
         current.add_event(ASK_FAILED, {AGENT_ID: agent, ERROR_TYPE: type(error).__name__, "exception.message": text})
-
-
-def note_content(span: Span, name: str, text: Callable[[], str]) -> None:
-    """Keeps a prompt, an answer, arguments or a result on a span, without its secrets; only where that is switched on.
-
-    `text` is not made where it is not.
-    """
-    if spans.with_content and span.is_recording():
-        span.set_attribute(name, without_secrets(travelling(text()), CONTENT_CHARS))
 
 
 def without_secrets(text: str, limit_chars: int) -> str:

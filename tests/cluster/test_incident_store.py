@@ -1,13 +1,10 @@
-"""The file of the incidents: bounded for each agent and in all, and what trouble with it costs."""
+"""The file of the incidents: bounded for each agent and in all. Of its disk see test_sqlite_file.py."""
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
-import pytest
-
-from regrow.cluster.incident_store import FILE_NAME, KEPT_OF, IncidentFile, IncidentStore, Sort
+from regrow.cluster.incident_store import KEPT_OF, IncidentFile, IncidentStore, Sort
 from tests.cluster.incident_rows import death, loss
 
 PLENTY = 1_000_000
@@ -48,21 +45,3 @@ def test_the_oldest_go_when_the_file_has_reached_its_limit(tmp_path: Path) -> No
     assert "desk/99-9" in agents
     assert "desk/0-0" not in agents
     assert store.path.stat().st_size < 400_000
-
-
-@pytest.mark.parametrize("version", [0, 99])
-def test_a_file_that_can_not_be_read_or_is_of_another_version_is_put_aside(tmp_path: Path, version: int) -> None:
-    path = tmp_path / FILE_NAME
-    if version:
-        with sqlite3.connect(path) as connection:
-            connection.execute(f"PRAGMA user_version = {version}")
-        connection.close()
-    else:
-        path.write_text("no database " * 1_000)
-    store = IncidentStore(tmp_path, limit_bytes=PLENTY)
-
-    store.write([death()], {})
-    store.close()
-
-    assert IncidentFile(path).of_agent("desk/clerk") == [death()]
-    assert path.with_suffix(".broken").exists()

@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from regrow.cluster.span_row import ATTRIBUTES_CHARS, LEFT_OUT, TEXT_CHARS, SpanRow, row_of
 from regrow.cluster.span_store import FILE_NAME, SpanFile, SpanStore
 from regrow.runtime import telemetry
+from regrow.runtime.span_content import CONTENT_CHARS
 
 
 def stored(name: str, attributes: Mapping[str, Any], *events: str) -> SpanRow:
@@ -47,15 +48,12 @@ def test_all_attributes_together_are_bounded() -> None:
     assert len(json.loads(row.attributes)) == 1 + ATTRIBUTES_CHARS // 30_000
 
 
-def test_a_prompt_and_an_answer_of_the_largest_size_are_kept_with_all_else() -> None:
-    told = '"\n' * (telemetry.CONTENT_CHARS // 2)
-    row = stored("chat m", {telemetry.INPUT_MESSAGES: told, telemetry.OUTPUT_MESSAGES: told, "agent": "desk/a"})
+def test_instructions_a_prompt_and_an_answer_of_the_largest_size_are_kept_with_all_else() -> None:
+    told = '"\n' * (CONTENT_CHARS // 2)
+    contents = (telemetry.SYSTEM_INSTRUCTIONS, telemetry.INPUT_MESSAGES, telemetry.OUTPUT_MESSAGES)
+    row = stored("chat m", {**dict.fromkeys(contents, told), "agent": "desk/a"})
 
-    assert json.loads(row.attributes) == {
-        telemetry.INPUT_MESSAGES: told,
-        telemetry.OUTPUT_MESSAGES: told,
-        "agent": "desk/a",
-    }
+    assert json.loads(row.attributes) == {**dict.fromkeys(contents, told), "agent": "desk/a"}
 
 
 def test_the_first_events_are_kept_where_there_are_too_many() -> None:

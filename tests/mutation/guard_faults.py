@@ -9,6 +9,7 @@ LIKENESS = "tests/runtime/test_likeness.py"
 GUARDS = "tests/cluster/test_guards.py"
 ROWS = "tests/cluster/test_span_row.py"
 TELEMETRY = "tests/runtime/test_telemetry.py"
+CONTENT = "tests/runtime/test_span_content.py"
 
 GUARD_FAULTS = (
     Fault(
@@ -52,6 +53,15 @@ GUARD_FAULTS = (
         name="half of a secret stays at the edge of what is kept",
         edits=of("runtime/telemetry.py", ("read[: max(0, len(read) - MARGIN_CHARS)]", "read")),
         inline=(f"{TELEMETRY}::test_of_a_secret_at_the_edge_of_what_is_kept_no_part_stays",),
+        two_hosts=(),
+    ),
+    Fault(
+        name="a value that its name says is a secret stays among the arguments of a tool",
+        edits=of(
+            "runtime/span_content.py",
+            ("            return REDACTED  # the name", "            return told  # the name"),
+        ),
+        inline=(f"{CONTENT}::test_secrets_leave_arguments_which_stay_json",),
         two_hosts=(),
     ),
 )

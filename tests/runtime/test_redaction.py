@@ -2,9 +2,41 @@
 
 from __future__ import annotations
 
-import pytest
+from re import _constants, _parser  # type: ignore[attr-defined]  # what a pattern is made of, which re itself does not tell
+from time import process_time
+from typing import Any
 
-from regrow.runtime.redaction import REDACTED, Redaction
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from regrow.runtime.redaction import PATTERNS, REDACTED, Redaction
+
+PIECES = [
+    *(
+        "eyJ",
+        "-eyJ",
+        "eyJaaaaaaaa.",
+        "a",
+        "a.",
+        "a-",
+        "a@",
+        "@",
+        "a@a.",
+        "://",
+        "://a:",
+        "bearer ",
+        "basic\t",
+        " ",
+        "\n",
+    ),
+    *("token", "token=", "token : ", 'password\\": ', "\\", '"', "-----BEGIN ", "PRIVATE KEY", "-----END ", "-----"),
+    *("sk-", "ghp_", "github_pat_", "xoxb-", "AKIA", "AIza", "hf_", "1", "1 ", "1-", "1111a", "%", "_"),
+]
+"""What the patterns look for, and what stands in it: the texts on which a bad one would take long."""
+SHORT_CHARS = 4_000
+TIMES = 4
+ATTEMPTS = 5
 
 
 @pytest.mark.parametrize(
@@ -22,6 +54,8 @@ from regrow.runtime.redaction import REDACTED, Redaction
         "Bearer abcdefghijklmnop",
         "password=hunter22",
         '"api_key": "0123456789"',
+        '{\\"password\\": \\"hunter22\\"}',
+        "id-eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abc-DEF_123",
         "ada.lovelace+desk@example.co.uk",
         "4111 1111 1111 1111",
         "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----",
@@ -49,3 +83,54 @@ def test_plain_words_and_numbers_stay(text: str) -> None:
 
 def test_patterns_of_the_settings_count_as_well() -> None:
     assert Redaction([r"\bEMP-\d+\b"])("EMP-17 asked") == f"{REDACTED} asked"
+
+
+def seconds(redaction: Redaction, text: str) -> float:
+    """What one look takes of this thread's processor."""
+    began_s = process_time()
+    redaction(text)
+    return process_time() - began_s
+
+
+@pytest.mark.slow
+@example(["-eyJ"])
+@example(["a"])
+@example(["1 "])
+@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=3))
+def test_four_times_the_text_takes_four_times_as_long_and_not_sixteen_times(pieces: list[str]) -> None:
+    redaction = Redaction()
+    text = "".join(pieces) * SHORT_CHARS
+    ratios: list[float] = []
+
+    for _ in range(ATTEMPTS):  # somebody else's work can make one of them slow, and no quadratic one fast
+        short_s, long_s = (seconds(redaction, text[:chars]) for chars in (SHORT_CHARS, TIMES * SHORT_CHARS))
+        ratios.append(long_s / max(short_s, 1e-4))
+        if ratios[-1] < 2 * TIMES:
+            return
+
+    pytest.fail(f"{TIMES} times {pieces!r} took {', '.join(f'{ratio:.0f}' for ratio in ratios)} times as long")
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_what_a_pattern_has_read_without_a_limit_it_does_not_read_again(pattern: str) -> None:
+    assert gives_back(_parser.parse(pattern), inside=False) == []
+
+
+@pytest.mark.parametrize("pattern", [r"a+b", r"(?:a++b)+c", r"(?:a{2,}|b)c"])
+def test_a_pattern_that_reads_again_is_noticed(pattern: str) -> None:
+    assert gives_back(_parser.parse(pattern), inside=False)
+
+
+def gives_back(parts: Any, *, inside: bool) -> list[str]:
+    """The repeats without a limit that give back what they have read, where no atomic group around them forbids it."""
+    found: list[str] = []
+    for kind, about in parts:
+        if kind in (_constants.MAX_REPEAT, _constants.MIN_REPEAT) and not inside:
+            if about[1] == _constants.MAXREPEAT:
+                found.append(str(kind))
+        within = inside or kind in (_constants.ATOMIC_GROUP, _constants.POSSESSIVE_REPEAT)
+        for each in about if isinstance(about, tuple | list) else (about,):
+            for inner in each if isinstance(each, list) else (each,):
+                if isinstance(inner, _parser.SubPattern):
+                    found += gives_back(inner, inside=within)
+    return found
