@@ -52,6 +52,8 @@ class Incidents:
         self._left_out: dict[str, int] = {}
         self._told: dict[str, int] = {}
         self._is_closed = False
+        # Incarnations begin anew with each start of the app: only beside this does one name a life.
+        self._run_ms = time.time_ns() // 1_000_000
 
     def attach(self, runtime: Runtime) -> None:
         """From now on deaths and dead letters of this process are kept."""
@@ -77,6 +79,7 @@ class Incidents:
             "restart": report.restart.value,
             "host": report.host,
             "pid": report.pid,
+            "run_ms": self._run_ms,
         }
         self._put(agent, report.incarnation, Sort.REPORT, about)
 
@@ -84,7 +87,11 @@ class Incidents:
         """Lives have ended; `now_s` is of the same clock as theirs."""
         self._leave_out(DEATHS_LEFT_OUT, left_out)
         for death in deaths:
-            about = {"reason": _reason(death.reason), "messages": [had.model_dump() for had in death.messages]}
+            about = {
+                "reason": _reason(death.reason),
+                "messages": [had.model_dump() for had in death.messages],
+                "run_ms": self._run_ms,
+            }
             self._put(death.agent, death.incarnation, Sort.DEATH, about, age_s=now_s - death.at_s)
 
     def lost(

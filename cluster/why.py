@@ -64,22 +64,21 @@ class Found:
 
 def deaths_of(incidents: Iterable[Incident]) -> tuple[Death, ...]:
     """The ends of lives that did not end in order, oldest first: as its process has told, its supervisor, or both."""
-    found: dict[int, Death] = {}
+    found: dict[tuple[int, int], Death] = {}
     for each in incidents:
-        reason, known = each.about.get("reason"), found.get(each.incarnation)
+        reason, life = each.about.get("reason"), _life(each)
+        known = found.get(life)
         if each.sort is Sort.DEATH:
-            messages = tuple(each.about["messages"])
-            host, pid = (known.host, known.pid) if known is not None else ("", 0)
-            found[each.incarnation] = Death(
+            found[life] = Death(
                 at_ms=each.at_ms,
                 incarnation=each.incarnation,
                 reason=each.about["reason"],
-                host=host,
-                pid=pid,
-                messages=messages,
+                host=known.host if known is not None else "",
+                pid=known.pid if known is not None else 0,
+                messages=tuple(each.about["messages"]),
             )
         elif each.sort is Sort.REPORT and each.about["kind"] in _ENDS and reason and _is_abnormal(reason):
-            found[each.incarnation] = Death(
+            found[life] = Death(
                 at_ms=known.at_ms if known is not None else each.at_ms,
                 incarnation=each.incarnation,
                 reason=reason,
@@ -88,6 +87,11 @@ def deaths_of(incidents: Iterable[Incident]) -> tuple[Death, ...]:
                 messages=known.messages if known is not None else None,
             )
     return tuple(found[life] for life in sorted(found))
+
+
+def _life(incident: Incident) -> tuple[int, int]:
+    """Which life it is about, of all that the agent has had in all runs of its app, in their order."""
+    return incident.about.get("run_ms", 0), incident.incarnation
 
 
 _ENDS = (ReportKind.CHILD_TERMINATED.value, ReportKind.START_FAILED.value)

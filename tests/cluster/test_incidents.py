@@ -37,6 +37,8 @@ class Clerk(Agent):
             raise Refused("not that")
         if message.text == "fall":
             raise ValueError("it \x1b[31mfell")
+        if message.text == "fall badly":
+            raise ValueError("badly")
 
 
 DESK = App("desk", Supervisor(max_restarts=2, children=[child(Clerk)]))
@@ -82,6 +84,18 @@ async def test_a_death_is_told_with_its_messages_and_what_was_decided_when_the_a
     assert [each.about["reason"] for each in found.losses] == ["refused", "crashed"]
     assert "secret" not in json.dumps(told(found))
     assert "mend ValueError" in told(found)["next"][0]["text"]
+
+
+async def test_lives_of_two_runs_have_the_same_numbers_and_are_not_taken_for_one(settings: Settings) -> None:
+    for text in ("fall", "fall badly"):
+        async with DESK.start(engine="inline", settings=settings) as running:
+            await had(running, text)
+            await restarted(running, 1)
+
+    first, second = found_of(settings, "desk/clerk").deaths
+    assert first.incarnation == second.incarnation
+    assert (first.reason["text"], second.reason["text"]) == ("ValueError: it \x1b[31mfell", "ValueError: badly")
+    assert first.messages is not None and len(first.messages) == 1
 
 
 async def test_where_a_supervisor_gives_up_its_end_is_told_with_the_child_that_was_the_cause(
