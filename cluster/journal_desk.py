@@ -23,6 +23,7 @@ from regrow.runtime.start import start_life
 from regrow.runtime.starter import StartRequest
 
 if TYPE_CHECKING:
+    from regrow.cluster.incidents import Incidents
     from regrow.runtime import Runtime
     from regrow.runtime.journal import Journal
     from regrow.runtime.journal_entries import StepRecord
@@ -206,9 +207,10 @@ class ListTurns(Request[EndedTurns]):
 class JournalDesk:
     """The behavior of that actor."""
 
-    def __init__(self, runtime: Runtime, journal: Journal) -> None:
+    def __init__(self, runtime: Runtime, journal: Journal, incidents: Incidents | None) -> None:
         self._runtime = runtime
         self._journal = journal
+        self._incidents = incidents
 
     async def started(self, ctx: Any) -> None:
         """See Behavior."""
@@ -234,17 +236,8 @@ class JournalDesk:
                 return await self._list(message.agent)
             case ShowSetAside():
                 return await self._show(ActorId(message.agent), CommandId(message.command))
-            case Requeue():
-                agent, command = ActorId(message.agent), CommandId(message.command)
-                operation, assume = OperationId(message.operation), message.assume
-                return self._settled(
-                    agent,
-                    await _surely(lambda: journal.requeue(agent, command, operation=operation, assume=assume)),
-                )
-            case Drop():
-                agent, command = ActorId(message.agent), CommandId(message.command)
-                operation = OperationId(message.operation)
-                return self._settled(agent, await _surely(lambda: journal.drop(agent, command, operation=operation)))
+            case Requeue() | Drop():
+                return await self._settle(message)
             case ListWaits():
                 return await self._waits(message.agent)
             case ListSteps():
@@ -256,8 +249,16 @@ class JournalDesk:
             case _:
                 raise Refused(f"{DESK} serves people at the journal and has no use for {type(message).__name__}")
 
-    def _settled(self, agent: ActorId, verdict: SettleVerdict) -> bool:
+    async def _settle(self, order: Requeue | Drop) -> bool:
+        agent, command, operation = ActorId(order.agent), CommandId(order.command), OperationId(order.operation)
+        if isinstance(order, Requeue):
+            settle = partial(self._journal.requeue, agent, command, operation=operation, assume=order.assume)
+        else:
+            settle = partial(self._journal.drop, agent, command, operation=operation)
+        verdict = await _surely(settle)
         self._tell(agent)
+        if verdict is SettleVerdict.SETTLED and self._incidents is not None:
+            self._incidents.ordered(type(order).__name__.lower(), agent, command=command)
         return verdict is SettleVerdict.SETTLED
 
     def _tell(self, agent: ActorId) -> None:
@@ -363,11 +364,11 @@ def _taken(records: tuple[StepRecord, ...]) -> tuple[TakenStep, ...]:
     return tuple(taken)
 
 
-async def keep_journal_desk(runtime: Runtime, journal: Journal) -> None:
-    """Makes this process the one in which people reach the journal of its app."""
+async def keep_journal_desk(runtime: Runtime, journal: Journal, incidents: Incidents | None = None) -> None:
+    """Makes this process the one in which people reach the journal of its app; `incidents` keep what they decide."""
     request = StartRequest(actor=DESK, incarnation=Incarnation(1), target=JournalDesk, survives_exit=False)
     cell = runtime.cells[DESK] = Cell(runtime, request)
-    failed = await start_life(cell, request, JournalDesk(runtime, journal))
+    failed = await start_life(cell, request, JournalDesk(runtime, journal, incidents))
     if failed is not None:
         raise RegrowError(f"the desk at the journal did not start ({failed})")
 
