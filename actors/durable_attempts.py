@@ -120,10 +120,12 @@ class Attempts:
         if attempts is None or attempts < self._poison_after:
             return [replace(head, attempts=attempts or head.attempts), *others]
         turn = await self._turn_of(head, claimed)
-        ended = await self._quarantined(turn, f"{attempts} attempts failed; in the last one {PROCESS_DIED}")
+        reason = f"{attempts} attempts failed; in the last one {PROCESS_DIED}"
+        ended = await self._quarantined(turn, reason)
         if ended.verdict is TurnVerdict.QUARANTINE_FULL:
             return [replace(head, attempts=attempts), *others]  # its turn waits for room, and a start does not
-        return others if self._is_set_aside(turn, ended, attempts, until=self._before) else None
+        is_done = self._is_set_aside(turn, ended, attempts, until=self._before, reason=reason)
+        return others if is_done else None
 
     def unfit(self, entry: Entry) -> str | None:
         """Why a message is set aside without being run; None for one that may run."""
@@ -166,7 +168,7 @@ class Attempts:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, ROOM_MAX_S)
             ended = await self._quarantined(turn, reason)
-        is_done = self._is_set_aside(turn, ended, entry.attempts, until=self._cell.incarnation)
+        is_done = self._is_set_aside(turn, ended, entry.attempts, until=self._cell.incarnation, reason=reason)
         if is_done:
             note(self._cell, entry.envelope, Fate.QUARANTINED, entry.command)
             self._intake.ended(entry.envelope)
@@ -201,7 +203,7 @@ class Attempts:
         journal, hand = self._durability.journal, turn.ending(self._durability.operation())
         return await self._durability.surely(lambda: journal.quarantine(hand, travelling(reason).encode()))
 
-    def _is_set_aside(self, turn: Turn, ended: TurnEnded, attempts: int, *, until: int) -> bool:
+    def _is_set_aside(self, turn: Turn, ended: TurnEnded, attempts: int, *, until: int, reason: str) -> bool:
         if ended.verdict in FENCING:
             return False
         if ended.verdict is not TurnVerdict.DONE:
@@ -210,7 +212,14 @@ class Attempts:
             self._blame.restarts += attempts
             self._blame.until = until
         self.ended(turn.command)
+        self._tell_set_aside(turn, reason)
         return True
+
+    def _tell_set_aside(self, turn: Turn, reason: str) -> None:
+        message, sender = turn.occasion.message, turn.occasion.sender
+        name = message.type_name if isinstance(message, Undecodable) else type(message).__name__
+        deaths = self._cell.runtime.deaths
+        deaths.set_aside(self._cell, command=turn.command, message=name, sender=sender or "outside", reason=reason)
 
     def _say(self, word: Message) -> None:
         cell = self._cell

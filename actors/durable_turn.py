@@ -63,7 +63,7 @@ class Turn:
         self.command = command
         self.epoch = epoch
         self.version = version
-        self._occasion = occasion
+        self.occasion = occasion
         self.broken: Broken | None = None
         """Why this message goes into quarantine, whatever the handler makes of it."""
         self.outgoing: list[Outgoing] = []
@@ -102,8 +102,8 @@ class Turn:
             version=self.version,
             command=self.command,
             operation=operation,
-            begun_ms=self._occasion.begun_ms,
-            about=packed_about(self._occasion, steps),
+            begun_ms=self.occasion.begun_ms,
+            about=packed_about(self.occasion, steps),
         )
 
     async def wait_stored(self) -> None:

@@ -76,10 +76,14 @@ class RecordedTools(Tools):
         judges = judged.record is not None or suspends
 
         async def make() -> Given:
-            if asks:
-                await self._answered(call, consent, is_open=is_open)
-            if judges and (why := await self._judged(call, judged)):
-                await self._answered(call, word, why, is_open=is_open)
+            try:
+                if asks:
+                    await self._answered(call, consent, is_open=is_open)
+                if judges and (why := await self._judged(call, judged)):
+                    await self._answered(call, word, why, is_open=is_open)
+            except NotApproved as refusal:
+                self.note_refused(refusal)
+                raise
             return await self._made(call, place, is_judged=judges)
 
         return ReadyCall(tool=call.tool, make=make, waits=asks or judges)

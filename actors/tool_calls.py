@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from regrow.actors.step import Step
 from regrow.actors.tool import Tool, json_text
-from regrow.actors.tool_errors import NotApproved, ToolError
+from regrow.actors.tool_errors import NotApproved, ToolDenied, ToolError
 from regrow.actors.tool_functions import plain_function
 from regrow.actors.tool_gate import Allowed, Denied, NeedsApproval, allowed_tools, decide, listed_tool
 from regrow.actors.tool_runner import ToolCounts, asked_for, runner_of
@@ -130,9 +130,15 @@ class Tools:
         ctx.live()
         match decide(ctx.id, listed, ctx.origin().capability, tool, arguments):
             case Denied(error=error):
+                self.note_refused(error)
                 raise error
             case verdict:
                 return self._ready(verdict)
+
+    def note_refused(self, error: ToolError) -> None:
+        """Counts a call that was not made: denied by who may not, or invalid as it was written."""
+        is_denied = isinstance(error, ToolDenied | NotApproved)
+        self._ctx.runtime.metrics.tool_called("denied" if is_denied else "invalid")
 
     def check_listed(self, tool: Tool[Any] | str, /) -> None:
         """Raises ToolDenied or UnknownTool for one that is not in the list of the agent's class."""
@@ -165,11 +171,13 @@ class Tools:
         ctx = self._ctx
         if isinstance(verdict, NeedsApproval):
             name = verdict.call.tool.name
-            raise NotApproved(
+            refusal = NotApproved(
                 f"{name} was not run: this call of it needs the consent of a person, and {ctx.id} is a plain Agent, "
                 f"which can not wait for one; make it a DurableAgent, or leave {name} to one",
                 tool=name,
             )
+            self.note_refused(refusal)
+            raise refusal
         step: Step | None = None
         if verdict.tool.asks is None:  # an ask has a number of its own
             step = Step(f"{ctx.id}#{ctx.incarnation}/{ctx.runtime.fresh_number()}", ctx.incarnation)

@@ -260,12 +260,13 @@ def stop(
 ) -> int:
     """Stop an app in order, and wait until it has stopped."""
     from regrow.cluster import control_client
+    from regrow.cluster.printable import printable
 
     ended = control_client.call(app, "stop", wait_s=timeout_s)
     if as_json:
         print_json(ended)
     else:
-        typer.echo(f"{app} has stopped: {ended['text']}")
+        typer.echo(f"{app} has stopped: {printable(ended['text'])}")
     return 0
 
 

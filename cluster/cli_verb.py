@@ -66,7 +66,9 @@ def _told(error: Exception, *, as_json: bool) -> int:
 
 def say(text: str) -> None:
     """One line for the person, on stderr."""
-    typer.echo(f"regrow: {text}", err=True)
+    from regrow.cluster.printable import printable_lines
+
+    typer.echo(f"regrow: {printable_lines(text)}", err=True)
 
 
 def print_json(value: object) -> None:

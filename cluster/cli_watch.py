@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.text import Text
 
 from regrow.cluster import cli_calls, views
+from regrow.cluster.terminal import console_for
 
 REFRESH_S = 1.0
 """Between two looks; a look itself takes some milliseconds, more for each host on Ray."""
@@ -99,7 +100,7 @@ def screen_for(to: IO[str], *, one_app: bool, as_json: bool) -> Iterator[Screen]
         sys.exit(EXIT_TERMINATED)  # through the way out below, which shows the cursor again
 
     before = signal.signal(signal.SIGTERM, terminated)
-    console: Console = views.console_for(to)
+    console: Console = console_for(to)
     try:
         with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
             yield LiveScreen(live, one_app=one_app)

@@ -16,7 +16,7 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -41,7 +41,7 @@ from regrow.cluster.control_client import (
 )
 from regrow.cluster.deeds import DEED_TIMEOUT_S, Deed
 from regrow.cluster.errors import AppAlreadyRunning, AppNotRunning
-from regrow.cluster.letters import Letter, Letters
+from regrow.cluster.letters import letters_told
 from regrow.cluster.pausable_loop import PausableLoop
 from regrow.cluster.set_aside import Decision
 from regrow.runtime.address import ActorId
@@ -100,6 +100,13 @@ class _Metrics(_Order):
     do: Literal["metrics"]
 
 
+class _Messages(_Order):
+    """The latest messages of an agent, without what they say."""
+
+    do: Literal["messages"]
+    agent: str
+
+
 class _Deed(_Order):
     """To one agent or supervisor, by its whole id."""
 
@@ -108,10 +115,10 @@ class _Deed(_Order):
     timeout_s: float = Field(default=DEED_TIMEOUT_S, gt=0, le=TIMEOUT_LIMIT_S)
 
 
-class _SetAside(_Order):
-    """The messages in quarantine: of one agent, or of the whole app."""
+class _Listed(_Order):
+    """The messages in quarantine, or those that wait for an answer: of one agent, or of the whole app."""
 
-    do: Literal["set_aside"]
+    do: Literal["set_aside", "waits"]
     agent: str = ""
 
 
@@ -122,13 +129,6 @@ class _Decide(_Order):
     id: str
     decision: Decision
     assume: Assume | None = None
-
-
-class _Waits(_Order):
-    """The messages that wait for an answer: of one agent, or of the whole app."""
-
-    do: Literal["waits"]
-    agent: str = ""
 
 
 class _Approve(_Order):
@@ -149,7 +149,18 @@ class _History(_Order):
 
 
 _AnyOrder = (
-    _About | _Tree | _Stop | _Ask | _DeadLetters | _Metrics | _Deed | _SetAside | _Decide | _Waits | _Approve | _History
+    _About
+    | _Tree
+    | _Stop
+    | _Ask
+    | _DeadLetters
+    | _Metrics
+    | _Messages
+    | _Deed
+    | _Listed
+    | _Decide
+    | _Approve
+    | _History
 )
 
 _ORDER: TypeAdapter[_AnyOrder] = TypeAdapter(Annotated[_AnyOrder, Field(discriminator="do")])
@@ -308,21 +319,23 @@ class ControlSocket:
             case _Ask():
                 return await self._ask(self._started(), order)
             case _DeadLetters():
-                return _letters_told(await self._started().dead_letters())
+                return letters_told(await self._started().dead_letters(), now=datetime.now(UTC))
             case _Metrics():
                 return await self._started().metrics()
+            case _Messages():
+                had = await self._started().engine.messages(ActorId(order.agent))
+                return {"messages": None if had is None else [each.model_dump(mode="json") for each in had]}
             case _Deed():
                 running = self._started()
                 deed, actor = Deed(order.do), ActorId(order.agent)
                 done = await running.engine.carry_out(deed, actor, timeout_s=order.timeout_s)
                 return done.model_dump(mode="json")
-            case _SetAside():
-                return await set_aside.listed(self._started(), order.agent)
+            case _Listed():
+                listed = set_aside.listed if order.do == "set_aside" else answers.waits
+                return await listed(self._started(), order.agent)
             case _Decide():
                 by = await asyncio.to_thread(peer_principal, connection)
                 return await set_aside.decided(self._started(), order.id, order.decision, order.assume, by=by)
-            case _Waits():
-                return await answers.waits(self._started(), order.agent)
             case _Approve():
                 by = await asyncio.to_thread(peer_principal, connection)  # whom a directory elsewhere may have to name
                 return await answers.approved(self._started(), order.id, order.fields, order.words, by=by)
@@ -358,20 +371,6 @@ class ControlSocket:
             state = "has ended" if self._ended.done() else "is still starting; try again in a moment"
             raise AppNotRunning(self.app, f"{self.app} {state}")
         return self._running
-
-
-def _letters_told(letters: Letters) -> dict[str, object]:
-    """With the time of day at which each became one, by the clock of this machine."""
-    now = datetime.now(UTC)
-    latest = [
-        {"at": (now - timedelta(seconds=letter.age_s)).isoformat(timespec="milliseconds"), **_without_age(letter)}
-        for letter in letters.latest
-    ]
-    return {"total": letters.total, "counts": dict(letters.counts), "latest": latest}
-
-
-def _without_age(letter: Letter) -> dict[str, object]:
-    return letter.model_dump(mode="json", exclude={"age_s"})
 
 
 def _parsed(line: bytes) -> _AnyOrder:

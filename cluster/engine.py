@@ -9,6 +9,7 @@ from regrow.cluster.letters import Letters
 from regrow.cluster.metrics import AppMetrics
 from regrow.cluster.tree import Trees
 from regrow.runtime import ActorId, ExitReason, Runtime
+from regrow.runtime.deaths import Had
 
 
 class Engine(Protocol):
@@ -45,6 +46,10 @@ class Engine(Protocol):
 
     async def metrics(self) -> AppMetrics:
         """What all processes of the app have counted, and how they stand."""
+        ...
+
+    async def messages(self, actor: ActorId) -> tuple[Had, ...] | None:
+        """The latest messages of an actor, oldest first; None where nobody of that id is anywhere."""
         ...
 
     async def carry_out(self, deed: Deed, actor: ActorId, *, timeout_s: float) -> Replaced:

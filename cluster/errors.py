@@ -3,6 +3,7 @@
 Misuse (runtime)
 ├── ConfigError             a setting that is unknown or wrong: mend the key it names
 ├── NoSuchAgent             the app has nobody of that id: name one of those that are listed
+├── NothingKnown            of that id nothing is kept, and the app does not run: start it, or name one that is listed
 ├── NoSuchTrace             no trace has that id: name one of those that `regrow traces` lists
 ├── AppNotFound             MODULE:APP leads to no app: mend the name
 └── AppAlreadyRunning       the name is taken: stop that app, or choose another name
@@ -63,6 +64,24 @@ class TracesUnreadable(WorldBroke):
     """The file of the traces can not be read."""
 
 
+class NothingKnown(Misuse):
+    """Nothing is kept of an agent, and its app does not run, so nobody can say whether there is one of that id.
+
+    Attributes: `app`, `agent` as it was given, and `known`, the ids of whom something is kept.
+    """
+
+    def __init__(self, app: str, agent: str, *, known: Sequence[str]) -> None:
+        told = f"something is kept of: {_listed(known)}" if known else "nor is anything kept of any other"
+        if near := _nearest(agent, known):
+            told = f"did you mean {near}? " + told[0].upper() + told[1:]
+        super().__init__(
+            f"nothing is known of {agent!r}: {app} does not run, and of trouble with it nothing is kept; {told}"
+        )
+        self.app = app
+        self.agent = agent
+        self.known = tuple(known)
+
+
 class IncidentsUnreadable(WorldBroke):
     """The file of the incidents can not be read."""
 
@@ -87,8 +106,8 @@ class NoSuchAgent(Misuse):
     def __init__(self, app: str, agent: str, *, known: Sequence[str] = (), spawned_by: str | None = None) -> None:
         if spawned_by is not None:
             told = f"if {spawned_by} has spawned it, it ends and comes back with that one, so name that one"
-        elif near := get_close_matches(agent, [id for id in known if id.count("/") == agent.count("/")], 1, NEAR):
-            told = f"did you mean {near[0]}? There are: {_listed(known)}"
+        elif near := _nearest(agent, known):
+            told = f"did you mean {near}? There are: {_listed(known)}"
         else:
             told = f"there are: {_listed(known)}"
         super().__init__(f"{app} supervises no {agent!r}; {told}")
@@ -249,6 +268,12 @@ class PlannedCrash(RegrowError):
 
 class ScriptBroke(RegrowError):
     """A function in the script of a test raised something of its own, in the test's process."""
+
+
+def _nearest(agent: str, known: Sequence[str]) -> str:
+    """Whom somebody may have meant; empty where nobody is near."""
+    near = get_close_matches(agent, [id for id in known if id.count("/") == agent.count("/")], 1, NEAR)
+    return near[0] if near else ""
 
 
 def _listed(known: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from regrow.cluster.letters import Letter, Letters
 from regrow.cluster.metrics import AppMetrics, Counted, HostMetrics
 from regrow.runtime.address import HostId
-from regrow.runtime.deaths import Death
+from regrow.runtime.deaths import Death, Had, SetAside
 from regrow.runtime.message import Message
 
 GONE_SHOWN = 20
@@ -29,11 +29,18 @@ class HostTold(Message):
 
 
 class DeathsTold(Message):
-    """How lives of one process have ended since it told last, at `at_s` of its own monotonic clock."""
+    """How lives of one process have ended since it told last, and what was set aside; by its own monotonic clock."""
 
     at_s: float
     deaths: tuple[Death, ...]
+    set_aside: tuple[SetAside, ...] = ()
     left_out: int = 0
+
+
+class LatestMessages(Message):
+    """What an agent that lives has had, oldest first, and what it handles."""
+
+    messages: tuple[Had, ...]
 
 
 @dataclass(frozen=True, slots=True)

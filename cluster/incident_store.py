@@ -27,10 +27,12 @@ class Sort(StrEnum):
     LOSS = "loss"
     """A dead letter."""
     ORDER = "order"
-    """A person had the agent killed or restarted."""
+    """A person had the agent killed or restarted, or decided on a message in quarantine."""
+    QUARANTINE = "quarantine"
+    """A message was set aside for a person."""
 
 
-KEPT_OF = {Sort.DEATH: 20, Sort.REPORT: 100, Sort.LOSS: 50, Sort.ORDER: 20}
+KEPT_OF = {Sort.DEATH: 20, Sort.REPORT: 100, Sort.LOSS: 50, Sort.ORDER: 20, Sort.QUARANTINE: 20}
 """How many of each sort are kept of one agent, the latest ones: a flood of one sort leaves the others as they are."""
 
 

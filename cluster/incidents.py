@@ -9,20 +9,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regrow.cluster.incident_store import Incident, IncidentStore, Sort
 from regrow.cluster.record_queue import RecordQueue
+from regrow.runtime.redaction import Redaction
 from regrow.supervisors.report import ReportKind, SupervisorReport, bounded
 
 if TYPE_CHECKING:
-    from regrow.cluster.config import IncidentSettings
-    from regrow.cluster.deeds import Deed
+    from regrow.cluster.config import Settings
     from regrow.runtime import Runtime
     from regrow.runtime.dead_letters import DeadLetter
-    from regrow.runtime.deaths import Death
+    from regrow.runtime.deaths import Death, SetAside
     from regrow.runtime.lifecycle import ExitReason
 
 TROUBLED = 10_000
@@ -36,26 +37,32 @@ DEATHS_LEFT_OUT = "deaths"
 """Reasons, beside those of a queue."""
 
 
-def kept(folder: Path, settings: IncidentSettings) -> Incidents | None:
+def kept(app: str, settings: Settings) -> Incidents | None:
     """What keeps the incidents of an app; None where the settings want none."""
-    return Incidents(folder, settings) if settings.store_mb else None
+    limit_bytes = settings.incidents.store_mb * 1_000_000
+    redact = Redaction(settings.tracing.redact)
+    return Incidents(settings.data_dir_of(app), limit_bytes=limit_bytes, redact=redact) if limit_bytes else None
 
 
 class Incidents:
     """Of one app, in the process that has its supervisors."""
 
-    def __init__(self, folder: Path, settings: IncidentSettings) -> None:
-        self._store = IncidentStore(folder, limit_bytes=settings.store_mb * 1_000_000)
+    def __init__(self, folder: Path, *, limit_bytes: int, redact: Callable[[str], str]) -> None:
+        """`redact` takes secrets out of what somebody's code has said; it is called on the thread that writes."""
+        self._store = IncidentStore(folder, limit_bytes=limit_bytes)
+        self._redact = redact
         self._queue: RecordQueue[Incident] | None = None
         self._troubled: OrderedDict[str, None] = OrderedDict()
         self._second, self._losses = 0, 0
         self._left_out: dict[str, int] = {}
         self._told: dict[str, int] = {}
         self._is_closed = False
+        # Incarnations begin anew with each start of the app: only beside this does one name a life.
+        self._run_ms = time.time_ns() // 1_000_000
 
     def attach(self, runtime: Runtime) -> None:
         """From now on deaths and dead letters of this process are kept."""
-        runtime.deaths.added = lambda: self.died(runtime.deaths.take(), now_s=runtime.loop.time())
+        runtime.deaths.added = lambda: self._ended_here(runtime)
         runtime.dead_letters.added = lambda: self._lost_here(runtime.dead_letters.latest[-1])
 
     def reported(self, report: SupervisorReport) -> None:
@@ -77,6 +84,7 @@ class Incidents:
             "restart": report.restart.value,
             "host": report.host,
             "pid": report.pid,
+            "run_ms": self._run_ms,
         }
         self._put(agent, report.incarnation, Sort.REPORT, about)
 
@@ -84,7 +92,11 @@ class Incidents:
         """Lives have ended; `now_s` is of the same clock as theirs."""
         self._leave_out(DEATHS_LEFT_OUT, left_out)
         for death in deaths:
-            about = {"reason": _reason(death.reason), "messages": [had.model_dump() for had in death.messages]}
+            about = {
+                "reason": _reason(death.reason),
+                "messages": [had.model_dump() for had in death.messages],
+                "run_ms": self._run_ms,
+            }
             self._put(death.agent, death.incarnation, Sort.DEATH, about, age_s=now_s - death.at_s)
 
     def lost(
@@ -105,9 +117,20 @@ class Incidents:
         """So many more of which nobody tells whose they were."""
         self._leave_out(LOSSES_LEFT_OUT, count)
 
-    def ordered(self, deed: Deed, agent: str) -> None:
-        """A person wants something done to an agent."""
-        self._put(agent, 0, Sort.ORDER, {"deed": deed.value})
+    def set_aside(self, messages: Iterable[SetAside], *, now_s: float) -> None:
+        """Messages went into quarantine; `now_s` is of the same clock as their times."""
+        for each in messages:
+            about = {
+                "command": each.command,
+                "message": each.message,
+                "sender": each.sender,
+                "reason": {"text": each.reason},
+            }
+            self._put(each.agent, each.incarnation, Sort.QUARANTINE, about, age_s=now_s - each.at_s)
+
+    def ordered(self, deed: str, agent: str, *, command: str = "") -> None:
+        """A person wants something done to an agent, or with the message that has this command."""
+        self._put(agent, 0, Sort.ORDER, {"deed": deed, "command": command})
 
     async def aclose(self) -> None:
         """Writes what waits, for FLUSH_LIMIT_S at most, and ends. May be called twice."""
@@ -116,6 +139,11 @@ class Incidents:
         if queue is not None:
             await asyncio.to_thread(queue.close, FLUSH_LIMIT_S)
             await asyncio.to_thread(self._store.close)
+
+    def _ended_here(self, runtime: Runtime) -> None:
+        deaths, set_aside = runtime.deaths.take()
+        self.died(deaths, now_s=runtime.loop.time())
+        self.set_aside(set_aside, now_s=runtime.loop.time())
 
     def _lost_here(self, letter: DeadLetter) -> None:
         self.lost(
@@ -149,8 +177,18 @@ class Incidents:
         """On the thread of the queue."""
         counts = {**self._left_out, **(self._queue.dropped if self._queue is not None else {})}
         fresh = {reason: count - self._told.get(reason, 0) for reason, count in counts.items()}
-        self._store.write(batch, {reason: count for reason, count in fresh.items() if count > 0})
+        redacted = [replace(each, about=self._redacted(each.about)) for each in batch]
+        self._store.write(redacted, {reason: count for reason, count in fresh.items() if count > 0})
         self._told = counts
+
+    def _redacted(self, about: Mapping[str, object]) -> Mapping[str, object]:
+        """Of a reason all texts but its kind; names of messages and agents are no text of that sort."""
+        match about.get("reason"):
+            case dict() as reason:
+                kept = {name: self._redact(said) if isinstance(said, str) else said for name, said in reason.items()}
+                return {**about, "reason": kept}
+            case _:
+                return about
 
 
 def _reason(reason: ExitReason | None) -> dict[str, object] | None:

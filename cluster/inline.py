@@ -28,6 +28,7 @@ from regrow.cluster.spec_courier import SpecsHere
 from regrow.cluster.tree import Counts, Trees
 from regrow.cluster.waker import Waker
 from regrow.runtime import ActorId, ExitReason, HostId, Runtime, Shutdown
+from regrow.runtime.deaths import Had, had_and_has
 from regrow.runtime.durability import open_durability
 from regrow.runtime.local_starter import LocalStarter
 from regrow.runtime.memory_journal import MemoryJournal
@@ -90,7 +91,7 @@ class InlineEngine:
         """See Engine."""
         look_in(self._settings.skills_folder)
         self._recording = stored("inline", self._settings.data_dir_of(self._app.name), self._settings.tracing)
-        self._incidents = kept(self._settings.data_dir_of(self._app.name), self._settings.incidents)
+        self._incidents = kept(self._app.name, self._settings)
         roots = self._roots = Roots(self._app.name, self._service_config)
         self._operations = Operations(roots, self._incidents)
         make: BehaviorMaker = BehaviorFactory(roots.make_supervisor)
@@ -116,7 +117,7 @@ class InlineEngine:
                 journal = MemoryJournal(now_ms=self._now_ms, limits=self._settings.history.limits())
             self.memory_journal = journal
             runtime.durability = await open_durability(runtime, journal)
-            await keep_journal_desk(runtime, journal)
+            await keep_journal_desk(runtime, journal, self._incidents)
         await self._redis.check()
         await roots.start(self._app.root)
         if runtime.durability is not None and (self._app.keyed or self._app.is_durable.has_numbered):
@@ -160,6 +161,11 @@ class InlineEngine:
     async def metrics(self) -> AppMetrics:
         """See Engine."""
         return AppMetrics(hosts=(measured(self.runtime, await loop_lag_s()),))
+
+    async def messages(self, actor: ActorId) -> tuple[Had, ...] | None:
+        """See Engine."""
+        cell = self.runtime.cells.get(actor)
+        return had_and_has(cell, self.runtime.loop.time()) if cell is not None else None
 
     async def carry_out(self, deed: Deed, actor: ActorId, *, timeout_s: float) -> Replaced:
         """See Engine."""

@@ -23,6 +23,7 @@ from regrow.runtime.start import start_life
 from regrow.runtime.starter import StartRequest
 
 if TYPE_CHECKING:
+    from regrow.cluster.incidents import Incidents
     from regrow.runtime import Runtime
     from regrow.runtime.journal import Journal
     from regrow.runtime.journal_entries import StepRecord
@@ -201,9 +202,10 @@ class ListTurns(Request[EndedTurns]):
 class JournalDesk:
     """The behavior of that actor."""
 
-    def __init__(self, runtime: Runtime, journal: Journal) -> None:
+    def __init__(self, runtime: Runtime, journal: Journal, incidents: Incidents | None) -> None:
         self._runtime = runtime
         self._journal = journal
+        self._incidents = incidents
 
     async def started(self, ctx: Any) -> None:
         """See Behavior."""
@@ -252,6 +254,8 @@ class JournalDesk:
             )
         verdict = await _surely(settling)
         self._tell(agent)
+        if verdict is SettleVerdict.SETTLED and self._incidents is not None:
+            self._incidents.ordered("drop" if order.drop else "requeue", agent, command=command)
         return verdict is SettleVerdict.SETTLED
 
     def _tell(self, agent: ActorId) -> None:
@@ -358,11 +362,11 @@ def _taken(records: tuple[StepRecord, ...]) -> tuple[TakenStep, ...]:
     return tuple(taken)
 
 
-async def keep_journal_desk(runtime: Runtime, journal: Journal) -> None:
-    """Makes this process the one in which people reach the journal of its app."""
+async def keep_journal_desk(runtime: Runtime, journal: Journal, incidents: Incidents | None = None) -> None:
+    """Makes this process the one in which people reach the journal of its app; `incidents` keep what they decide."""
     request = StartRequest(actor=DESK, incarnation=Incarnation(1), target=JournalDesk, survives_exit=False)
     cell = runtime.cells[DESK] = Cell(runtime, request)
-    failed = await start_life(cell, request, JournalDesk(runtime, journal))
+    failed = await start_life(cell, request, JournalDesk(runtime, journal, incidents))
     if failed is not None:
         raise RegrowError(f"the desk at the journal did not start ({failed})")
 

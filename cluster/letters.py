@@ -7,6 +7,7 @@ the clocks of two machines may disagree. What a process has told outlives it: se
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime, timedelta
 
 from regrow.runtime.dead_letters import KEPT, DeadLetters
 from regrow.runtime.message import Message
@@ -65,3 +66,15 @@ def told_by(dead: DeadLetters, now_s: float) -> Letters:
         for letter in list(dead.latest)  # a copy: the control thread of a host may ask while more come
     )
     return Letters(counts=tuple(sorted(dead.counts.copy().items())), latest=latest)
+
+
+def letters_told(letters: Letters, *, now: datetime) -> dict[str, object]:
+    """Dead letters as JSON, each with the time of day at which it became one, by the clock of this machine."""
+    latest = [
+        {
+            "at": (now - timedelta(seconds=letter.age_s)).isoformat(timespec="milliseconds"),
+            **letter.model_dump(mode="json", exclude={"age_s"}),
+        }
+        for letter in letters.latest
+    ]
+    return {"total": letters.total, "counts": dict(letters.counts), "latest": latest}

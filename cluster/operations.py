@@ -65,7 +65,7 @@ class Operations:
             raise Refused(f"{len(self._begun)} orders of this app are not done yet; wait for one of them")
         log.warning("ordered by a person", order=deed.value, agent=actor, incarnation=row.incarnation)
         if self._incidents is not None:
-            self._incidents.ordered(deed, actor)
+            self._incidents.ordered(deed.value, actor)
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         work = loop.create_task(self._kill(row) if deed is Deed.KILL else self._restart(supervisor, row))

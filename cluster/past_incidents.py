@@ -11,47 +11,64 @@ from typing import Any
 
 from regrow.cluster import cli_calls, past_traces
 from regrow.cluster.config import Settings
-from regrow.cluster.errors import AppNotRunning, ControlError, IncidentsUnreadable, NoSuchAgent
+from regrow.cluster.errors import IncidentsUnreadable, NoSuchAgent, NothingKnown
 from regrow.cluster.incident_store import FILE_NAME, Incident, IncidentFile, Sort
+from regrow.cluster.live_agent import LiveAgent, asked_of
 from regrow.cluster.span_row import SpanRow
 from regrow.cluster.why import TOLD, Death, Found, deaths_of, decisions_of, time_told
 from regrow.runtime import telemetry
-from regrow.runtime.errors import TooLate
 
 NS_PER_MS = 1_000_000
 
 
 def found_of(settings: Settings, agent: str) -> Found:
-    """All that is known of `APP/AGENT`. Raises Misuse, NoSuchAgent, IncidentsUnreadable."""
+    """All that is known of `APP/AGENT`. Raises Misuse, NoSuchAgent, NothingKnown, IncidentsUnreadable."""
     app = cli_calls.app_of(agent)
     path = settings.data_dir_of(app) / FILE_NAME
     file = IncidentFile(path) if path.exists() else None
-    unknown: list[str] = []
-    nodes = _nodes(app, unknown)
+    live = asked_of(app, agent)
     incidents, above, agents, left_out = _kept(file, agent)
-    if not incidents and (nodes is None or agent not in nodes):
-        known = sorted({*(nodes or ()), *agents})
-        raise NoSuchAgent(app, agent, known=known)
+    unknown = list(live.unknown)
+    if not incidents and not _is_known(live, agent):
+        _refuse_unknown(app, agent, live, agents, is_above_known=bool(above))
+        unknown.append(
+            f"nothing is kept of {agent} itself: nothing has gone wrong with it, or there is nobody of that id"
+        )
     deaths = deaths_of(incidents)
-    quarantined = _quarantined(app, agent, unknown) if nodes is not None else ()
     turns = _turns(settings, app, agent)
-    _say_what_is_not_known(deaths, turns, unknown)
+    _say_what_is_not_known(deaths, live.history or turns, unknown)
     if left_out:
         told = ", ".join(f"{count:,} ({reason})" for reason, count in sorted(left_out.items()))
         unknown.append(f"incidents of the app that were not kept, of whatever agent: {told}")
     return Found(
         agent=agent,
-        node=nodes.get(agent) if nodes is not None else None,
-        is_app_running=nodes is not None,
+        node=live.nodes.get(agent) if live.nodes is not None else None,
+        is_app_running=live.nodes is not None,
         deaths=deaths,
         decisions=decisions_of(incidents),
         losses=tuple(each for each in incidents if each.sort is Sort.LOSS),
         above=above,
+        looked_ms=live.looked_ms,
+        messages=live.messages,
         turns=turns,
-        quarantined=quarantined,
+        history=live.history,
+        set_aside=tuple(each for each in incidents if each.sort is Sort.QUARANTINE),
+        quarantined=live.quarantined,
         left_out=left_out,
         unknown=tuple(unknown),
     )
+
+
+def _is_known(live: LiveAgent, agent: str) -> bool:
+    """Whether the app knows of somebody of that id, in its trees, spawned by another agent, or in its journal."""
+    return agent in (live.nodes or ()) or live.messages is not None or bool(live.history)
+
+
+def _refuse_unknown(app: str, agent: str, live: LiveAgent, kept: list[str], *, is_above_known: bool) -> None:
+    if live.nodes is not None:
+        raise NoSuchAgent(app, agent, known=sorted({*live.nodes, *kept}))
+    if not is_above_known:  # else why it is not there is known, whoever it is
+        raise NothingKnown(app, agent, known=kept)
 
 
 def _kept(file: IncidentFile | None, agent: str) -> tuple[list[Incident], tuple[Death, ...], list[str], dict[str, int]]:
@@ -70,38 +87,6 @@ def _above(agent: str) -> Iterator[str]:
     parts = agent.split("/")
     for upto in range(1, len(parts)):
         yield "/".join(parts[:upto])
-
-
-def _nodes(app: str, unknown: list[str]) -> dict[str, Mapping[str, Any]] | None:
-    """Everybody in the trees of the app, by id; None where it does not say."""
-    try:
-        roots = cli_calls.tree_of(app)
-    except AppNotRunning:
-        unknown.append(f"{app} does not run, so what lies in its journal, such as its quarantine, can not be looked at")
-        return None
-    except (TooLate, ControlError) as error:
-        unknown.append(f"{app} does not say how it is now ({error})")
-        return None
-    found: dict[str, Mapping[str, Any]] = {}
-    left = list(roots)
-    while left:
-        node = left.pop()
-        found[node["id"]] = node
-        left += node["children"]
-    return found
-
-
-def _quarantined(app: str, agent: str, unknown: list[str]) -> tuple[Mapping[str, Any], ...]:
-    try:
-        rows: list[Mapping[str, Any]] = cli_calls.set_aside(agent)["messages"]
-    except ControlError as error:
-        if error.type_name != "Misuse":  # that is said of an app that keeps no journal
-            unknown.append(f"the journal of {app} can not be asked for its quarantine ({error})")
-        return ()
-    except (TooLate, AppNotRunning) as error:
-        unknown.append(f"the journal of {app} can not be asked for its quarantine ({error})")
-        return ()
-    return tuple(rows)
 
 
 def _turns(settings: Settings, app: str, agent: str) -> tuple[Mapping[str, Any], ...]:

@@ -24,6 +24,7 @@ from regrow.cluster.deeds import Deed, Replaced
 from regrow.cluster.directory import RememberingDirectory
 from regrow.cluster.errors import AppNotRunning, RayUnavailable
 from regrow.cluster.guardian_deaths import GuardianDeaths
+from regrow.cluster.host_book import LatestMessages
 from regrow.cluster.hosts import DRIVER_PREFIX
 from regrow.cluster.letters import Letters, told_by
 from regrow.cluster.loop_lag import loop_lag_s
@@ -62,6 +63,7 @@ from regrow.runtime import (
 )
 from regrow.runtime import errors as runtime_errors
 from regrow.runtime.codec import FrameCodec
+from regrow.runtime.deaths import Had
 from regrow.runtime.packing import unpack
 from regrow.runtime.peers import Peers
 from regrow.runtime.transport import PeerDead
@@ -183,6 +185,11 @@ class RayEngine:
         """See Engine."""
         metrics = unpack_as(AppMetrics, await self._guardian_says(self._guardian.metrics.remote))
         return metrics.with_hosts(measured(self.runtime, await loop_lag_s()))
+
+    async def messages(self, actor: ActorId) -> tuple[Had, ...] | None:
+        """See Engine."""
+        told = await self._guardian_says(lambda: self._guardian.messages.remote(actor))
+        return unpack_as(LatestMessages, told).messages if told else None
 
     async def carry_out(self, deed: Deed, actor: ActorId, *, timeout_s: float) -> Replaced:
         """See Engine. Called once and not again, since a second kill would meet the next life."""

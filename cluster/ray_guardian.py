@@ -99,7 +99,7 @@ class Guardian:
         settings = self._settings = Settings(**json.loads(self._order.settings))
         tracing.configure_or_warn(self._order.app, settings.tracing)
         self._recording = stored("guardian", settings.data_dir_of(self._order.app), settings.tracing)
-        self._incidents = kept(settings.data_dir_of(self._order.app), settings.incidents)
+        self._incidents = kept(self._order.app, settings)
         self._life = HostId(f"{self._order.app}.{uuid.uuid4().hex[:8]}")
         self._starting: asyncio.Task[bytes] | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -153,7 +153,7 @@ class Guardian:
             await end_others(me, self._life)
             await self._reach_redis()
             if self._journal is not None:
-                await keep_journal_desk(runtime, self._journal.journal)
+                await keep_journal_desk(runtime, self._journal.journal, self._incidents)
             await roots.start(root, grows_back=bool(earlier_lives()))
             if self._journal is not None and (KeyedIds.of(order.app, root) or is_durable.has_numbered):
                 Waker(roots, runtime, self._journal.journal, is_durable=is_durable)
@@ -282,6 +282,10 @@ class Guardian:
         """What this process and all hosts, dead or alive, have counted."""
         await self.start()
         return pack(await self._hearing.metrics())
+
+    async def messages(self, actor: str) -> bytes:
+        """The latest messages of an actor; empty where nobody of that id is within reach."""
+        return await self._hearing.messages(ActorId(actor))
 
     async def heard(self, host: str, packed: bytes) -> None:
         """A host tells of itself; see HostTold."""

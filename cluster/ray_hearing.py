@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from ray.exceptions import RayError
 
-from regrow.cluster.host_book import DeathsTold, HostBook, HostTold
+from regrow.cluster.host_book import DeathsTold, HostBook, HostTold, LatestMessages
 from regrow.cluster.letters import Letters, told_by
 from regrow.cluster.loop_lag import loop_lag_s
 from regrow.cluster.metrics import AppMetrics, measured
 from regrow.cluster.orders import unpack_as
 from regrow.cluster.ray_transport import got_through
+from regrow.runtime.deaths import had_and_has
+from regrow.runtime.packing import pack
 from regrow.runtime.transport import PeerDead
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from regrow.cluster.incidents import Incidents
     from regrow.cluster.ray_keeper import Keeper
-    from regrow.runtime import HostId, Runtime
+    from regrow.runtime import ActorId, HostId, Runtime
 
 LOOK_LIMIT_S = 2.0
 """How long a look waits for a host that does not answer, such as a stopped one."""
@@ -55,10 +57,11 @@ class Hearing:
                 self._incidents.lost_others(fresh.others)
 
     def heard_deaths(self, packed: bytes) -> None:
-        """A host tells how lives in it have ended, each once."""
+        """A host tells how lives in it have ended, and what was set aside, each once."""
         told = unpack_as(DeathsTold, packed)
         if self._incidents is not None:
             self._incidents.died(told.deaths, now_s=told.at_s, left_out=told.left_out)
+            self._incidents.set_aside(told.set_aside, now_s=told.at_s)
 
     async def letters(self) -> Letters:
         """The dead letters of this process and of all hosts, dead or alive."""
@@ -71,6 +74,15 @@ class Hearing:
         await self._ask_all()
         self.close()  # of a host that has just died, supervisors may be told only later
         return self._book.metrics().with_hosts(measured(self._runtime, await loop_lag_s()))
+
+    async def messages(self, actor: ActorId) -> bytes:
+        """See Engine.messages, packed; empty where no process within reach has that actor."""
+        here = self._runtime.cells.get(actor)
+        if here is not None:
+            return pack(LatestMessages(messages=had_and_has(here, self._runtime.loop.time())))
+        hosts = self._keeper.within_reach().values()
+        told = await asyncio.gather(*(_answer(handle.messages, actor) for handle in hosts))
+        return next(filter(None, told), b"")
 
     async def last_look(self, host: HostId, handle: Any) -> None:
         """A host that is about to be ended answers who waits there, and tells of itself once more."""
@@ -90,8 +102,12 @@ class Hearing:
 
     async def _ask(self, host: HostId, method: Any) -> None:
         """Writes down what a host tells; one that does not answer has told most of it before."""
-        try:
-            packed = await asyncio.wait_for(got_through(method), LOOK_LIMIT_S)
-        except (PeerDead, RayError, TimeoutError):
-            return
-        self.heard(host, packed)
+        self.heard(host, await _answer(method))
+
+
+async def _answer(method: Any, *arguments: object) -> bytes:
+    """What a host says; nothing where it does not answer within LOOK_LIMIT_S."""
+    try:
+        return bytes(await asyncio.wait_for(got_through(method, *arguments), LOOK_LIMIT_S))
+    except (PeerDead, RayError, TimeoutError):
+        return b""

@@ -22,6 +22,7 @@ from regrow.cluster import host_process, logs, tracing
 from regrow.cluster.code import CodeBase
 from regrow.cluster.directory import RememberingDirectory
 from regrow.cluster.guarding import keep_guard
+from regrow.cluster.host_book import LatestMessages
 from regrow.cluster.host_process import end_with_parent
 from regrow.cluster.making import BehaviorFactory
 from regrow.cluster.orders import (
@@ -46,6 +47,7 @@ from regrow.cluster.services import service_id
 from regrow.cluster.spec_courier import SpecCourier
 from regrow.runtime import ActorId, Crashed, HostId, Incarnation, RegrowError, Runtime, WorldBroke
 from regrow.runtime.codec import FrameCodec
+from regrow.runtime.deaths import had_and_has
 from regrow.runtime.packing import pack, unpack
 from regrow.runtime.peers import Peers
 from regrow.runtime.runtime import BehaviorMaker
@@ -242,6 +244,12 @@ class RayHost:
     async def told(self) -> bytes:
         """What this process has to tell of itself, also while a handler blocks the cells' loop; see HostTold."""
         return pack(self._telling.told()) if self._telling is not None else b""
+
+    @ray.method(concurrency_group="control")
+    async def messages(self, actor: str) -> bytes:
+        """The latest messages of an actor, also while a handler blocks the cells' loop; empty where it is not here."""
+        cell = self._runtime.cells.get(ActorId(actor)) if self._runtime is not None else None
+        return pack(LatestMessages(messages=had_and_has(cell, cell.runtime.loop.time()))) if cell is not None else b""
 
     # ---- the watch loop ------------------------------------------------------------------------
 

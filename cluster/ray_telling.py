@@ -46,11 +46,13 @@ class Telling:
         return HostTold(at_s=now_s, metrics=measured(self._runtime, lag_s), letters=letters)
 
     def tell_deaths(self) -> None:
-        """Tells the deaths that were not told before. To be called on the loop of the cells."""
-        deaths = self._runtime.deaths
-        if taken := tuple(deaths.take()):
-            left_out, self._left_out = deaths.left_out - self._left_out, deaths.left_out
-            told = DeathsTold(at_s=self._runtime.loop.time(), deaths=taken, left_out=left_out)
+        """Tells what was not told before of deaths and quarantine. To be called on the loop of the cells."""
+        untold = self._runtime.deaths
+        deaths, set_aside = untold.take()
+        if deaths or set_aside:
+            left_out, self._left_out = untold.left_out - self._left_out, untold.left_out
+            now_s = self._runtime.loop.time()
+            told = DeathsTold(at_s=now_s, deaths=deaths, set_aside=set_aside, left_out=left_out)
             self._guardian.heard_deaths.remote(pack(told))
 
     def _look_later(self) -> None:

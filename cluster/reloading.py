@@ -29,6 +29,7 @@ from regrow.cluster.old_messages import understand_old_messages
 from regrow.cluster.sources import Sources, Stamp
 from regrow.cluster.tree import Trees
 from regrow.runtime import ActorId, ExitReason, RegrowError, Runtime, Shutdown
+from regrow.runtime.deaths import Had
 from regrow.supervisors.spec import Kind, Restart
 
 if TYPE_CHECKING:
@@ -117,6 +118,10 @@ class ReloadingEngine:
     async def metrics(self) -> AppMetrics:
         """See Engine."""
         return await self._inner.metrics()
+
+    async def messages(self, actor: ActorId) -> tuple[Had, ...] | None:
+        """See Engine."""
+        return await self._inner.messages(actor)
 
     async def carry_out(self, deed: Deed, actor: ActorId, *, timeout_s: float) -> Replaced:
         """See Engine."""

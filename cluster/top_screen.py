@@ -17,11 +17,12 @@ from typing import IO, Any
 from rich.live import Live
 from rich.text import Text
 
-from regrow.cluster import cli_calls, control_client, top_views, views, why_views
+from regrow.cluster import cli_calls, control_client, top_views, why_views
 from regrow.cluster.config import Settings
 from regrow.cluster.control_client import running_apps
 from regrow.cluster.errors import AppNotRunning, ControlError
 from regrow.cluster.past_incidents import found_of
+from regrow.cluster.terminal import console_for
 from regrow.cluster.top import Choice, Look, ids_of, keys_in, pressed, settled
 from regrow.runtime.errors import Misuse, RegrowError, TooLate
 
@@ -61,7 +62,7 @@ def told(look: Look) -> dict[str, Any]:
 def show_once(look: Look, *, to: IO[str]) -> None:
     """One frame, for a file or pipe."""
     rows = sys.maxsize
-    views.console_for(to).print(
+    console_for(to).print(
         top_views.frame(None, look, Choice(), at=datetime.now(UTC), rows=rows), no_wrap=True, crop=False
     )
 
@@ -69,7 +70,7 @@ def show_once(look: Look, *, to: IO[str]) -> None:
 def watch(app: str, settings: Settings, *, to: IO[str], keys: int) -> None:
     """Shows an app until somebody ends that; `keys` is the descriptor of the terminal at which they are pressed."""
     now, before, choice = look_at(app), None, Choice()  # an app that does not run is told before the screen is taken
-    console = views.console_for(to)
+    console = console_for(to)
     with _listening(keys), Live(console=console, screen=True, auto_refresh=False) as live:
         try:
             while not choice.is_over:

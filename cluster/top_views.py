@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from regrow.cluster import views
+from regrow.cluster.printable import printable
 from regrow.cluster.top import Choice, Look, Rates, host_rates, rates, window
 
 KEYS = "↑↓ or j k choose · Enter or w why · q end"
@@ -77,7 +78,7 @@ def _tree(tree: Sequence[Mapping[str, Any]], choice: Choice, *, room: int) -> Ta
             "" if node["kind"] == "supervisor" else f"{node['mailbox']:,}",
             Text(f"{node['restarts']:,}", style="yellow" if node["restarts"] else ""),
             str(node["pid"] or ""),
-            Text(" ".join(node["last_reason"].split())),
+            Text(printable(" ".join(node["last_reason"].split()))),
             style="reverse" if node["id"] == choice.agent else "",
         )
     return table

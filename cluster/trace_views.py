@@ -10,8 +10,8 @@ from typing import IO, Any
 from rich.table import Table
 from rich.text import Text
 
+from regrow.cluster.terminal import console_for
 from regrow.cluster.trace_tree import SpanNode, TraceSummary
-from regrow.cluster.views import console_for
 from regrow.runtime import telemetry
 
 TREE_LIMIT = 500

@@ -7,16 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import IO, Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
 from regrow.cluster.cli_calls import NO_ANSWER
 from regrow.cluster.doctor import Finding, Verdict
-
-PLAIN_WIDTH_CHARS = 1_000
-"""The width of a table that goes into a file or pipe, where nothing is cut off to fit."""
+from regrow.cluster.printable import printable, printable_lines
+from regrow.cluster.terminal import console_for
 
 STATE_STYLES = {
     "running": "green",
@@ -247,7 +245,7 @@ def _kept_apart(step: Mapping[str, Any]) -> str:
 
 def deed_text(done: Mapping[str, Any]) -> str:
     """What became of an agent that was killed or restarted, in one sentence."""
-    before, after, took = done["before"], done["after"], _short_duration(done["took_s"])
+    before, after, took, why = done["before"], done["after"], _short_duration(done["took_s"]), _one_line(done["why"])
     was = "was killed" if done["deed"] == "kill" else "was stopped"
     begun = f"{done['agent']} {was} ({_life(before)})" if before else f"{done['agent']} did not run"
     match done["state"]:
@@ -255,20 +253,21 @@ def deed_text(done: Mapping[str, Any]) -> str:
             back = "is back" if done["deed"] == "kill" else "runs again" if before else "runs now"
             return f"{begun} and {back} after {took}: {_life(after)}"
         case "gone":
-            return f"{begun} and is not started again: {done['why']}"
+            return f"{begun} and is not started again: {why}"
         case "app_ended":
-            return f"{begun} and the whole app ended with it: {done['why']}"
+            return f"{begun} and the whole app ended with it: {why}"
         case state:
-            return f"{begun} and is {state}: {done['why']}"
+            return f"{begun} and is {state}: {why}"
 
 
 def show_reply(reply: object, *, to: IO[str]) -> None:
-    """A reply: a text as it is, nothing for None, everything else as JSON that can be read."""
+    """A reply: a text, into a file or pipe as it is, nothing for None, everything else as JSON that can be read."""
     if isinstance(reply, dict) and len(reply) == 1:
         (reply,) = reply.values()
     if reply is None:
         return
-    to.write((reply if isinstance(reply, str) else json.dumps(reply, ensure_ascii=False, indent=2)) + "\n")
+    text = reply if isinstance(reply, str) else json.dumps(reply, ensure_ascii=False, indent=2)
+    to.write((printable_lines(text) if to.isatty() else text) + "\n")
 
 
 def show_findings(findings: Iterable[Finding], *, to: IO[str]) -> None:
@@ -325,7 +324,7 @@ def _one_line_of(text: str) -> Text:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))
 
 
 def _life(life: Mapping[str, Any]) -> str:
@@ -341,9 +340,3 @@ def _duration(seconds: float) -> str:
         if seconds >= unit_s:
             return f"{int(seconds // unit_s)} {name}"
     return f"{max(0, int(seconds))} s"
-
-
-def console_for(to: IO[str]) -> Console:
-    """The console for a terminal, or for a file or pipe, where nothing is cut off."""
-    width = None if to.isatty() else PLAIN_WIDTH_CHARS
-    return Console(file=to, width=width, highlight=False, markup=False, emoji=False)

@@ -6,10 +6,11 @@ Nothing here reads or asks; see past_incidents.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from regrow.cluster.deeds import Deed
 from regrow.cluster.incident_store import Incident, Sort
 from regrow.supervisors.report import ReportKind
 
@@ -18,6 +19,8 @@ DEATHS_TOLD = 5
 TOLD = 20
 """How many of the latest messages, decisions and losses."""
 
+CLOCKS_MS = 1_000
+"""What two words on one death may lie apart, by the way that each came."""
 KILLED_BY_PERSON = "killed by order of a person"
 """As in `operations`, which is not loaded for a look."""
 
@@ -27,6 +30,7 @@ class Death:
     """One life that is over. `messages` is None where its process took them along."""
 
     at_ms: int
+    agent: str
     incarnation: int
     reason: Mapping[str, Any]
     host: str = ""
@@ -55,32 +59,41 @@ class Found:
     losses: tuple[Incident, ...] = ()
     above: tuple[Death, ...] = ()
     """Ends of supervisors above it that gave up, oldest first."""
+    looked_ms: int = 0
+    messages: tuple[Mapping[str, Any], ...] | None = None
+    """Its latest messages as it has them at `looked_ms`, oldest first; None where it does not run, or does not say."""
     turns: tuple[Mapping[str, Any], ...] = ()
-    """Its latest turns that were recorded in traces or in the journal's history."""
-    quarantined: tuple[Mapping[str, Any], ...] = ()
+    """Its latest turns that were recorded in traces."""
+    history: tuple[Mapping[str, Any], ...] = ()
+    """How its latest turns ended, by its journal."""
+    set_aside: tuple[Incident, ...] = ()
+    """Messages that went into quarantine, oldest first."""
+    quarantined: tuple[Mapping[str, Any], ...] | None = None
+    """What is there now; None where that can not be told."""
     left_out: Mapping[str, int] = field(default_factory=dict[str, int])
     unknown: tuple[str, ...] = ()
 
 
 def deaths_of(incidents: Iterable[Incident]) -> tuple[Death, ...]:
     """The ends of lives that did not end in order, oldest first: as its process has told, its supervisor, or both."""
-    found: dict[int, Death] = {}
+    found: dict[tuple[int, int], Death] = {}
     for each in incidents:
-        reason, known = each.about.get("reason"), found.get(each.incarnation)
+        reason, life = each.about.get("reason"), _life(each)
+        known = found.get(life)
         if each.sort is Sort.DEATH:
-            messages = tuple(each.about["messages"])
-            host, pid = (known.host, known.pid) if known is not None else ("", 0)
-            found[each.incarnation] = Death(
+            found[life] = Death(
                 at_ms=each.at_ms,
+                agent=each.agent,
                 incarnation=each.incarnation,
                 reason=each.about["reason"],
-                host=host,
-                pid=pid,
-                messages=messages,
+                host=known.host if known is not None else "",
+                pid=known.pid if known is not None else 0,
+                messages=tuple(each.about["messages"]),
             )
         elif each.sort is Sort.REPORT and each.about["kind"] in _ENDS and reason and _is_abnormal(reason):
-            found[each.incarnation] = Death(
+            found[life] = Death(
                 at_ms=known.at_ms if known is not None else each.at_ms,
+                agent=each.agent,
                 incarnation=each.incarnation,
                 reason=reason,
                 host=each.about["host"],
@@ -88,6 +101,11 @@ def deaths_of(incidents: Iterable[Incident]) -> tuple[Death, ...]:
                 messages=known.messages if known is not None else None,
             )
     return tuple(found[life] for life in sorted(found))
+
+
+def _life(incident: Incident) -> tuple[int, int]:
+    """Which life it is about, of all that the agent has had in all runs of its app, in their order."""
+    return incident.about.get("run_ms", 0), incident.incarnation
 
 
 _ENDS = (ReportKind.CHILD_TERMINATED.value, ReportKind.START_FAILED.value)
@@ -108,11 +126,70 @@ def _is_abnormal(reason: Mapping[str, Any]) -> bool:
     return reason["kind"] not in ("normal", "shutdown")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """A message of a durable agent that did not come to its end at once; `outcome` is empty as long as it has none."""
+
+    message: str
+    command: str
+    failed: int
+    outcome: str = ""
+
+
+def retries_of(found: Found) -> tuple[Retry, ...]:
+    """What was tried more than once, or is still to be; by what its process remembers, and what its journal keeps."""
+    known: dict[str, Retry] = {}
+    for each in found.messages if found.messages is not None else last_messages(found):
+        before = known.get(each["command"], Retry(message=each["message"], command=each["command"], failed=0))
+        has_failed = each["fate"] in _TRIED_AGAIN
+        known[each["command"]] = replace(
+            before, failed=before.failed + has_failed, outcome="" if has_failed else each["fate"]
+        )
+    for each in found.history:
+        known[each["command"]] = Retry(
+            message=each["message"], command=each["command"], failed=each["failed_before"], outcome=each["outcome"]
+        )
+    return tuple(each for command, each in known.items() if command and each.failed)
+
+
+_TRIED_AGAIN = ("crashed", "cut")
+
+
+def in_quarantine(found: Found) -> tuple[Mapping[str, Any], ...]:
+    """The messages that wait for a person: those that the journal has, or else those that are known to have gone there.
+
+    Each with its `id`, and where it is known with `message`, `sender` and `reason`.
+    """
+    known: dict[str, Mapping[str, Any]] = {}
+    for each in sorted((*found.set_aside, *found.decisions), key=lambda each: each.at_ms):
+        if each.sort is Sort.QUARANTINE:
+            known[each.about["command"]] = _set_aside_told(each)
+        elif each.sort is Sort.ORDER:
+            known.pop(each.about.get("command", ""), None)
+    if found.quarantined is None:
+        return tuple(known.values())
+    return tuple({**known.get(row.get("command", ""), {}), **row} for row in found.quarantined)
+
+
+def _set_aside_told(incident: Incident) -> dict[str, Any]:
+    about = incident.about
+    return {
+        "id": f"{incident.agent}@{about['command']}",
+        "agent": incident.agent,
+        "command": about["command"],
+        "since": time_told(incident.at_ms),
+        "message": about["message"],
+        "sender": about["sender"],
+        "reason": about["reason"]["text"],
+    }
+
+
 def decision_text(incident: Incident) -> str:
     """What was decided, in one sentence."""
     about = incident.about
     if incident.sort is Sort.ORDER:
-        return f"a person ordered: {about['deed']}"
+        of = f" of {incident.agent}@{about['command']}" if about.get("command") else ""
+        return f"a person ordered: {about['deed']}{of}"
     window = f"{about['restarts']} of {about['max_restarts']} restarts in {about['within_s']:g} s"
     match ReportKind(about["kind"]):
         case ReportKind.CHILD_STARTED:
@@ -123,7 +200,8 @@ def decision_text(incident: Incident) -> str:
         case ReportKind.START_FAILED:
             return f"#{incident.incarnation} did not start"
         case ReportKind.ESCALATED:
-            return f"{about['supervisor']} gave up: {window}"
+            allowed = f"{about['max_restarts']} are allowed in {about['within_s']:g} s"
+            return f"{about['supervisor']} gave up: {about['restarts']} restarts, where {allowed}"
         case ReportKind.CHILD_TERMINATED:
             return f"#{incident.incarnation} ended in order ({about['reason']['text']})"
 
@@ -133,7 +211,7 @@ def what_next(found: Found) -> tuple[Advice, ...]:
     advice = [*_about_quarantine(found), *_about_escalation(found)]
     if found.deaths:
         advice += _about_death(found, found.deaths[-1])
-    elif any(each.sort is Sort.ORDER for each in found.decisions):
+    elif any(each.about.get("deed") in tuple(Deed) for each in found.decisions):
         advice.append(Advice(text="nothing: it ended because a person wanted it so"))
     advice += _about_messages(found)
     if found.node is not None and found.node["state"] in ("finished", "stopped") and found.deaths:
@@ -142,23 +220,27 @@ def what_next(found: Found) -> tuple[Advice, ...]:
 
 
 def _about_quarantine(found: Found) -> Iterable[Advice]:
-    for row in found.quarantined:
+    rows = in_quarantine(found)
+    when = "" if found.is_app_running else " once the app runs again"
+    if len(rows) > 1:
         yield Advice(
-            text="a message of it is set aside and waits for you: look at it, then requeue or drop it; where a step "
-            "was begun and its result is not known, look whether it was done, and requeue with --assume",
-            command=f"regrow quarantine show {row['id']}",
+            text=f"{len(rows)} messages of it are set aside and wait for you: look at each{when}",
+            command=f"regrow quarantine list {found.agent}",
         )
-    last = [] if found.is_app_running else [each for each in last_messages(found) if each["fate"] == "quarantined"]
-    for each in last:
+    for row in rows[-1:]:
         yield Advice(
-            text=f"{each['message']} was set aside for you to decide; look at it once the app runs again",
-            command=f"regrow quarantine show {found.agent}@{each['command']}",
+            text=f"{row.get('message', 'a message of it')} is set aside and waits for you: look at it{when}, then "
+            "requeue or drop it; where a step was begun and its result is not known, look whether it was done, and "
+            "requeue with --assume",
+            command=f"regrow quarantine show {row['id']}",
         )
 
 
 def _about_escalation(found: Found) -> Iterable[Advice]:
+    """Of a supervisor that gave up since: what came of an escalation before the last death is over."""
+    since_ms = found.deaths[-1].at_ms - CLOCKS_MS if found.deaths else 0
     gave_up = [each for each in found.decisions if each.about.get("kind") == ReportKind.ESCALATED.value]
-    if gave_up:
+    if gave_up and gave_up[-1].at_ms >= since_ms:
         about = gave_up[-1].about
         yield Advice(
             text=f"{about['supervisor']} gave up because of {found.agent}: {about['restarts']} restarts within "
@@ -166,9 +248,11 @@ def _about_escalation(found: Found) -> Iterable[Advice]:
             "limits only for what passes by itself"
         )
     for death in found.above:
-        if death.reason["kind"] == "escalated" and not found.agent.endswith(f"/{death.reason['child']}"):
+        if death.at_ms >= since_ms and found.agent != f"{death.agent}/{death.reason['child']}":
             yield Advice(
-                text=f"a supervisor above it gave up because of another child: {death.reason['text']}; look at that one"
+                text=f"{death.agent}, a supervisor above it, gave up because of another child: {death.reason['text']}; "
+                "look at that one",
+                command=_why_of(death),
             )
 
 
@@ -191,14 +275,20 @@ def _about_death(found: Found, death: Death) -> Iterable[Advice]:
             )
         case "killed":
             yield Advice(text=f"{life} did not end within its limits, or was ended with others: {text}")
+        case "escalated":
+            yield Advice(text=f"it gave up because of a child; look at that one ({text})", command=_why_of(death))
         case "fenced":
             yield Advice(text=f"nothing for {life}: a newer life has its state; look at the network of its host")
         case _:
             yield Advice(text=f"look at what {life} ended with: {text}")
 
 
+def _why_of(death: Death) -> str:
+    return f"regrow why {death.agent}/{death.reason['child']}"
+
+
 def _about_messages(found: Found) -> Iterable[Advice]:
-    messages = last_messages(found)
+    messages = found.messages or last_messages(found)
     refused = [each for each in messages if each["fate"] == "refused" and each["trace"]]
     if refused:
         yield Advice(
@@ -231,8 +321,11 @@ def told(found: Found) -> dict[str, Any]:
         ],
         "lost": [{"at": time_told(each.at_ms), **each.about} for each in found.losses[-TOLD:]],
         "above": [_death_told(death) for death in found.above],
+        "messages": None if found.messages is None else list(found.messages),
         "turns": list(found.turns),
-        "quarantined": list(found.quarantined),
+        "history": list(found.history),
+        "retried": [asdict(each) for each in retries_of(found)],
+        "quarantined": list(in_quarantine(found)),
         "left_out": dict(found.left_out),
         "unknown": list(found.unknown),
         "next": [{"text": each.text, "command": each.command} for each in what_next(found)],

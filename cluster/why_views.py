@@ -11,8 +11,20 @@ from typing import IO, Any
 from rich.table import Table
 from rich.text import Text
 
-from regrow.cluster import views
-from regrow.cluster.why import DEATHS_TOLD, TOLD, Death, Found, decision_text, what_next
+from regrow.cluster.incident_store import Incident
+from regrow.cluster.printable import printable
+from regrow.cluster.terminal import console_for
+from regrow.cluster.why import (
+    DEATHS_TOLD,
+    TOLD,
+    Death,
+    Found,
+    Retry,
+    decision_text,
+    in_quarantine,
+    retries_of,
+    what_next,
+)
 from regrow.runtime.lifecycle import INSTALLED, STANDARD_LIBRARY
 
 ROOMS = ("runtime", "supervisors", "memory", "router", "actors", "cluster")
@@ -23,7 +35,7 @@ Part = Text | Table
 
 def show(found: Found, *, to: IO[str]) -> None:
     """All of it, for a person."""
-    console = views.console_for(to)
+    console = console_for(to)
     for part in parts(found):
         console.print(part, soft_wrap=isinstance(part, Text))
 
@@ -31,46 +43,77 @@ def show(found: Found, *, to: IO[str]) -> None:
 def parts(found: Found) -> Iterator[Part]:
     """What `show` prints."""
     yield _head(found)
-    if not found.deaths:
-        yield Text("no death of it is known")
-    for number, death in enumerate(reversed(found.deaths[-DEATHS_TOLD:])):
-        yield from _death(found, death, is_last=number == 0)
-    if found.turns and (not found.deaths or found.deaths[-1].messages is None):
-        yield _title("its latest turns that were recorded")
-        yield _turns(found.turns)
-    if found.decisions:
+    yield from _deaths(found)
+    yield from _since(found)
+    if decided := sorted([*map(_decided, found.decisions), *map(_ended_above, found.above)]):
         yield _title("what was decided")
-        yield from (_line(each.at_ms, decision_text(each)) for each in found.decisions[-TOLD:])
-    for death in found.above:
-        yield _line(death.at_ms, f"a supervisor above it ended: {death.reason['text']}")
+        yield from (_line(at_ms, text) for at_ms, text in decided[-TOLD:])
     if found.losses:
         yield _title("messages that were lost")
         for each in found.losses[-TOLD:]:
             about = each.about
             yield _line(each.at_ms, f"{about['reason']}: {about['message']} from {about['sender']}")
-    if found.quarantined:
-        yield _title("in quarantine")
-        yield from (Text(f"  {row['id']}") for row in found.quarantined)
+    if retries := retries_of(found):
+        yield _title("messages that were tried again")
+        since = "it is kept, and comes again" if found.messages is not None else "what became of it, its journal knows"
+        yield from (Text(printable(f"  {_retry_text(each, since)}")) for each in retries[-TOLD:])
+    if waiting := in_quarantine(found):
+        yield _title("in quarantine" if found.quarantined is not None else "in quarantine, as far as is known")
+        yield from (Text(printable(f"  {_waiting_text(row)}")) for row in waiting)
     if found.unknown:
         yield _title("not known")
-        yield from (Text(f"  {_clean(each)}", style="dim") for each in found.unknown)
+        yield from (Text(f"  {printable(each)}", style="dim") for each in found.unknown)
     yield _title("what to do next")
     for advice in what_next(found):
-        yield Text(f"  → {_clean(advice.text)}", style="yellow")
+        yield Text(f"  → {printable(advice.text)}", style="yellow")
         if advice.command:
-            yield Text(f"      {_clean(advice.command)}", style="bold")
+            yield Text(f"      {printable(advice.command)}", style="bold")
 
 
 def _head(found: Found) -> Text:
     if found.node is not None:
         restarts = found.node["restarts"]
         state = f"{found.node['state']}, life #{found.node['incarnation']}, {restarts} restart{'s' * (restarts != 1)}"
+    elif found.is_app_running:
+        state = "running, and nobody in the trees of its app" if found.messages is not None else "not running"
     else:
-        state = "not running" if found.is_app_running else "its app does not run, or does not say"
-    return Text(f"{found.agent} · {state}", style="bold")
+        state = "its app does not run, or does not say"
+    return Text(f"{printable(found.agent)} · {state}", style="bold")
 
 
-def _death(found: Found, death: Death, *, is_last: bool) -> Iterator[Part]:
+def _deaths(found: Found) -> Iterator[Part]:
+    """The latest deaths, newest first; a traceback that is that of a later one is not told again."""
+    if not found.deaths:
+        yield Text("no death of it is known")
+    told: set[str] = set()
+    for death in reversed(found.deaths[-DEATHS_TOLD:]):
+        yield from _death(death, told)
+    if (messages := _before_death(found)) is not None:
+        yield _title(f"its last {len(messages)} messages before that, oldest first")
+        yield _messages(messages, at_ms=found.deaths[-1].at_ms)
+    elif found.history:
+        yield _title("its latest turns, as the journal has them")
+        yield _ended_turns(found.history)
+    elif found.turns and (found.deaths or not found.messages):
+        yield _title("its latest turns that were recorded")
+        yield _turns(found.turns)
+
+
+def _before_death(found: Found) -> Sequence[Mapping[str, Any]] | None:
+    """What the last one that died had; None where its process took that along, and where nobody died."""
+    return found.deaths[-1].messages or None if found.deaths else None
+
+
+def _since(found: Found) -> Iterator[Part]:
+    """What an agent that lives has had since its last death, or at all."""
+    died_ms = found.deaths[-1].at_ms if found.deaths else 0
+    since = [each for each in found.messages or () if found.looked_ms - each["age_s"] * 1_000 > died_ms]
+    if since:
+        yield _title(f"the {len(since)} messages since then" if found.deaths else f"its last {len(since)} messages")
+        yield _messages(since, at_ms=found.looked_ms)
+
+
+def _death(death: Death, told: set[str]) -> Iterator[Part]:
     reason = death.reason
     where = " · ".join(filter(None, (death.host, f"pid {death.pid}" if death.pid else "")))
     on = f", handling {reason['on_message']}" if reason.get("on_message") else ""
@@ -78,27 +121,42 @@ def _death(found: Found, death: Death, *, is_last: bool) -> Iterator[Part]:
     yield Text()
     yield Text.assemble(
         (f"{_time(death.at_ms)}  ", "dim"),
-        (f"#{death.incarnation} {reason['kind']}{on}: ", "red"),
-        f"{_clean(str(reason['text']))}{_clean(at)}",
+        (f"#{death.incarnation} {reason['kind']}{printable(on)}: ", "red"),
+        f"{printable(str(reason['text']))}{printable(at)}",
         (f"  {where}" if where else "", "dim"),
     )
-    if not is_last:
-        return
-    if traceback := users_part(str(reason.get("traceback", ""))):
-        yield from (Text(f"  {_clean(line)}", style="dim") for line in traceback)
-    if death.messages:
-        yield _title(f"its last {len(death.messages)} messages, oldest first")
-        yield _messages(death.messages, died_ms=death.at_ms)
+    traceback = str(reason.get("traceback", ""))
+    if traceback not in told:
+        told.add(traceback)
+        yield from (Text(f"  {printable(line)}", style="dim") for line in users_part(traceback))
 
 
-def _messages(messages: Sequence[Mapping[str, Any]], *, died_ms: int) -> Table:
+def _decided(incident: Incident) -> tuple[int, str]:
+    return incident.at_ms, decision_text(incident)
+
+
+def _ended_above(death: Death) -> tuple[int, str]:
+    return death.at_ms, f"{death.agent}, a supervisor above it, ended: {death.reason['text']}"
+
+
+def _retry_text(retry: Retry, since: str) -> str:
+    tries = f"{retry.message}: {retry.failed} {'try' if retry.failed == 1 else 'tries'} did not end it"
+    return f"{tries}, then {retry.outcome}" if retry.outcome else f"{tries}; {since}"
+
+
+def _waiting_text(row: Mapping[str, Any]) -> str:
+    why = f"  {row['message']} from {row['sender']}: {row['reason']}" if "reason" in row else ""
+    return f"{row['id']}{why}"
+
+
+def _messages(messages: Sequence[Mapping[str, Any]], *, at_ms: int) -> Table:
     table = _table("time", "message", "from", "became", "trace")
     for each in messages:
         fate = each["fate"]
         table.add_row(
-            Text(_time(died_ms - int(each["age_s"] * 1_000)), style="dim"),
-            Text(_clean(each["message"])),
-            Text(_clean(each["sender"])),
+            Text(_time(at_ms - int(each["age_s"] * 1_000)), style="dim"),
+            Text(printable(each["message"])),
+            Text(printable(each["sender"])),
             Text(fate, style=FATE_STYLES.get(fate, "")),
             Text(each["trace"][:12], style="dim"),
         )
@@ -110,8 +168,17 @@ def _turns(turns: Sequence[Mapping[str, Any]]) -> Table:
     for each in turns:
         took = "no end" if each["took_ms"] is None else f"{each['took_ms']:.1f} ms"
         at = datetime.fromisoformat(each["at"])
-        names = (_clean(each["message"]), took, _clean(each["status"]), each["trace"][:12])
+        names = (printable(each["message"]), took, printable(each["status"]), each["trace"][:12])
         table.add_row(Text(f"{at.astimezone():%H:%M:%S}", style="dim"), *map(Text, names))
+    return table
+
+
+def _ended_turns(turns: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table("ended", "message", "became", "failed before")
+    for each in turns:
+        at_ms = int(datetime.fromisoformat(each["ended"]).timestamp() * 1_000)
+        names = (printable(each["message"]), printable(each["outcome"]), str(each["failed_before"] or ""))
+        table.add_row(Text(_time(at_ms), style="dim"), *map(Text, names))
     return table
 
 
@@ -151,13 +218,8 @@ def _title(text: str) -> Text:
 
 
 def _line(at_ms: int, text: str) -> Text:
-    return Text.assemble((f"  {_time(at_ms)}  ", "dim"), _clean(text))
+    return Text.assemble((f"  {_time(at_ms)}  ", "dim"), printable(text))
 
 
 def _time(at_ms: int) -> str:
     return f"{datetime.fromtimestamp(at_ms / 1000, UTC).astimezone():%Y-%m-%d %H:%M:%S}"
-
-
-def _clean(text: str) -> str:
-    """The text without what a terminal would obey."""
-    return "".join(sign if sign.isprintable() else "·" if sign != "\n" else " " for sign in text)

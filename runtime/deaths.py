@@ -1,4 +1,4 @@
-"""How the lives of this process ended, and which messages each had before: what `regrow why` tells of a death.
+"""How the lives of this process ended, which messages each had before, and which were set aside: for `regrow why`.
 
 Of a message its type, its sender and what became of it are kept, and never what it says.
 """
@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
 from regrow.runtime.dead_letters import NAME_LIMIT_CHARS
-from regrow.runtime.lifecycle import ExitReason
+from regrow.runtime.lifecycle import MESSAGE_LIMIT_CHARS, ExitReason
 from regrow.runtime.message import Message
 from regrow.runtime.telemetry import trace_id
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 RECENT = 20
 """How many messages an agent remembers; it keeps them from one life to the next."""
 UNTOLD = 256
-"""How many deaths wait to be told on; of those beyond only the number is."""
+"""How many deaths wait to be told on, and how many messages that were set aside; of those beyond only the number is."""
 
 
 class Fate(StrEnum):
@@ -35,6 +35,8 @@ class Fate(StrEnum):
     CUT = "cut"
     """Its life ended, or was stopped, while it was handled."""
     QUARANTINED = "quarantined"
+    UNDER_WAY = "under way"
+    """It is being handled by a life that goes on."""
 
 
 HANDLED = Fate.HANDLED
@@ -43,7 +45,8 @@ HANDLED = Fate.HANDLED
 Recent: TypeAlias = "tuple[float, type, Origin, str | None, Fate]"
 """One message that an agent had: when, of which type, from where, its command id, and its fate.
 
-One is made for each message, so it is a plain tuple, holds what is there already, and computes nothing.
+The command id is that of a message which is stored, and comes again where its turn fails. One is made for each message,
+so it is a plain tuple, holds what is there already, and computes nothing.
 """
 
 Recents: TypeAlias = "deque[Recent]"
@@ -56,14 +59,14 @@ def no_messages() -> Recents:
 
 
 def note(cell: Cell, envelope: Envelope, fate: Fate, command: str | None = None) -> None:
-    """Remembers what became of a message."""
-    if command is None:
+    """Remembers what became of a message; `command` where it is not the one under which it is stored."""
+    if command is None and cell.intake is not None:
         command = envelope.command_id
     cell.recent.append((cell.runtime.loop.time(), type(envelope.message), envelope.origin, command, fate))
 
 
 class Had(Message):
-    """One message that an agent had, `age_s` before its death."""
+    """One message that an agent had, `age_s` before its death, or before somebody looked."""
 
     age_s: float
     message: str
@@ -83,12 +86,25 @@ class Death(Message):
     messages: tuple[Had, ...]
 
 
+class SetAside(Message):
+    """One message that waits in quarantine for a person; `at_s` is in this process's monotonic seconds."""
+
+    at_s: float
+    agent: str
+    incarnation: int
+    command: str
+    message: str
+    sender: str
+    reason: str
+
+
 class Deaths:
-    """Those that wait to be told on. `added` is called for each, and must not raise."""
+    """Those that wait to be told on, and what was set aside. `added` is called for each, and must not raise."""
 
     def __init__(self, time: Callable[[], float]) -> None:
         self._time = time
         self._untold: deque[Death] = deque(maxlen=UNTOLD)
+        self._set_aside: deque[SetAside] = deque(maxlen=UNTOLD)
         self.left_out = 0
         """How many there was no room for."""
         self.added: Callable[[], None] = lambda: None
@@ -100,16 +116,33 @@ class Deaths:
         self._note_turns(cell)
         now_s = self._time()
         self.left_out += len(self._untold) == UNTOLD
-        messages = tuple(_had(recent, now_s) for recent in cell.recent)
+        messages = had_by(cell, now_s)
         self._untold.append(
             Death(at_s=now_s, agent=cell.actor, incarnation=cell.incarnation, reason=reason, messages=messages)
         )
         self.added()
 
-    def take(self) -> list[Death]:
-        """The deaths that were not taken before, oldest first."""
-        taken = list(self._untold)
+    def set_aside(self, cell: Cell, *, command: str, message: str, sender: str, reason: str) -> None:
+        """A message of an agent goes into quarantine, whether or not its life ends of it."""
+        self.left_out += len(self._set_aside) == UNTOLD
+        self._set_aside.append(
+            SetAside(
+                at_s=self._time(),
+                agent=cell.actor,
+                incarnation=cell.incarnation,
+                command=command,
+                message=message[:NAME_LIMIT_CHARS],
+                sender=sender[:NAME_LIMIT_CHARS],
+                reason=reason[:MESSAGE_LIMIT_CHARS],
+            )
+        )
+        self.added()
+
+    def take(self) -> tuple[tuple[Death, ...], tuple[SetAside, ...]]:
+        """The deaths that were not taken before, and what was set aside; each oldest first."""
+        taken = tuple(self._untold), tuple(self._set_aside)
         self._untold.clear()
+        self._set_aside.clear()
         return taken
 
     def _note_turns(self, cell: Cell) -> None:
@@ -119,6 +152,21 @@ class Deaths:
             is_noted = fate is Fate.CRASHED and origin is envelope.origin and message is type(envelope.message)
             if not is_noted:
                 note(cell, envelope, Fate.CUT)
+
+
+def had_by(cell: Cell, now_s: float) -> tuple[Had, ...]:
+    """The latest messages of an agent, oldest first. May be called on another thread than that of its cell."""
+    return tuple(_had(recent, now_s) for recent in list(cell.recent))
+
+
+def had_and_has(cell: Cell, now_s: float) -> tuple[Had, ...]:
+    """The same of one that lives, with what it handles at the moment."""
+    is_stored = cell.intake is not None
+    has = (
+        _had((now_s, type(each.message), each.origin, each.command_id if is_stored else None, Fate.UNDER_WAY), now_s)
+        for each in list(cell.in_turn)
+    )
+    return (*had_by(cell, now_s), *has)[-RECENT:]
 
 
 def _had(recent: Recent, now_s: float) -> Had:

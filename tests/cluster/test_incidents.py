@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 from typer.testing import CliRunner
 
-from regrow.actors import Agent, DurableAgent, on
+from regrow.actors import Agent, DurableAgent, DurableContext, on
+from regrow.cluster import live_agent, set_aside
 from regrow.cluster.app import App, Running
 from regrow.cluster.cli import _cli  # pyright: ignore[reportPrivateUsage]
-from regrow.cluster.config import IncidentSettings, Settings
-from regrow.cluster.errors import IncidentsUnreadable, NoSuchAgent
+from regrow.cluster.config import IncidentSettings, Settings, TracingSettings
+from regrow.cluster.control import ControlSocket
+from regrow.cluster.errors import IncidentsUnreadable, NoSuchAgent, NothingKnown
 from regrow.cluster.incident_store import FILE_NAME
 from regrow.cluster.incidents import LOSSES_PER_S
 from regrow.cluster.past_incidents import found_of
-from regrow.cluster.why import told
+from regrow.cluster.why import decision_text, in_quarantine, retries_of, told, what_next
 from regrow.cluster.why_views import show
-from regrow.runtime import Message, Refused
+from regrow.runtime import ActorId, Message, Refused
 from regrow.runtime.deaths import RECENT
+from regrow.runtime.journal_entries import JournalLimits
 from regrow.supervisors import Supervisor, child
 from tests.integration.waiting import until
 
 
 class Note(Message):
     text: str
+
+
+ended = asyncio.Event()
+"""Until it is set, a clerk that was told to wait does."""
 
 
 class Clerk(Agent):
@@ -37,9 +46,16 @@ class Clerk(Agent):
             raise Refused("not that")
         if message.text == "fall":
             raise ValueError("it \x1b[31mfell")
+        if message.text == "wait":
+            await ended.wait()
+        if message.text.startswith("fall "):
+            raise ValueError(message.text.removeprefix("fall "))
 
 
-DESK = App("desk", Supervisor(max_restarts=2, children=[child(Clerk)]))
+class Scribe(Agent): ...
+
+
+DESK = App("desk", Supervisor(max_restarts=2, children=[child(Clerk), child(Scribe)]))
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +100,18 @@ async def test_a_death_is_told_with_its_messages_and_what_was_decided_when_the_a
     assert "mend ValueError" in told(found)["next"][0]["text"]
 
 
+async def test_lives_of_two_runs_have_the_same_numbers_and_are_not_taken_for_one(settings: Settings) -> None:
+    for text in ("fall", "fall badly"):
+        async with DESK.start(engine="inline", settings=settings) as running:
+            await had(running, text)
+            await restarted(running, 1)
+
+    first, second = found_of(settings, "desk/clerk").deaths
+    assert first.incarnation == second.incarnation
+    assert (first.reason["text"], second.reason["text"]) == ("ValueError: it \x1b[31mfell", "ValueError: badly")
+    assert first.messages is not None and len(first.messages) == 1
+
+
 async def test_where_a_supervisor_gives_up_its_end_is_told_with_the_child_that_was_the_cause(
     settings: Settings,
 ) -> None:
@@ -94,6 +122,29 @@ async def test_where_a_supervisor_gives_up_its_end_is_told_with_the_child_that_w
     found = found_of(settings, "desk/clerk")
     assert [each.reason["kind"] for each in found.above] == ["escalated"]
     assert "desk gave up because of desk/clerk: 3 restarts" in told(found)["next"][0]["text"]
+
+
+async def test_of_a_sibling_it_is_told_who_took_it_along_when_the_app_is_gone(settings: Settings) -> None:
+    async with DESK.start(engine="inline", settings=settings) as running:
+        await had(running, "fall", "fall", "fall")
+        await running.wait_ended()
+
+    found = found_of(settings, "desk/scribe")
+    assert what_next(found)[0].command == "regrow why desk/clerk"
+    assert any("nothing is kept of desk/scribe itself" in each for each in found.unknown)
+
+
+async def test_a_secret_in_the_text_of_an_error_is_kept_nowhere(settings: Settings) -> None:
+    own = settings.model_copy(update={"tracing": TracingSettings(redact=(r"EMP-\d+",))})
+    async with DESK.start(engine="inline", settings=own) as running:
+        await had(running, "fall with sk-abcdefghijklmnop1234567890 of EMP-4711")
+        await restarted(running, 1)
+
+    kept = b"".join(file.read_bytes() for file in settings.data_dir_of("desk").iterdir())
+    assert b"sk-abc" not in kept
+    assert b"EMP-4711" not in kept
+    (death,) = found_of(settings, "desk/clerk").deaths
+    assert death.reason["text"] == "ValueError: with [redacted] of [redacted]"
 
 
 class Books(BaseModel):
@@ -119,6 +170,42 @@ async def test_a_message_that_was_set_aside_is_named_when_the_app_is_gone(settin
     assert death.messages is not None
     assert [each["fate"] for each in death.messages] == ["quarantined", "crashed"]
     assert told(found)["next"][0]["command"].startswith("regrow quarantine show desk/bookkeeper@0")
+    (row,) = in_quarantine(found)
+    assert (row["message"], row["sender"]) == ("Note", "outside")
+    assert row["reason"] == "1 attempts failed, the last with ValueError: it can not be booked"
+
+
+class Cashier(DurableAgent[Books]):
+    @on
+    async def note(self, message: Note, ctx: DurableContext) -> None:
+        await ctx.step(message.text, receipt, idempotent=False)
+
+
+async def receipt() -> str:
+    return "x" * (JournalLimits().blob_bytes + 1)  # more than is kept of a step: its message is set aside at once
+
+
+async def test_a_message_that_is_set_aside_without_a_death_is_told_until_a_person_has_decided(
+    settings: Settings,
+) -> None:
+    app = App("desk", Supervisor(children=[child(Cashier)]), journal="memory")
+
+    async with app.start(engine="inline", settings=settings) as running:
+        await running.ref(Cashier).tell(Note(text="a"))
+        await running.ref(Cashier).tell(Note(text="b"))
+
+        async def both() -> list[str]:
+            rows = (await set_aside.listed(running, "desk/cashier"))["messages"]
+            return [row["id"] for row in rows] if len(rows) == 2 else []
+
+        first, second = await until(both, "both are set aside")
+        await set_aside.decided(running, first, set_aside.Decision.DROP, None)
+
+    found = found_of(settings, "desk/cashier")
+    assert found.deaths == ()
+    assert [row["id"] for row in in_quarantine(found)] == [second]
+    assert told(found)["next"][0]["command"] == f"regrow quarantine show {second}"
+    assert decision_text(found.decisions[0]) == f"a person ordered: drop of {first}"
 
 
 async def test_the_verb_answers_with_json_and_for_who_is_not_there_with_one_sentence(
@@ -137,6 +224,68 @@ async def test_the_verb_answers_with_json_and_for_who_is_not_there_with_one_sent
     assert (unknown.exit_code, unknown.stdout) == (2, "")
     assert "did you mean desk/clerk?" in unknown.stderr
     assert (none.exit_code, none.stderr.count("\n")) == (2, 1)
+
+
+@pytest.fixture
+async def control(nobody_runs: None) -> AsyncIterator[ControlSocket]:
+    async with ControlSocket("desk", engine="inline", request_stop=lambda: None) as control:
+        yield control
+
+
+async def test_of_an_agent_that_lives_and_never_died_its_messages_are_told_and_what_it_handles(
+    settings: Settings, control: ControlSocket
+) -> None:
+    async with DESK.start(engine="inline", settings=settings) as running:
+        control.attach(running)
+        await had(running, "well", "no", "wait")
+        await until(lambda: running.engine.runtime.cells[ActorId("desk/clerk")].in_turn, "it handles the last one")
+
+        found = await asyncio.to_thread(found_of, settings, "desk/clerk")
+        nobody = asyncio.to_thread(found_of, settings, "desk/clark")
+        with pytest.raises(NoSuchAgent, match=r"did you mean desk/clerk\?"):
+            await nobody
+        ended.set()
+
+    assert found.messages is not None
+    assert [each["fate"] for each in found.messages] == ["handled", "refused", "under way"]
+
+
+async def test_of_a_durable_agent_its_journal_tells_how_turns_ended_and_what_was_tried_again(
+    settings: Settings, control: ControlSocket
+) -> None:
+    app = App("desk", Supervisor(children=[child(Bookkeeper)]), journal="memory")
+    async with app.start(engine="inline", settings=settings) as running:
+        control.attach(running)
+        await running.ref(Bookkeeper).tell(Note(text="x"))
+        await restarted(running, 1)
+
+        found = await asyncio.to_thread(found_of, settings, "desk/bookkeeper")
+
+    (turn,) = found.history
+    assert (turn["message"], turn["outcome"], turn["failed_before"]) == ("Note", "quarantined", 1)
+    assert "fields" not in json.dumps(told(found))
+    assert [(each.failed, each.outcome) for each in retries_of(found)] == [(1, "quarantined")]
+    assert found.unknown == ()
+
+
+async def test_an_app_that_does_not_answer_costs_a_bounded_time_and_hides_nothing_that_is_kept(
+    settings: Settings, control: ControlSocket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(self: Running, agent: str) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(live_agent, "ANSWER_S", 0.05)
+    monkeypatch.setattr(set_aside, "listed", never)
+    async with DESK.start(engine="inline", settings=settings) as running:
+        control.attach(running)
+        await had(running, "fall")
+        await restarted(running, 1)
+
+        found = await asyncio.to_thread(found_of, settings, "desk/clerk")
+
+    assert found.quarantined is None
+    assert any("did not say what is in quarantine" in each for each in found.unknown)
+    assert found.messages is not None
 
 
 async def test_an_app_in_which_nothing_goes_wrong_leaves_no_file(settings: Settings) -> None:
@@ -184,8 +333,10 @@ async def test_an_agent_that_nobody_knows_is_one_sentence_with_the_nearest_name(
         await had(running, "fall")
         await restarted(running, 1)
 
-    with pytest.raises(NoSuchAgent, match="did you mean desk/clerk"):
+    with pytest.raises(NothingKnown, match=r"desk does not run.*did you mean desk/clerk\?"):
         found_of(settings, "desk/clark")
+    with pytest.raises(NothingKnown, match="nor is anything kept of any other"):
+        found_of(settings.model_copy(update={"data_dir": settings.data_dir_of("desk") / "other"}), "desk/clerk")
 
 
 def test_a_file_that_can_not_be_read_is_one_sentence(settings: Settings) -> None:

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from regrow import App, Context, DurableAgent, DurableContext, Message, Request, Supervisor, Work, child, on, tool
 from regrow.actors import Agent
-from regrow.actors.tool_errors import ToolFailed
+from regrow.actors.tool_errors import InvalidArguments, NotApproved, ToolDenied, ToolFailed, UnknownTool
 from regrow.cluster.app import Running
 from regrow.cluster.config import MemorySettings, Settings
 from regrow.cluster.metrics import AppMetrics, CommitTimes, Counted, HostMetrics, ModelCounts, told
@@ -50,6 +50,13 @@ class Room(Request[str]):
     name: str
 
 
+class Grab(Request[None]):
+    """Has the worker want a tool with what a model might write."""
+
+    tool: str
+    arguments: str = '{"room": "blue"}'
+
+
 class Record(Request[int]):
     pass
 
@@ -66,8 +73,24 @@ async def book(room: str) -> str:
     return f"{room} is booked"
 
 
+@tool(approval=True)
+async def sell(room: str) -> str:
+    """Sells a room."""
+    return f"{room} is sold"
+
+
+@tool
+async def steal(room: str) -> str:
+    """Is in nobody's list."""
+    return f"{room} is gone"
+
+
 class Worker(Agent):
-    tools = [book]
+    tools = [book, sell]
+
+    @on
+    async def grab(self, want: Grab, ctx: Context) -> None:
+        await ctx.tools.call(steal if want.tool == "steal" else want.tool, want.arguments)
 
     @on
     async def ping(self, _: Ping) -> str:
@@ -150,6 +173,25 @@ async def test_calls_of_tools_are_counted_by_how_they_ended() -> None:
         total = await of_one_host(running)
 
     assert total["tool_calls"] == {"ok": 2, "failed": 1}
+
+
+@virtual
+async def test_calls_that_the_gate_refuses_are_counted_as_denied_or_invalid() -> None:
+    async with started() as running:
+        worker = running.ref("worker")
+        for want, error in (
+            (Grab(tool="steal"), ToolDenied),
+            (Grab(tool="sell"), NotApproved),
+            (Grab(tool="nothing"), UnknownTool),
+            (Grab(tool="book", arguments='{"floor": 3}'), InvalidArguments),
+            (Grab(tool="book", arguments="no JSON"), InvalidArguments),
+        ):
+            with pytest.raises(error):
+                await worker.ask(want)
+
+        total = await of_one_host(running)
+
+    assert total["tool_calls"] == {"denied": 2, "invalid": 3}
 
 
 @virtual

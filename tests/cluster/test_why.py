@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from regrow.cluster.incident_store import Sort
+from regrow.cluster.incident_store import Incident, Sort
 from regrow.cluster.operations import KILLED_BY_PERSON
-from regrow.cluster.why import Found, deaths_of, decision_text, decisions_of, told, what_next
-from regrow.cluster.why_views import users_part
-from tests.cluster.incident_rows import CRASHED, HAD, KILLED, death, incident, loss, report
+from regrow.cluster.why import (
+    Found,
+    deaths_of,
+    decision_text,
+    decisions_of,
+    in_quarantine,
+    retries_of,
+    told,
+    what_next,
+)
+from regrow.cluster.why_views import show, users_part
+from tests.cluster.incident_rows import AT_MS, CRASHED, HAD, KILLED, death, incident, loss, report
 
 FOUND = Found(agent="desk/clerk")
 
@@ -50,7 +60,7 @@ def test_an_end_in_order_is_no_death_but_told() -> None:
         ("restarting", "desk restarts it after 0.2 s (1 of 3 restarts in 5 s)"),
         ("child_started", "#1 runs, pid 42"),
         ("start_failed", "#1 did not start"),
-        ("escalated", "desk gave up: 1 of 3 restarts in 5 s"),
+        ("escalated", "desk gave up: 1 restarts, where 3 are allowed in 5 s"),
     ],
 )
 def test_each_decision_is_one_sentence(kind: str, text: str) -> None:
@@ -80,6 +90,77 @@ def test_a_message_in_quarantine_comes_first_with_the_command_that_shows_it() ->
     found = replace(FOUND, deaths=deaths_of([death()]), quarantined=({"id": "desk/clerk@1"},))
 
     assert what_next(found)[0].command == "regrow quarantine show desk/clerk@1"
+
+
+def set_aside(command: str, life: int = 1) -> Incident:
+    return incident(
+        Sort.QUARANTINE, life, command=command, message="Charge", sender="desk/door", reason={"text": "it is not known"}
+    )
+
+
+def test_what_was_set_aside_is_known_when_the_app_is_gone_until_a_person_has_decided() -> None:
+    found = replace(FOUND, set_aside=(set_aside("1"), set_aside("2")))
+    decided = replace(found, decisions=(incident(Sort.ORDER, 2, deed="drop", command="1"),))
+
+    assert [row["id"] for row in in_quarantine(found)] == ["desk/clerk@1", "desk/clerk@2"]
+    assert [row["reason"] for row in in_quarantine(decided)] == ["it is not known"]
+    assert [each.command for each in what_next(found)][:2] == [
+        "regrow quarantine list desk/clerk",
+        "regrow quarantine show desk/clerk@2",
+    ]
+    assert what_next(decided)[0].command == "regrow quarantine show desk/clerk@2"
+    assert [decision_text(each) for each in decided.decisions] == ["a person ordered: drop of desk/clerk@1"]
+
+
+def test_a_message_that_comes_into_quarantine_once_more_is_there_again() -> None:
+    decided = (incident(Sort.ORDER, 2, deed="requeue", command="1"),)
+
+    assert in_quarantine(replace(FOUND, set_aside=(set_aside("1"), set_aside("1", 3)), decisions=decided))
+
+
+def test_what_the_journal_has_in_quarantine_is_what_is_there() -> None:
+    found = replace(FOUND, set_aside=(set_aside("1"), set_aside("2")), is_app_running=True)
+
+    assert in_quarantine(replace(found, quarantined=())) == ()
+    (row,) = in_quarantine(replace(found, quarantined=({"id": "desk/clerk@2", "command": "2"},)))
+    assert (row["message"], row["sender"]) == ("Charge", "desk/door")
+
+
+def had(command: str, *fates: str) -> list[dict[str, Any]]:
+    return [{**HAD, "command": command, "fate": fate} for fate in fates]
+
+
+def test_a_message_that_did_not_end_at_once_is_told_with_what_became_of_it() -> None:
+    messages = (*had("1", "crashed", "cut", "handled"), *had("2", "handled"), *had("3", "crashed"), *had("", "crashed"))
+
+    assert [(each.command, each.failed, each.outcome) for each in retries_of(replace(FOUND, messages=messages))] == [
+        ("1", 2, "handled"),
+        ("3", 1, ""),
+    ]
+
+
+def test_what_the_journal_says_of_a_message_counts_more_than_what_one_process_remembers() -> None:
+    row = {"message": "Question", "command": "1", "failed_before": 4, "outcome": "committed"}
+    found = replace(FOUND, messages=tuple(had("1", "crashed", "handled")), history=(row,))
+
+    (one,) = retries_of(found)
+    assert (one.failed, one.outcome) == (4, "committed")
+
+
+def test_what_came_of_an_escalation_before_the_last_death_is_over() -> None:
+    gave_up = report("escalated", 1, restarts=4)
+    above = deaths_of([death(1, {"kind": "escalated", "child": "scribe", "text": "Escalated"}, agent="desk")])
+    since = replace(FOUND, decisions=(gave_up,), above=above, deaths=deaths_of([death(1)]))
+    before = replace(since, deaths=deaths_of([death(1), death(5)]))
+
+    assert [each.command for each in what_next(since)][:2] == ["", "regrow why desk/scribe"]
+    assert [each.text[:15] for each in what_next(before)] == ["mend ValueError"]
+
+
+def test_a_supervisor_that_gave_up_leads_to_its_child() -> None:
+    ended = deaths_of([death(1, {"kind": "escalated", "child": "scribe", "text": "Escalated"}, agent="desk")])
+
+    assert what_next(Found(agent="desk", deaths=ended))[0].command == "regrow why desk/scribe"
 
 
 def test_where_a_supervisor_gave_up_the_child_and_the_limits_are_named() -> None:
@@ -125,3 +206,50 @@ def test_of_a_traceback_the_users_own_frames_are_shown() -> None:
         '    raise ValueError("bad")',
         "ValueError: bad",
     ]
+
+
+def shown(found: Found) -> str:
+    to = io.StringIO()
+    show(found, to=to)
+    return to.getvalue()
+
+
+def test_of_deaths_with_the_same_traceback_it_is_shown_once_and_of_others_each() -> None:
+    other = {**CRASHED, "traceback": 'Traceback:\n  File "/home/ada/desk.py", line 7, in take\nKeyError: 7\n'}
+
+    text = shown(replace(FOUND, deaths=deaths_of([death(1, other), death(2), death(3)])))
+
+    assert text.count("line 41, in take") == text.count("line 7, in take") == 1
+
+
+def test_decisions_and_the_end_of_a_supervisor_above_stand_in_the_order_of_their_times() -> None:
+    above = deaths_of([death(2, {"kind": "escalated", "child": "scribe", "text": "Escalated"}, agent="desk")])
+    text = shown(replace(FOUND, decisions=(report("restarting", 1), report("child_started", 3)), above=above))
+
+    places = [text.index(part) for part in ("desk restarts it", "desk, a supervisor above it, ended", "#3 runs")]
+    assert places == sorted(places)
+
+
+def test_messages_of_an_agent_that_lives_are_those_since_its_last_death_or_all_that_it_has() -> None:
+    messages = ({**HAD, "age_s": 60.0, "message": "Old"}, {**HAD, "age_s": 1.0, "fate": "under way", "message": "New"})
+    lives = replace(FOUND, is_app_running=True, messages=messages, looked_ms=AT_MS + 10_000)
+
+    assert "its last 2 messages" in shown(lives)
+    after = shown(replace(lives, deaths=deaths_of([death(1)])))
+    assert "the 1 messages since then" in after
+    assert "New" in after and "Old" not in after
+
+
+def test_turns_of_the_journal_stand_where_a_process_took_its_messages_along() -> None:
+    row = {
+        "message": "Charge",
+        "command": "1",
+        "failed_before": 2,
+        "outcome": "committed",
+        "ended": "2026-11-28T04:00Z",
+    }
+
+    text = shown(replace(FOUND, deaths=deaths_of([report("child_terminated", 1, KILLED)]), history=(row,)))
+
+    assert "its latest turns, as the journal has them" in text
+    assert "Charge: 2 tries did not end it, then committed" in text

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 import pytest_asyncio
+from prometheus_client.parser import text_string_to_metric_families
 
 from regrow import AskFailed, Killed, Running
 from regrow.cluster.app import EngineName
+from regrow.cluster.config import MetricsSettings, Settings
 from regrow.cluster.deeds import Deed
 from regrow.cluster.errors import NoSuchAgent
 from regrow.cluster.letters import Letters
@@ -28,6 +33,13 @@ from tests.integration.lives import lives, node_of
 from tests.integration.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+
+
+@pytest.fixture(scope="module")
+def settings(root: Path, engine: EngineName) -> Settings:
+    """With an address at which metrics are scraped."""
+    folder = Path(tempfile.mkdtemp(prefix=f"data-{engine}-", dir=root))
+    return Settings(data_dir=folder, metrics=MetricsSettings(address="0"))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -142,6 +154,7 @@ async def _more(running: Running, before: dict[str, int], many: int) -> Letters 
 
 async def test_what_a_killed_host_has_counted_remains_in_the_totals(running: Running, engine: EngineName) -> None:
     before = (await running.metrics())["total"]
+    early = await _scraped(running)
     pid = await running.ref("clerk").ask(Pid())
     asked_early = await _asked_for(running, 2 * LOOK_S)
     # Nobody looks meanwhile: what is known of the host afterwards is what it has told by itself.
@@ -151,7 +164,7 @@ async def test_what_a_killed_host_has_counted_remains_in_the_totals(running: Run
         await running.kill("clerk")
     await back(running.ref("clerk"))
 
-    metrics = await running.metrics()
+    metrics, late = await running.metrics(), await _scraped(running)
 
     total = metrics["total"]
     assert total["turns"] - before["turns"] > asked_early
@@ -161,6 +174,28 @@ async def test_what_a_killed_host_has_counted_remains_in_the_totals(running: Run
         assert (gone["alive"], gone["agents"], gone["mailbox_depth"]) == (False, 0, 0)
         assert gone["turns"] > asked_early
         assert total["agents"] == before["agents"]
+    # What Prometheus has seen of a host it sees again: no counter of it goes back, and none is counted twice.
+    assert {series for series in early if early[series] > late.get(series, -1.0)} == set()
+    assert _sum(late, "regrow_turns_total") == total["turns"]
+    assert _sum(late, 'regrow_restarts_total{reason="killed"}') == total["restarts"]["killed"]
+
+
+async def _scraped(running: Running) -> dict[tuple[str, str], float]:
+    """Each counter by host and name, with its own labels, as Prometheus reads it over HTTP."""
+    assert running.endpoint is not None
+    host, port = running.endpoint.address
+    with await asyncio.to_thread(urlopen, f"http://{host}:{port}/metrics") as answer:
+        text = answer.read().decode()
+    found: dict[tuple[str, str], float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples if family.type == "counter" else ():
+            own = [f'{name}="{value}"' for name, value in sample.labels.items() if name not in ("app", "host")]
+            found[sample.labels["host"], sample.name + (f"{{{','.join(own)}}}" if own else "")] = sample.value
+    return found
+
+
+def _sum(series: dict[tuple[str, str], float], name: str) -> float:
+    return sum(value for (_, each), value in series.items() if each == name)
 
 
 async def _asked_for(running: Running, seconds: float) -> int:

@@ -11,6 +11,7 @@ from regrow.cluster.app import EngineName
 from regrow.cluster.config import Settings
 from regrow.cluster.past_incidents import found_of
 from regrow.cluster.why import what_next
+from regrow.runtime import ActorId
 from tests.integration.apps import victims
 from tests.integration.apps.victims import Crash, Hold, Note
 from tests.integration.conftest import Start, nothing_left
@@ -45,10 +46,19 @@ async def test_a_crash_in_a_host_and_its_sigkill_are_told_when_the_app_is_gone(
             await back(clerk)
             holding = await asked(clerk, Hold(begun=str(tmp_path / "begun")))
             await clerk.tell(Note(number=2))
+            lives = await running.engine.messages(ActorId("victims/clerk"))
+            nobody = await running.engine.messages(ActorId("victims/nobody"))
             await kill(running, "victims/clerk")
             await back(clerk)
             holding.cancel()
 
+    assert lives is not None and nobody is None
+    assert [(each.message, each.fate) for each in lives] == [
+        ("Note", "handled"),
+        ("Crash", "crashed"),
+        ("Pid", "handled"),
+        ("Hold", "under way"),
+    ]
     found = found_of(settings, "victims/clerk")
     crash, killed = found.deaths
     assert crash.reason["text"] == "RuntimeError: crashed on demand"
