@@ -95,7 +95,7 @@ def row(agent: str) -> str:
 
 
 def test_a_kill_is_seen_on_the_page_within_a_second(shop: Observed, seen: Seen) -> None:
-    page = opened(seen, shop.url)
+    page = opened(seen, shop.link)
     seen_s = []
     for _ in range(TRIES):
         life = page.inner_text(f"{row('shop/desk/scribe')} .life")
@@ -107,7 +107,7 @@ def test_a_kill_is_seen_on_the_page_within_a_second(shop: Observed, seen: Seen) 
     assert min(seen_s) < 1.0
     assert SCRIPT in page.inner_text("#news")
     assert SCRIPT in page.inner_text(f"{row('shop/desk/scribe')} .why")
-    assert page.title() == "shop · Regrow"
+    assert page.title().endswith("shop · Regrow")
     assert page.locator("img[src='x'], main script").count() == 0
 
 
@@ -116,7 +116,7 @@ def test_nothing_is_asked_of_anybody_else_and_the_token_is_in_no_address(shop: O
     page.wait_for_selector("#traces table")
     token = shop.link.partition("#token=")[2]
 
-    assert page.inner_text("#may") == "may act"
+    assert page.inner_text("#may") == "can act"
     assert all(address.startswith(shop.url) for address in seen.asked)
     assert not any(token in address for address in (*seen.asked[1:], page.url))
 
@@ -169,11 +169,11 @@ def test_a_person_consents_and_decides_about_what_is_in_quarantine(shop: Observe
     page.wait_for_selector("#waits pre")
     assert "Ann Example" in page.inner_text("#waits pre")
     page.click("#waits >> text=approve")
-    page.wait_for_selector("#waits >> text=Nothing waits")
+    page.wait_for_selector("#waits-remark >> text=Nothing waits")
     page.click("#quarantine >> text=look and decide")
     page.wait_for_selector("dialog[open] pre")
     page.click("dialog >> text=forget it")
-    page.wait_for_selector("#quarantine >> text=Nothing is in quarantine")
+    page.wait_for_selector("#quarantine-remark >> text=Nothing is in quarantine")
 
 
 def test_a_trace_is_drawn_as_a_waterfall(shop: Observed, seen: Seen) -> None:
