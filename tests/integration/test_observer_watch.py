@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from regrow import App, agent
-from regrow.cluster import cli_calls, observer_watch
+from regrow.cluster import cli_calls
 from regrow.cluster.control import ControlSocket
 from regrow.cluster.control_client import socket_path
 from regrow.cluster.observer_watch import NOT_RUNNING, Seen, Watch
@@ -95,7 +95,7 @@ async def test_a_fault_of_ours_ends_the_streams_of_pages_and_the_next_page_begin
 
     watch = Watch("shop")
     with monkeypatch.context() as patch:
-        patch.setattr(observer_watch.cli_calls, "seen_anyway", broken)
+        patch.setattr(cli_calls, "seen_anyway", broken)
         with pytest.raises(KeyError):
             async with watch.watched():
                 await seen_as(watch, "running")
