@@ -50,7 +50,9 @@ class Access:
                 status=421,
                 text="this server is asked for by a name that is not its own; use the address that it printed",
             )
-        if headers.get("sec-fetch-site", "none") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
+        # Another port of this machine is the same site to a browser, and somebody else's page all the same.
+        is_own = headers.get("sec-fetch-site", "none") in ("none", "same-origin")
+        if not is_own and headers.get("sec-fetch-mode") != "navigate":
             return Refusal(status=403, text="pages of others get nothing here")
         return None
 

@@ -35,13 +35,14 @@ PAGES_LIMIT = 32
 RATE_BYTES_S = 150_000
 """What one page is told in a second at most; where more changes, it hears of it less often."""
 HEARTBEAT_S = 15.0
-"""After so long without a change something is sent all the same, so that both sides know of each other."""
+"""After so long without a word something is sent all the same: a page that hears nothing takes its stream for lost."""
+HEARTBEAT = b": nothing has changed\n\n"
 BODY_WITHIN_S = 10.0
 ORDERS_AT_ONCE = 8
 READS_AT_ONCE = 4
 FIND_CHARS = 200
 
-SCRIPTS = ("elements", "page", "panels", "stream", "traces", "tree")
+SCRIPTS = ("elements", "frame", "page", "panels", "stream", "traces", "tree", "words")
 ASSETS = {
     "/": ("observer.html", "text/html; charset=utf-8"),
     "/observer.css": ("observer.css", "text/css; charset=utf-8"),
@@ -100,33 +101,35 @@ class ObserverApp:
             return refused(
                 Refusal(status=503, text=f"{self._pages} pages look at this app, and no more may; close one")
             )
-        return StreamingResponse(self._told(view, may_act=self._may_act(request)), media_type="text/event-stream")
+        self._pages += 1
+        return _Stream(self._told(view, may_act=self._may_act(request)), self._page_gone)
+
+    def _page_gone(self) -> None:
+        self._pages -= 1
 
     async def _told(self, view: View, *, may_act: bool) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
         told: Frame | None = None
-        number = 0
-        self._pages += 1
-        try:
-            async with self._watch.watched():
-                while True:
-                    try:
-                        seen = await asyncio.wait_for(self._watch.next(number), HEARTBEAT_S)
-                    except TimeoutError:
-                        yield b": nothing has changed\n\n"
-                        continue
-                    if seen is None:
-                        return
-                    frame = frame_of(seen, view, may_act=may_act)
-                    news, told, number = changes(told, frame), frame, seen.number
-                    if news:
-                        # ASCII, since what others have written may have halves of letters in it.
-                        event = f"data: {json.dumps(news, separators=(',', ':'))}\n\n".encode()
-                        sent_s = loop.time()
-                        yield event
-                        await asyncio.sleep(sent_s + len(event) / RATE_BYTES_S - loop.time())
-        finally:
-            self._pages -= 1
+        number, sent_s = 0, loop.time()
+        async with self._watch.watched():
+            while True:
+                try:
+                    async with asyncio.timeout_at(sent_s + HEARTBEAT_S):
+                        seen = await self._watch.next(number)
+                except TimeoutError:
+                    sent_s = loop.time()
+                    yield HEARTBEAT
+                    continue
+                if seen is None:
+                    return
+                frame = frame_of(seen, view, may_act=may_act)
+                news, told, number = changes(told, frame), frame, seen.number
+                if news:
+                    # ASCII, since what others have written may have halves of letters in it.
+                    event = f"data: {json.dumps(news, separators=(',', ':'))}\n\n".encode()
+                    sent_s = loop.time()
+                    yield event
+                    await asyncio.sleep(sent_s + len(event) / RATE_BYTES_S - loop.time())
 
     async def _latest(self, request: Request) -> Response:
         if refusal := self._access.refusal_of_look(request.headers):
@@ -136,8 +139,8 @@ class ObserverApp:
     async def _trace(self, request: Request) -> Response:
         if refusal := self._access.refusal_of_look(request.headers):
             return refused(refusal)
-        id, with_attributes = str(request.path_params["id"]), self._may_act(request)
-        return await self._answered(self._reads, lambda: self._traces.one(id, with_attributes=with_attributes))
+        id, may_act = str(request.path_params["id"]), self._may_act(request)
+        return await self._answered(self._reads, lambda: self._traces.one(id, whole=may_act))
 
     # ---- what a page orders --------------------------------------------------------------------
 
@@ -163,6 +166,21 @@ class ObserverApp:
 
     def _may_act(self, request: Request) -> bool:
         return self._access.refusal_of_deed(request.headers) is None
+
+
+class _Stream(StreamingResponse):
+    """The events of one page; `over` is called when they have ended, also where nobody has read any."""
+
+    def __init__(self, events: AsyncIterator[bytes], over: Callable[[], None]) -> None:
+        # Some proxies gather what they pass on, and would tell of a death when there is enough to tell.
+        super().__init__(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+        self._over = over
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._over()
 
 
 class _Guarded:

@@ -1,6 +1,10 @@
 // Elements made of texts. Nothing here, and nothing elsewhere on this page, reads markup: what agents and messages say
 // becomes text, whatever it looks like.
 
+import { clock, distance } from "./observer_words.js";
+
+const AGO_EVERY_MS = 1_000;
+
 /** The element of this page with that id. */
 export const $ = (id) => document.getElementById(id);
 
@@ -15,21 +19,20 @@ export function made(tag, properties = {}, ...inside) {
   return element;
 }
 
-/** A button that does something. */
+/** A button that does something, and nothing more until that is done. It stays in place, so that the focus does. */
 export function button(text, act, className = "") {
   const element = made("button", { type: "button", className }, text);
-  element.addEventListener("click", (event) => {
+  element.addEventListener("click", async (event) => {
     event.stopPropagation();
-    act();
+    if (element.ariaDisabled === "true") return;
+    element.ariaDisabled = "true";
+    try {
+      await act();
+    } finally {
+      element.ariaDisabled = null;
+    }
   });
   return element;
-}
-
-/** A table with these columns, which are its heads by the names of classes; numbers stand on the right. */
-export function table(columns, rows) {
-  const head = made("tr", {}, ...Object.entries(columns).map(([name, text]) => made("th", { className: name, scope: "col" }, text)));
-  const body = rows.map((cells) => made("tr", {}, ...Object.keys(columns).map((name) => made("td", { className: name }, cells[name] ?? ""))));
-  return made("div", { className: "scroll", tabIndex: 0 }, made("table", {}, made("thead", {}, head), made("tbody", {}, ...body)));
 }
 
 /** Puts these in the place of all that an element holds. */
@@ -40,32 +43,83 @@ export function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-export const empty = (text) => made("p", { className: "empty" }, text);
-
-/** The time of day of an ISO time. */
-export const clock = (iso) => new Date(iso).toLocaleTimeString([], { hour12: false });
-
-export const count = (number) => Number(number ?? 0).toLocaleString("en");
-
-/** So many of a thing: `1 agent`, `2 agents`. */
-export const of = (number, thing) => `${count(number)} ${thing}${number === 1 ? "" : "s"}`;
-
-export const money = (usd) => (usd === null || usd === undefined ? "–" : `$${Number(usd).toFixed(4)}`);
-
-export const tokens = (input, output) => (input || output ? `${count(input)} → ${count(output)}` : "–");
-
-/** A duration in µs as people read it. */
-export function took(us) {
-  if (us < 1_000) return `${us} µs`;
-  if (us < 1_000_000) return `${(us / 1_000).toFixed(1)} ms`;
-  return us < 100_000_000 ? `${(us / 1_000_000).toFixed(2)} s` : `${count(Math.round(us / 1_000_000))} s`;
+/** Says something about a part of the page, such as that there is nothing in it. */
+export function remark(id, text) {
+  put($(`${id}-remark`), text);
+  $(`${id}-remark`).hidden = !text;
 }
 
-/** Since when, in one unit. */
-export function since(iso) {
-  const seconds = Math.max(0, (Date.now() - new Date(iso)) / 1_000);
-  for (const [size, unit] of [[86_400, "d"], [3_600, "h"], [60, "min"]]) if (seconds >= size) return `${Math.floor(seconds / size)} ${unit}`;
-  return `${Math.floor(seconds)} s`;
+/** A time of day. */
+export const at = (iso) => made("time", { dateTime: iso, title: new Date(iso).toLocaleString("en") }, clock(iso));
+
+/** How long ago or far off something is; it goes on. */
+export const ago = (iso) => made("time", { dateTime: iso, className: "ago", title: new Date(iso).toLocaleString("en") }, distance(iso));
+
+setInterval(() => {
+  for (const time of document.querySelectorAll("time.ago")) put(time, distance(time.dateTime));
+}, AGO_EVERY_MS);
+
+/** Puts elements below each other in this order; those that stand there already are not moved. */
+export function arrange(box, elements) {
+  let place = box.firstElementChild;
+  for (const element of elements) {
+    if (element === place) place = place.nextElementSibling;
+    else box.insertBefore(element, place);
+  }
+}
+
+/** Elements for items. One stays as long as its item says the same, with its focus, and is not read out again. */
+export class List {
+  /** `key` gives what an item is known by, `draw` its element. */
+  constructor(box, key, draw) {
+    this.box = box;
+    this.key = key;
+    this.draw = draw;
+    this.shown = new Map();
+  }
+
+  /** Shows these and no others. */
+  show(items) {
+    const before = this.shown;
+    this.shown = new Map();
+    for (const item of items) {
+      const [key, text] = [this.key(item), JSON.stringify(item)];
+      const known = before.get(key);
+      this.shown.set(key, known?.text === text ? known : { text, element: this.draw(item) });
+    }
+    const elements = [...this.shown.values()].map(({ element }) => element);
+    const kept = new Set(elements);
+    for (const { element } of before.values()) if (!kept.has(element)) element.remove();
+    arrange(this.box, elements);
+  }
+
+  /** Draws all anew, where it is another question how. */
+  forget() {
+    for (const { element } of this.shown.values()) element.remove();
+    this.shown = new Map();
+  }
+}
+
+/** A table whose columns are its heads by the names of classes. */
+export class Table {
+  /** `key` gives what an item is known by, `cells` its cells by the names of the columns. */
+  constructor(box, columns, key, cells) {
+    const head = made("tr", {}, ...Object.entries(columns).map(([name, text]) => made("th", { className: name, scope: "col" }, text)));
+    const body = made("tbody");
+    const row = (item) => {
+      const drawn = cells(item);
+      return made("tr", {}, ...Object.keys(columns).map((name) => made("td", { className: name }, drawn[name] ?? "")));
+    };
+    this.whole = made("div", { className: "scroll", tabIndex: 0, role: "region", "aria-labelledby": box.closest("section").getAttribute("aria-labelledby") }, made("table", {}, made("thead", {}, head), body));
+    this.whole.hidden = true;
+    this.list = new List(body, key, row);
+    box.append(this.whole);
+  }
+
+  show(items) {
+    this.whole.hidden = !items.length;
+    this.list.show(items);
+  }
 }
 
 /** Asks in a dialog; the value of the button that was chosen, null where somebody has gone away from it. */
@@ -77,22 +131,26 @@ export function ask(title, inside, choices) {
       chosen = value;
       dialog.close();
     };
+    const cancel = button("Cancel", () => choose(null));
     fill($("dialog-title"), title);
     fill($("dialog-body"), ...inside);
-    fill($("dialog-buttons"), ...choices.map(([text, value, className]) => button(text, () => choose(value), className)), button("Cancel", () => choose(null)));
+    fill($("dialog-buttons"), ...choices.map(([text, value, className]) => button(text, () => choose(value), className)), cancel);
     dialog.addEventListener("close", () => resolve(chosen), { once: true });
     dialog.showModal();
+    if (choices[0][2] === "danger") cancel.focus(); // one more Enter is no consent to harm
   });
 }
 
 let silence = 0;
 
-/** Tells in one line at the foot of the page how something went. */
+/** Tells at the foot of the page, above everything, how something goes or went. */
 export function say(text, isBad = false) {
   const line = $("said");
   line.textContent = text;
   line.className = isBad ? "bad" : "";
-  line.hidden = false;
+  line.hidePopover(); // so that it lies above a dialog that was opened since
+  line.showPopover();
+  put($("heard"), text);
   clearTimeout(silence);
-  silence = setTimeout(() => (line.hidden = true), isBad ? 20_000 : 8_000);
+  silence = setTimeout(() => line.hidePopover(), isBad ? 20_000 : 8_000);
 }

@@ -6,6 +6,8 @@ fields, so that a mailbox that moves costs some bytes; every other part is short
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,23 +22,40 @@ TREE = "tree"
 ARGUMENTS_CHARS = 10_000
 """Of a call that waits for consent. Whoever is to consent to more looks at it with `regrow waits`."""
 
+_KIND = re.compile(r"[\w.]*")
+
 
 def frame_of(seen: Seen, view: View, *, may_act: bool) -> Frame:
     """What a page with this view is to show. Who may not act sees what happens, and not what people and models say."""
-    parts = dict(seen.parts)
+    parts, rows = dict(seen.parts), rows_of(seen.forest, view)
     if "rows" in (waits := parts.get("waits", {})):
         parts["waits"] = {**waits, "rows": [_wait(row, may_act=may_act) for row in waits["rows"]]}
-    return {**parts, "may_act": may_act, TREE: rows_of(seen.forest, view)}
+    if not may_act:
+        rows = {id: {**row, "reason": kind_of(row["reason"])} for id, row in rows.items()}
+        parts["news"] = [{**each, "why": kind_of(each["why"])} for each in parts.get("news", ())]
+    return {**parts, "agents": seen.forest.agents, "may_act": may_act, TREE: rows}
+
+
+def kind_of(reason: str) -> str:
+    """The name of a reason or error, without its text: `ValueError` of `ValueError: nobody is called Ann`."""
+    return _KIND.match(reason)[0]  # type: ignore[index] # it matches everything
 
 
 def _wait(row: Mapping[str, Any], *, may_act: bool) -> Mapping[str, Any]:
     call = row.get("call")
     if not call:
         return row
+    if not may_act:
+        return {**row, "call": {"tool": call["tool"], "arguments": "", "whole": False}}
     arguments = call["arguments"]
-    whole = may_act and len(arguments) <= ARGUMENTS_CHARS
-    told = arguments[:ARGUMENTS_CHARS] if may_act else ""
-    return {**row, "call": {**call, "arguments": told, "whole": whole}}
+    # They are a JSON object; what stands in their place where they are too large is none.
+    whole = len(arguments) <= ARGUMENTS_CHARS and arguments.startswith("{")
+    return {**row, "call": {**call, "arguments": _legible(arguments[:ARGUMENTS_CHARS]), "whole": whole}}
+
+
+def _legible(arguments: str) -> str:
+    """The same JSON, in which nothing is invisible or turns other letters round: somebody is to consent to it."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in arguments)
 
 
 def changes(before: Frame | None, after: Frame) -> dict[str, Any]:

@@ -31,6 +31,15 @@ def news_between(before: Forest, after: Forest, *, at: str) -> list[News]:
     return found
 
 
+def news_of_app(before: Mapping[str, Any], after: Mapping[str, Any], *, at: str) -> list[News]:
+    """What is to be told of the app as a whole: `pid` is 0 while it does not run, None where nobody has looked yet."""
+    known, pid = before["pid"], after["pid"]
+    if known is None or known == pid:
+        return []
+    what = f"runs as process {pid}" if not known else f"runs anew as process {pid}" if pid else "has ended"
+    return [{"at": at, "agent": after["app"], "what": what, "why": ""}]
+
+
 def _change(before: Node, after: Node) -> Mapping[str, Any] | None:
     why = after["last_reason"][:REASON_CHARS]
     if after["incarnation"] > before["incarnation"] and after["state"] not in TROUBLE:

@@ -1,74 +1,93 @@
-// What has happened, what waits for people, what was set aside or lost, and what hosts tell of themselves.
+// What waits for people, what has happened, what was set aside or lost, and what hosts and models tell of themselves.
 
-import { $, ask, button, clock, count, empty, fill, made, money, of, table } from "./observer_elements.js";
+import { $, List, Table, ago, ask, at, button, made, remark } from "./observer_elements.js";
+import { count, last, money, of } from "./observer_words.js";
 
-/** The panels; `onOrder` is given an order, and gives what came of it, or null. */
+const HOSTS = { host: "host", number: "agents", mailbox: "in mailboxes", turns: "turns", lag: "loop lag", spent: "tokens", cost: "cost" };
+const MODELS = { model: "model", tier: "tier", number: "calls", spent: "tokens", cost: "cost" };
+
+/** The panels; `onOrder` is given an order and what to say meanwhile, and gives what came of it, or null. */
 export class Panels {
   constructor(onOrder) {
     this.onOrder = onOrder;
+    this.mayAct = false;
+    this.lists = {
+      news: new List($("news"), ({ at, agent, what }) => `${at} ${agent} ${what}`, event),
+      waits: new List($("waits"), (row) => row.id, (row) => this.wait(row)),
+      quarantine: new List($("quarantine"), (row) => row.id, (row) => this.aside(row)),
+      letters: new List($("letters"), (letter) => letter.number, deadLetter),
+      hosts: new Table($("hosts"), HOSTS, (host) => `${host.host} ${host.pid}`, hostCells),
+      models: new Table($("models"), MODELS, (each) => `${each.model} ${each.tier}`, modelCells),
+    };
   }
 
-  /** Shows those parts that were told, all where nothing says which. */
+  /** Shows those parts that were told, all where it is another question who may act. */
   show(parts, told) {
-    const changed = (name) => (name in told || "may_act" in told) && parts[name] !== undefined;
-    if (changed("news")) this.news(parts.news);
-    if (changed("waits")) this.list("waits", parts.waits, "Nothing waits for a person.", (row) => this.wait(row, parts.may_act));
-    if (changed("quarantine")) this.list("quarantine", parts.quarantine, "Nothing is in quarantine.", (row) => this.aside(row, parts.may_act));
-    if (changed("letters")) this.letters(parts.letters);
-    if (changed("metrics")) this.hosts(parts.metrics);
+    if ("may_act" in told) {
+      this.mayAct = parts.may_act;
+      for (const name of ["waits", "quarantine"]) this.lists[name].forget();
+    }
+    const isNew = (name) => (name in told || "may_act" in told) && parts[name] !== undefined;
+    if (isNew("news")) this.rows("news", { rows: [...parts.news].reverse(), more: false }, "Nothing has happened since somebody looks.");
+    if (isNew("waits")) this.rows("waits", parts.waits, "Nothing waits for a person. What needs consent or an answer stands here.");
+    if (isNew("quarantine")) this.rows("quarantine", parts.quarantine, "Nothing is in quarantine. A message that ends its agent again and again is set aside here.");
+    if (isNew("letters")) this.letters(parts.letters);
+    if (isNew("metrics")) this.metrics(parts.metrics);
   }
 
-  news(news) {
-    const line = ({ at, agent, what, why }) =>
-      made("li", {}, made("time", { dateTime: at }, clock(at)), " ", made("b", {}, agent), ` ${what}`, why ? made("span", { className: "why", title: why }, why) : null);
-    fill($("news"), ...(news.length ? [...news].reverse().map(line) : [made("li", { className: "empty" }, "Nothing since this page looks.")]));
-  }
-
-  list(id, told, nothing, drawn) {
-    if (told.note) return fill($(id), empty(told.note));
-    const more = told.more ? empty("and more, which a terminal shows") : null;
-    return fill($(id), ...(told.rows.length ? told.rows.map(drawn) : [empty(nothing)]), more);
+  rows(name, { note, rows = [], more }, nothing) {
+    this.lists[name].show(rows);
+    remark(name, note ?? (rows.length ? (more ? "There are more, which a terminal shows." : "") : nothing));
   }
 
   // ---- what waits for a person ------------------------------------------------------------------
 
-  wait(row, mayAct) {
-    const until = row.until ? ` · until ${new Date(row.until).toLocaleString()}` : "";
-    const about = `sent ${new Date(row.sent).toLocaleString()}${until}`;
-    const card = made("article", { className: "card" }, made("b", {}, row.agent), made("span", { className: "facts" }, about));
+  wait(row) {
+    const when = made("span", { className: "facts" }, "sent ", ago(row.sent), row.until ? " · ends " : "", row.until ? ago(row.until) : "");
+    const card = made("article", { className: "card" }, made("h3", {}, row.agent), when);
     if (!row.call) {
-      card.append(made("p", {}, "waits for ", made("code", {}, row.for.split(":").pop())));
-      if (mayAct) card.append(made("p", { className: "deeds" }, button("answer", () => this.answer(row))));
+      card.append(made("p", {}, "waits for ", made("code", { title: row.for }, last(row.for, ":"))));
+      if (this.mayAct) card.append(made("p", { className: "deeds" }, button("Answer", () => this.answer(row))));
       return card;
     }
     card.append(made("p", {}, "wants to call ", made("code", {}, row.call.tool)));
     if (row.call.why) card.append(made("p", { className: "why" }, row.call.why));
-    if (row.call.arguments) card.append(made("pre", { tabIndex: 0 }, row.call.arguments));
-    else if (!mayAct) card.append(empty("Its arguments are shown to those who have the token."));
-    if (mayAct && row.call.whole) {
-      const say = (approved) => () => this.onOrder({ do: "approve", id: row.id, fields: { approved, reason: approved ? "" : "refused on the page" } });
-      card.append(made("p", { className: "deeds" }, button("approve", say(true), "good"), button("refuse", say(false), "danger")));
-    } else if (mayAct) card.append(empty(`This is too long to be shown here; look at it with: regrow waits ${row.agent}`));
+    if (row.call.arguments) card.append(made("pre", { tabIndex: 0, "aria-label": `arguments of ${row.call.tool}` }, row.call.arguments));
+    if (!this.mayAct) card.append(made("p", { className: "empty" }, "Its arguments are shown to those who have the token."));
+    else if (row.call.whole) card.append(made("p", { className: "deeds" }, this.say(row, true), this.say(row, false)));
+    else card.append(made("p", { className: "empty" }, `This is too long to be shown whole, and nobody consents here to what is not. In a terminal: regrow waits ${row.agent}`));
     return card;
   }
 
+  say(row, approved) {
+    const fields = { approved, reason: approved ? "" : "refused on the page" };
+    const act = () => this.onOrder({ do: "approve", id: row.id, fields }, `Telling ${row.agent}`);
+    const made = button(approved ? "Approve" : "Refuse", act, approved ? "good" : "danger");
+    made.ariaLabel = `${approved ? "Approve" : "Refuse"} ${row.call.tool} of ${row.agent}`;
+    return made;
+  }
+
   async answer(row) {
-    const text = made("textarea", { rows: 6, value: "{}", "aria-label": "fields of the answer, as JSON" });
-    if (!(await ask(`Answer to ${row.agent}`, [made("p", {}, `The fields of ${row.for}, as JSON; each that is left out has its default.`), text], [["answer", "yes", "good"]]))) return;
-    let fields = null;
-    try {
-      fields = JSON.parse(text.value);
-    } catch {
-      fields = null;
+    const text = made("textarea", { rows: 6, value: "{}", spellcheck: false, "aria-label": "fields of the answer, as JSON" });
+    const wrong = made("p", { className: "bad", role: "alert" });
+    for (;;) {
+      const inside = [made("p", {}, "The fields of ", made("code", {}, row.for), ", as JSON; each that is left out has its default."), text, wrong];
+      if (!(await ask(`Answer to ${row.agent}`, inside, [["Answer", "yes", "good"]]))) return;
+      try {
+        const fields = JSON.parse(text.value);
+        if (await this.onOrder({ do: "approve", id: row.id, fields }, `Telling ${row.agent}`)) return;
+        wrong.textContent = "It was not taken; see below, and try again.";
+      } catch (error) {
+        wrong.textContent = `This is no JSON: ${error.message}`;
+      }
     }
-    this.onOrder({ do: "approve", id: row.id, fields: fields ?? text.value });
   }
 
   // ---- quarantine -------------------------------------------------------------------------------
 
-  aside(row, mayAct) {
-    const card = made("article", { className: "card" }, made("b", {}, row.agent), made("span", { className: "facts" }, `since ${new Date(row.since).toLocaleString()}`));
-    if (mayAct) card.append(made("span", { className: "deeds" }, button("look and decide", () => this.decide(row))));
+  aside(row) {
+    const card = made("article", { className: "card" }, made("h3", {}, row.agent), made("span", { className: "facts" }, "set aside ", ago(row.since)));
+    if (this.mayAct) card.append(made("p", { className: "deeds" }, button("Look and decide", () => this.decide(row))));
     return card;
   }
 
@@ -78,51 +97,56 @@ export class Panels {
     const { message } = told;
     const inside = [
       made("p", {}, made("code", {}, message.type)),
-      made("pre", { tabIndex: 0 }, message.fields === null ? message.unreadable : JSON.stringify(message.fields, null, 2)),
+      made("pre", { tabIndex: 0, "aria-label": "the message" }, message.fields === null ? message.unreadable : JSON.stringify(message.fields, null, 2)),
       made("p", { className: "why" }, message.reason),
       made("ul", {}, ...message.history.map(({ epoch, text }) => made("li", {}, `life ${epoch} failed: ${text}`)), ...message.steps.map(({ name, number, state }) => made("li", {}, `step ${name} (number ${number}) ${state}`))),
     ];
     const again = message.open_steps
-      ? [["requeue: the step was done", ["requeue", "done"], "good"], ["requeue: it was not", ["requeue", "undone"], "good"]]
-      : [["requeue", ["requeue", null], "good"]];
+      ? [["Requeue: the step was done", ["requeue", "done"], "good"], ["Requeue: it was not", ["requeue", "undone"], "good"]]
+      : [["Requeue", ["requeue", null], "good"]];
     if (message.open_steps) inside.push(made("p", {}, "A step was begun, and nobody knows whether it was done: look, and say so."));
-    const chosen = await ask(`A message of ${row.agent}`, inside, [...again, ["forget it", ["drop", null], "danger"]]);
+    const chosen = await ask(`A message of ${row.agent}`, inside, [...again, ["Forget it", ["drop", null], "danger"]]);
     if (!chosen) return;
     const [deed, assume] = chosen;
-    this.onOrder({ do: deed, id: row.id, ...(assume ? { assume } : {}) });
+    await this.onOrder({ do: deed, id: row.id, ...(assume ? { assume } : {}) }, deed === "drop" ? "Forgetting it" : "Putting it back");
   }
 
   // ---- what was lost, and what hosts tell -------------------------------------------------------
 
-  letters({ note, total, counts, latest }) {
-    if (note) return fill($("letters"), empty(note));
-    if (!total) return fill($("letters"), empty("Every message was handled."));
-    const reasons = Object.entries(counts).sort(([, one], [, other]) => other - one);
-    const told = latest.map(({ at, reason, message, sender, receiver }) => ({ time: clock(at), reason, message, path: `${sender} → ${receiver}` }));
-    return fill(
-      $("letters"),
-      made("p", {}, made("b", {}, of(total, "dead letter")), ": ", reasons.map(([reason, number]) => `${count(number)} ${reason}`).join(", ")),
-      table({ time: "time", reason: "reason", message: "message", path: "from → to" }, told.reverse()),
-    );
+  letters({ note, total = 0, counts = {}, latest = [] }) {
+    const first = total - latest.length;
+    this.lists.letters.show(latest.map((letter, place) => ({ ...letter, number: first + place })).reverse());
+    const reasons = Object.entries(counts).sort(([, one], [, other]) => other - one).map(([reason, number]) => `${count(number)} ${reason}`);
+    remark("letters", note ?? (total ? `${of(total, "dead letter")}: ${reasons.join(", ")}` : "No message was lost."));
   }
 
-  hosts(told) {
-    if (told.note) return;
-    $("hosts-panel").hidden = false;
-    const row = (host, name) => ({
-      host: name,
-      number: count(host.agents),
-      mailbox: count(host.mailbox_depth),
-      turns: count(host.turns),
-      lag: host.loop_lag_ms === null || host.loop_lag_ms === undefined ? "–" : `${Number(host.loop_lag_ms).toFixed(1)} ms`,
-      spent: count(host.tokens),
-      cost: money(host.cost_usd),
-    });
-    const heads = { host: "host", number: "agents", mailbox: "mailboxes", turns: "turns", lag: "loop lag", spent: "tokens", cost: "cost" };
-    const hosts = told.hosts.map((host) => row(host, `${host.host} · pid ${host.pid}${host.alive ? "" : " · gone"}`));
-    fill($("hosts"), table(heads, [row(told.total, "all"), ...hosts]), told.more ? empty(`and ${count(told.more)} more`) : null);
-    const models = told.models.map(({ model, tier, calls, tokens, cost_usd: cost }) => ({ model, tier, number: count(calls), spent: count(tokens), cost: money(cost) }));
-    const columns = { model: "model", tier: "tier", number: "calls", spent: "tokens", cost: "cost" };
-    fill($("models"), models.length ? table(columns, models) : empty("No model has been called since the app has started."));
+  metrics({ note, hosts = [], more, total, models = [] }) {
+    this.lists.hosts.show(total && hosts.length > 1 ? [{ ...total, host: "all", pid: 0, alive: true }, ...hosts] : hosts);
+    remark("hosts", note ?? (more ? `and ${count(more)} more` : ""));
+    this.lists.models.show(models);
+    remark("models", note ?? (models.length ? "" : "No model has been called since the app has started."));
   }
 }
+
+function event({ at: when, agent, what, why }) {
+  return made("li", {}, at(when), " ", made("b", {}, agent), ` ${what}`, why ? made("span", { className: "why", title: why }, why) : null);
+}
+
+function deadLetter({ at: when, reason, message, sender, receiver }) {
+  return made("li", {}, at(when), " ", made("b", {}, message), ` to ${receiver}`, made("span", { className: "why" }, `${reason} · from ${sender}`));
+}
+
+function hostCells(host) {
+  const lag = host.loop_lag_ms;
+  return {
+    host: host.pid ? `${host.host} · pid ${host.pid}${host.alive ? "" : " · gone"}` : made("b", {}, host.host),
+    number: count(host.agents),
+    mailbox: count(host.mailbox_depth),
+    turns: count(host.turns),
+    lag: lag === null || lag === undefined ? "–" : `${lag.toFixed(1)} ms`,
+    spent: count(host.tokens),
+    cost: money(host.cost_usd),
+  };
+}
+
+const modelCells = ({ model, tier, calls, tokens, cost_usd: cost }) => ({ model, tier, number: count(calls), spent: count(tokens), cost: money(cost) });

@@ -14,6 +14,7 @@ from typing import Any
 
 from regrow.cluster import past_traces
 from regrow.cluster.config import Settings
+from regrow.cluster.observer_frames import kind_of
 from regrow.cluster.span_row import SpanRow
 from regrow.cluster.trace_tree import SpanNode, summary_json, summary_of, tree_of
 from regrow.cluster.trace_views import left_out_lines
@@ -51,11 +52,14 @@ class PastTraces:
                 self._fresh_until_s = time.monotonic() + max(FRESH_S, took_s * FRESH_SHARE)
             return self._listed
 
-    def one(self, id: str, *, with_attributes: bool) -> dict[str, Any]:
-        """One trace as the rows of a waterfall. Raises NoSuchTrace, TracesUnreadable."""
+    def one(self, id: str, *, whole: bool) -> dict[str, Any]:
+        """One trace as the rows of a waterfall; `whole` with what people and models have written.
+
+        Raises NoSuchTrace, TracesUnreadable.
+        """
         rows = past_traces.spans_of(past_traces.files_of(self._settings, self._app), id)
         summary = summary_of(rows)
-        told = list(_rows(tree_of(rows), summary.start_ns, with_attributes=with_attributes))
+        told = list(_rows(tree_of(rows), summary.start_ns, whole=whole))
         return {**summary_json(summary), "rows": told, "more": len(rows) - len(told)}
 
     def _read(self) -> dict[str, Any]:
@@ -69,25 +73,26 @@ class PastTraces:
         }
 
 
-def _rows(roots: Sequence[SpanNode], start_ns: int, *, with_attributes: bool) -> Iterator[dict[str, Any]]:
+def _rows(roots: Sequence[SpanNode], start_ns: int, *, whole: bool) -> Iterator[dict[str, Any]]:
     """A row for each span, depth first. Without recursion, since a trace may be as deep as it is long."""
     waiting = [(root, 0) for root in reversed(roots)]
     for _ in range(SPANS_TOLD):
         if not waiting:
             return
         node, depth = waiting.pop()
-        row = _row(node.row, start_ns) | {"depth": depth, "lost": node.is_lost_child}
-        yield row | ({"attributes": node.row.attributes[:ATTRIBUTES_CHARS]} if with_attributes else {})
+        row = _row(node.row, start_ns, whole=whole) | {"depth": depth, "lost": node.is_lost_child}
+        yield row | ({"attributes": node.row.attributes[:ATTRIBUTES_CHARS]} if whole else {})
         waiting += [(child, depth + 1) for child in reversed(node.children)]
 
 
-def _row(row: SpanRow, start_ns: int) -> dict[str, Any]:
+def _row(row: SpanRow, start_ns: int, *, whole: bool) -> dict[str, Any]:
+    status = row.status[:STATUS_CHARS] if whole else kind_of(row.status)
     return {
         "id": row.span_id,
         "name": row.name,
         "from_us": (row.start_ns - start_ns) // 1_000,
         "took_us": (row.end_ns - row.start_ns) // 1_000 if row.end_ns is not None else None,
-        "error": (row.status or "failed")[:STATUS_CHARS] if row.failed else "",
+        "error": (status or "failed") if row.failed else "",
         "input_tokens": row.input_tokens,
         "output_tokens": row.output_tokens,
         "cost_usd": row.cost_usd,

@@ -18,6 +18,8 @@ OPENED_LIMIT = 200
 """How many supervisors a page may have opened, services included."""
 OPEN_AT_FIRST_ROWS = 60
 """Supervisors are open at first, from the top down, as long as no more rows than this come of it."""
+ROWS_LIMIT = 2_000
+"""How many rows a page shows at most, whatever it has opened; it has to draw them."""
 FOUND_LIMIT = 100
 """How many agents are shown to somebody who looks for one."""
 REASON_CHARS = 300
@@ -83,6 +85,11 @@ class Forest:
     nodes: Mapping[str, Node] = field(default_factory=dict)
     branches: Mapping[str, Branch] = field(default_factory=dict)
 
+    @property
+    def agents(self) -> int:
+        """How many agents there are in the user's tree, which is the first."""
+        return self.branches[self.roots[0]["id"]].agents if self.roots else 0
+
     @classmethod
     def of(cls, roots: Sequence[Node]) -> Forest:
         """The forest of what the order `tree` tells."""
@@ -115,15 +122,17 @@ def rows_of(forest: Forest, view: View) -> dict[str, Row]:
         return {node["id"]: _row(forest, node, depth=0, is_open=False) for node in found}
     opened = view.opened if view.opened is not None else opened_at_first(forest)
     rows: dict[str, Row] = {}
+    room = ROWS_LIMIT - len(forest.roots)
     waiting = [(node, 0) for node in reversed(forest.roots)]
     while waiting:
         node, depth = waiting.pop()
         is_open = node["id"] in opened and bool(node["children"])
         row = rows[node["id"]] = _row(forest, node, depth=depth, is_open=is_open)
         if is_open:
-            children = node["children"]
-            row["more"] = max(0, len(children) - view.shown)
-            waiting += [(child, depth + 1) for child in reversed(children[: view.shown])]
+            shown = node["children"][: min(view.shown, room)]
+            room -= len(shown)
+            row["more"] = len(node["children"]) - len(shown)
+            waiting += [(child, depth + 1) for child in reversed(shown)]
     return rows
 
 

@@ -8,7 +8,6 @@ of its time at most.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -17,8 +16,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from regrow.cluster import cli_calls
+from regrow.cluster.errors import AppNotRunning
 from regrow.cluster.observer_calls import Calls
-from regrow.cluster.observer_news import News, news_between
+from regrow.cluster.observer_news import News, news_between, news_of_app
 from regrow.cluster.observer_tree import Forest
 from regrow.runtime.errors import RegrowError
 
@@ -63,15 +63,15 @@ class Watch:
     def __init__(self, app: str) -> None:
         self.app = app
         self.seen = Seen()
-        self._about: dict[str, Any] = {"app": app, "engine": None, "pid": 0, "started_at": None}
+        self._about: dict[str, Any] = {"app": app, "engine": None, "pid": None, "started_at": None}
         self._forest = Forest()
         self._news: deque[News] = deque(maxlen=NEWS_KEPT)
         self._watchers = 0
-        self._lanes: list[asyncio.Task[None]] = []
-        self._calls = Calls(8, of="looks at the app")
-        self._looking = threading.Lock()
+        self._lanes: dict[str, asyncio.Task[None]] = {}
+        self._calls = Calls(2, of="looks at the app")  # one of each lane
         self._changed = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._failed: BaseException | None = None
         self._ended = False
 
     @asynccontextmanager
@@ -80,20 +80,21 @@ class Watch:
         self._watchers += 1
         if self._watchers == 1:
             self.seen = Seen(number=self.seen.number)
-            lanes = ((self._look_at_tree, TREE_EVERY_S), (self._look_at_rest, REST_EVERY_S))
-            self._lanes = [asyncio.create_task(self._again(look, every_s)) for look, every_s in lanes]
+        self._look_on()
         try:
             yield
         finally:
             self._watchers -= 1
-            if not self._watchers:
-                lanes_left, self._lanes = self._lanes, []
-                for lane in lanes_left:
-                    lane.cancel()
+            self.hurry()  # so that nothing goes on when nobody watches
 
     async def next(self, number: int) -> Seen | None:
-        """What is seen once it is newer than `number`, and the app is; None when the observer ends."""
+        """What is seen once it is newer than `number`, and the app is; None when the observer ends.
+
+        Raises what ended the looking, which begins again with the next who watches.
+        """
         while (self.seen.number <= number or "app" not in self.seen.parts) and not self._ended:
+            if self._failed is not None:
+                raise self._failed
             await self._changed.wait()
         return None if self._ended else self.seen
 
@@ -105,14 +106,27 @@ class Watch:
     def end(self) -> None:
         """Nobody is told anything any more."""
         self._ended = True
-        self._publish({})
+        self._tell()
 
     # ---- looking -------------------------------------------------------------------------------
+
+    def _look_on(self) -> None:
+        """Begins what does not go on by itself. Of a look that hangs no second one is begun, whoever comes and goes."""
+        lanes: dict[str, tuple[Look, float]] = {
+            "tree": (self._look_at_tree, TREE_EVERY_S),
+            "rest": (self._look_at_rest, REST_EVERY_S),
+        }
+        for name, (look, every_s) in lanes.items():
+            if name not in self._lanes or self._lanes[name].done():
+                self._failed = None
+                lane = self._lanes[name] = asyncio.create_task(self._again(look, every_s))
+                lane.add_done_callback(self._over)
+        self.hurry()
 
     async def _again(self, look: Look, every_s: float) -> None:
         loop = asyncio.get_running_loop()
         took_s: deque[float] = deque(maxlen=TIMES_KEPT)
-        while True:
+        while self._watchers:
             hurry, began_s = self._hurry, loop.time()
             parts, forest = await self._calls.do(look)
             self._publish(parts, forest)
@@ -123,38 +137,53 @@ class Watch:
             except TimeoutError:
                 pass
 
+    def _over(self, lane: asyncio.Task[None]) -> None:
+        """Ends the streams of all pages, where a fault of ours has ended the looking: they would show it as it was."""
+        if not lane.cancelled() and (error := lane.exception()) is not None:
+            self._failed = error
+            self._tell()
+
     def _look_at_tree(self) -> tuple[Parts, Forest]:
         """In a thread: how the app is, its trees, and what has happened in them."""
-        with self._looking:  # a look that nobody waits for any more may still be under way
-            return self._seen_of_tree()
-
-    def _seen_of_tree(self) -> tuple[Parts, Forest]:
-        seen = cli_calls.seen_anyway(self.app, self._about["pid"])
+        known, before = self._about, self._forest
+        try:
+            seen = cli_calls.seen_anyway(self.app, known["pid"] or 0)
+        except (RegrowError, OSError) as error:  # its socket can not be used, or this process has no file left
+            return {"app": {**known, "state": cli_calls.NO_ANSWER, "note": str(error)}}, before
         if seen is None:
-            self._about = {**self._about, "state": NOT_RUNNING, "pid": 0, "started_at": None}
-            self._forest = Forest()
-            return {"app": self._about}, self._forest
+            seen = {**known, "state": NOT_RUNNING, "pid": 0, "started_at": None, "tree": []}
+        if seen["state"] == cli_calls.NO_ANSWER:
+            seen["pid"] = known["pid"]
         tree = seen.pop("tree")
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._about = seen
-        before = self._forest
+        self._news.extend(news_of_app(known, seen, at=at))
         # Of an app that gives no answer what was seen last stays in sight.
         if tuple(tree) != before.roots and seen["state"] != cli_calls.NO_ANSWER:
             self._forest = Forest.of(tree)
-            self._news.extend(
-                news_between(before, self._forest, at=datetime.now(UTC).isoformat(timespec="milliseconds"))
-            )
+            if seen["pid"] == known["pid"]:  # its agents live for the first time in another process
+                self._news.extend(news_between(before, self._forest, at=at))
         return {"app": seen, "news": list(self._news)}, self._forest
 
     def _look_at_rest(self) -> tuple[Parts, None]:
         """In a thread: dead letters, quarantine, what waits for people, and what was counted."""
-        if self._about["pid"] == 0:
-            return {}, None
-        return {
-            "letters": _told(self._letters),
-            "quarantine": _told(self._quarantine),
-            "waits": _told(self._waits),
-            "metrics": _told(self._metrics),
-        }, None
+        looks = {
+            "letters": self._letters,
+            "quarantine": self._quarantine,
+            "waits": self._waits,
+            "metrics": self._metrics,
+        }
+        return {name: self._told(look) for name, look in looks.items()}, None
+
+    def _told(self, look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What is seen, or a note why it is not: an app without durable agents has no quarantine, others may hang."""
+        again = {"note": f"Shown again when {self.app} runs."}
+        try:
+            return again if self._about["pid"] == 0 else look()
+        except AppNotRunning:
+            return again
+        except (RegrowError, OSError) as error:
+            return {"note": str(error)}
 
     def _letters(self) -> dict[str, Any]:
         told = cli_calls.dead_letters(self.app)
@@ -181,15 +210,17 @@ class Watch:
     def _publish(self, parts: Parts, forest: Forest | None = None) -> None:
         known = self.seen
         differs = any(known.parts.get(name) != part for name, part in parts.items())
-        differs = differs or (forest is not None and forest is not known.forest)
-        if differs or self._ended:
+        if differs or (forest is not None and forest is not known.forest):
             self.seen = Seen(
                 number=known.number + 1,
                 forest=forest if forest is not None else known.forest,
                 parts={**known.parts, **parts},
             )
-            changed, self._changed = self._changed, asyncio.Event()
-            changed.set()
+            self._tell()
+
+    def _tell(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
 
 def _of_host(told: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,11 +229,3 @@ def _of_host(told: Mapping[str, Any]) -> dict[str, Any]:
 
 def _first(rows: list[Any], more: bool) -> dict[str, Any]:
     return {"rows": rows[:WAITING_TOLD], "more": more or len(rows) > WAITING_TOLD}
-
-
-def _told(look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What is seen, or a note why it is not: an app without durable agents has no quarantine, and others may hang."""
-    try:
-        return look()
-    except RegrowError as error:
-        return {"note": str(error)}

@@ -61,8 +61,9 @@ def test_a_name_of_others_that_leads_here_is_answered_with_nothing(host: str) ->
     assert status(HERE.refusal_of_any({"host": host, **WITH_TOKEN})) == 421
 
 
-def test_pages_of_others_get_nothing_and_links_on_them_lead_here() -> None:
-    host = {"host": "127.0.0.1:8428", "sec-fetch-site": "cross-site"}
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_pages_of_others_get_nothing_and_links_on_them_lead_here(site: str) -> None:
+    host = {"host": "127.0.0.1:8428", "sec-fetch-site": site}
 
     assert status(HERE.refusal_of_any({**host, "sec-fetch-mode": "no-cors"})) == 403
     assert HERE.refusal_of_any({**host, "sec-fetch-mode": "navigate"}) is None

@@ -5,12 +5,22 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regrow.cluster.observer_frames import TREE, changes, frame_of
-from regrow.cluster.observer_news import NEWS_AT_ONCE, news_between
-from regrow.cluster.observer_tree import SHOWN, Forest, View, opened_at_first, rows_of
+from regrow.cluster.observer_frames import TREE, changes, frame_of, kind_of
+from regrow.cluster.observer_news import NEWS_AT_ONCE, news_between, news_of_app
+from regrow.cluster.observer_tree import (
+    OPENED_LIMIT,
+    ROWS_LIMIT,
+    SHOWN,
+    SHOWN_LIMIT,
+    Forest,
+    View,
+    opened_at_first,
+    rows_of,
+)
 from regrow.cluster.observer_watch import Seen
 
 CROWD = 10_000
@@ -65,6 +75,19 @@ def test_of_a_crowd_as_many_are_shown_as_somebody_wants_and_the_rest_is_a_number
     assert list(closed) == ["desk", "desk/pool"]
     assert (len(opened), opened["desk/pool"]["more"]) == (2 + SHOWN, CROWD - SHOWN)
     assert len(more) == 302
+
+
+def test_a_page_that_opens_all_it_may_is_told_no_more_rows_than_it_can_draw() -> None:
+    pools = [
+        node(f"desk/{pool}", *(node(f"desk/{pool}/{number}") for number in range(100)))
+        for pool in range(OPENED_LIMIT - 1)
+    ]
+    opened = frozenset({"desk", *(pool["id"] for pool in pools)})
+
+    rows = rows_of(Forest.of([node("desk", *pools)]), View(opened=opened, shown=SHOWN_LIMIT))
+
+    assert len(rows) == ROWS_LIMIT
+    assert len(rows) + sum(row.get("more", 0) for row in rows.values()) == 1 + len(pools) * 101
 
 
 def test_supervisors_are_open_at_first_from_the_top_down_as_far_as_they_are_small() -> None:
@@ -133,13 +156,51 @@ def test_what_people_and_models_say_is_told_to_those_who_may_act_alone() -> None
     assert owner["waits"]["rows"][0]["call"] == {"tool": "pay", "arguments": '{"to": "Ann"}', "whole": True}
 
 
-def test_nobody_is_asked_to_consent_to_what_is_not_shown_whole() -> None:
-    row = {"id": "desk/a@1", "agent": "desk/a", "call": {"tool": "pay", "arguments": "x" * 20_000}}
-    seen = Seen(parts={"waits": {"rows": [row], "more": False}})
+def test_texts_of_errors_are_told_to_those_who_may_act_alone() -> None:
+    said = "KeyError: Ann Example"
+    seen = Seen(
+        forest=Forest.of([node("desk", node("desk/a", last_reason=said))]),
+        parts={"news": [{"at": "now", "agent": "desk/a", "what": "lives again as #2", "why": said}]},
+    )
 
-    (told,) = frame_of(seen, View(), may_act=True)["waits"]["rows"]
+    stranger, owner = (frame_of(seen, View(), may_act=may_act) for may_act in (False, True))
 
-    assert not told["call"]["whole"]
+    assert (stranger[TREE]["desk/a"]["reason"], stranger["news"][0]["why"]) == ("KeyError", "KeyError")
+    assert (owner[TREE]["desk/a"]["reason"], owner["news"][0]["why"]) == (said, said)
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("", ""),
+        ("Killed (Ann did it)", "Killed"),
+        ("Escalated: desk/Ann ended 4 times too often (KeyError: Ann)", "Escalated"),
+        ("my.Wrong: Ann", "my.Wrong"),
+        ("Ann Example", "Ann"),
+    ],
+)
+def test_of_a_reason_strangers_are_told_its_kind(reason: str, kind: str) -> None:
+    assert kind_of(reason) == kind
+
+
+def consented(arguments: str) -> dict[str, Any]:
+    """What somebody who may act is told of a call with these arguments."""
+    row = {"id": "desk/a@1", "agent": "desk/a", "call": {"tool": "pay", "arguments": arguments}}
+    (told,) = frame_of(Seen(parts={"waits": {"rows": [row], "more": False}}), View(), may_act=True)["waits"]["rows"]
+    call: dict[str, Any] = told["call"]
+    return call
+
+
+@pytest.mark.parametrize("arguments", [json.dumps({"to": "x" * 20_000}), "(too large to be shown)"])
+def test_nobody_is_asked_to_consent_to_what_is_not_shown_whole(arguments: str) -> None:
+    assert not consented(arguments)["whole"]
+
+
+def test_nothing_in_what_somebody_consents_to_is_invisible_or_turned_round() -> None:
+    call = consented(json.dumps({"to": "Ann\u202e\u200b", "in": "Köln"}, ensure_ascii=False))
+
+    assert call["arguments"] == '{"to": "Ann\\u202e\\u200b", "in": "Köln"}'
+    assert json.loads(call["arguments"]) == {"to": "Ann\u202e\u200b", "in": "Köln"}
 
 
 # ---- what has happened ---------------------------------------------------------------------------
@@ -190,3 +251,19 @@ def test_of_a_thousand_deaths_at_once_some_are_told_and_the_rest_is_a_number() -
 
     assert len(told) == NEWS_AT_ONCE + 1
     assert told[-1][1] == "and 950 more at once"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "what"),
+    [
+        (None, 7, None),
+        (7, 7, None),
+        (7, 0, "has ended"),
+        (0, 8, "runs as process 8"),
+        (7, 8, "runs anew as process 8"),
+    ],
+)
+def test_the_end_and_the_next_start_of_an_app_are_told(before: int | None, after: int, what: str | None) -> None:
+    told = news_of_app({"app": "desk", "pid": before}, {"app": "desk", "pid": after}, at="now")
+
+    assert [each["what"] for each in told] == ([what] if what else [])

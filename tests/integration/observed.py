@@ -12,7 +12,8 @@ import json
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+import time
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,9 +186,17 @@ class Observed:
             connection.request("GET", f"/events?{query}", headers=dict(headers or {}))
             with connection.getresponse() as answer:
                 assert answer.status == 200, answer.read()
-                yield (json.loads(line[6:]) for line in answer if line.startswith(b"data: "))
+                yield (json.loads(line[6:]) for line in _in_time(answer) if line.startswith(b"data: "))
         finally:
             connection.close()
+
+
+def _in_time(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """These lines for a while: a stream in which nothing comes of what is waited for goes on for ever."""
+    until_s = time.monotonic() + PATIENCE_S
+    for line in lines:
+        assert time.monotonic() < until_s, "what is waited for does not come"
+        yield line
 
 
 @contextmanager

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +68,11 @@ def test_a_page_is_told_the_tree_at_once_and_a_death_within_a_second(shop: Obser
 
     assert min(seen_s) < 1.0
     assert known >= TRIES
-    with shop.frames() as frames:
-        assert SCRIPT in next(frames)["tree"]["rows"]["shop/desk/scribe"]["reason"]
+    reasons = [
+        first(shop, "tree", headers=headers)["tree"]["rows"]["shop/desk/scribe"]["reason"]
+        for headers in (None, shop.authorized)
+    ]
+    assert reasons == ["ValueError", f"ValueError: {SCRIPT}"]
 
 
 def test_what_is_opened_is_told_and_looked_for_is_found(shop: Observed) -> None:
@@ -88,7 +93,7 @@ def test_dead_letters_quarantine_and_waits_are_told_and_arguments_to_those_who_m
     def told() -> tuple[dict[str, Any], dict[str, Any]] | None:
         all_of_it = ("letters", "quarantine", "waits", "metrics")
         stranger, owner = first(shop, *all_of_it), first(shop, *all_of_it, headers=shop.authorized)
-        is_there = owner["letters"]["total"] and owner["quarantine"]["rows"] and owner["waits"]["rows"]
+        is_there = owner["letters"]["total"] and owner["quarantine"]["rows"] and stranger["waits"]["rows"]
         return (stranger, owner) if is_there else None
 
     stranger, owner = until_now(told, "all of it is seen")
@@ -118,6 +123,23 @@ def test_traces_are_listed_with_what_they_cost_and_one_is_told_as_rows(shop: Obs
     assert any(row["name"].startswith("chat") for row in trace["rows"])
     assert "attributes" not in trace["rows"][0]
     assert "attributes" in owners["rows"][0]
+
+
+def test_what_a_failed_span_says_is_told_to_those_who_may_act_alone(shop: Observed) -> None:
+    shop.tell("shop/desk/scribe", Note(text=SCRIPT))
+
+    def failed() -> str | None:
+        listed = shop.request("/traces").json["traces"]
+        return next((each["trace_id"] for each in listed if each["errors"] and "scribe" in each["root"]), None)
+
+    path = f"/traces/{until_now(failed, 'the trace is stored')}"
+    stranger, owner = (
+        [row["error"] for row in shop.request(path, headers=headers).json["rows"] if row["error"]]
+        for headers in ({}, shop.authorized)
+    )
+
+    assert stranger == ["ValueError"]
+    assert owner[0].startswith("ValueError: ")
 
 
 # ---- what is done --------------------------------------------------------------------------------
@@ -246,6 +268,38 @@ def test_no_more_pages_than_the_limit_look_at_once(shop: Observed, monkeypatch: 
     until_now(lambda: may_look(shop), "its place is free again")
 
 
+def test_pages_that_come_at_once_are_no_more_than_the_limit(shop: Observed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observer_app, "PAGES_LIMIT", 4)
+    ask = f"GET /events HTTP/1.1\r\nHost: 127.0.0.1:{shop.port}\r\n\r\n".encode()
+
+    with ExitStack() as stack:
+        pages = [stack.enter_context(socket.create_connection(("127.0.0.1", shop.port), 10)) for _ in range(40)]
+
+        async def all_ask() -> None:  # in the loop of the server, which reads none of them before it has all
+            for page in pages:
+                page.sendall(ask)
+
+        shop.do(all_ask)
+        answers = [page.recv(12)[-3:] for page in pages]
+
+    assert (answers.count(b"200"), answers.count(b"503")) == (4, 36)
+    until_now(lambda: may_look(shop), "their places are free again")
+
+
+def test_a_page_hears_something_also_while_nothing_changes(shop: Observed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observer_app, "HEARTBEAT_S", 0.05)
+    connection = http.client.HTTPConnection("127.0.0.1", shop.port, timeout=10)
+
+    try:
+        connection.request("GET", "/events?find=nobody")
+        with connection.getresponse() as answer:
+            lines = [answer.readline() for _ in range(10)]
+    finally:
+        connection.close()
+
+    assert lines.count(observer_app.HEARTBEAT.splitlines(keepends=True)[0]) >= 2
+
+
 def test_who_sends_no_request_is_cut_off(shop: Observed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(observer_server, "REQUEST_WITHIN_S", 0.1)
 
@@ -295,8 +349,14 @@ def test_a_page_is_told_more_seldom_where_more_changes_than_may_be_sent(
 def test_an_app_that_ends_is_told_to_those_who_look(tmp_path: Path) -> None:
     with observed(folder=tmp_path, tracing=False) as ending:
         with ending.frames() as frames:
-            next(frames)
+            known = dict(next(frames))
+            rows = known["tree"]["rows"]
             ending.do(ending.close_control)
-            told = next(told for told in frames if told.get("app", {}).get("state") == "not running")
+            for told in frames:
+                known |= told
+                if known["app"]["state"] == "not running" and "note" in known.get("waits", {}):
+                    break
 
-    assert told["tree"]["gone"]
+    assert sorted(known["tree"]["gone"]) == sorted(rows)
+    assert known["news"][-1]["what"] == "has ended"
+    assert known["waits"] == {"note": "Shown again when shop runs."}  # and nothing that could be consented to
