@@ -1,6 +1,6 @@
 """The counts of runs in Redis, 6.2 or newer: each change is one Lua script, so that all hosts of an app share them.
 
-Keys, those of one run under one hash tag: `:counts` hash of what it has come to and of what is open, `:calls:<agent>`
+Keys, those of one run under one hash tag: `:counts` hash of what it has come to and of what is open, `:made:<agent>`
 list of the last calls of one agent. All go RUN_TTL_S after the last change.
 """
 
@@ -16,7 +16,18 @@ from redis.exceptions import RedisError
 
 from regrow.router.bounded_redis import BoundedRedis, client_at
 from regrow.runtime.guard_errors import RunsUnreachable
-from regrow.runtime.run_store import COUNTED, KEPT_CALLS, NUSD_PER_USD, RUN_TTL_S, Amounts, CallNote, Calls, Taken
+from regrow.runtime.likeness import Likenesses
+from regrow.runtime.run_store import (
+    COUNTED,
+    KEPT_CALLS,
+    NUSD_PER_USD,
+    RUN_TTL_S,
+    Amounts,
+    CallNote,
+    Calls,
+    Taken,
+    Tone,
+)
 
 if TYPE_CHECKING:
     from regrow.runtime.guards import Guards
@@ -123,18 +134,15 @@ class RedisRuns:
         async with self._reached():
             await self._settle(keys=(self._key(run, "counts"),), args=(id, *_numbers(amounts)))
 
-    async def note(
-        self, run: str, agent: str, id: str, what: int, outcome: int, *, batch: str = "", thought_s: float = 0.0
-    ) -> None:
+    async def note(self, run: str, agent: str, call: CallNote) -> None:
         """As the port says."""
-        row = MARK.join((id, str(what), str(outcome), batch, str(round(thought_s * 1000))))
         async with self._reached():
-            await self._note(keys=(self._key(run, f"calls:{agent}"),), args=(id, row, KEPT_CALLS, RUN_TTL_S))
+            await self._note(keys=(self._key(run, f"made:{agent}"),), args=(call.id, _row(call), KEPT_CALLS, RUN_TTL_S))
 
     async def calls(self, run: str, agent: str) -> Calls:
         """As the port says."""
         async with self._reached():
-            now_ms, rows = await self._calls(keys=(self._key(run, f"calls:{agent}"),))
+            now_ms, rows = await self._calls(keys=(self._key(run, f"made:{agent}"),))
         return Calls(notes=tuple(map(_noted, rows)), now_s=int(now_ms) / 1000)
 
     async def aclose(self) -> None:
@@ -162,7 +170,24 @@ def _numbers(amounts: Amounts) -> tuple[int, ...]:
     return tuple(getattr(amounts, name) for name in COUNTED)
 
 
+def _row(call: CallNote) -> str:
+    """A call as it is kept, without its time."""
+    numbers = [f"{each:x}" for each in (*call.what, *call.outcome)]
+    times_ms = [str(round(seconds * 1000)) for seconds in (call.took_s, call.thought_s)]
+    return MARK.join((call.id, call.batch, str(int(call.tone)), *numbers, *times_ms))
+
+
 def _noted(row: bytes | str) -> CallNote:
-    id, what, outcome, batch, thought_ms, at_ms = (row.decode() if isinstance(row, bytes) else row).split(MARK)
-    at_s, thought_s = int(at_ms) / 1000, int(thought_ms) / 1000
-    return CallNote(id=id, what=int(what), outcome=int(outcome), at_s=at_s, batch=batch, thought_s=thought_s)
+    id, batch, tone, *rest = (row.decode() if isinstance(row, bytes) else row).split(MARK)
+    numbers = [int(each, 16) for each in rest[:8]]
+    took_s, thought_s, at_s = (int(each) / 1000 for each in rest[8:])
+    return CallNote(
+        id=id,
+        what=Likenesses(*numbers[:4]),
+        outcome=Likenesses(*numbers[4:]),
+        tone=Tone(int(tone)),
+        batch=batch,
+        took_s=took_s,
+        thought_s=thought_s,
+        at_s=at_s,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis
@@ -12,8 +13,9 @@ from redis.asyncio import Redis
 from regrow.cluster.redis_runs import RedisRuns
 from regrow.runtime.guard_errors import RunsUnreachable
 from regrow.runtime.guards import Guards
+from regrow.runtime.likeness import Likenesses
 from regrow.runtime.memory_runs import MemoryRuns
-from regrow.runtime.run_store import KEPT_CALLS, NUSD_PER_USD, RUN_TTL_S, Amounts, RunStore
+from regrow.runtime.run_store import KEPT_CALLS, NUSD_PER_USD, RUN_TTL_S, Amounts, CallNote, RunStore, Tone
 from tests.conformance.conftest import CLUSTER, EMBEDDED, REDIS_7
 from tests.memory.redis_server import running_redis
 
@@ -105,29 +107,39 @@ async def test_many_who_take_at_once_do_not_pass_a_cap_together(store: RunStore)
     assert sum(not each.over for each in taken) == 10
 
 
+def made(id: str, *, what: int = 1, batch: str = "", tone: Tone = Tone.TOLD, seconds: float = 0.0) -> CallNote:
+    """A call; all that a store has to keep of it differs."""
+    return CallNote(
+        id=id,
+        what=Likenesses(what, what + 1, what + 2, 2**40 - 1),
+        outcome=Likenesses(what + 4, 0, what + 6, what + 7),
+        tone=tone,
+        batch=batch,
+        took_s=seconds,
+        thought_s=2 * seconds,
+    )
+
+
 async def test_calls_are_kept_in_their_order_each_once_by_its_id(store: RunStore) -> None:
-    for id, what, outcome, batch in (("1", 7, 8, ""), ("2", 2**40 - 1, 0, "b/1"), ("1", 7, 8, ""), ("11", 1, 1, "")):
-        await store.note("a", "desk/a", id, what, outcome, batch=batch, thought_s=what / 1000)
-    await store.note("a", "desk/b", "1", 5, 5)
+    calls = [made("1"), made("2", what=99, batch="b/1", tone=Tone.DONE, seconds=1.5), made("11", tone=Tone.PENDING)]
+    for call in (*calls[:2], made("1", what=7), calls[2]):
+        await store.note("a", "desk/a", call)
+    await store.note("a", "desk/b", made("1"))
 
-    calls = await store.calls("a", "desk/a")
+    kept = await store.calls("a", "desk/a")
 
-    assert [(each.id, each.what, each.outcome, each.batch) for each in calls.notes] == [
-        ("1", 7, 8, ""),
-        ("2", 2**40 - 1, 0, "b/1"),
-        ("11", 1, 1, ""),
-    ]
-    assert [each.thought_s for each in calls.notes] == [each.what / 1000 for each in calls.notes]
-    stamps = [each.at_s for each in calls.notes]
-    assert stamps == sorted(stamps) and stamps[-1] <= calls.now_s < stamps[-1] + 60
+    assert [replace(each, at_s=0.0) for each in kept.notes] == calls
+    stamps = [each.at_s for each in kept.notes]
+    assert stamps == sorted(stamps) and stamps[-1] <= kept.now_s < stamps[-1] + 60
     assert (await store.calls("b", "desk/a")).notes == ()
 
 
 async def test_of_many_calls_the_last_are_kept(store: RunStore) -> None:
     for number in range(KEPT_CALLS + 5):
-        await store.note("a", "desk/a", str(number), number, 0)
+        await store.note("a", "desk/a", made(str(number), what=number))
 
-    assert [each.what for each in (await store.calls("a", "desk/a")).notes] == list(range(5, KEPT_CALLS + 5))
+    kept = (await store.calls("a", "desk/a")).notes
+    assert [each.what.written for each in kept] == list(range(5, KEPT_CALLS + 5))
 
 
 async def test_the_twin_forgets_a_run_of_long_ago() -> None:
@@ -144,7 +156,7 @@ async def test_redis_forgets_a_run_by_itself_and_two_hosts_share_it(embedded: st
     app = f"app-{uuid.uuid4().hex}"
     one, other = (RedisRuns.from_url(embedded, app=app) for _ in range(2))
     await one.take("a", Amounts(calls=1), UNCAPPED)
-    await one.note("a", "desk/a", "1", 1, 1)
+    await one.note("a", "desk/a", made("1"))
 
     assert (await other.take("a", Amounts(calls=1), UNCAPPED)).counts == Amounts(calls=2)
     assert len((await other.calls("a", "desk/a")).notes) == 1
