@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from regrow.router.bounded_redis import BoundedRedis, client_at
 from regrow.runtime.guard_errors import RunsUnreachable
-from regrow.runtime.likeness import Likenesses
+from regrow.runtime.likeness import Degree, Likenesses
 from regrow.runtime.run_store import (
     COUNTED,
     KEPT_CALLS,
@@ -179,12 +179,12 @@ def _row(call: CallNote) -> str:
 
 def _noted(row: bytes | str) -> CallNote:
     id, batch, tone, *rest = (row.decode() if isinstance(row, bytes) else row).split(MARK)
-    numbers = [int(each, 16) for each in rest[:8]]
-    took_s, thought_s, at_s = (int(each) / 1000 for each in rest[8:])
+    numbers = [int(each, 16) for each in rest[: 2 * len(Degree)]]
+    took_s, thought_s, at_s = (int(each) / 1000 for each in rest[2 * len(Degree) :])
     return CallNote(
         id=id,
-        what=Likenesses(*numbers[:4]),
-        outcome=Likenesses(*numbers[4:]),
+        what=Likenesses(*numbers[: len(Degree)]),
+        outcome=Likenesses(*numbers[len(Degree) :]),
         tone=Tone(int(tone)),
         batch=batch,
         took_s=took_s,

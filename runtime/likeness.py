@@ -1,7 +1,7 @@
 """Numbers by which guards tell whether two values say the same: messages, arguments, results, states. Pure.
 
-Each value has four, since «the same» has degrees: all that is written counts, or all but fields that are named as
-noise, or all but what looks like it as well (see noise), or all but any number too. Two values with one number are
+Each value has five, since «the same» has degrees: all that is written counts, or all but fields that are named as
+noise, or as counters, or all but what looks like noise as well (see noise), or all but any number too. Two values with one number are
 alike to that degree; what they are alike in by looks alone, a guard takes for less evidence.
 
 Of a large value all counts, but only its first part is looked into: behind that also a change that says nothing is one.
@@ -44,9 +44,11 @@ class Degree(enum.IntEnum):
     """All but spaces, capitals and the order of fields."""
     SAID = 1
     """And but for fields that are named as noise, and points in time to the second."""
-    UNMARKED = 2
-    """And but for what looks like an id by chance, a clock, or a counter of tries, unless nothing else is there."""
-    UNNUMBERED = 3
+    UNCOUNTED = 2
+    """And but for fields that are named as counters of tries."""
+    UNMARKED = 3
+    """And but for what looks like an id by chance or like a clock, unless nothing else is there."""
+    UNNUMBERED = 4
     """And but for any number, and any such mark also where nothing else is there."""
 
 
@@ -55,6 +57,7 @@ class Likenesses(NamedTuple):
 
     written: int
     said: int
+    uncounted: int
     unmarked: int
     unnumbered: int
 
@@ -116,7 +119,7 @@ class _Parts:
         found: list[int] = []
         for degree in Degree:
             if degree == Degree.UNMARKED and not self._tells:
-                found.append(found[Degree.SAID])
+                found.append(found[-1])
             elif found and lowest >= degree:  # nothing was added at the degree below alone
                 found.append(found[-1])
             else:
@@ -182,7 +185,7 @@ class _Parts:
 
     def _number(self, value: float) -> None:
         if noise.is_moment(value):
-            self.add(Degree.SAID, f"n{value!r}")
+            self.add(Degree.UNCOUNTED, f"n{value!r}")
         else:
             self._told()
             self.add(Degree.UNMARKED, f"n{value!r}")
@@ -202,7 +205,7 @@ class _Parts:
             unmarked = noise.without_marks(said, is_result=self._is_result)
             for degree, finer, coarser in (
                 (Degree.WRITTEN, plain, said),
-                (Degree.SAID, said, unmarked),
+                (Degree.UNCOUNTED, said, unmarked),
                 (Degree.UNMARKED, unmarked, plain := noise.without_numbers(unmarked)),
             ):
                 if finer != coarser:

@@ -56,6 +56,7 @@ READINGS: Final = (
     Reading(Degree.WRITTEN, Degree.SAID, 1, BLIND, 1),
     Reading(Degree.SAID, Degree.SAID, 1, 7, 1),
     Reading(Degree.SAID, Degree.UNMARKED, 2, 7, 2),
+    Reading(Degree.UNCOUNTED, Degree.UNMARKED, 2, 7, 2),
     Reading(Degree.UNMARKED, Degree.UNMARKED, 2, None, 2),
     Reading(Degree.UNNUMBERED, Degree.UNMARKED, 7, None, 3),
 )

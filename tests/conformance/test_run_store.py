@@ -111,8 +111,8 @@ def made(id: str, *, what: int = 1, batch: str = "", tone: Tone = Tone.TOLD, sec
     """A call; all that a store has to keep of it differs."""
     return CallNote(
         id=id,
-        what=Likenesses(what, what + 1, what + 2, 2**40 - 1),
-        outcome=Likenesses(what + 4, 0, what + 6, what + 7),
+        what=Likenesses(what, what + 1, what + 2, what + 3, 2**40 - 1),
+        outcome=Likenesses(what + 4, 0, what + 6, what + 7, what + 8),
         tone=tone,
         batch=batch,
         took_s=seconds,

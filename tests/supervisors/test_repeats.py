@@ -8,7 +8,7 @@ import pytest
 
 from regrow.runtime.guard_errors import RepeatedCall
 from regrow.runtime.guards import Guards, Rung
-from regrow.runtime.likeness import Likenesses
+from regrow.runtime.likeness import Degree, Likenesses
 from regrow.runtime.run_store import KEPT_CALLS, CallNote, Tone
 from regrow.supervisors.repeats import repeated
 
@@ -17,7 +17,7 @@ GUARDS = Guards()
 
 def alike(number: int) -> Likenesses:
     """What is the same to each degree, or to none."""
-    return Likenesses(number, number, number, number)
+    return Likenesses(*[number] * len(Degree))
 
 
 def made(
