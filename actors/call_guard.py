@@ -52,6 +52,7 @@ class GuardedCall:
         self._tool = call.tool.name
         self._id = id or f"{ctx.runtime.host}/{ctx.runtime.fresh_number()}"
         self._batch = _batch.get()
+        self._judged_in = self._origin.tick or self._origin.run
         self._what = likenesses(read_json(call.written), self._guarding.guards.volatile, of=self._tool)
 
     async def check(self) -> None:
@@ -82,7 +83,7 @@ class GuardedCall:
         if guards.repeats_end is None or self._tool in guards.polls:
             return None
         try:
-            before = await self._guarding.runs.calls(self._origin.run, agent)
+            before = await self._guarding.runs.calls(self._judged_in, agent)
         except RunsUnreachable as error:  # it only looks for circles, and may not see one now
             log.warning("the store of runs is away", reason=str(error))
             return None
@@ -127,7 +128,7 @@ class GuardedCall:
             thought_s=self._guarding.called(self._ctx.id),
         )
         try:
-            await self._guarding.runs.note(self._origin.run, self._ctx.id, call)
+            await self._guarding.runs.note(self._judged_in, self._ctx.id, call)
         except RunsUnreachable as error:
             log.warning("the store of runs is away", reason=str(error))
 

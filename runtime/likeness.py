@@ -1,8 +1,8 @@
 """Numbers by which guards tell whether two values say the same: messages, arguments, results, states. Pure.
 
 Each value has five, since «the same» has degrees: all that is written counts, or all but fields that are named as
-noise, or as counters, or all but what looks like noise as well (see noise), or all but any number too. Two values with one number are
-alike to that degree; what they are alike in by looks alone, a guard takes for less evidence.
+noise, or as counters, or all but what looks like noise as well (see noise), or all but any number too. Two values with
+one number are alike to that degree; what they are alike in by looks alone, a guard takes for less evidence.
 
 Of a large value all counts, but only its first part is looked into: behind that also a change that says nothing is one.
 """
@@ -118,9 +118,8 @@ class _Parts:
         lowest = min(degree for degree, _ in self._parts)
         found: list[int] = []
         for degree in Degree:
-            if degree == Degree.UNMARKED and not self._tells:
-                found.append(found[-1])
-            elif found and lowest >= degree:  # nothing was added at the degree below alone
+            is_last_word = degree == Degree.UNMARKED and not self._tells
+            if is_last_word or (found and lowest >= degree):  # else something was added at the degree below alone
                 found.append(found[-1])
             else:
                 found.append(_digest(text for upto, text in self._parts if upto >= degree))
