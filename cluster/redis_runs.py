@@ -20,6 +20,7 @@ from regrow.runtime.likeness import Degree, Likenesses
 from regrow.runtime.run_store import (
     COUNTED,
     KEPT_CALLS,
+    NOTHING,
     NUSD_PER_USD,
     RUN_TTL_S,
     Amounts,
@@ -41,7 +42,7 @@ local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 """
 
-# KEYS counts; ARGV id ttl, four amounts, four caps, the cap of milliseconds; empty for none.
+# KEYS counts; ARGV id ttl, four amounts, four caps, the cap of milliseconds, empty for none; what is held, as four.
 # Gives the counts, the age in milliseconds, and the number of the cap that is passed, 0 for none.
 _TAKE: Final = (
     _NOW
@@ -61,10 +62,12 @@ for at = 4, 1, -1 do
 end
 if over == 0 and ARGV[11] ~= '' and age_ms > tonumber(ARGV[11]) then over = 5 end
 if over ~= 0 then return told() end
+local taken = {}
 for at, name in ipairs(names) do
-  if ARGV[2 + at] ~= '0' then counts[at] = redis.call('HINCRBY', key, name, ARGV[2 + at]) end
+  taken[at] = string.format('%d', tonumber(ARGV[2 + at]) + tonumber(ARGV[11 + at]))
+  if taken[at] ~= '0' then counts[at] = redis.call('HINCRBY', key, name, taken[at]) end
 end
-if id ~= '' then redis.call('HSET', key, 'open/' .. id, table.concat({ARGV[3], ARGV[4], ARGV[5], ARGV[6]}, ' ')) end
+if id ~= '' then redis.call('HSET', key, 'open/' .. id, table.concat(taken, ' ')) end
 return told()
 """
 )
@@ -116,7 +119,7 @@ class RedisRuns:
         """On the server of that URL or its cluster; connects on first use."""
         return cls(client_at(url, cluster=cluster, connections=LIMIT_CONNECTIONS), app=app)
 
-    async def take(self, run: str, amounts: Amounts, guards: Guards, *, id: str = "") -> Taken:
+    async def take(self, run: str, amounts: Amounts, guards: Guards, *, id: str = "", held: Amounts = NOTHING) -> Taken:
         """As the port says."""
         cost_nusd = None if guards.max_cost_usd is None else round(guards.max_cost_usd * NUSD_PER_USD)
         age_ms = None if guards.max_s is None else int(guards.max_s * 1000)
@@ -124,7 +127,13 @@ class RedisRuns:
         async with self._reached():
             *counts, age, over = await self._take(
                 keys=(self._key(run, "counts"),),
-                args=(id, RUN_TTL_S, *_numbers(amounts), *("" if cap is None else cap for cap in caps)),
+                args=(
+                    id,
+                    RUN_TTL_S,
+                    *_numbers(amounts),
+                    *("" if cap is None else cap for cap in caps),
+                    *_numbers(held),
+                ),
             )
         counted = Amounts(**dict(zip(COUNTED, map(int, counts), strict=True)))
         return Taken(counts=counted, age_s=int(age) / 1000, over=_CAPS[int(over)])

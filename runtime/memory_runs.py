@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from regrow.runtime.run_store import KEPT_CALLS, RUN_TTL_S, Amounts, CallNote, Calls, Taken, cap_passed
+from regrow.runtime.run_store import KEPT_CALLS, NOTHING, RUN_TTL_S, Amounts, CallNote, Calls, Taken, cap_passed
 
 if TYPE_CHECKING:
     from regrow.runtime.guards import Guards
@@ -34,7 +34,7 @@ class MemoryRuns:
         self._now_s = now_s
         self._runs: OrderedDict[str, _Run] = OrderedDict()
 
-    async def take(self, run: str, amounts: Amounts, guards: Guards, *, id: str = "") -> Taken:
+    async def take(self, run: str, amounts: Amounts, guards: Guards, *, id: str = "", held: Amounts = NOTHING) -> Taken:
         """As the port says."""
         counted = self._run(run)
         age_s = self._now_s() - counted.began_s
@@ -43,10 +43,10 @@ class MemoryRuns:
         counts = counted.counts.plus(amounts)
         if over := cap_passed(counts, age_s, guards):
             return Taken(counts=counted.counts, age_s=age_s, over=over)
-        counted.counts = counts
+        counted.counts = counts.plus(held)
         if id:
-            counted.open[id] = amounts
-        return Taken(counts=counts, age_s=age_s)
+            counted.open[id] = amounts.plus(held)
+        return Taken(counts=counted.counts, age_s=age_s)
 
     async def settle(self, run: str, id: str, amounts: Amounts) -> None:
         """As the port says."""

@@ -41,6 +41,9 @@ class Amounts:
 COUNTED: Final = tuple(field.name for field in fields(Amounts))
 
 
+NOTHING: Final = Amounts()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
     """What a run has come to, `age_s` after its first count. With `over`, the name of a cap, nothing was added."""
@@ -92,8 +95,11 @@ class Calls:
 class RunStore(Protocol):
     """Counts runs. All raise RunsUnreachable where the store does not answer."""
 
-    async def take(self, run: str, amounts: Amounts, guards: Guards, *, id: str = "") -> Taken:
-        """Adds to a run, unless it would pass one of its caps. With an `id` it is added once, and can be settled."""
+    async def take(self, run: str, amounts: Amounts, guards: Guards, *, id: str = "", held: Amounts = NOTHING) -> Taken:
+        """Adds to a run, unless it would pass one of its caps. With an `id` it is added once, and can be settled.
+
+        What is `held` back until then is added as well, and may pass a cap: it is what the next one finds used.
+        """
         ...
 
     async def settle(self, run: str, id: str, amounts: Amounts) -> None:

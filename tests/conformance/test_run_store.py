@@ -120,6 +120,24 @@ def made(id: str, *, what: int = 1, batch: str = "", tone: Tone = Tone.TOLD, sec
     )
 
 
+async def test_what_is_held_back_may_pass_a_cap_and_leaves_no_room_for_others_until_it_is_settled(
+    store: RunStore,
+) -> None:
+    guards, call, held = Guards(max_cost_usd=0.1), Amounts(calls=1), Amounts(tokens=9, cost_nusd=NUSD_PER_USD // 16)
+
+    taken = await asyncio.gather(*(store.take("a", call, guards, id=str(at), held=held) for at in range(32)))
+
+    made = [at for at, each in enumerate(taken) if not each.over]
+    assert len(made) == 2
+    assert {each.over for each in taken} == {"", "max_cost_usd"}
+    assert max(each.counts.cost_nusd for each in taken) == NUSD_PER_USD // 8
+    for at in made:
+        await store.settle("a", str(at), Amounts(calls=1, tokens=1, cost_nusd=5))
+    again = await store.take("a", call, guards, id="again", held=held)
+    assert again.over == ""
+    assert again.counts == Amounts(calls=3, tokens=11, cost_nusd=10 + NUSD_PER_USD // 16)
+
+
 async def test_calls_are_kept_in_their_order_each_once_by_its_id(store: RunStore) -> None:
     calls = [made("1"), made("2", what=99, batch="b/1", tone=Tone.DONE, seconds=1.5), made("11", tone=Tone.PENDING)]
     for call in (*calls[:2], made("1", what=7), calls[2]):
