@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,9 +13,10 @@ import structlog
 from regrow.runtime.errors import Refused
 from regrow.runtime.guard_errors import RunsUnreachable
 from regrow.runtime.guards import Rung
-from regrow.runtime.likeness import MEASURED_NAMES, likeness, read_json
+from regrow.runtime.likeness import likenesses, read_json
 from regrow.runtime.message_count import used_up
-from regrow.runtime.run_store import Amounts
+from regrow.runtime.run_store import Amounts, CallNote
+from regrow.supervisors.outcome import tone
 from regrow.supervisors.repeats import repeated
 
 if TYPE_CHECKING:
@@ -50,7 +52,8 @@ class GuardedCall:
         self._tool = call.tool.name
         self._id = id or f"{ctx.runtime.host}/{ctx.runtime.fresh_number()}"
         self._batch = _batch.get()
-        self._what = likeness((self._tool, read_json(call.written)), self._guarding.guards.volatile)
+        self._judged_in = self._origin.tick or self._origin.run
+        self._what = likenesses(read_json(call.written), self._guarding.guards.volatile, of=self._tool)
 
     async def check(self) -> None:
         """Raises RepeatedCall or RunUsedUp where the call may not be made."""
@@ -80,7 +83,7 @@ class GuardedCall:
         if guards.repeats_end is None or self._tool in guards.polls:
             return None
         try:
-            before = await self._guarding.runs.calls(self._origin.run, agent)
+            before = await self._guarding.runs.calls(self._judged_in, agent)
         except RunsUnreachable as error:  # it only looks for circles, and may not see one now
             log.warning("the store of runs is away", reason=str(error))
             return None
@@ -93,29 +96,41 @@ class GuardedCall:
         """Makes the call and keeps what came of it. Raises what the call raises."""
         calling, agent = self._guarding.calling, self._ctx.id
         calling[agent] += 1
+        begun_s = self._now_s()
         try:
             given = await made()
         except Refused as refusal:
-            await self._note(f"{type(refusal).__name__}: {refusal}")
+            await self._note(f"{type(refusal).__name__}: {refusal}", begun_s)
             raise
         finally:
             calling[agent] -= 1
             if not calling[agent]:
                 del calling[agent]
-        await self._note(given.written)
+        await self._note(given.written, begun_s)
         return given
 
-    async def _note(self, outcome: str) -> None:
+    async def _note(self, outcome: str, begun_s: float) -> None:
         guards = self._guarding.guards
         if guards.repeats_end is None:
             return
-        seen = likeness(read_json(outcome), guards.volatile | MEASURED_NAMES)
-        thought_s = self._guarding.called(self._ctx.id)
+        took_s = self._now_s() - begun_s
+        read = read_json(outcome)
+        seen = likenesses(read, guards.volatile, is_result=True)
+        # The same in one batch is kept once, for it counts as one: eight of a kind would push out rounds of before.
+        id = f"{self._batch}/{self._what.written}/{seen.said}" if self._batch else self._id
+        call = CallNote(
+            id=id,
+            what=self._what,
+            outcome=seen,
+            tone=tone(self._tool, read),
+            batch=self._batch,
+            took_s=took_s,
+            thought_s=self._guarding.called(self._ctx.id),
+        )
         try:
-            # The same in one batch is kept once, for it counts as one: eight of a kind would push out rounds of before.
-            id = f"{self._batch}/{self._what}/{seen}" if self._batch else self._id
-            await self._guarding.runs.note(
-                self._origin.run, self._ctx.id, id, self._what, seen, batch=self._batch, thought_s=thought_s
-            )
+            await self._guarding.runs.note(self._judged_in, self._ctx.id, call)
         except RunsUnreachable as error:
             log.warning("the store of runs is away", reason=str(error))
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from regrow.runtime.guards import Guards, Rung
-from regrow.runtime.likeness import MEASURED_NAMES, likeness, read_json
+from regrow.runtime.likeness import likeness, likenesses, read_json
 from regrow.supervisors.repeats import repeats_told
 
 if TYPE_CHECKING:
@@ -41,6 +41,6 @@ class LoopRepeats:
     def _likeness(self, made: CallMade) -> tuple[int, int]:
         volatile = self._guards.volatile
         return (
-            likeness((made.name, read_json(made.arguments)), volatile),
-            likeness(read_json(made.told), volatile | MEASURED_NAMES),
+            likenesses(read_json(made.arguments), volatile, of=made.name).said,
+            likeness(read_json(made.told), volatile, is_result=True),
         )

@@ -10,8 +10,9 @@ from guard_events import Event, Run
 
 from regrow.router.hidden_retries import RetryMeter
 from regrow.runtime.guards import Finding, Guards, Rung
-from regrow.runtime.likeness import MEASURED_NAMES, likeness
+from regrow.runtime.likeness import likenesses
 from regrow.runtime.run_store import KEPT_CALLS, CallNote
+from regrow.supervisors.outcome import tone
 from regrow.supervisors.repeats import repeated
 from regrow.supervisors.turn_guard import FROM_HOPS, MAX_STEPS, judged, step_of
 
@@ -64,15 +65,23 @@ class Loops:
 
     def _call(self, event: Event) -> Finding | None:
         agent, tool, batch = event["agent"], event["tool"], str(event.get("batch", ""))
-        what = likeness((tool, event.get("arguments")), self._guards.volatile)
+        what = likenesses(event.get("arguments"), self._guards.volatile, of=tool)
         notes = self._calls.setdefault(agent, [])
         made = [note for note in notes[-KEPT_CALLS:] if note.at_s <= event["at"]]
         finding = repeated(agent, tool, what, made, event["at"], self._guards, batch=batch)
-        outcome = likeness(event.get("outcome"), self._guards.volatile | MEASURED_NAMES)
-        ended_s = event["at"] + event.get("took", 0.0)
-        alike = batch and any((each.batch, each.what, each.outcome) == (batch, what, outcome) for each in notes)
-        if not alike:  # as a host keeps them
-            notes.append(CallNote(id=str(len(notes)), what=what, outcome=outcome, at_s=ended_s, batch=batch))
+        outcome = likenesses(event.get("outcome"), self._guards.volatile, is_result=True)
+        took_s = event.get("took", 0.0)
+        note = CallNote(
+            id=f"{batch}/{what.written}/{outcome.said}" if batch else str(len(notes)),
+            what=what,
+            outcome=outcome,
+            tone=tone(tool, event.get("outcome")),
+            batch=batch,
+            took_s=took_s,
+            at_s=event["at"] + took_s,
+        )
+        if all(each.id != note.id for each in notes[-KEPT_CALLS:]):  # as a host keeps them
+            notes.append(note)
         return finding
 
 

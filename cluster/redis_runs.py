@@ -1,6 +1,6 @@
 """The counts of runs in Redis, 6.2 or newer: each change is one Lua script, so that all hosts of an app share them.
 
-Keys, those of one run under one hash tag: `:counts` hash of what it has come to and of what is open, `:calls:<agent>`
+Keys, those of one run under one hash tag: `:counts` hash of what it has come to and of what is open, `:made:<agent>`
 list of the last calls of one agent. All go RUN_TTL_S after the last change.
 """
 
@@ -16,7 +16,19 @@ from redis.exceptions import RedisError
 
 from regrow.router.bounded_redis import BoundedRedis, client_at
 from regrow.runtime.guard_errors import RunsUnreachable
-from regrow.runtime.run_store import COUNTED, KEPT_CALLS, NUSD_PER_USD, RUN_TTL_S, Amounts, CallNote, Calls, Taken
+from regrow.runtime.likeness import Degree, Likenesses
+from regrow.runtime.run_store import (
+    COUNTED,
+    KEPT_CALLS,
+    NOTHING,
+    NUSD_PER_USD,
+    RUN_TTL_S,
+    Amounts,
+    CallNote,
+    Calls,
+    Taken,
+    Tone,
+)
 
 if TYPE_CHECKING:
     from regrow.runtime.guards import Guards
@@ -30,7 +42,7 @@ local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 """
 
-# KEYS counts; ARGV id ttl, four amounts, four caps, the cap of milliseconds; empty for none.
+# KEYS counts; ARGV id ttl, four amounts, four caps, the cap of milliseconds, empty for none; what is held, as four.
 # Gives the counts, the age in milliseconds, and the number of the cap that is passed, 0 for none.
 _TAKE: Final = (
     _NOW
@@ -50,10 +62,12 @@ for at = 4, 1, -1 do
 end
 if over == 0 and ARGV[11] ~= '' and age_ms > tonumber(ARGV[11]) then over = 5 end
 if over ~= 0 then return told() end
+local taken = {}
 for at, name in ipairs(names) do
-  if ARGV[2 + at] ~= '0' then counts[at] = redis.call('HINCRBY', key, name, ARGV[2 + at]) end
+  taken[at] = string.format('%d', tonumber(ARGV[2 + at]) + tonumber(ARGV[11 + at]))
+  if taken[at] ~= '0' then counts[at] = redis.call('HINCRBY', key, name, taken[at]) end
 end
-if id ~= '' then redis.call('HSET', key, 'open/' .. id, table.concat({ARGV[3], ARGV[4], ARGV[5], ARGV[6]}, ' ')) end
+if id ~= '' then redis.call('HSET', key, 'open/' .. id, table.concat(taken, ' ')) end
 return told()
 """
 )
@@ -105,7 +119,7 @@ class RedisRuns:
         """On the server of that URL or its cluster; connects on first use."""
         return cls(client_at(url, cluster=cluster, connections=LIMIT_CONNECTIONS), app=app)
 
-    async def take(self, run: str, amounts: Amounts, guards: Guards, *, id: str = "") -> Taken:
+    async def take(self, run: str, amounts: Amounts, guards: Guards, *, id: str = "", held: Amounts = NOTHING) -> Taken:
         """As the port says."""
         cost_nusd = None if guards.max_cost_usd is None else round(guards.max_cost_usd * NUSD_PER_USD)
         age_ms = None if guards.max_s is None else int(guards.max_s * 1000)
@@ -113,7 +127,13 @@ class RedisRuns:
         async with self._reached():
             *counts, age, over = await self._take(
                 keys=(self._key(run, "counts"),),
-                args=(id, RUN_TTL_S, *_numbers(amounts), *("" if cap is None else cap for cap in caps)),
+                args=(
+                    id,
+                    RUN_TTL_S,
+                    *_numbers(amounts),
+                    *("" if cap is None else cap for cap in caps),
+                    *_numbers(held),
+                ),
             )
         counted = Amounts(**dict(zip(COUNTED, map(int, counts), strict=True)))
         return Taken(counts=counted, age_s=int(age) / 1000, over=_CAPS[int(over)])
@@ -123,18 +143,15 @@ class RedisRuns:
         async with self._reached():
             await self._settle(keys=(self._key(run, "counts"),), args=(id, *_numbers(amounts)))
 
-    async def note(
-        self, run: str, agent: str, id: str, what: int, outcome: int, *, batch: str = "", thought_s: float = 0.0
-    ) -> None:
+    async def note(self, run: str, agent: str, call: CallNote) -> None:
         """As the port says."""
-        row = MARK.join((id, str(what), str(outcome), batch, str(round(thought_s * 1000))))
         async with self._reached():
-            await self._note(keys=(self._key(run, f"calls:{agent}"),), args=(id, row, KEPT_CALLS, RUN_TTL_S))
+            await self._note(keys=(self._key(run, f"made:{agent}"),), args=(call.id, _row(call), KEPT_CALLS, RUN_TTL_S))
 
     async def calls(self, run: str, agent: str) -> Calls:
         """As the port says."""
         async with self._reached():
-            now_ms, rows = await self._calls(keys=(self._key(run, f"calls:{agent}"),))
+            now_ms, rows = await self._calls(keys=(self._key(run, f"made:{agent}"),))
         return Calls(notes=tuple(map(_noted, rows)), now_s=int(now_ms) / 1000)
 
     async def aclose(self) -> None:
@@ -162,7 +179,24 @@ def _numbers(amounts: Amounts) -> tuple[int, ...]:
     return tuple(getattr(amounts, name) for name in COUNTED)
 
 
+def _row(call: CallNote) -> str:
+    """A call as it is kept, without its time."""
+    numbers = [f"{each:x}" for each in (*call.what, *call.outcome)]
+    times_ms = [str(round(seconds * 1000)) for seconds in (call.took_s, call.thought_s)]
+    return MARK.join((call.id, call.batch, str(int(call.tone)), *numbers, *times_ms))
+
+
 def _noted(row: bytes | str) -> CallNote:
-    id, what, outcome, batch, thought_ms, at_ms = (row.decode() if isinstance(row, bytes) else row).split(MARK)
-    at_s, thought_s = int(at_ms) / 1000, int(thought_ms) / 1000
-    return CallNote(id=id, what=int(what), outcome=int(outcome), at_s=at_s, batch=batch, thought_s=thought_s)
+    id, batch, tone, *rest = (row.decode() if isinstance(row, bytes) else row).split(MARK)
+    numbers = [int(each, 16) for each in rest[: 2 * len(Degree)]]
+    took_s, thought_s, at_s = (int(each) / 1000 for each in rest[2 * len(Degree) :])
+    return CallNote(
+        id=id,
+        what=Likenesses(*numbers[: len(Degree)]),
+        outcome=Likenesses(*numbers[len(Degree) :]),
+        tone=Tone(int(tone)),
+        batch=batch,
+        took_s=took_s,
+        thought_s=thought_s,
+        at_s=at_s,
+    )

@@ -113,6 +113,18 @@ class Router:
             note_reply(span, reply, usage, cost_usd=record.cost_usd)
         return _reply(chosen, reply, usage, record, latency_s)
 
+    def expected_nusd(self, request: ModelRequest) -> NanoUsd:
+        """Give about the most that `request` costs on the model that it goes to; 0 where no price is known.
+
+        What it sends is estimated by its length, as for the caps of runs; the budget of the app takes an upper bound.
+        """
+        most = most_cost_nusd(
+            candidates(request, self._cards)[0].card,
+            input_limit_tokens=estimated_usage(request, "").input_tokens,
+            output_limit_tokens=request.max_output_tokens,
+        )
+        return NanoUsd(0) if most is None else most
+
     async def usage(self, history: int = 0) -> UsageTotals:
         """Give what all calls came to, and up to `history` of the last ones."""
         return await self._ledger.totals(history)

@@ -115,7 +115,7 @@ class RouterService(BehaviorTraits):
         tabs = tabs_of(origin.capability)
         capped = self._tabs.capped(request, tabs)
         complete = partial(router.complete, capped, emit=_emit_to(ctx), parent=origin.trace)
-        reply = await self._runs.within(ctx, capped, complete)
+        reply = await self._runs.within(ctx, capped, complete, most_nusd=router.expected_nusd(capped))
         self._tabs.add(reply, tabs)
         return reply
 
@@ -123,6 +123,7 @@ class RouterService(BehaviorTraits):
         """Close providers and ledger."""
         if self._router is not None:
             router, self._router = self._router, None
+            await self._runs.aclose()
             await router.aclose()
 
     def runs_concurrently(self, message: object) -> bool:

@@ -7,7 +7,8 @@ rows. All messages of one type lie together, each field a column; they are taken
 
     receivers    [actor id, …]
     stems        [[sender, incarnation, principal, capability, hops, chain], …], and behind these two values more
-                 where a turn has sent them: the run, and its last steps as numbers
+                 where a turn has sent them: the run, and its last steps as numbers; and where that follows from
+                 a timer, the tick
     origins      [stem, trace, stem, trace, …]
     types        [[module:qualname, [field, …], [column, …]], …]
                  [nil, [], [values]]                replies that are no Message (runtime/wire_values says how), and the

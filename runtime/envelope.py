@@ -54,10 +54,12 @@ class Origin:
     None means all. `trace` is a W3C traceparent, empty where nothing is traced.
 
     `run` names all that follows from one message from outside; empty in that message itself. `hops` counts the agents
-    on the way, and `steps` has the last of them with what they were to do, as numbers that a guard compares.
+    on the way, and `steps` has the last of them with what they were to do, as numbers that a guard compares. `tick`
+    names what of the run follows from one message of a timer, empty where none was on the way: calls of tools are
+    judged by it, for who looks again by a timer has waited.
     """
 
-    __slots__ = ("capability", "chain", "hops", "principal", "run", "sender", "steps", "trace")
+    __slots__ = ("capability", "chain", "hops", "principal", "run", "sender", "steps", "tick", "trace")
 
     def __init__(
         self,
@@ -70,6 +72,7 @@ class Origin:
         chain: tuple[ActorId, ...] = (),
         run: str = "",
         steps: tuple[int, ...] = (),
+        tick: str = "",
     ) -> None:
         self.sender = sender
         self.principal = principal
@@ -79,6 +82,7 @@ class Origin:
         self.chain = chain
         self.run = run
         self.steps = steps
+        self.tick = tick
 
     def under(self, trace: str) -> Origin:
         """The same for what is sent inside of a span."""
@@ -99,8 +103,12 @@ class Origin:
     def afresh(self) -> Origin:
         """The same for what a timer sends: of this run, and caused by nobody."""
         fresh = self._with(trace=self.trace, capability=self.capability)
-        fresh.hops, fresh.steps = 0, ()
+        fresh.hops, fresh.steps, fresh.tick = 0, (), ""
         return fresh
+
+    def is_of_timer(self, receiver: ActorId) -> bool:
+        """Whether a timer has sent this to its owner: what a turn sends has come over one agent at least."""
+        return bool(self.run) and not self.hops and self.sender is not None and self.sender.actor == receiver
 
     def _with(
         self, *, trace: str, capability: tuple[str, ...] | None, chain: tuple[ActorId, ...] | None = None
@@ -114,6 +122,7 @@ class Origin:
             chain=self.chain if chain is None else chain,
             run=self.run,
             steps=self.steps,
+            tick=self.tick,
         )
 
     def on_tab(self, tab: Tab) -> Origin:

@@ -1,8 +1,8 @@
 """Numbers by which guards tell whether two values say the same: messages, arguments, results, states. Pure.
 
-What differs from one try to the next and says nothing is left out: fields that are named as ids of requests, counters
-of tries and measured times, and points in time to the second. Two values with one number are alike; a stamp in a field
-of another name, or one on a whole minute, is taken for a value, since somebody may have chosen it.
+Each value has five, since «the same» has degrees: all that is written counts, or all but fields that are named as
+noise, or as counters, or all but what looks like noise as well (see noise), or all but any number too. Two values with
+one number are alike to that degree; what they are alike in by looks alone, a guard takes for less evidence.
 
 Of a large value all counts, but only its first part is looked into: behind that also a change that says nothing is one.
 """
@@ -12,17 +12,20 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import datetime
-from functools import lru_cache
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from hashlib import blake2b
 from itertools import islice
 from operator import itemgetter
-from typing import Final
+from pathlib import PurePath
+from typing import Final, NamedTuple
+from uuid import UUID
 
 from pydantic import BaseModel
+
+from regrow.runtime import noise
 
 MAX_PARTS: Final = 500
 """Values inside of one value that are looked into; what is behind them counts as it is written."""
@@ -31,47 +34,56 @@ MAX_WRITTEN: Final = 20_000
 MAX_DEPTH: Final = 8
 MAX_TEXT_CHARS: Final = 20_000
 """Of one text; of a longer one the beginning and the end are looked into, and between them each sign counts."""
-
-VOLATILE_NAMES: Final = frozenset(
-    "trace_id traceid traceparent span_id correlation_id idempotency_key client_token nonce attempt attempts "
-    "attempt_number attempt_no retry retries retry_count retry_number try_number "
-    "sent_at asked_at checked_at requested_at received_at fetched_at now client_time server_time current_time".split()
-)
-"""Fields that differ from try to try and say nothing of what is tried."""
-
-ID_NAMES: Final = frozenset("request_id req_id requestid".split())
-"""The same, unless nothing else is there: then it is what is to be done."""
-
-CLOCK_NAMES: Final = frozenset("time ts date datetime at clock when timestamp unix_time epoch_ms".split())
-"""Fields that say nothing where they hold a moment to the second, and else what somebody has chosen."""
-
-MEASURED_NAMES: Final = frozenset(
-    "elapsed elapsed_ms elapsed_s duration duration_ms duration_s latency latency_ms latency_s took took_ms took_s "
-    "seconds_taken uptime uptime_s".split()
-)
-"""The same of a result; as an argument somebody has chosen them."""
-
 JSON_BEGINS: Final = ("{", "[", '"')
-ID_WORDS: Final = ("request", "req", "trace", "correlation", "span", "message", "call")
-SHORTEST_ID: Final = 10
-
-_WORD: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[\s\-.]+")
-_STAMP: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:(?!00(?:\.0*)?(?!\d))\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?")
-_NAMED_ID: Final = re.compile(rf"\b({'|'.join(ID_WORDS)})([ _-]?id[:= #]+)[0-9a-f][0-9a-f-]{{7,}}\b")
-"""Only what is called an id: «call 4915…» is a number to be called, and «request 1000…» the one to be handled."""
-_TOOK: Final = re.compile(r"\bin \d+\.\d+ ?(?:ms|s|sec|seconds)\b")
-"""As runners of tests and builds say what they took."""
 
 
-def likeness(value: object, volatile: AbstractSet[str] = frozenset(), *, own: str = "") -> int:
-    """The number of a value, 0 to 2**40 - 1. `volatile` are names of fields to be left out, beside those known here.
+class Degree(enum.IntEnum):
+    """How much of a value counts, where two are compared."""
 
-    Objects whose class comes from the package `own` count by their attributes, all others by their class and size.
+    WRITTEN = 0
+    """All but spaces, capitals and the order of fields."""
+    SAID = 1
+    """And but for fields that are named as noise, and points in time to the second."""
+    UNCOUNTED = 2
+    """And but for fields that are named as counters of tries."""
+    UNMARKED = 3
+    """And but for what looks like an id by chance or like a clock, unless nothing else is there."""
+    UNNUMBERED = 4
+    """And but for any number, and any such mark also where nothing else is there."""
+
+
+class Likenesses(NamedTuple):
+    """The numbers of one value by degree, 0 to 2**40 - 1 each."""
+
+    written: int
+    said: int
+    uncounted: int
+    unmarked: int
+    unnumbered: int
+
+
+def likenesses(
+    value: object,
+    volatile: AbstractSet[str] = frozenset(),
+    *,
+    of: str = "",
+    own: str = "",
+    is_result: bool = False,
+) -> Likenesses:
+    """The numbers of a value. `volatile` are names of fields that are noise, beside those known.
+
+    `of` is what it belongs to, such as the tool of arguments, and counts as well. Objects whose class comes from the
+    package `own` count by their attributes, all others by their class and size. In a result measured times are noise.
     """
-    found = _Likeness(volatile, own)
+    found = _Parts(volatile, own, is_result=is_result)
+    found.add(Degree.UNNUMBERED, f"c{of}")
     found.feed(value, 0)
-    said = "\0".join(found.parts).encode(errors="surrogatepass")
-    return int.from_bytes(blake2b(said, digest_size=5).digest(), "big")
+    return found.likenesses()
+
+
+def likeness(value: object, volatile: AbstractSet[str] = frozenset(), *, own: str = "", is_result: bool = False) -> int:
+    """The number of what a value says (`Degree.SAID`)."""
+    return likenesses(value, volatile, own=own, is_result=is_result).said
 
 
 def read_json(text: str) -> object:
@@ -84,24 +96,47 @@ def read_json(text: str) -> object:
     return text
 
 
-class _Likeness:
-    __slots__ = ("_is_result", "_own", "_volatile", "left", "parts")
+class _Parts:
+    """What counts of one value, piece by piece, each with the highest degree at which it does."""
 
-    def __init__(self, volatile: AbstractSet[str], own: str) -> None:
-        self.parts: list[str] = []
-        """What counts, one behind the other; joined once, since that is the dearest of all."""
+    __slots__ = ("_is_result", "_own", "_parts", "_tells", "_upto", "_volatile", "left")
+
+    def __init__(self, volatile: AbstractSet[str], own: str, *, is_result: bool) -> None:
         self.left = MAX_PARTS
-        self._volatile = volatile
+        self._parts: list[tuple[Degree, str]] = []
+        """One behind the other; joined once, since that is the dearest of all."""
+        self._tells = False
+        """Whether anything is left that is no mark."""
+        self._upto = Degree.UNNUMBERED
+        """The highest degree at which what is looked at counts, as long as that is inside of a field that is noise."""
         self._own = own
-        self._is_result = volatile >= MEASURED_NAMES
+        self._volatile = volatile
+        self._is_result = is_result
+
+    def likenesses(self) -> Likenesses:
+        """The numbers of all that was added."""
+        lowest = min(degree for degree, _ in self._parts)
+        found: list[int] = []
+        for degree in Degree:
+            is_last_word = degree == Degree.UNMARKED and not self._tells
+            if is_last_word or (found and lowest >= degree):  # else something was added at the degree below alone
+                found.append(found[-1])
+            else:
+                found.append(_digest(text for upto, text in self._parts if upto >= degree))
+        return Likenesses(*found)
+
+    def add(self, degree: Degree, text: str) -> None:
+        self._parts.append((min(degree, self._upto), text))
 
     def feed(self, value: object, depth: int) -> None:
         self.left -= 1
         cls = type(value)
         if cls is str:
             self._text(value, depth)  # type: ignore[arg-type] # it is one
-        elif cls is int or cls is bool or value is None:
-            self.parts.append(f"n{value!r}")
+        elif cls is int:
+            self._number(value)  # type: ignore[arg-type] # it is one
+        elif cls is bool or value is None:
+            self._leaf(f"n{value!r}")
         elif isinstance(value, BaseModel):
             self._fields(cls.__qualname__, list(value.__dict__.items()), depth)
         else:
@@ -110,17 +145,21 @@ class _Likeness:
     def _others(self, value: object, depth: int) -> None:
         match value:
             case enum.Enum():
-                self.parts.append(f"e{value.name}")
+                self._leaf(f"e{value.name}")
             case int() | float():
-                self.parts.append(f"n{int(value) if isinstance(value, float) and value.is_integer() else value!r}")
+                self._number(int(value) if isinstance(value, float) and value.is_integer() else value)
             case str():
                 self._text(str(value), depth)
             case bytes() | bytearray():
-                self.parts.append(f"b{bytes(value[:MAX_TEXT_CHARS])!r}{len(value)}")
+                self._leaf(f"b{bytes(value[:MAX_TEXT_CHARS])!r}{len(value)}")
+            case date() | UUID() | Decimal() | PurePath():
+                self._text(str(value), depth)
+            case time() | timedelta():
+                self._leaf(str(value))
             case Mapping():
                 fields = [(str(key), each) for key, each in islice(value.items(), MAX_PARTS + MAX_WRITTEN)]
                 if len(fields) < len(value):
-                    self.parts.append(f"m{len(value)}")
+                    self._leaf(f"m{len(value)}")
                 self._fields("", sorted(fields, key=itemgetter(0)), depth)
             case AbstractSet():
                 # Their order says nothing, and differs between processes.
@@ -134,7 +173,21 @@ class _Likeness:
             case _ if self._own and package_of(value) == self._own and hasattr(value, "__dict__"):
                 self._fields(type(value).__qualname__, list(vars(value).items()), depth)
             case _:
-                self.parts.append(_opaque(value))
+                self._leaf(_opaque(value))
+
+    def _leaf(self, text: str) -> None:
+        self._told()
+        self.add(Degree.UNNUMBERED, text)
+
+    def _told(self) -> None:
+        self._tells = self._tells or self._upto >= Degree.UNMARKED
+
+    def _number(self, value: float) -> None:
+        if noise.is_moment(value):
+            self.add(Degree.UNCOUNTED, f"n{value!r}")
+        else:
+            self._told()
+            self.add(Degree.UNMARKED, f"n{value!r}")
 
     def _text(self, text: str, depth: int) -> None:
         if text[:1] in JSON_BEGINS and depth < MAX_DEPTH and not isinstance(read := read_json(text), str):
@@ -144,45 +197,79 @@ class _Likeness:
             half = MAX_TEXT_CHARS // 2
             between = blake2b(text[half:-half].encode(errors="surrogatepass"), digest_size=8).hexdigest()
             text = f"{text[:half]}…{between}…{text[-half:]}"
-        if ":" in text and "-" in text:
-            text = _STAMP.sub("", text)
         # As models write the same twice: with other spaces, and other capitals.
         plain = " ".join(text.split()).casefold()
-        if len(plain) > SHORTEST_ID and any(word in plain for word in ID_WORDS):
-            plain = _NAMED_ID.sub(r"\1\2", plain)
-        if self._is_result and "in " in plain:
-            plain = _TOOK.sub("", plain)
-        self.parts.append(f"t{plain}")
+        if any(map(plain.__contains__, "0123456789")):
+            said = noise.without_noise(plain, is_result=self._is_result)
+            unmarked = noise.without_marks(said, is_result=self._is_result)
+            for degree, finer, coarser in (
+                (Degree.WRITTEN, plain, said),
+                (Degree.UNCOUNTED, said, unmarked),
+                (Degree.UNMARKED, unmarked, plain := noise.without_numbers(unmarked)),
+            ):
+                if finer != coarser:
+                    self.add(degree, f"t{finer}")
+            if unmarked.strip():
+                self._told()
+        else:
+            self._told()
+        self.add(Degree.UNNUMBERED, f"t{plain}")
 
     def _fields(self, of: str, fields: list[tuple[str, object]], depth: int) -> None:
-        said = [field for field in fields if not self._is_volatile(*field)]
-        kept = [field for field in said if _plain(field[0]) not in ID_NAMES] or said
-        self.parts.append(f"f{of}{len(kept)}")
-        for at, (name, each) in enumerate(kept):
+        by_degree: dict[Degree, list[tuple[str, object]]] = {Degree.UNNUMBERED: [], Degree.SAID: [], Degree.WRITTEN: []}
+        ids: list[tuple[str, object]] = []
+        for name, each in fields:
+            plain = noise.plain_name(name)
+            (ids if plain in noise.ID_NAMES else by_degree[self._degree_of(name, plain, each)]).append((name, each))
+        by_degree[Degree.WRITTEN if by_degree[Degree.UNNUMBERED] else Degree.UNNUMBERED] += ids
+        outer = self._upto
+        for degree, found in by_degree.items():
+            if found or degree == Degree.UNNUMBERED:
+                self._upto = min(outer, degree)
+                self.add(degree, f"f{of}{len(found)}")
+                self._fed(found, depth)
+        self._upto = outer
+
+    def _degree_of(self, name: str, plain: str, value: object) -> Degree:
+        """Up to which degree a field counts."""
+        if plain in noise.VOLATILE_NAMES or plain in self._volatile or name in self._volatile:
+            return Degree.WRITTEN
+        if noise.is_clock(plain, value) or (self._is_result and noise.is_measured(plain)):
+            return Degree.WRITTEN
+        return Degree.SAID if isinstance(value, int) and noise.is_counter(plain) else Degree.UNNUMBERED
+
+    def _fed(self, fields: list[tuple[str, object]], depth: int) -> None:
+        for at, (name, each) in enumerate(fields):
             if self.left <= 0 or depth >= MAX_DEPTH:
-                self.parts.append(_written(kept[at : at + MAX_WRITTEN]))
+                self._leaf(_written(fields[at : at + MAX_WRITTEN]))
                 return
-            self.parts.append(f"k{name}")
+            self.add(Degree.UNNUMBERED, f"k{name}")
             self.feed(each, depth + 1)
 
     def _items(self, items: Sequence[object], depth: int) -> None:
-        self.parts.append(f"l{len(items)}")
+        self.add(Degree.UNNUMBERED, f"l{len(items)}")
+        if not items:
+            self._told()
         for at, each in enumerate(items):
             if self.left <= 0 or depth >= MAX_DEPTH:
-                self.parts.append(_written(list(islice(items, at, at + MAX_WRITTEN))))
+                self._leaf(_written(list(islice(items, at, at + MAX_WRITTEN))))
                 return
             self.feed(each, depth + 1)
 
-    def _is_volatile(self, name: str, value: object) -> bool:
-        plain = _plain(name)
-        if plain in VOLATILE_NAMES or plain in self._volatile or name in self._volatile:
+    def _is_noise(self, name: str, value: object, plain: str) -> bool:
+        if plain in noise.VOLATILE_NAMES or plain in self._volatile or name in self._volatile:
             return True
-        return (plain in CLOCK_NAMES or plain.endswith(("_at", "_time", "_ts"))) and _is_moment(value)
+        return noise.is_clock(plain, value) or (self._is_result and noise.is_measured(plain))
 
 
 def package_of(value: object) -> str:
     """The package from which the class of a value comes."""
     return type(value).__module__.partition(".")[0]
+
+
+def _digest(texts: Iterable[str]) -> int:
+    said = "\0".join(texts).encode(errors="surrogatepass")
+    return int.from_bytes(blake2b(said, digest_size=5).digest(), "big")
 
 
 def _written(values: Sequence[object]) -> str:
@@ -209,20 +296,6 @@ def _fields_of(value: object) -> object:
 
 def _opaque(value: object) -> str:
     return f"o{type(value).__qualname__} {_size(value)}"
-
-
-@lru_cache(maxsize=4_096)
-def _plain(name: str) -> str:
-    return _WORD.sub("_", name).lower()
-
-
-def _is_moment(value: object) -> bool:
-    """Whether it is a time to the second or finer, as clocks give it and people do not choose it."""
-    if isinstance(value, str):
-        return _STAMP.fullmatch(value.strip()) is not None
-    if isinstance(value, datetime):
-        return bool(value.second or value.microsecond)
-    return isinstance(value, int | float) and 1e9 <= value < 1e14 and value % 60 != 0
 
 
 def _size(value: object) -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from regrow.runtime.run_store import KEPT_CALLS, RUN_TTL_S, Amounts, CallNote, Calls, Taken, cap_passed
+from regrow.runtime.run_store import KEPT_CALLS, NOTHING, RUN_TTL_S, Amounts, CallNote, Calls, Taken, cap_passed
 
 if TYPE_CHECKING:
     from regrow.runtime.guards import Guards
@@ -34,7 +34,7 @@ class MemoryRuns:
         self._now_s = now_s
         self._runs: OrderedDict[str, _Run] = OrderedDict()
 
-    async def take(self, run: str, amounts: Amounts, guards: Guards, *, id: str = "") -> Taken:
+    async def take(self, run: str, amounts: Amounts, guards: Guards, *, id: str = "", held: Amounts = NOTHING) -> Taken:
         """As the port says."""
         counted = self._run(run)
         age_s = self._now_s() - counted.began_s
@@ -43,10 +43,10 @@ class MemoryRuns:
         counts = counted.counts.plus(amounts)
         if over := cap_passed(counts, age_s, guards):
             return Taken(counts=counted.counts, age_s=age_s, over=over)
-        counted.counts = counts
+        counted.counts = counts.plus(held)
         if id:
-            counted.open[id] = amounts
-        return Taken(counts=counts, age_s=age_s)
+            counted.open[id] = amounts.plus(held)
+        return Taken(counts=counted.counts, age_s=age_s)
 
     async def settle(self, run: str, id: str, amounts: Amounts) -> None:
         """As the port says."""
@@ -55,18 +55,15 @@ class MemoryRuns:
         if taken is not None:
             counted.counts = counted.counts.plus(amounts).minus(taken)
 
-    async def note(
-        self, run: str, agent: str, id: str, what: int, outcome: int, *, batch: str = "", thought_s: float = 0.0
-    ) -> None:
+    async def note(self, run: str, agent: str, call: CallNote) -> None:
         """As the port says."""
         calls = self._run(run).calls
         kept = calls.setdefault(agent, deque(maxlen=KEPT_CALLS))
         calls.move_to_end(agent)
         if len(calls) > MAX_AGENTS:
             calls.popitem(last=False)
-        if all(each.id != id for each in kept):
-            made = CallNote(id=id, what=what, outcome=outcome, at_s=self._now_s(), batch=batch, thought_s=thought_s)
-            kept.append(made)
+        if all(each.id != call.id for each in kept):
+            kept.append(replace(call, at_s=self._now_s()))
 
     async def calls(self, run: str, agent: str) -> Calls:
         """As the port says."""

@@ -6,15 +6,17 @@ restart resets them, and are forgotten RUN_TTL_S after the last one. Each method
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from regrow.runtime.guards import Guards
+    from regrow.runtime.likeness import Likenesses
 
 RUN_TTL_S: Final = 86_400
-KEPT_CALLS: Final = 24
-"""Of each agent in a run, so many of the last calls: five rounds of four are twenty."""
+KEPT_CALLS: Final = 64
+"""Of each agent in a run, so many of the last calls: five rounds of twelve are sixty."""
 NUSD_PER_USD: Final = 1_000_000_000
 
 
@@ -39,6 +41,9 @@ class Amounts:
 COUNTED: Final = tuple(field.name for field in fields(Amounts))
 
 
+NOTHING: Final = Amounts()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
     """What a run has come to, `age_s` after its first count. With `over`, the name of a cap, nothing was added."""
@@ -48,20 +53,35 @@ class Taken:
     over: str = ""
 
 
+class Tone(enum.IntEnum):
+    """What the outcome of a call tells whoever made it."""
+
+    TOLD = 0
+    """Something that the call itself does not say, be it that there is nothing."""
+    DONE = 1
+    """That what was asked for was done, and no more: a click, a key, one of many things that are deleted."""
+    FAILED = 2
+    PENDING = 3
+    """That it is not done yet, so that who waits has something to wait for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallNote:
-    """One call of a tool that was made: what it was and what came of it, as likenesses, and when it ended.
+    """One call of a tool that was made: what it was and what came of it, as likenesses.
 
-    Calls that were decided on together have the same `batch`; empty where each was by itself. `thought_s` is how long
-    its agent had waited for models since the call before.
+    It ended at `at_s` and took `took_s`; `thought_s` is how long its agent had waited for models since the call before.
+    Calls that were decided on together have the same `batch`; empty where each was by itself.
     """
 
     id: str
-    what: int
-    outcome: int
-    at_s: float
+    what: Likenesses
+    outcome: Likenesses
+    tone: Tone = Tone.TOLD
     batch: str = ""
+    took_s: float = 0.0
     thought_s: float = 0.0
+    at_s: float = 0.0
+    """By the clock of the store, which stamps it when it is noted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,18 +95,19 @@ class Calls:
 class RunStore(Protocol):
     """Counts runs. All raise RunsUnreachable where the store does not answer."""
 
-    async def take(self, run: str, amounts: Amounts, guards: Guards, *, id: str = "") -> Taken:
-        """Adds to a run, unless it would pass one of its caps. With an `id` it is added once, and can be settled."""
+    async def take(self, run: str, amounts: Amounts, guards: Guards, *, id: str = "", held: Amounts = NOTHING) -> Taken:
+        """Adds to a run, unless it would pass one of its caps. With an `id` it is added once, and can be settled.
+
+        What is `held` back until then is added as well, and may pass a cap: it is what the next one finds used.
+        """
         ...
 
     async def settle(self, run: str, id: str, amounts: Amounts) -> None:
         """What was taken under this id has come to these amounts. Harmless the second time."""
         ...
 
-    async def note(
-        self, run: str, agent: str, id: str, what: int, outcome: int, *, batch: str = "", thought_s: float = 0.0
-    ) -> None:
-        """Keeps a call that this agent has made in this run, once for each id; of all it keeps the last KEPT_CALLS."""
+    async def note(self, run: str, agent: str, call: CallNote) -> None:
+        """Keeps a call that this agent has just made in this run, once for each id; of all the last KEPT_CALLS."""
         ...
 
     async def calls(self, run: str, agent: str) -> Calls:

@@ -146,7 +146,8 @@ class Tables:
         if number is None:
             sender = origin.sender
             who = (None, None) if sender is None else (sender.actor, sender.incarnation)
-            stem = (*who, origin.principal, origin.capability, origin.hops, origin.chain, origin.run, origin.steps)
+            of_run = (origin.run, origin.steps, origin.tick)
+            stem = (*who, origin.principal, origin.capability, origin.hops, origin.chain, *of_run)
             key = self._stems.setdefault(stem, len(self._stems)), origin.trace
             number = self._known_origins[origin] = self._origins.setdefault(key, len(self._origins))
         return number
@@ -203,9 +204,12 @@ def _stem_row(
     chain: Any,
     run: str,
     steps: Any,
+    tick: str,
 ) -> list[object]:
     reach = None if capability is None else list(capability)
     row: list[object] = [sender, incarnation, principal, reach, hops, list(chain)]
+    if tick:
+        return [*row, run, list(steps), tick]
     return [*row, run, list(steps)] if run or steps else row
 
 
@@ -339,6 +343,7 @@ def _stem(
     callers: Any,
     run: Any = "",
     steps: Any = (),
+    tick: Any = "",
 ) -> Origin:
     if incarnation is not None:
         one_of(int, incarnation)
@@ -350,6 +355,7 @@ def _stem(
         chain=all_of(str, callers),
         run=one_of(str, run),
         steps=all_of(int, steps),
+        tick=one_of(str, tick),
     )
 
 

@@ -1,25 +1,32 @@
 """Whether a call of a tool is one more of the same: the same arguments, after the same outcome, again and again. Pure.
 
-It judges the end of what an agent has called in one run; up to four calls may take turns. A new outcome is progress, so
-is another call in between, and so are longer and longer waits: somebody polls as one should. What the app says that it
-polls is not judged.
+It judges the end of what an agent has called in one run. «The same» has degrees (see runtime/likeness), and what has to
+be overlooked for it costs: the limit grows by what speaks for work. A key that is pressed tells nothing each time, so
+does each of many things that are deleted; what has changed before may change again; a number may be that of a page.
+A new outcome is progress, so is another call in between, and so are waits of somebody who waits for something.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from itertools import accumulate, groupby, pairwise
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from regrow.runtime.guard_errors import RepeatedCall
 from regrow.runtime.guards import Finding, Guards, Rung
-from regrow.runtime.run_store import CallNote
-from regrow.supervisors.rounds import rounds_at_end
+from regrow.runtime.likeness import Degree, Likenesses
+from regrow.runtime.run_store import CallNote, Tone
+from regrow.supervisors.call_history import CallHistory
+from regrow.supervisors.rounds import Rounds, recurring_at_end, rounds_at_end
 
 LONGEST_PERIOD: Final = 4
 PATIENT_S: Final = 30.0
 """Whoever waits so long between two looks waits for something."""
+STEADY_S: Final = 5.0
+"""Whoever waits so long each time, for what is not done yet, is given as many times the looks as these are seconds."""
+LISTENING: Final = 0.5
+"""The share of that where nobody has said that there is anything to wait for: it may be a slow model that decides."""
 LEAST_WAIT_S: Final = 0.2
 """What is shorter is no wait but the time that things take."""
 GROWTH: Final = 1.9
@@ -27,11 +34,41 @@ GROWTH: Final = 1.9
 STEADY: Final = 0.9
 """No wait is shorter than this share of the one before it."""
 
+BLIND: Final = 3
+"""So many times the limit where calls tell nothing but that they were done, such as clicks."""
+MOST_CHANGES: Final = 3
+"""So many changes of what the same call gave count, each as much as the limit once more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """In what calls and outcomes have to be alike, and how many times the limit that takes."""
+
+    call: Degree
+    outcome: Degree
+    limits: int
+    done: int | None
+    """The same where all that the calls tell is that they were done; None where that is work, however often."""
+    failed: int
+
+
+READINGS: Final = (
+    Reading(Degree.WRITTEN, Degree.SAID, 1, BLIND, 1),
+    Reading(Degree.SAID, Degree.SAID, 1, 7, 1),
+    Reading(Degree.SAID, Degree.UNMARKED, 2, 7, 2),
+    Reading(Degree.UNCOUNTED, Degree.UNMARKED, 2, 7, 2),
+    Reading(Degree.UNMARKED, Degree.UNMARKED, 2, None, 2),
+    Reading(Degree.UNNUMBERED, Degree.UNMARKED, 7, None, 3),
+)
+"""From the closest to the loosest. By the names of its fields a call is the same at once, unless it says «done»: then
+ids of requests are what is approved. What looks like an id or a clock needs more rounds, and any number by far most,
+since pages and seeds have numbers; less, where all of them failed."""
+
 
 def repeated(
     agent: str,
     tool: str,
-    what: int,
+    what: Likenesses,
     made: Sequence[CallNote],
     now_s: float,
     guards: Guards,
@@ -45,14 +82,44 @@ def repeated(
     """
     if guards.repeats_end is None or tool in guards.polls:
         return None
-    history = _one_by_one(_without_thought(made), batch)
-    now_s -= thought_s + sum(note.thought_s for note in made)
-    period, times = _rounds(what, history)
-    if times < guards.repeats_warn or _is_patient(history[len(history) - (times - 1) * period :: period], now_s):
+    history = CallHistory(made, now_s - thought_s, batch=batch)
+    found: Finding | None = None
+    for reading in READINGS:
+        each = _by(reading, agent, tool, what, history, guards, guards.repeats_end)
+        if each is not None and (found is None or each.rung > found.rung):
+            found = each
+    return found
+
+
+def repeats_told(calls: Sequence[tuple[int, int]]) -> int:
+    """How often the last of these calls, as (what, outcome), has been made in rounds of the same; at least 1."""
+    return rounds_at_end(calls, LONGEST_PERIOD).times
+
+
+def _by(
+    reading: Reading, agent: str, tool: str, what: Likenesses, history: CallHistory, guards: Guards, end: int
+) -> Finding | None:
+    notes = history.one_by_one(reading.call, reading.outcome)
+    pairs = [(each.what[reading.call], each.outcome[reading.outcome]) for each in notes]
+    period, times = _rounds(what[reading.call], pairs)
+    if times < guards.repeats_warn:
+        return None
+    loop = notes[-period * (times - 1) :]
+    limits = _limits(reading, loop, what)
+    if limits is None:
+        return None
+    limits *= 1 + _changes(pairs, period, times)
+    pauses = history.pauses(loop, what[reading.call], reading.call)
+    if _is_patient(pauses):
+        return None
+    if pauses and min(pauses) >= STEADY_S:
+        pending = any(each.tone is Tone.PENDING for each in loop)
+        limits = max(limits, int(min(pauses) * (1.0 if pending else LISTENING)))
+    if times < guards.repeats_warn * limits:
         return None
     return Finding(
         error=RepeatedCall,
-        rung=Rung.REFUSE if times >= guards.repeats_end else Rung.WARN,
+        rung=Rung.REFUSE if times >= end * limits else Rung.WARN,
         text=(
             f"{agent} calls {tool} with the same arguments again, {times} times with this one, and the outcome was the "
             f"same each time (repeats_end={guards.repeats_end}); do something else with what is known, wait longer "
@@ -62,54 +129,58 @@ def repeated(
     )
 
 
-def repeats_told(calls: Sequence[tuple[int, int]]) -> int:
-    """How often the last of these calls, as (what, outcome), has been made in rounds of the same; at least 1."""
-    return rounds_at_end(calls, LONGEST_PERIOD).times
+def _limits(reading: Reading, loop: Sequence[CallNote], what: Likenesses) -> int | None:
+    """By how many times the limit these calls are a loop; None where they are work, however many there are."""
+    tones = {each.tone for each in loop}
+    if tones == {Tone.DONE}:
+        return reading.done
+    if reading.done is None and _does_other_things(loop, reading.call):
+        return None
+    return reading.failed if tones == {Tone.FAILED} else reading.limits
 
 
-def _without_thought(made: Sequence[CallNote]) -> list[CallNote]:
-    """The same by a clock that stood still while their agent waited for a model."""
-    thought = accumulate(note.thought_s for note in made)
-    return [replace(note, at_s=note.at_s - before_s) for note, before_s in zip(made, thought, strict=True)]
+def _does_other_things(loop: Sequence[CallNote], degree: Degree) -> bool:
+    """Whether something was done in these calls, and each time to something else."""
+    deeds = [each for each in loop if each.tone is Tone.DONE]
+    return len({each.what.said for each in deeds}) > len({each.what[degree] for each in deeds})
 
 
-def _one_by_one(made: Sequence[CallNote], batch: str) -> list[CallNote]:
-    """The calls of before as if each had been decided on by itself.
-
-    Of a batch the order is by chance, and the same call twice is one: nobody had seen the outcome of the first.
-    """
-    history: list[CallNote] = []
-    for name, together in groupby(made, key=lambda each: each.batch):
-        if not name:
-            history += together
-        elif name != batch:
-            history += {(each.what, each.outcome): each for each in sorted(together, key=_by_what)}.values()
-    return history
-
-
-def _by_what(note: CallNote) -> tuple[int, int]:
-    return note.what, note.outcome
-
-
-def _rounds(what: int, history: Sequence[CallNote]) -> tuple[int, int]:
+def _rounds(what: int, pairs: Sequence[tuple[int, int]]) -> Rounds:
     """By which period and for which time this call comes now, if its outcome is the one of the last time."""
-    pairs = [(each.what, each.outcome) for each in history]
-    best = (1, 1)
+    best = Rounds(1, 1)
     for period in range(1, min(LONGEST_PERIOD, len(pairs)) + 1):
         if pairs[-period][0] != what:
             continue
         found = rounds_at_end([*pairs, pairs[-period]], LONGEST_PERIOD)
-        if found.times > best[1]:
+        if found.times > best.times:
             best = found
+    last = next((pair for pair in reversed(pairs) if pair[0] == what), None)
+    if last is not None:
+        found = recurring_at_end([*pairs, last])
+        best = found if found.times > best.times else best
     return best
 
 
-def _is_patient(before: Sequence[CallNote], now_s: float) -> bool:
-    """Whether the waits between the calls of before, and until now, are those of somebody who waits for a change."""
-    waits = [later - earlier for earlier, later in pairwise((*(each.at_s for each in before), now_s))]
-    if not waits:
+def _changes(pairs: Sequence[tuple[int, int]], period: int, times: int) -> int:
+    """How often a call of the loop had given something else before it, up to a bound; one more if it does so in it."""
+    begins = len(pairs) - period * (times - 1)
+    loop = set(pairs[begins:])
+    calls = {what for what, _ in loop}
+    if len(calls) < len(loop):
+        return 1
+    last: dict[int, int] = {}
+    changes = 0
+    for what, outcome in pairs[: begins + period]:
+        changes += what in calls and last.get(what, outcome) != outcome
+        last[what] = outcome
+    return min(changes, MOST_CHANGES)
+
+
+def _is_patient(pauses: Sequence[float]) -> bool:
+    """Whether these waits are those of somebody who waits for a change."""
+    if not pauses:
         return False
-    if min(waits) >= PATIENT_S:
+    if min(pauses) >= PATIENT_S:
         return True
-    grows = all(later >= STEADY * earlier for earlier, later in pairwise(waits))
-    return grows and min(waits) >= LEAST_WAIT_S and waits[-1] >= GROWTH * waits[0]
+    grows = all(later >= STEADY * earlier for earlier, later in pairwise(pauses))
+    return grows and min(pauses) >= LEAST_WAIT_S and pauses[-1] >= GROWTH * pauses[0]

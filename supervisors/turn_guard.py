@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from regrow.runtime.guard_errors import CausalLoop, HopsUsedUp
 from regrow.runtime.guards import Finding, Guards, Rung
-from regrow.runtime.likeness import likeness, package_of
-from regrow.supervisors.rounds import rounds_at_end
+from regrow.runtime.likeness import likenesses, package_of
+from regrow.supervisors.rounds import Rounds, rounds_at_end
 
 if TYPE_CHECKING:
     from regrow.runtime.address import ActorId
@@ -23,17 +23,28 @@ if TYPE_CHECKING:
 FROM_HOPS: Final = 2
 MAX_STEPS: Final = 64
 """Of so many steps a message tells: three rounds of 21 agents fit into it."""
-STATE_BITS: Final = 24
+LOOSE_STEPS: Final = 8
+"""For each of `loop_rounds`, so many steps have to be the same where they are so by looks, or in no order."""
 
-_STATE: Final = (1 << STATE_BITS) - 1
+_BITS: Final = 32
+"""Of a step, for each of the two degrees at which it is compared."""
+_MASK: Final = (1 << _BITS) - 1
 
 
 def step_of(
     actor: str, message: object, state: object, volatile: AbstractSet[str] = frozenset(), *, own: str = ""
 ) -> int:
-    """An agent, what it had to do, and its state, as one number of 64 bits. `own` is the package of its code."""
-    intent = likeness((actor, type(message).__qualname__, message), volatile)
-    return intent << STATE_BITS | likeness(state, volatile, own=own) & _STATE
+    """An agent, what it had to do, and its state, as one number of 64 bits. `own` is the package of its code.
+
+    The upper half is what they say, the lower half the same without what looks like an id, a clock or a counter.
+    """
+    intent = likenesses(message, volatile, of=f"{actor} {type(message).__qualname__}")
+    shown = likenesses(("state", state), volatile, own=own)  # of which a clock alone is none
+    return _both(intent.said, shown.said) << _BITS | _both(intent.unmarked, shown.unmarked)
+
+
+def _both(intent: int, shown: int) -> int:
+    return (intent * 31 + shown) & _MASK
 
 
 def judged(actor: str, intent: str, hops: int, steps: tuple[int, ...], guards: Guards) -> Finding | None:
@@ -48,10 +59,8 @@ def judged(actor: str, intent: str, hops: int, steps: tuple[int, ...], guards: G
             ),
             evidence={"hops": hops, "hop_limit": guards.hop_limit},
         )
-    if guards.loop_rounds is None or steps.count(steps[-1]) < guards.loop_rounds:
-        return None
-    found_rounds = rounds_at_end(steps, MAX_STEPS // guards.loop_rounds)
-    if found_rounds.times < guards.loop_rounds:
+    found_rounds = _circle(steps, guards.loop_rounds) if guards.loop_rounds is not None else None
+    if found_rounds is None:
         return None
     return Finding(
         error=CausalLoop,
@@ -63,6 +72,22 @@ def judged(actor: str, intent: str, hops: int, steps: tuple[int, ...], guards: G
         ),
         evidence={"rounds": found_rounds.times, "agents": found_rounds.period, "intent": intent, "hops": hops},
     )
+
+
+def _circle(steps: tuple[int, ...], rounds: int) -> Rounds | None:
+    """The circle in which these steps have come to their last one; None where there is none."""
+    loose = rounds * LOOSE_STEPS
+    for degree, least in ((_BITS, 0), (0, loose)):
+        alike = [step >> degree & _MASK for step in steps]
+        if alike.count(alike[-1]) < rounds:
+            continue
+        found = rounds_at_end(alike, MAX_STEPS // rounds)
+        if found.times >= rounds and found.times * found.period >= least:
+            return found
+    said = [step >> _BITS for step in steps]
+    if len(said) > loose and set(said[-loose:]) <= set(said[:-loose]):
+        return Rounds(len(set(said[-loose:])), said.count(said[-1]))
+    return None
 
 
 class ByGuards:

@@ -123,6 +123,51 @@ async def test_what_the_app_polls_is_not_counted() -> None:
     assert len(looks) == 20
 
 
+class Ticks(Agent):
+    """Looks again by a timer, and has another one look as well."""
+
+    @on
+    async def start(self, request: Start, ctx: Context) -> str:
+        ctx.after(1.0, Ask(text="door"))
+        return "set"
+
+    @on
+    async def tick(self, ask: Ask, ctx: Context) -> str:
+        ctx.after(1.0, ask)
+        return await ctx.ask("looks", ask)
+
+
+@virtual
+async def test_who_looks_again_by_a_timer_has_waited_and_is_not_stopped_before_a_cap_is_used_up() -> None:
+    looks.clear()
+    app = App(
+        "desk", Supervisor(children=[child(Ticks, id="ticks"), child(Looks, id="looks")]), guards=Guards(max_calls=12)
+    )
+    async with TestApp(app) as t:
+        await t.ask("ticks", Start())
+        await t.advance(30.0)
+
+    assert len(looks) == 12
+
+
+@virtual
+async def test_what_one_message_of_a_timer_leads_to_is_judged_like_any_other() -> None:
+    class Sticks(Ticks):
+        @on
+        async def tick(self, ask: Ask, ctx: Context) -> str:
+            for _ in range(20):
+                await ctx.ask("looks", ask)
+            return "done"
+
+    looks.clear()
+    app = App("desk", Supervisor(children=[child(Sticks, id="ticks"), child(Looks, id="looks")]))
+    async with TestApp(app) as t:
+        await t.ask("ticks", Start())
+        await t.advance(30.0)
+
+    assert len(looks) == 4
+
+
 class Thinks(ScriptedModel):
     """Decides for the same look again and again, and takes its time."""
 

@@ -29,7 +29,7 @@ from regrow.runtime.errors import InvalidDefinition
 from regrow.runtime.guard_errors import RunUsedUp
 from regrow.runtime.guards import Guards, Rung
 from regrow.runtime.memory_runs import MemoryRuns
-from regrow.runtime.run_store import Amounts, Taken
+from regrow.runtime.run_store import NOTHING, Amounts, Taken
 from regrow.runtime.testing import pass_time, virtual
 from regrow.testing import ScriptedModel, TestApp
 from tests.actors.loop_stage import PRICED, calling, saying
@@ -303,10 +303,12 @@ def test_a_call_that_failed_and_may_have_cost_counts_as_what_it_was_taken_for_an
     opened, closed = dict[str, Amounts](), dict[str, Amounts]()
     take, settle = MemoryRuns.take, MemoryRuns.settle
 
-    async def taken(self: MemoryRuns, run: str, amounts: Amounts, guards: Guards, *, id: str = "") -> Taken:
+    async def taken(
+        self: MemoryRuns, run: str, amounts: Amounts, guards: Guards, *, id: str = "", held: Amounts = NOTHING
+    ) -> Taken:
         if id:
-            opened[id] = amounts
-        return await take(self, run, amounts, guards, id=id)
+            opened[id] = amounts.plus(held)
+        return await take(self, run, amounts, guards, id=id, held=held)
 
     async def settled(self: MemoryRuns, run: str, id: str, amounts: Amounts) -> None:
         closed[id] = amounts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis
@@ -12,8 +13,9 @@ from redis.asyncio import Redis
 from regrow.cluster.redis_runs import RedisRuns
 from regrow.runtime.guard_errors import RunsUnreachable
 from regrow.runtime.guards import Guards
+from regrow.runtime.likeness import Likenesses
 from regrow.runtime.memory_runs import MemoryRuns
-from regrow.runtime.run_store import KEPT_CALLS, NUSD_PER_USD, RUN_TTL_S, Amounts, RunStore
+from regrow.runtime.run_store import KEPT_CALLS, NUSD_PER_USD, RUN_TTL_S, Amounts, CallNote, RunStore, Tone
 from tests.conformance.conftest import CLUSTER, EMBEDDED, REDIS_7
 from tests.memory.redis_server import running_redis
 
@@ -105,29 +107,57 @@ async def test_many_who_take_at_once_do_not_pass_a_cap_together(store: RunStore)
     assert sum(not each.over for each in taken) == 10
 
 
+def made(id: str, *, what: int = 1, batch: str = "", tone: Tone = Tone.TOLD, seconds: float = 0.0) -> CallNote:
+    """A call; all that a store has to keep of it differs."""
+    return CallNote(
+        id=id,
+        what=Likenesses(what, what + 1, what + 2, what + 3, 2**40 - 1),
+        outcome=Likenesses(what + 4, 0, what + 6, what + 7, what + 8),
+        tone=tone,
+        batch=batch,
+        took_s=seconds,
+        thought_s=2 * seconds,
+    )
+
+
+async def test_what_is_held_back_may_pass_a_cap_and_leaves_no_room_for_others_until_it_is_settled(
+    store: RunStore,
+) -> None:
+    guards, call, held = Guards(max_cost_usd=0.1), Amounts(calls=1), Amounts(tokens=9, cost_nusd=NUSD_PER_USD // 16)
+
+    taken = await asyncio.gather(*(store.take("a", call, guards, id=str(at), held=held) for at in range(32)))
+
+    made = [at for at, each in enumerate(taken) if not each.over]
+    assert len(made) == 2
+    assert {each.over for each in taken} == {"", "max_cost_usd"}
+    assert max(each.counts.cost_nusd for each in taken) == NUSD_PER_USD // 8
+    for at in made:
+        await store.settle("a", str(at), Amounts(calls=1, tokens=1, cost_nusd=5))
+    again = await store.take("a", call, guards, id="again", held=held)
+    assert again.over == ""
+    assert again.counts == Amounts(calls=3, tokens=11, cost_nusd=10 + NUSD_PER_USD // 16)
+
+
 async def test_calls_are_kept_in_their_order_each_once_by_its_id(store: RunStore) -> None:
-    for id, what, outcome, batch in (("1", 7, 8, ""), ("2", 2**40 - 1, 0, "b/1"), ("1", 7, 8, ""), ("11", 1, 1, "")):
-        await store.note("a", "desk/a", id, what, outcome, batch=batch, thought_s=what / 1000)
-    await store.note("a", "desk/b", "1", 5, 5)
+    calls = [made("1"), made("2", what=99, batch="b/1", tone=Tone.DONE, seconds=1.5), made("11", tone=Tone.PENDING)]
+    for call in (*calls[:2], made("1", what=7), calls[2]):
+        await store.note("a", "desk/a", call)
+    await store.note("a", "desk/b", made("1"))
 
-    calls = await store.calls("a", "desk/a")
+    kept = await store.calls("a", "desk/a")
 
-    assert [(each.id, each.what, each.outcome, each.batch) for each in calls.notes] == [
-        ("1", 7, 8, ""),
-        ("2", 2**40 - 1, 0, "b/1"),
-        ("11", 1, 1, ""),
-    ]
-    assert [each.thought_s for each in calls.notes] == [each.what / 1000 for each in calls.notes]
-    stamps = [each.at_s for each in calls.notes]
-    assert stamps == sorted(stamps) and stamps[-1] <= calls.now_s < stamps[-1] + 60
+    assert [replace(each, at_s=0.0) for each in kept.notes] == calls
+    stamps = [each.at_s for each in kept.notes]
+    assert stamps == sorted(stamps) and stamps[-1] <= kept.now_s < stamps[-1] + 60
     assert (await store.calls("b", "desk/a")).notes == ()
 
 
 async def test_of_many_calls_the_last_are_kept(store: RunStore) -> None:
     for number in range(KEPT_CALLS + 5):
-        await store.note("a", "desk/a", str(number), number, 0)
+        await store.note("a", "desk/a", made(str(number), what=number))
 
-    assert [each.what for each in (await store.calls("a", "desk/a")).notes] == list(range(5, KEPT_CALLS + 5))
+    kept = (await store.calls("a", "desk/a")).notes
+    assert [each.what.written for each in kept] == list(range(5, KEPT_CALLS + 5))
 
 
 async def test_the_twin_forgets_a_run_of_long_ago() -> None:
@@ -144,7 +174,7 @@ async def test_redis_forgets_a_run_by_itself_and_two_hosts_share_it(embedded: st
     app = f"app-{uuid.uuid4().hex}"
     one, other = (RedisRuns.from_url(embedded, app=app) for _ in range(2))
     await one.take("a", Amounts(calls=1), UNCAPPED)
-    await one.note("a", "desk/a", "1", 1, 1)
+    await one.note("a", "desk/a", made("1"))
 
     assert (await other.take("a", Amounts(calls=1), UNCAPPED)).counts == Amounts(calls=2)
     assert len((await other.calls("a", "desk/a")).notes) == 1

@@ -8,10 +8,22 @@ import pytest
 
 from regrow.runtime.guard_errors import RepeatedCall
 from regrow.runtime.guards import Guards, Rung
-from regrow.runtime.run_store import KEPT_CALLS, CallNote
+from regrow.runtime.likeness import Degree, Likenesses
+from regrow.runtime.run_store import KEPT_CALLS, CallNote, Tone
 from regrow.supervisors.repeats import repeated
 
 GUARDS = Guards()
+
+
+def alike(number: int) -> Likenesses:
+    """What is the same to each degree, or to none."""
+    return Likenesses(*[number] * len(Degree))
+
+
+def made(
+    at: int, what: Likenesses, outcome: Likenesses, *, tone: Tone = Tone.TOLD, at_s: float = 0.0, thought_s: float = 0.0
+) -> CallNote:
+    return CallNote(id=str(at), what=what, outcome=outcome, tone=tone, at_s=at_s, thought_s=thought_s)
 
 
 def called(
@@ -32,10 +44,11 @@ def called(
     for at, (what, outcome) in enumerate(calls):
         now_s += waits[at - 1] if 0 < at <= len(waits) else 0.0
         now_s += thought_s
-        finding = repeated("desk/a", "look", what, notes[-KEPT_CALLS:], now_s, guards, thought_s=thought_s)
+        kept = notes[-KEPT_CALLS:]
+        finding = repeated("desk/a", "look", alike(what), kept, now_s, guards, thought_s=thought_s)
         said.append(finding.rung if finding is not None else None)
         now_s += took_s
-        notes.append(CallNote(id=str(at), what=what, outcome=outcome, at_s=now_s, thought_s=thought_s))
+        notes.append(made(at, alike(what), alike(outcome), at_s=now_s, thought_s=thought_s))
     return said
 
 
@@ -48,9 +61,9 @@ def test_the_same_calls_in_turns_are_warned_of_for_the_third_time_and_ended_for_
 
 
 def test_what_is_found_says_what_was_called_and_how_often() -> None:
-    notes = [CallNote(id=str(at), what=7, outcome=1, at_s=float(at)) for at in range(4)]
+    notes = [made(at, alike(7), alike(1), at_s=float(at)) for at in range(4)]
 
-    finding = repeated("desk/a", "look", 7, notes, 4.0, GUARDS)
+    finding = repeated("desk/a", "look", alike(7), notes, 4.0, GUARDS)
 
     assert finding is not None and finding.error is RepeatedCall
     assert finding.evidence == {"tool": "look", "times": 5, "period": 1}

@@ -261,6 +261,10 @@ FRAMES: Final[dict[str, list[Envelope]]] = {
         tell(B, Note(text="and on"), IN_A_RUN),
         tell(A, Note(text="first"), Origin(run="host-1/10")),
     ],
+    "ticks": [
+        tell(A, Note(text="look"), Origin(sender=IN_A_RUN.sender, hops=1, run="host-1/9", tick="host-1/12")),
+        tell(A, Note(text="on"), IN_A_RUN),
+    ],
     "stops": [
         signal(AskedInStop(host=HOST, ask_id=12, asker="desk/b", request="Question")),
     ],

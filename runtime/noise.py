@@ -1,0 +1,117 @@
+"""What differs from one try to the next and says nothing: by the name of its field, or by how it looks. Pure.
+
+Names are few and plain (ids of requests, clocks, measured times), and what they name never counts. What only looks so,
+such as a uuid in a field of any name, may be what is to be done next: who compares asks for more evidence then.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from functools import lru_cache
+from typing import Final
+
+VOLATILE_NAMES: Final = frozenset(
+    "trace_id traceid traceparent span_id correlation_id idempotency_key client_token nonce "
+    "sent_at asked_at checked_at requested_at received_at fetched_at now client_time server_time current_time".split()
+)
+"""Fields that differ from try to try and say nothing of what is tried."""
+
+ID_NAMES: Final = frozenset("request_id req_id requestid".split())
+"""The same, unless nothing else is there: then it is what is to be done."""
+
+CLOCK_NAMES: Final = frozenset("time ts date datetime at clock when timestamp unix_time epoch_ms".split())
+"""Fields that say nothing where they hold a moment to the second, and else what somebody has chosen."""
+
+MEASURED_NAMES: Final = frozenset(
+    "elapsed elapsed_s duration duration_s latency latency_s took took_s seconds_taken uptime uptime_s "
+    "age pid mtime".split()
+)
+"""Fields of a result that differ each time; as an argument somebody has chosen them."""
+MEASURED_ENDS: Final = ("_ms", "_millis", "_seconds", "_secs")
+
+COUNTER_WORDS: Final = frozenset(
+    "attempt attempts try tries retry retries step iteration hop hops turn round cycle depth".split()
+)
+"""Words in names of fields that count how often something was done; or how often it is to be done, as in a sweep."""
+
+_BREAKS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[\s\-.]+")
+
+_MOMENT: Final = r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:"
+_ZONE: Final = r"(?:[.,]\d+)?(?:[Zz]|[+-]\d\d:?\d\d)?"
+_STAMP: Final = re.compile(rf"{_MOMENT}(?!00(?:\.0+)?(?![\d.]))\d\d{_ZONE}")
+"""A point in time that nobody has chosen: one on a whole minute may have been."""
+_NAMED_ID: Final = re.compile(
+    r"\b(request|req|trace|correlation|span|message|call)([ _-]?id[:= #]+)[0-9a-f][0-9a-f-]{7,}\b"
+)
+"""Only what is called an id: «call 4915…» is a number to be called, and «request 1000…» the one to be handled."""
+_TOOK: Final = re.compile(r"\bin \d+\.\d+ ?(?:ms|s|sec|seconds)\b")
+"""As runners of tests and builds say what they took."""
+
+_MARK: Final = re.compile(
+    rf"{_MOMENT}(?!00(?:\.0+)?(?![\d.]))\d\d{_ZONE}"
+    r"|\d\d?:\d\d:(?!00)\d\d(?:[.,]\d+)?"  # the time of a clock
+    r"|(?<![\d.])1[4-9]\d{8}(?:\d{3})?(?:\.\d+)?(?![\d.])"  # the same in seconds or milliseconds since 1970
+    r"|(?<![0-9a-z])[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?![0-9a-z])"
+    r"|(?<![0-9a-z])(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{8,}(?![0-9a-z])"
+    r"|(?<![0-9a-z])(?=(?:[a-z]*[0-9]){3})(?=[0-9]*[a-z])[0-9a-z]{16,}(?![0-9a-z])"
+)
+"""What chance or a clock has made, in a text without capitals."""
+_RESULT_MARK: Final = re.compile(
+    rf"{_MARK.pattern}"
+    r"|\d{4}-\d\d-\d\d[t_ ]\d\d[:_-]\d\d[:_-]\d\d(?:[.,]\d+)?z?|\d\d?:\d\d:\d\d"
+    r"|\d+(?:\.\d+)? ?(?:ms|µs|us|s|secs?|seconds?)\b"
+    r"|/tmp/[^\s:'\"),]*"
+)
+"""What a result has beside these: times that it took, and places for a while."""
+_NUMBER: Final = re.compile(r"\d+(?:[.,:/-]\d+)*")
+
+
+@lru_cache(maxsize=4_096)
+def plain_name(name: str) -> str:
+    """The name of a field in one spelling: `requestId` and `request-id` are `request_id`."""
+    return _BREAKS.sub("_", name).lower()
+
+
+@lru_cache(maxsize=4_096)
+def is_counter(name: str) -> bool:
+    """Whether a field of this name, in the one spelling, may count tries."""
+    return not COUNTER_WORDS.isdisjoint(name.split("_"))
+
+
+def is_clock(name: str, value: object) -> bool:
+    """Whether a field of this name, in the one spelling, tells what time it is."""
+    return (name in CLOCK_NAMES or name.endswith(("_at", "_time", "_ts"))) and is_moment(value)
+
+
+def is_measured(name: str) -> bool:
+    """Whether a field of a result tells what something took."""
+    return name in MEASURED_NAMES or name.endswith(MEASURED_ENDS)
+
+
+def is_moment(value: object) -> bool:
+    """Whether it is a time to the second or finer, as clocks give it and people do not choose it."""
+    if isinstance(value, str):
+        return _STAMP.fullmatch(value.strip()) is not None
+    if isinstance(value, datetime):
+        return bool(value.second or value.microsecond)
+    return isinstance(value, int | float) and 1e9 <= value < 1e14 and value % 60 != 0
+
+
+def without_noise(text: str, *, is_result: bool) -> str:
+    """A text without capitals, and without what says by its own words that it is noise."""
+    if ":" in text and "-" in text:
+        text = _STAMP.sub("", text)
+    if "id" in text:
+        text = _NAMED_ID.sub(r"\1\2", text)
+    return _TOOK.sub("", text) if is_result and "in " in text else text
+
+
+def without_marks(text: str, *, is_result: bool) -> str:
+    """The same without what looks as if chance or a clock had made it."""
+    return (_RESULT_MARK if is_result else _MARK).sub("", text)
+
+
+def without_numbers(text: str) -> str:
+    """The same without any number."""
+    return _NUMBER.sub("", text)

@@ -1,0 +1,100 @@
+"""What the outcome of a call tells: that it was done, failed or is not done yet, or something of its own. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Final
+
+from regrow.runtime.likeness import read_json
+from regrow.runtime.run_store import Tone
+
+MAX_WORDS: Final = 8
+"""What says more than that says something of its own."""
+MAX_LOOKED: Final = 2_000
+"""Of a text, so many signs are looked at."""
+MAX_FIELDS: Final = 16
+"""Of an object, so many fields."""
+STEM_CHARS: Final = 4
+
+DONE_WORDS: Final = frozenset(
+    "ok okay done success successful successfully succeeded true yes accepted acknowledged added applied "
+    "approved booked completed confirmed created deleted finished moved pressed clicked removed saved scrolled sent "
+    "stored submitted updated written".split()
+)
+NEUTRAL_WORDS: Final = frozenset("status state result message response it the a was has been is".split())
+FAILED_WORDS: Final = re.compile(
+    r"\b(?:error|errors|failed|failure|fail|exception|traceback|denied|forbidden|unauthorized|unauthorised|invalid|"
+    r"refused|unavailable|timeout|timed out|insufficient|rejected)\b|\bhttp [45]\d\d\b"
+)
+PENDING_WORDS: Final = re.compile(
+    r"\b(?:pending|running|queued|waiting|processing|building|starting|scheduled|"
+    r"in[ _-]progress|not[ _-]ready|not yet)\b"
+)
+DONE_CODES: Final = range(200, 205)
+FAILED_CODES: Final = range(400, 600)
+
+_WORD: Final = re.compile(r"[a-z]+|\d+")
+
+
+def tone(tool: str, outcome: object) -> Tone:
+    """What this outcome of a call of this tool tells."""
+    read = read_json(outcome) if isinstance(outcome, str) else outcome
+    if read is None or read is True or read == "" or (isinstance(read, Mapping) and not read):
+        return Tone.DONE
+    if read is False:
+        return Tone.FAILED
+    if isinstance(read, int | float):
+        return Tone.DONE if read in DONE_CODES else Tone.TOLD
+    if _has_failed(read):
+        return Tone.FAILED
+    words = _words_of(read)
+    known = _WORD.findall(tool.casefold())
+    if 0 < len(words) <= MAX_WORDS and all(_is_done(each, known) for each in words):
+        return Tone.DONE
+    return Tone.PENDING if any(map(PENDING_WORDS.search, _texts_of(read))) else Tone.TOLD
+
+
+def _is_done(word: str, known: Sequence[str]) -> bool:
+    if word in DONE_WORDS or word in NEUTRAL_WORDS:
+        return True
+    if word.isdecimal():
+        return int(word) in DONE_CODES
+    return word.endswith(("ed", "en", "ne")) and any(
+        len(each) >= STEM_CHARS and word.startswith(each[:STEM_CHARS]) for each in known
+    )
+
+
+def _words_of(value: object) -> list[str]:
+    """The words of a short value, with those of its fields; too many where it has something to tell."""
+    match value:
+        case str():
+            return _WORD.findall(value[:MAX_LOOKED].casefold())
+        case bool():
+            return ["ok"] if value else ["not"]
+        case Mapping() if len(value) <= MAX_WORDS:
+            return [word for name, each in value.items() for word in (*_words_of(str(name)), *_words_of(each))]
+        case int():
+            return [str(value)]
+        case _:
+            return ["?"]
+
+
+def _has_failed(value: object) -> bool:
+    if isinstance(value, Mapping):
+        for name, each in islice(value.items(), MAX_FIELDS):
+            plain = str(name).casefold()
+            if plain in ("ok", "success", "succeeded") and each is False:
+                return True
+            if plain in ("error", "errors", "exception") and each:
+                return True
+            if plain in ("status", "code", "status_code") and isinstance(each, int) and each in FAILED_CODES:
+                return True
+    return any(map(FAILED_WORDS.search, _texts_of(value)))
+
+
+def _texts_of(value: object) -> list[str]:
+    """The texts that a value is or has as its fields, each up to a bound."""
+    fields = islice(value.values(), MAX_FIELDS) if isinstance(value, Mapping) else (value,)
+    return [each[:MAX_LOOKED].casefold() for each in fields if isinstance(each, str)]
