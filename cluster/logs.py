@@ -1,7 +1,8 @@
 """How Regrow logs: set up once, where a program starts an app, and never by importing a library.
 
 Logs go to stderr, as results go to stdout. Whoever has configured structlog before keeps that. A line that is written
-in a turn names its agent, incarnation and trace, whoever writes it: the agent, a library, or the runtime.
+in a turn names its agent, incarnation and trace, whoever writes it: the agent, a library, or the runtime. So do lines
+by Python's own logging, where the program has set up no handler for them.
 """
 
 from __future__ import annotations
@@ -42,6 +43,18 @@ class _StderrLoggers(structlog.WriteLoggerFactory):
         super().__init__(file=_Stderr())  # type: ignore[arg-type] # it writes and flushes, and nothing else
 
 
+class _OfLibraries(logging.Handler):
+    """Lines that come by Python's own logging, and that nobody else has a handler for, as lines among all others."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See logging.Handler."""
+        try:
+            line = structlog.get_logger(record.name)
+            line.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
+        except (TypeError, ValueError):  # of a message that does not fit its arguments
+            self.handleError(record)
+
+
 def configure(settings: LogSettings) -> None:
     """Sends the logs of this process to stderr, at the level and in the format that the settings name.
 
@@ -57,6 +70,8 @@ def configure(settings: LogSettings) -> None:
         # Kept loggers would not learn of later settings, and the kernel logs nothing on its hot path.
         cache_logger_on_first_use=False,
     )
+    # Not a handler of the root: a program's own logging.basicConfig, called later, would then do nothing.
+    logging.lastResort = _OfLibraries(logging.WARNING)
     for name in QUIET_LOGGERS:
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,42 +13,75 @@ from rich.text import Text
 
 from regrow.cluster import views
 from regrow.cluster.printable import printable
-from regrow.cluster.top import Choice, Look, Rates, host_rates, rates, window
+from regrow.cluster.top import Choice, Look, Rates, host_rates, rates, rooms, window
 
-KEYS = "↑↓ or j k choose · Enter or w why · q end"
-KEYS_OF_WHY = "Esc back · q end"
-LEAST_ROWS = 5
-"""So many rows of the tree are shown however small the terminal is."""
+KEYS = "↑↓ PgUp PgDn choose · n next in trouble · Enter why · q end"
+KEYS_OF_WHY = "↑↓ PgUp PgDn read · Esc back · q end"
+LOOKING = "looking …"
+WIDE_COLUMNS, NARROW_COLUMNS = 100, 60
+"""From so many columns on all is shown, and below so many only what matters most."""
 
 
-def frame(before: Look | None, now: Look, choice: Choice, *, at: datetime, rows: int) -> ConsoleRenderable:
-    """One frame, in a terminal of so many rows."""
-    parts: list[ConsoleRenderable] = [views.app_line(now.about, now=at)]
+def frame(
+    before: Look | None, now: Look, choice: Choice, *, at: datetime, rows: int, columns: int = sys.maxsize
+) -> ConsoleRenderable:
+    """One frame, in a terminal of so many rows and columns; it has no more lines than that."""
+    above: list[ConsoleRenderable] = [_line(views.app_line(now.about, now=at))]
     if now.note:
-        parts.append(Text(now.note, style="yellow"))
-    below: list[ConsoleRenderable] = []
+        above.append(_line(Text(now.note, style="yellow")))
+    hosts: Sequence[Mapping[str, Any]] = ()
+    models: Sequence[Mapping[str, Any]] = ()
     if now.metrics is not None:
         total = rates(
             before.metrics["total"] if before and before.metrics else None,
             now.metrics["total"],
             seconds=now.at_s - before.at_s if before else 0.0,
         )
-        parts.append(_totals(now.metrics["total"], total))
-        below += [Text(), _hosts(now.metrics["hosts"], host_rates(before, now))]
-        if now.metrics["models"]:
-            below += [Text(), _models(now.metrics["models"])]
-    hosts = len(now.metrics["hosts"]) + len(now.metrics["models"]) + 5 if now.metrics else 0
-    if now.tree:
-        parts += [Text(), _tree(now.tree, choice, room=max(LEAST_ROWS, rows - hosts - 6))]
-    return Group(*parts, *below, Text(), Text(KEYS, style="dim"))
+        above.append(_line(_totals(now.metrics["total"], total)))
+        hosts, models = now.metrics["hosts"], now.metrics["models"]
+    tree = [row for root in now.tree for row in views.tree_rows(root)]
+    of_tree, of_hosts, of_models = rooms(
+        max(0, rows - len(above) - 2), tree=_lines(tree), hosts=_lines(hosts), models=_lines(models)
+    )
+    parts = [
+        *_block(of_tree, lambda room: _tree(tree, choice, room=room, columns=columns)),
+        *_block(of_hosts, lambda room: _hosts(hosts, host_rates(before, now), room=room, columns=columns)),
+        *_block(of_models, lambda room: _models(models, room=room)),
+    ]
+    return Group(*above, *parts, Text(), _line(Text(KEYS, style="dim")))
 
 
-def why_frame(parts: Iterable[Text | Table], *, rows: int, console: Console) -> ConsoleRenderable:
-    """The `why` of an agent, cut where the terminal ends: what to do next stands last, so the end is what is shown."""
+def why_lines(parts: Iterable[Text | Table], *, console: Console) -> list[Text]:
+    """The `why` of an agent, line by line as this terminal breaks it."""
     lines = console.render_lines(Group(*parts), console.options, pad=False)
-    shown = Text("\n").join(Text.assemble(*((each.text, each.style or "") for each in line)) for line in lines)
-    cut = shown.split("\n", allow_blank=True)[-(max(LEAST_ROWS, rows - 2)) :]
-    return Group(Text("\n").join(cut), Text(KEYS_OF_WHY, style="dim"))
+    return [Text.assemble(*((each.text, each.style or "") for each in line)) for line in lines]
+
+
+def why_frame(lines: Sequence[Text], choice: Choice, *, rows: int) -> ConsoleRenderable:
+    """So much of it as there is room for: what to do next stands last, so the end is what is shown at first."""
+    end = len(lines) - choice.lines_back
+    shown = lines[max(0, end - why_room(rows)) : end]
+    return Group(*shown, _line(Text(f"{choice.agent} · {KEYS_OF_WHY}", style="dim")))
+
+
+def why_room(rows: int) -> int:
+    """How many lines of a `why` a terminal of so many rows shows."""
+    return max(1, rows - 2)
+
+
+def _line(text: Text) -> Text:
+    """Cut where the terminal ends, since a second line would push out the last one."""
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
+
+
+def _lines(rows: Sequence[object]) -> int:
+    """How many lines a table takes, with an empty one above it and its heads."""
+    return len(rows) + 2 if rows else 0
+
+
+def _block(room: int, table: Callable[[int], Table]) -> list[ConsoleRenderable]:
+    return [Text(), table(room - 2)] if room > 2 else []
 
 
 def _totals(total: Mapping[str, Any], rate: Rates) -> Text:
@@ -64,12 +98,16 @@ def _totals(total: Mapping[str, Any], rate: Rates) -> Text:
     return Text(" · ".join(facts))
 
 
-def _tree(tree: Sequence[Mapping[str, Any]], choice: Choice, *, room: int) -> Table:
-    rows = [row for root in tree for row in views.tree_rows(root)]
+def _tree(rows: Sequence[tuple[str, Mapping[str, Any]]], choice: Choice, *, room: int, columns: int) -> Table:
     at = next((at for at, (_, node) in enumerate(rows) if node["id"] == choice.agent), 0)
-    table = _table(("agent", "left"), ("state", "left"), ("mailbox", "right"), ("restarts", "right"), ("pid", "right"))
+    shown = window(len(rows), at, room=room)
+    which = "agent" if len(shown) == len(rows) else f"agent ({at + 1:,} of {len(rows):,})"
+    has_pid = columns >= NARROW_COLUMNS
+    table = _table((which, "left"), ("state", "left"), ("mailbox", "right"), ("restarts", "right"))
+    if has_pid:
+        table.add_column("pid", justify="right", no_wrap=True)
     table.add_column("last ended with", no_wrap=True, overflow="ellipsis")
-    for number in window(len(rows), at, room=room):
+    for number in shown:
         guide, node = rows[number]
         name = node["id"].rpartition("/")[2] if guide else node["id"]
         table.add_row(
@@ -77,45 +115,40 @@ def _tree(tree: Sequence[Mapping[str, Any]], choice: Choice, *, room: int) -> Ta
             Text(node["state"], style=views.STATE_STYLES.get(node["state"], "")),
             "" if node["kind"] == "supervisor" else f"{node['mailbox']:,}",
             Text(f"{node['restarts']:,}", style="yellow" if node["restarts"] else ""),
-            str(node["pid"] or ""),
+            *([str(node["pid"] or "")] if has_pid else ()),
             Text(printable(" ".join(node["last_reason"].split()))),
             style="reverse" if node["id"] == choice.agent else "",
         )
     return table
 
 
-def _hosts(hosts: Sequence[Mapping[str, Any]], rate_of: Mapping[str, Rates]) -> Table:
-    table = _table(
-        ("host", "left"),
-        ("pid", "right"),
-        ("node", "left"),
-        ("agents", "right"),
-        ("messages/s", "right"),
-        ("waiting", "right"),
-        ("lag ms", "right"),
-        ("tokens/s", "right"),
-        ("cost", "right"),
-    )
-    for each in hosts:
-        rate = rate_of[each["host"]]
-        table.add_row(
-            Text(each["host"]),
-            str(each["pid"]),
-            Text(each["node"]),
-            f"{each['agents']:,}",
-            f"{rate.messages:,.0f}",
-            f"{each['mailbox_depth']:,}",
-            f"{each['loop_lag_ms']:.1f}",
-            f"{rate.tokens:,.0f}",
-            f"${each['cost_usd']:,.4f}",
-            style="" if each["alive"] else "dim",
-        )
-    return table
+def _hosts(hosts: Sequence[Mapping[str, Any]], rate_of: Mapping[str, Rates], *, room: int, columns: int) -> Table:
+    """Those that live first."""
+    cells: dict[tuple[str, str], Callable[[Mapping[str, Any]], Text]] = {
+        ("host", "left"): lambda each: Text(each["host"]),
+        ("pid", "right"): lambda each: Text(str(each["pid"])),
+        ("node", "left"): lambda each: Text(each["node"]),
+        ("agents", "right"): lambda each: Text(f"{each['agents']:,}"),
+        ("messages/s", "right"): lambda each: Text(f"{rate_of[each['host']].messages:,.0f}"),
+        ("waiting", "right"): lambda each: Text(f"{each['mailbox_depth']:,}"),
+        ("lag ms", "right"): lambda each: Text(f"{each['loop_lag_ms']:.1f}"),
+        ("tokens/s", "right"): lambda each: Text(f"{rate_of[each['host']].tokens:,.0f}"),
+        ("cost", "right"): lambda each: Text(f"${each['cost_usd']:,.4f}"),
+    }
+    left_out = {"node"} if NARROW_COLUMNS <= columns < WIDE_COLUMNS else set[str]()
+    if columns < NARROW_COLUMNS:
+        left_out = {"node", "pid", "tokens/s", "cost"}
+    heads = [head for head in cells if head[0] not in left_out]
+    table = _table(*heads)
+    ordered = sorted(hosts, key=lambda each: not each["alive"])
+    for each in _fitting(ordered, room):
+        table.add_row(*(cells[head](each) for head in heads), style="" if each["alive"] else "dim")
+    return _with_rest(table, len(hosts), room)
 
 
-def _models(models: Sequence[Mapping[str, Any]]) -> Table:
+def _models(models: Sequence[Mapping[str, Any]], *, room: int) -> Table:
     table = _table(("model", "left"), ("tier", "left"), ("calls", "right"), ("tokens", "right"), ("cost", "right"))
-    for each in models:
+    for each in _fitting(models, room):
         table.add_row(
             Text(each["model"]),
             Text(each["tier"]),
@@ -123,6 +156,17 @@ def _models(models: Sequence[Mapping[str, Any]]) -> Table:
             f"{each['tokens']:,}",
             f"${each['cost_usd']:,.4f}",
         )
+    return _with_rest(table, len(models), room)
+
+
+def _fitting(rows: Sequence[Mapping[str, Any]], room: int) -> Sequence[Mapping[str, Any]]:
+    return rows if len(rows) <= room else rows[: room - 1]
+
+
+def _with_rest(table: Table, count: int, room: int) -> Table:
+    """With a last row for those that there is no room for."""
+    if count > room:
+        table.add_row(Text(f"and {count - room + 1} more", style="dim"))
     return table
 
 

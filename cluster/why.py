@@ -305,6 +305,26 @@ def last_messages(found: Found) -> Sequence[Mapping[str, Any]]:
     return next((death.messages for death in reversed(found.deaths) if death.messages), ())
 
 
+def since_death(found: Found) -> Sequence[Mapping[str, Any]]:
+    """What an agent that lives has had since its last death; all that it has where none is known.
+
+    One that was started again where it died still has the messages of before. Which these are is told by what they are,
+    since the times come from two clocks.
+    """
+    has = found.messages or ()
+    if not found.deaths:
+        return has
+    had = found.deaths[-1].messages or ()
+    for count in range(min(len(had), len(has)), 0, -1):
+        if list(map(_without_age, had[-count:])) == list(map(_without_age, has[:count])):
+            return has[count:]
+    return tuple(each for each in has if found.looked_ms - each["age_s"] * 1_000 > found.deaths[-1].at_ms)
+
+
+def _without_age(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: said for name, said in message.items() if name != "age_s"}
+
+
 def _restart(found: Found) -> str:
     return f"regrow restart {found.agent}" if found.is_app_running else ""
 

@@ -23,6 +23,7 @@ from regrow.cluster.why import (
     decision_text,
     in_quarantine,
     retries_of,
+    since_death,
     what_next,
 )
 from regrow.runtime.lifecycle import INSTALLED, STANDARD_LIBRARY
@@ -89,7 +90,7 @@ def _deaths(found: Found) -> Iterator[Part]:
     for death in reversed(found.deaths[-DEATHS_TOLD:]):
         yield from _death(death, told)
     if (messages := _before_death(found)) is not None:
-        yield _title(f"its last {len(messages)} messages before that, oldest first")
+        yield _title(f"its last {_messages_told(len(messages))} before that, oldest first")
         yield _messages(messages, at_ms=found.deaths[-1].at_ms)
     elif found.history:
         yield _title("its latest turns, as the journal has them")
@@ -106,11 +107,14 @@ def _before_death(found: Found) -> Sequence[Mapping[str, Any]] | None:
 
 def _since(found: Found) -> Iterator[Part]:
     """What an agent that lives has had since its last death, or at all."""
-    died_ms = found.deaths[-1].at_ms if found.deaths else 0
-    since = [each for each in found.messages or () if found.looked_ms - each["age_s"] * 1_000 > died_ms]
-    if since:
-        yield _title(f"the {len(since)} messages since then" if found.deaths else f"its last {len(since)} messages")
+    if since := since_death(found):
+        told = _messages_told(len(since))
+        yield _title(f"the {told} since then" if found.deaths else f"its last {told}, oldest first")
         yield _messages(since, at_ms=found.looked_ms)
+
+
+def _messages_told(count: int) -> str:
+    return f"{count} message{'s' * (count != 1)}"
 
 
 def _death(death: Death, told: set[str]) -> Iterator[Part]:
@@ -125,10 +129,10 @@ def _death(death: Death, told: set[str]) -> Iterator[Part]:
         f"{printable(str(reason['text']))}{printable(at)}",
         (f"  {where}" if where else "", "dim"),
     )
-    traceback = str(reason.get("traceback", ""))
-    if traceback not in told:
-        told.add(traceback)
-        yield from (Text(f"  {printable(line)}", style="dim") for line in users_part(traceback))
+    traceback = users_part(str(reason.get("traceback", "")))
+    if (text := "\n".join(traceback)) not in told:
+        told.add(text)
+        yield from (Text(f"  {printable(line)}", style="dim") for line in traceback)
 
 
 def _decided(incident: Incident) -> tuple[int, str]:

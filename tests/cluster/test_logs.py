@@ -26,9 +26,10 @@ from tests.runtime.test_telemetry import Traces
 @pytest.fixture(autouse=True)
 def unconfigured() -> Iterator[None]:
     """structlog as a program finds it, before and after."""
-    before = structlog.get_config() if structlog.is_configured() else None
+    before, last_resort = structlog.get_config() if structlog.is_configured() else None, logging.lastResort
     structlog.reset_defaults()
     yield
+    logging.lastResort = last_resort
     structlog.reset_defaults()
     if before is not None:
         structlog.configure(**before)
@@ -102,6 +103,39 @@ def test_chatty_libraries_are_quiet_unless_the_program_said_otherwise(monkeypatc
     assert (chatty.level, told.level) == (logging.WARNING, logging.DEBUG)
 
 
+def test_lines_by_pythons_logging_are_lines_like_all_others(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(LogSettings(format="json"))
+
+    plain.info("not that important")
+    try:
+        raise ValueError("no key")
+    except ValueError:
+        plain.exception("it failed, %d times", 3)
+
+    line = json.loads(capsys.readouterr().err)
+    assert (line["level"], line["event"], line["logger"]) == ("error", "it failed, 3 times", "plain")
+    assert line["exception"][0]["exc_value"] == "no key"
+
+
+def test_a_handler_of_the_programs_own_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(LogSettings(format="json"))
+    own = logging.StreamHandler()
+    plain.addHandler(own)
+
+    plain.warning("mine")
+    plain.removeHandler(own)
+
+    assert capsys.readouterr().err == "mine\n"
+
+
+def test_a_line_that_does_not_fit_its_arguments_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(LogSettings(format="json"))
+
+    plain.warning("%d of them", "many")
+
+    assert "Logging error" in capsys.readouterr().err
+
+
 def test_an_ask_prints_nothing_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert App("quiet", greet).ask(greet, "world") == "hello world"
 
@@ -111,6 +145,7 @@ def test_an_ask_prints_nothing_of_its_own(capsys: pytest.CaptureFixture[str]) ->
 # ---- what lines are about ---------------------------------------------------------------------------
 
 library = structlog.get_logger("library")
+plain = logging.Logger("plain")  # noqa: LOG001 # below no other, since pytest gives all that are handlers of its own
 
 
 class Say(Request[int]):
@@ -126,6 +161,7 @@ class Speaker(Agent):
     async def say(self, _: Say, ctx: Context) -> int:
         ctx.log.info("by its context")
         library.info("by a library")
+        plain.warning("by %s", "logging")
         library.info("about another", agent="desk/other")
         library.info("about a life", receiver="desk/other", incarnation=77)
         await asyncio.to_thread(library.info, "in a thread")
@@ -154,7 +190,7 @@ async def test_each_line_of_a_turn_names_agent_and_incarnation_whoever_writes_it
 ) -> None:
     incarnation, lines = await said(capsys)
 
-    for event in ("by its context", "by a library", "in a thread"):
+    for event in ("by its context", "by a library", "by logging", "in a thread"):
         assert (lines[event]["agent"], lines[event]["incarnation"]) == ("desk/speaker", incarnation)
         assert "trace" not in lines[event]
         assert lines[event]["process"] == os.getpid()

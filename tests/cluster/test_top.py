@@ -13,8 +13,24 @@ import pytest
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 
-from regrow.cluster.top import Choice, Key, Look, host_rates, ids_of, keys_in, pressed, rates, settled, window
-from regrow.cluster.top_views import frame, why_frame
+from regrow.cluster.top import (
+    REFRESH_S,
+    Choice,
+    Key,
+    Look,
+    host_rates,
+    ids_of,
+    keys_in,
+    may_go_on,
+    pause_s,
+    pressed,
+    rates,
+    rooms,
+    settled,
+    troubled_in,
+    window,
+)
+from regrow.cluster.top_views import frame, why_frame, why_lines
 from regrow.cluster.why import Found, deaths_of
 from regrow.cluster.why_views import parts
 from tests.cluster.incident_rows import death
@@ -56,9 +72,10 @@ def look(at_s: float, **changes: Any) -> Look:
     return Look(at_s=at_s, about=about, tree=[{**ROOT, "children": [AGENT, analyst]}], metrics=metrics)
 
 
-def drawn(before: Look | None, now: Look, choice: Choice, *, rows: int = 40) -> str:
+def drawn(before: Look | None, now: Look, choice: Choice, *, rows: int = 40, columns: int = 100) -> str:
     to = io.StringIO()
-    Console(file=to, width=100, color_system=None).print(frame(before, now, choice, at=AT, rows=rows))
+    shown = frame(before, now, choice, at=AT, rows=rows, columns=columns)
+    Console(file=to, width=columns, color_system=None).print(shown)
     return to.getvalue()
 
 
@@ -77,7 +94,7 @@ def test_a_first_look_and_a_process_that_was_not_there_have_no_rate() -> None:
 
 
 def test_keys_are_understood_however_they_come_together() -> None:
-    assert list(keys_in(b"\x1b[A\x1b[Bjk\rw\x1bq?")) == [
+    assert list(keys_in(b"\x1b[A\x1b[Bjk\rw\x1bq?n\x1b[6~\x1b[5~gG")) == [
         Key.UP,
         Key.DOWN,
         Key.DOWN,
@@ -86,7 +103,25 @@ def test_keys_are_understood_however_they_come_together() -> None:
         Key.OPEN,
         Key.BACK,
         Key.QUIT,
+        Key.TROUBLE,
+        Key.PAGE_DOWN,
+        Key.PAGE_UP,
+        Key.FIRST,
+        Key.LAST,
     ]
+
+
+@pytest.mark.parametrize("sequence", [b"\x1b[1;5A", b"\x1b[15~", b"\x1b[<0;3;4M", b"\x1bOP", b"\x1b[200~"])
+def test_a_key_that_means_nothing_is_no_esc(sequence: bytes) -> None:
+    assert list(keys_in(sequence)) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "is_begun"),
+    [(b"\x1b", True), (b"j\x1b[", True), (b"\x1b[1;", True), (b"\x1bO", True), (b"\x1b[A", False), (b"q", False)],
+)
+def test_the_rest_of_a_key_is_waited_for(typed: bytes, is_begun: bool) -> None:
+    assert may_go_on(typed) is is_begun
 
 
 @pytest.mark.parametrize(
@@ -105,6 +140,8 @@ def test_why_is_opened_and_left_and_meanwhile_nobody_else_is_chosen() -> None:
 
     assert opened.is_open
     assert pressed(opened, Key.DOWN, IDS) == opened
+    assert pressed(opened, Key.UP, IDS) == replace(opened, lines_back=1)
+    assert pressed(pressed(opened, Key.PAGE_UP, IDS), Key.BACK, IDS) == Choice(agent="desk/b")
     assert settled(opened, ["desk/a"]) == opened
     assert pressed(opened, Key.BACK, IDS) == Choice(agent="desk/b")
     assert pressed(Choice(), Key.OPEN, []) == Choice()
@@ -121,14 +158,71 @@ def test_rows_around_the_chosen_one_are_shown_where_there_is_no_room_for_all(at:
     assert window(100, at, room=5) == rows
 
 
-def test_a_frame_fits_its_terminal_and_shows_the_chosen_one() -> None:
+def test_pages_and_ends_are_a_key_away_among_ten_thousand() -> None:
+    ids = [f"desk/a{number}" for number in range(10_000)]
+    choice = Choice(agent="desk/a5000")
+
+    def after(key: Key) -> str:
+        return pressed(choice, key, ids).agent
+
+    assert (after(Key.PAGE_DOWN), after(Key.PAGE_UP)) == ("desk/a5010", "desk/a4990")
+    assert (after(Key.FIRST), after(Key.LAST)) == ("desk/a0", "desk/a9999")
+
+
+def test_the_next_in_trouble_is_found_behind_the_chosen_one_and_from_the_top_again() -> None:
+    well = {**AGENT, "state": "running", "restarts": 0}
+    again, fine, ill = ({**well, "id": each} for each in IDS)
+    again["restarts"], ill["state"] = 1, "restarting"
+    troubled = troubled_in([{**ROOT, "restarts": 0, "state": "running", "children": [again, fine, ill]}])
+
+    assert troubled == {"desk/a", "desk/c"}
+    assert pressed(Choice(agent="desk/a"), Key.TROUBLE, IDS, troubled).agent == "desk/c"
+    assert pressed(Choice(agent="desk/c"), Key.TROUBLE, IDS, troubled).agent == "desk/a"
+    assert pressed(Choice(agent="desk/b"), Key.TROUBLE, IDS).agent == "desk/b"
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(30, 100), (24, 80), (10, 40), (5, 20)])
+@pytest.mark.parametrize("hosts", [1, 25])
+def test_a_frame_fits_its_terminal_and_shows_the_chosen_one_and_the_keys(rows: int, columns: int, hosts: int) -> None:
     agents = [{**AGENT, "id": f"desk/a{number}"} for number in range(500)]
     now = replace(look(1.0), tree=[{**ROOT, "children": agents}])
+    many = [counts(host=f"desk.h{number}", alive=number == 24) for number in range(hosts)]
+    now = replace(now, metrics={**(now.metrics or {}), "hosts": many})
 
-    shown = drawn(None, now, Choice(agent="desk/a400"), rows=30)
+    lines = drawn(None, now, Choice(agent="desk/a400"), rows=rows, columns=columns).splitlines()
 
-    assert "a400" in shown
-    assert len(shown.splitlines()) <= 30
+    assert len(lines) <= rows
+    assert max(map(len, lines)) <= columns
+    assert lines[-1].startswith("↑↓")
+    assert rows < 10 or any("a400" in line for line in lines)
+
+
+def test_where_not_all_processes_fit_those_that_live_are_shown_and_the_others_counted() -> None:
+    many = [counts(host=f"desk.h{number}", alive=number == 24) for number in range(25)]
+    now = look(1.0)
+
+    shown = drawn(None, replace(now, metrics={**(now.metrics or {}), "hosts": many}), Choice(), rows=24)
+
+    assert "desk.h24" in shown
+    assert "gpt-5-mini" in shown
+    assert re.search(r"and \d+ more", shown)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "rooms_given"),
+    [((5, 4, 3), (5, 4, 3)), ((500, 4, 3), (13, 4, 3)), ((500, 27, 3), (10, 7, 3)), ((5, 27, 9), (5, 8, 7))],
+)
+def test_the_tree_has_half_of_the_lines_and_whatever_others_do_not_need(
+    wanted: tuple[int, int, int], rooms_given: tuple[int, int, int]
+) -> None:
+    tree, hosts, models = wanted
+
+    assert rooms(20, tree=tree, hosts=hosts, models=models) == rooms_given
+
+
+def test_looks_that_take_long_are_seldom() -> None:
+    assert pause_s(0.01) == REFRESH_S
+    assert pause_s(0.5) == 4.5
 
 
 def test_a_frame_has_tree_rates_restarts_cost_and_hosts() -> None:
@@ -148,13 +242,18 @@ def test_of_a_long_why_its_end_is_shown_since_what_to_do_stands_there() -> None:
     to = io.StringIO()
     console = Console(file=to, width=80, color_system=None)
     found = Found(agent="desk/clerk", deaths=deaths_of([death(life) for life in range(1, 6)]))
+    why = why_lines(parts(found), console=console)
 
-    console.print(why_frame(parts(found), rows=12, console=console))
+    console.print(why_frame(why, Choice(agent="desk/clerk", is_open=True), rows=12))
+    end = to.getvalue()
+    console.print(why_frame(why, Choice(agent="desk/clerk", is_open=True, lines_back=len(why) - 10), rows=12))
+    begin = to.getvalue().removeprefix(end)
 
-    lines = to.getvalue().splitlines()
-    assert len(lines) <= 12
-    assert any("mend ValueError" in line for line in lines)
-    assert lines[-1] == "Esc back · q end"
+    assert len(end.splitlines()) <= 12
+    assert len(begin.splitlines()) <= 12
+    assert "mend ValueError" in end
+    assert end.splitlines()[-1].startswith("desk/clerk · ↑↓")
+    assert begin.startswith("desk/clerk · its app does not run")
 
 
 def test_everybody_below_the_roots_can_be_chosen() -> None:

@@ -6,9 +6,14 @@ import asyncio
 import json
 import os
 import pty
+import re
+import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import termios
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -17,7 +22,9 @@ from regrow.actors import Agent, on
 from regrow.cluster.app import App, Running
 from regrow.cluster.config import Settings
 from regrow.cluster.control import ControlSocket
-from regrow.runtime import Message
+from regrow.cluster.control_client import TREE_TIMEOUT_S
+from regrow.cluster.top_lookout import Lookout
+from regrow.runtime import Closed, Message
 from regrow.supervisors import Supervisor, child
 from tests.integration.waiting import until
 
@@ -49,14 +56,20 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
     return {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
 
 
-@pytest.fixture
-async def running(environment: dict[str, str], tmp_path: Path) -> AsyncIterator[Running]:
-    settings = Settings(data_dir=tmp_path / "data")
+@asynccontextmanager
+async def desk(folder: Path) -> AsyncIterator[Running]:
+    """The app, as it can be reached from outside."""
     async with (
         ControlSocket("desk", engine="inline", request_stop=lambda: None) as control,
-        DESK.start(engine="inline", settings=settings) as app,
+        DESK.start(engine="inline", settings=Settings(data_dir=folder / "data")) as app,
     ):
         control.attach(app)
+        yield app
+
+
+@pytest.fixture
+async def running(environment: dict[str, str], tmp_path: Path) -> AsyncIterator[Running]:
+    async with desk(tmp_path) as app:
         yield app
 
 
@@ -65,10 +78,15 @@ class Terminal:
 
     def __init__(self, environment: dict[str, str]) -> None:
         self._main, end = pty.openpty()
+        self.size(rows=24, columns=80)
         os.set_blocking(self._main, False)
         self.program = subprocess.Popen([*COMMAND, "desk"], stdin=end, stdout=end, stderr=end, env=environment)
         os.close(end)
         self._shown = ""
+
+    def size(self, *, rows: int, columns: int) -> None:
+        """Somebody draws the window larger or smaller."""
+        termios.tcsetwinsize(self._main, (rows, columns))
 
     def press(self, keys: str) -> None:
         """Somebody presses these; what was shown before is forgotten."""
@@ -118,6 +136,95 @@ async def test_keys_choose_an_agent_open_its_why_go_back_and_end(running: Runnin
         assert "\x1b[?1049l" in terminal.shown  # the screen of before is back
     finally:
         terminal.close()
+
+
+async def test_keys_are_heard_while_the_app_does_not_answer(
+    running: Running, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, over = asyncio.Event(), asyncio.Event()
+
+    async def never() -> None:
+        asked.set()
+        await over.wait()
+        raise Closed("the test is over")
+
+    terminal = Terminal(environment)
+    try:
+        await terminal.shows("clerk", "q end")
+        monkeypatch.setattr(running.engine, "trees", never)
+        await asked.wait()
+        asked_s = time.monotonic()
+        terminal.press("\x1b[Bj\x1b[5~q")
+
+        assert await terminal.ended() == 0
+        assert time.monotonic() - asked_s < TREE_TIMEOUT_S / 2
+    finally:
+        over.set()
+        terminal.close()
+
+
+async def test_a_window_of_another_size_is_filled_at_once(running: Running, environment: dict[str, str]) -> None:
+    terminal = Terminal({name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES")})
+    try:
+        await terminal.shows("messages/s", "q end")
+        assert "node" not in terminal.shown  # there is no room for it in 80 columns
+        terminal.size(rows=40, columns=140)
+        terminal.program.send_signal(signal.SIGWINCH)
+        await terminal.shows("node")
+    finally:
+        terminal.close()
+
+
+async def test_an_app_that_ends_is_shown_as_ended_and_when_it_is_back_as_running(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    async with desk(tmp_path):
+        terminal = Terminal(environment)
+        await terminal.shows("clerk", "q end")
+    try:
+        await terminal.shows("desk · inline", "ended")
+        terminal.press("?")
+        async with desk(tmp_path):
+            await terminal.shows("running for", "clerk")
+            terminal.press("q")
+            assert await terminal.ended() == 0
+    finally:
+        terminal.close()
+
+
+async def test_without_colours_it_has_none(running: Running, environment: dict[str, str]) -> None:
+    terminal = Terminal({**environment, "NO_COLOR": "1"})
+    try:
+        await terminal.shows("clerk", "q end")
+        assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", terminal.shown)
+    finally:
+        terminal.close()
+
+
+# ---- the lookout alone ---------------------------------------------------------------------------
+
+
+def test_a_terminal_that_is_gone_ends_the_watch() -> None:
+    keys, terminal = os.pipe()
+    os.close(terminal)
+
+    with Lookout() as lookout:
+        assert lookout.typed_or_seen(keys, within_s=30) is None
+    os.close(keys)
+
+
+def test_a_look_that_fails_is_told_where_the_view_is() -> None:
+    def look() -> Callable[[], None]:
+        raise ValueError("broken")
+
+    keys, terminal = os.pipe()
+    with Lookout() as lookout:
+        lookout.take(look)
+        assert lookout.typed_or_seen(keys, within_s=30) == b""
+        with pytest.raises(ValueError, match="broken"):
+            lookout.seen()
+    os.close(keys)
+    os.close(terminal)
 
 
 async def test_into_a_pipe_it_is_one_frame_and_as_json_one_value(running: Running, environment: dict[str, str]) -> None:

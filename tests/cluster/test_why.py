@@ -17,10 +17,12 @@ from regrow.cluster.why import (
     decisions_of,
     in_quarantine,
     retries_of,
+    since_death,
     told,
     what_next,
 )
 from regrow.cluster.why_views import show, users_part
+from regrow.runtime import turn
 from tests.cluster.incident_rows import AT_MS, CRASHED, HAD, KILLED, death, incident, loss, report
 
 FOUND = Found(agent="desk/clerk")
@@ -214,10 +216,14 @@ def shown(found: Found) -> str:
     return to.getvalue()
 
 
+OURS = f'  File "{turn.__file__}", line 1, in run_turn\n    await x\n'
+
+
 def test_of_deaths_with_the_same_traceback_it_is_shown_once_and_of_others_each() -> None:
+    inner = {**CRASHED, "traceback": CRASHED["traceback"].replace("Traceback:\n", f"Traceback:\n{OURS}")}
     other = {**CRASHED, "traceback": 'Traceback:\n  File "/home/ada/desk.py", line 7, in take\nKeyError: 7\n'}
 
-    text = shown(replace(FOUND, deaths=deaths_of([death(1, other), death(2), death(3)])))
+    text = shown(replace(FOUND, deaths=deaths_of([death(1, other), death(2, inner), death(3)])))
 
     assert text.count("line 41, in take") == text.count("line 7, in take") == 1
 
@@ -236,8 +242,17 @@ def test_messages_of_an_agent_that_lives_are_those_since_its_last_death_or_all_t
 
     assert "its last 2 messages" in shown(lives)
     after = shown(replace(lives, deaths=deaths_of([death(1)])))
-    assert "the 1 messages since then" in after
+    assert "the 1 message since then" in after
     assert "New" in after and "Old" not in after
+
+
+def test_messages_of_before_a_death_are_told_with_it_and_not_again_whatever_two_clocks_say() -> None:
+    dead = deaths_of([death(1)])
+    handled = {**HAD, "fate": "handled", "age_s": 0.0}
+    lives = replace(FOUND, is_app_running=True, deaths=dead, looked_ms=AT_MS + 10_000)
+
+    assert since_death(replace(lives, messages=({**HAD, "age_s": 0.0}, handled))) == (handled,)
+    assert since_death(replace(lives, messages=(handled,))) == (handled,)
 
 
 def test_turns_of_the_journal_stand_where_a_process_took_its_messages_along() -> None:

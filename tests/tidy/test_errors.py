@@ -35,6 +35,7 @@ MAY_CATCH_EVERYTHING = (
     "cluster/ray_loop.py",  # handed to whoever waits for the call
     "cluster/waker.py",  # what one start breaks on would end those of all others, unseen; it is told and tried again
     "cluster/cli_verb.py",  # a person gets one sentence, not a traceback
+    "cluster/top_lookout.py",  # raised again where the view is
     "cluster/observer*.py",  # who watches must not break what is watched
     "*/*_transport.py",  # a broken peer must not end the others' links
 )
