@@ -61,6 +61,8 @@ def token_from(file: Path) -> str:
 
 def listening(host: str, port: int) -> socket.socket:
     """A socket that listens there; with port 0 at any that is free. Raises PortInUse, Misuse, WorldBroke."""
+    if not host:
+        raise Misuse("--host is empty; give an address or name of this machine, such as 127.0.0.1")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except (OSError, UnicodeError) as error:

@@ -6,6 +6,7 @@ import { count, last, of } from "./observer_words.js";
 const SHOWN = 100;
 const SHOWN_LIMIT = 1_000;
 const OPENED_LIMIT = 200;
+const FOUND_LIMIT = 100;
 const FIND_AFTER_MS = 250;
 const MARKED_MS = 2_500;
 
@@ -25,7 +26,10 @@ export class Tree {
     let typing = 0;
     $("find").addEventListener("input", () => {
       clearTimeout(typing);
-      typing = setTimeout(() => this.onView(this.view()), FIND_AFTER_MS);
+      typing = setTimeout(() => {
+        this.box.scrollTop = 0;
+        this.onView(this.view());
+      }, FIND_AFTER_MS);
     });
     $("more").addEventListener("click", () => {
       this.shown = Math.min(this.shown * 2, SHOWN_LIMIT);
@@ -61,18 +65,23 @@ export class Tree {
     $("columns").hidden = !frame.order.length;
     // Where all run in the process that stands above, a column of processes would be empty.
     $("tree-panel").classList.toggle("one-process", ![...this.lines.values()].some((line) => line.parts.place.textContent));
-    remark("tree", frame.order.length ? (hidden ? `${of(hidden, "agent")} of what is open ${hidden === 1 ? "is" : "are"} not shown; Find has them all.` : "") : this.nothing());
+    remark("tree", this.unseen(hidden));
   }
 
-  nothing() {
-    if ($("find").value.trim()) return "No agent has such an id.";
-    return this.frame.parts.app.state === "starting" ? "The app starts; its agents are shown when they are there." : "There are no agents to be seen.";
+  /** What is to be said of agents that are not in sight. */
+  unseen(hidden) {
+    const { order, parts } = this.frame;
+    const isFinding = $("find").value.trim() !== "";
+    if (!order.length && isFinding) return "No agent has such an id.";
+    if (!order.length) return parts.app.state === "starting" ? "The app starts; its agents are shown when they are there." : "There are no agents to be seen.";
+    if (isFinding && order.length >= FOUND_LIMIT) return `The first ${FOUND_LIMIT} are shown; type more of the id.`;
+    return hidden ? `${of(hidden, "agent")} of what is open ${hidden === 1 ? "is" : "are"} not shown; Find has them all.` : "";
   }
 
   /** Brings the line of a row to what it says. Its elements stay, or a click on one that is just replaced would be lost. */
   draw(id, row) {
-    const line = this.lines.get(id) ?? this.newLine(id, row);
-    const { toggle, life, state, mailbox, restarts, place, facts, why, deeds } = line.parts;
+    const line = this.lines.get(id) ?? this.newLine(id);
+    const { toggle, title, life, state, mailbox, restarts, place, facts, why, deeds } = line.parts;
     if (line.life !== undefined && line.life !== row.life) {
       line.classList.add("back");
       clearTimeout(line.mark);
@@ -85,6 +94,7 @@ export class Tree {
     else line.removeAttribute("aria-expanded");
     toggle.classList.toggle("shut", !row.opens);
     put(toggle, row.opens ? (row.open ? "▾" : "▸") : "");
+    put(title, row.depth === 0 ? id : last(id, "/"));
     put(life, `#${row.life}`);
     put(state, row.state);
     state.className = `state ${row.state}`;
@@ -106,7 +116,7 @@ export class Tree {
     }
   }
 
-  newLine(id, row) {
+  newLine(id) {
     // For a mouse or finger; keys and screen readers have the row itself, which says whether it is open.
     const toggle = made("span", { className: "toggle", "aria-hidden": "true" });
     toggle.addEventListener("click", () => this.frame.rows.get(id)?.opens && this.toggle(id));
@@ -115,6 +125,7 @@ export class Tree {
     const cell = (className) => made("span", { className });
     const parts = {
       toggle,
+      title: made("b", { title: id }),
       life: cell("life"),
       facts: cell("facts"),
       state: cell("state"),
@@ -124,7 +135,7 @@ export class Tree {
       why: cell("why"),
       deeds: made("span", { className: "deeds" }, ...deeds),
     };
-    const name = made("span", { className: "name" }, toggle, made("b", { title: id }, row.depth === 0 ? id : last(id, "/")), parts.life, parts.facts);
+    const name = made("span", { className: "name" }, toggle, parts.title, parts.life, parts.facts);
     const line = made("div", { role: "treeitem", className: "row", id: `row:${id}` }, name, parts.state, parts.mailbox, parts.restarts, parts.place, parts.why, parts.deeds);
     line.parts = parts;
     line.addEventListener("click", () => this.go(id));

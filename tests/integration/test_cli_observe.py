@@ -125,6 +125,7 @@ def test_what_can_not_be_shown_is_one_sentence(shell: Shell, shop: Program) -> N
             (("shops",), "no app 'shops' is running here, only shop"),
             (("shop", "--port", port), f"port {port} is taken"),
             (("shop", "--host", "nowhere.invalid"), "is no address"),
+            (("shop", "--host", ""), "--host is empty"),
             (("shop", "--host", "203.0.113.7", "--port", "0"), "can not listen at 203.0.113.7"),
         ]:
             done = shell.regrow("observe", *arguments)
