@@ -32,6 +32,7 @@ PENDING_WORDS: Final = re.compile(
     r"\b(?:pending|running|queued|waiting|processing|building|starting|scheduled|"
     r"in[ _-]progress|not[ _-]ready|not yet)\b"
 )
+LITERALS: Final[Mapping[str, object]] = {"null": None, "true": True, "false": False}
 DONE_CODES: Final = range(200, 205)
 FAILED_CODES: Final = range(400, 600)
 
@@ -40,7 +41,7 @@ _WORD: Final = re.compile(r"[a-z]+|\d+")
 
 def tone(tool: str, outcome: object) -> Tone:
     """What this outcome of a call of this tool tells."""
-    read = read_json(outcome) if isinstance(outcome, str) else outcome
+    read = LITERALS.get(outcome, read_json(outcome)) if isinstance(outcome, str) else outcome
     if read is None or read is True or read == "" or (isinstance(read, Mapping) and not read):
         return Tone.DONE
     if read is False:

@@ -114,7 +114,7 @@ def _by(
         return None
     if pauses and min(pauses) >= STEADY_S:
         pending = any(each.tone is Tone.PENDING for each in loop)
-        limits = max(limits, int(min(pauses) * (1.0 if pending else LISTENING)))
+        limits = max(limits, round(min(pauses) * (1.0 if pending else LISTENING)))
     if times < guards.repeats_warn * limits:
         return None
     return Finding(
