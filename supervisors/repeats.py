@@ -31,6 +31,8 @@ LEAST_WAIT_S: Final = 0.2
 """What is shorter is no wait but the time that things take."""
 GROWTH: Final = 1.9
 """By so much the last wait is longer than the first where waits grow."""
+GROWS_WITHIN: Final = 4
+"""Of so many waits the last is longer than the first, unless it is long by itself: backing off has a highest wait."""
 STEADY: Final = 0.9
 """No wait is shorter than this share of the one before it."""
 
@@ -183,4 +185,5 @@ def _is_patient(pauses: Sequence[float]) -> bool:
     if min(pauses) >= PATIENT_S:
         return True
     grows = all(later >= STEADY * earlier for earlier, later in pairwise(pauses))
-    return grows and min(pauses) >= LEAST_WAIT_S and pauses[-1] >= GROWTH * pauses[0]
+    has_grown = min(pauses) >= LEAST_WAIT_S and pauses[-1] >= GROWTH * pauses[0]
+    return grows and has_grown and (pauses[-1] >= STEADY_S or pauses[-1] > pauses[-GROWS_WITHIN:][0])

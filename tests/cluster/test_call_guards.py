@@ -145,6 +145,8 @@ async def test_who_looks_again_by_a_timer_has_waited_and_is_not_stopped_before_a
     )
     async with TestApp(app) as t:
         await t.ask("ticks", Start())
+        await t.advance(8.5)
+        assert len(looks) == 8
         await t.advance(30.0)
 
     assert len(looks) == 12

@@ -139,6 +139,13 @@ def test_the_same_batch_again_is_ended_whatever_its_order() -> None:
     assert stopped_at(rounds, together=6) == 6 * END + 1
 
 
+def test_two_of_a_batch_in_any_order_are_the_same_round() -> None:
+    one, other = ("read", {"path": "a"}, "nothing"), ("read", {"path": "b"}, "nothing")
+    rounds = [call for at in range(12) for call in ((one, other) if at % 3 else (other, one))]
+
+    assert stopped_at(rounds, together=2) in (2 * (END - 1) + 1, 2 * END)
+
+
 def test_many_of_one_batch_are_one() -> None:
     assert stopped_at([("draw", {"what": "a cat"}, "a picture")] * 40, together=40) is None
 
