@@ -15,7 +15,16 @@ from guard_lists import HELD_OUT, SEEN
 from guard_retries import HELD_OUT as RETRIES_HELD_OUT
 
 BENCHMARKS = Path(guards.__file__).parent
-MADE_UP_BY = ("guard_shapes", "guard_work", "guard_retries", "guard_lists", "guard_events")
+MADE_UP_BY = (
+    "guard_shapes",
+    "guard_noisy",
+    "guard_circles",
+    "guard_work",
+    "guard_deeds",
+    "guard_retries",
+    "guard_lists",
+    "guard_events",
+)
 
 
 @pytest.mark.parametrize("name", MADE_UP_BY)
