@@ -103,6 +103,8 @@ def _by(
 ) -> Finding | None:
     notes = history.one_by_one(reading.call, reading.outcome)
     pairs = [(each.what[reading.call], each.outcome[reading.outcome]) for each in notes]
+    if sum(each == what[reading.call] for each, _ in pairs) + 1 < guards.repeats_warn:
+        return None
     period, times = _rounds(what[reading.call], pairs)
     if times < guards.repeats_warn:
         return None

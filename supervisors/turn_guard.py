@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from regrow.runtime.guard_errors import CausalLoop, HopsUsedUp
 from regrow.runtime.guards import Finding, Guards, Rung
-from regrow.runtime.likeness import likenesses, package_of
+from regrow.runtime.likeness import package_of, said_and_unmarked
 from regrow.supervisors.rounds import Rounds, rounds_at_end
 
 if TYPE_CHECKING:
@@ -38,13 +38,11 @@ def step_of(
 
     The upper half is what they say, the lower half the same without what looks like an id, a clock or a counter.
     """
-    intent = likenesses(message, volatile, of=f"{actor} {type(message).__qualname__}")
-    shown = likenesses(("state", state), volatile, own=own)  # of which a clock alone is none
-    return _both(intent.said, shown.said) << _BITS | _both(intent.unmarked, shown.unmarked)
-
-
-def _both(intent: int, shown: int) -> int:
-    return (intent * 31 + shown) & _MASK
+    # Inside of a pair, so that a state that is but a clock is nothing new; see Degree.UNMARKED.
+    of = f"{actor} {type(message).__qualname__}"
+    said, unmarked = said_and_unmarked(message, volatile, of=of)
+    shown, shown_unmarked = said_and_unmarked(("state", state), volatile, own=own)
+    return ((said ^ shown) & _MASK) << _BITS | (unmarked ^ shown_unmarked) & _MASK
 
 
 def judged(actor: str, intent: str, hops: int, steps: tuple[int, ...], guards: Guards) -> Finding | None:

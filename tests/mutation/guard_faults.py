@@ -28,7 +28,7 @@ GUARD_FAULTS = (
         name="a circle is judged without the states of its agents",
         edits=of(
             "supervisors/turn_guard.py",
-            ('likenesses(("state", state), volatile, own=own)', 'likenesses(("state", None), volatile, own=own)'),
+            ('_unmarked(("state", state), volatile, own=own)', '_unmarked(("state", None), volatile, own=own)'),
         ),
         inline=(f"{GUARDS}::test_agents_whose_state_changes_go_on_with_the_same_messages",),
         two_hosts=(),
