@@ -61,6 +61,8 @@ def chance(at: int, digits: int = 24) -> str:
         (lambda at: ("search", {"q": "x"}, f"none (served at 10:{at % 60:02}:{at * 7 % 59 + 1:02})"), 2 * END),
         (lambda at: ("search", {"q": "x", "sessionKey": chance(at)}, []), 2 * END),
         (lambda at: ("search", {"q": "x", "attempt": at}, []), 2 * END),
+        (lambda at: ("set_option", {"service": "api", "retries": at}, "saved"), 7 * END),
+        (lambda at: ("approve", {"request_id": chance(at), "decision": "yes"}, "approved"), 7 * END),
         (lambda at: ("list", {"page": 70 + at, "of": "orders"}, []), 7 * END),
         (lambda at: ("login", {"user": "kim", "code": 1_000 + 7 * at}, "401: invalid code"), 3 * END),
     ],
@@ -123,9 +125,9 @@ def test_dice_are_rolled_as_often_as_somebody_likes(sides: int) -> None:
     assert stopped_at(each(60, lambda _: ("roll", {"sides": sides}, rng.randint(1, sides)))) is None
 
 
-@pytest.mark.parametrize("number", [5, 6, 7])
+@pytest.mark.parametrize("number", [5, 7, 12])
 def test_more_calls_in_turns_than_four_are_ended_and_so_are_those_in_no_order(number: int) -> None:
-    ring = [("read", {"path": name}, f"text of {name}") for name in "abcdefg"[:number]]
+    ring = [("read", {"path": name}, f"text of {name}") for name in "abcdefghijkl"[:number]]
     mixed = [call for at in range(12) for call in random.Random(at).sample(ring, number)]
 
     assert stopped_at(ring * 12) == number * END
