@@ -77,7 +77,10 @@ GUARD_FAULTS = (
     ),
     Fault(
         name="looks by a timer are one row of the same calls",
-        edits=of("runtime/turn_origin.py", ("tick=new_run() if ticks else cause.tick", "tick=cause.tick")),
+        edits=of(
+            "runtime/turn_origin.py",
+            ("tick=new_run() if cause.is_of_timer(cell.actor) else cause.tick", "tick=cause.tick"),
+        ),
         inline=(f"{CALLS}::test_who_looks_again_by_a_timer_has_waited_and_is_not_stopped_before_a_cap_is_used_up",),
         two_hosts=(),
     ),
