@@ -107,7 +107,7 @@ HELD_OUT: Shapes = (
     (deeds.committed, False),
     (deeds.go_on, False),
 )
-"""Those on which nothing was tuned."""
+"""Those that were put aside: nothing was tuned on them, and only their sums were looked at meanwhile."""
 
 HARD: Shapes = (
     (shapes.reworded, True),
