@@ -75,7 +75,7 @@ class Loops:
             id=f"{batch}/{what.written}/{outcome.said}" if batch else str(len(notes)),
             what=what,
             outcome=outcome,
-            tone=tone(tool, event.get("outcome")),
+            tone=tone(tool, event.get("arguments"), event.get("outcome")),
             batch=batch,
             took_s=took_s,
             at_s=event["at"] + took_s,

@@ -36,8 +36,9 @@ GROWS_WITHIN: Final = 4
 STEADY: Final = 0.9
 """No wait is shorter than this share of the one before it."""
 
+DONE: Final = frozenset({Tone.DONE, Tone.GESTURE})
 BLIND: Final = 3
-"""So many times the limit where calls tell nothing but that they were done, such as clicks."""
+"""So many times the limit for the same gesture, such as a click."""
 MOST_CHANGES: Final = 3
 """So many changes of what the same call gave count, each as much as the limit once more."""
 
@@ -55,7 +56,7 @@ class Reading:
 
 
 READINGS: Final = (
-    Reading(Degree.WRITTEN, Degree.SAID, 1, BLIND, 1),
+    Reading(Degree.WRITTEN, Degree.SAID, 1, 1, 1),
     Reading(Degree.SAID, Degree.SAID, 1, 7, 1),
     Reading(Degree.SAID, Degree.UNMARKED, 2, 7, 2),
     Reading(Degree.UNCOUNTED, Degree.UNMARKED, 2, 7, 2),
@@ -136,7 +137,9 @@ def _by(
 def _limits(reading: Reading, loop: Sequence[CallNote], what: Likenesses) -> int | None:
     """By how many times the limit these calls are a loop; None where they are work, however many there are."""
     tones = {each.tone for each in loop}
-    if tones == {Tone.DONE}:
+    if tones == {Tone.GESTURE} and reading.call == Degree.WRITTEN:
+        return BLIND
+    if tones <= DONE:
         return reading.done
     if reading.done is None and _does_other_things(loop, reading.call):
         return None
@@ -145,7 +148,7 @@ def _limits(reading: Reading, loop: Sequence[CallNote], what: Likenesses) -> int
 
 def _does_other_things(loop: Sequence[CallNote], degree: Degree) -> bool:
     """Whether something was done in these calls, and each time to something else."""
-    deeds = [each for each in loop if each.tone is Tone.DONE]
+    deeds = [each for each in loop if each.tone in DONE]
     return len({each.what.said for each in deeds}) > len({each.what[degree] for each in deeds})
 
 

@@ -38,7 +38,13 @@ def stopped_at(
         now_s += took_s + thought_s
         came = likenesses(outcome, is_result=True)
         note = CallNote(
-            id=str(at), what=what, outcome=came, tone=tone(tool, outcome), batch=batch, took_s=took_s, at_s=now_s
+            id=str(at),
+            what=what,
+            outcome=came,
+            tone=tone(tool, arguments, outcome),
+            batch=batch,
+            took_s=took_s,
+            at_s=now_s,
         )
         notes.append(note)
     return None
@@ -99,6 +105,7 @@ def test_settings_that_are_tried_one_after_the_other_are_work(key: str) -> None:
 
 def test_a_key_that_is_pressed_again_has_more_rounds_and_not_all() -> None:
     assert stopped_at(each(60, lambda _: ("press_key", {"key": "Tab"}, "ok"))) == 3 * END
+    assert stopped_at(each(60, lambda _: ("send_mail", {"to": "kim", "text": "Where is it, please?"}, "sent"))) == END
 
 
 def test_what_is_looked_at_between_is_what_a_blind_act_comes_to() -> None:
