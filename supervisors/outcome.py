@@ -18,9 +18,8 @@ MAX_FIELDS: Final = 16
 """Of an object, so many fields."""
 STEM_CHARS: Final = 4
 GESTURE_FIELDS: Final = 3
-"""To say where to click or what to press, so many values are enough, each of so few signs and words."""
+"""To say where to click or what to press, so many values are enough, each one word of so few signs."""
 GESTURE_CHARS: Final = 32
-GESTURE_WORDS: Final = 2
 
 DONE_WORDS: Final = frozenset(
     "ok okay done success successful successfully succeeded true yes accepted acknowledged added applied "
@@ -74,7 +73,7 @@ def _is_little(arguments: object) -> bool:
 
 def _is_short(value: object) -> bool:
     if isinstance(value, str):
-        return len(value) <= GESTURE_CHARS and len(value.split()) <= GESTURE_WORDS
+        return len(value) <= GESTURE_CHARS and len(value.split()) <= 1
     return value is None or isinstance(value, int | float)
 
 

@@ -32,15 +32,15 @@ _MASK: Final = (1 << _BITS) - 1
 
 
 def step_of(
-    actor: str, message: object, state: object, volatile: AbstractSet[str] = frozenset(), *, own: str = ""
+    actor: str, intent: str, message: object, state: object, volatile: AbstractSet[str] = frozenset(), *, own: str = ""
 ) -> int:
-    """An agent, what it had to do, and its state, as one number of 64 bits. `own` is the package of its code.
+    """An agent, what it had to do, and its state, as one number of 64 bits.
 
-    The upper half is what they say, the lower half the same without what looks like an id, a clock or a counter.
+    `intent` is the class of the message, and `own` the package of the agent's code. The upper half is what they say,
+    the lower half the same without what looks like an id, a clock or a counter.
     """
     # Inside of a pair, so that a state that is but a clock is nothing new; see Degree.UNMARKED.
-    of = f"{actor} {type(message).__qualname__}"
-    said, unmarked = said_and_unmarked(message, volatile, of=of)
+    said, unmarked = said_and_unmarked(message, volatile, of=f"{actor} {intent}")
     shown, shown_unmarked = said_and_unmarked(("state", state), volatile, own=own)
     return ((said ^ shown) & _MASK) << _BITS | (unmarked ^ shown_unmarked) & _MASK
 
@@ -102,10 +102,10 @@ class ByGuards:
         state = _state_of(cell.behavior)
         if state is None or goes_on_by_itself(envelope, actor):
             return cause.steps
-        own = package_of(_judged_of(cell.behavior))
-        step = step_of(actor, envelope.message, state, self._guards.volatile, own=own)
+        own, message = package_of(_judged_of(cell.behavior)), envelope.message
+        step = step_of(actor, type(message).__qualname__, message, state, self._guards.volatile, own=own)
         steps = (*cause.steps[1 - MAX_STEPS :], step)
-        finding = judged(actor, type(envelope.message).__name__, cause.hops, steps, self._guards)
+        finding = judged(actor, type(message).__name__, cause.hops, steps, self._guards)
         if finding is not None:
             cell.runtime.guarding.found(finding, cause, agent=actor)
             if min(finding.rung, self._guards.top) >= Rung.REFUSE:

@@ -37,7 +37,7 @@ def walked(*turns: tuple[str, Message, object], guards: Guards = GUARDS) -> list
     steps: tuple[int, ...] = ()
     said: list[Finding | None] = []
     for hops, (actor, message, state) in enumerate(turns, start=2):
-        steps = (*steps[1 - MAX_STEPS :], step_of(actor, message, state))
+        steps = (*steps[1 - MAX_STEPS :], step_of(actor, type(message).__name__, message, state))
         said.append(judged(actor, "Work", hops, steps, guards))
     return said
 
