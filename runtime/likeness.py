@@ -1,8 +1,8 @@
 """Numbers by which guards tell whether two values say the same: messages, arguments, results, states. Pure.
 
-Each value has five, since «the same» has degrees: all that is written counts, or all but fields that are named as
-noise, or as counters, or all but what looks like noise as well (see noise), or all but any number too. Two values with
-one number are alike to that degree; what they are alike in by looks alone, a guard takes for less evidence.
+Each value has five, since «the same» has degrees: all counts but fields that are named as noise, or all but ids of
+requests, or all but counters, or all but what looks like noise as well (see noise), or all but any number too. Two
+values with one number are alike to that degree; what they are alike in by looks alone, a guard takes for less evidence.
 
 Of a large value all counts, but only its first part is looked into: behind that also a change that says nothing is one.
 """
@@ -41,9 +41,9 @@ class Degree(enum.IntEnum):
     """How much of a value counts, where two are compared."""
 
     WRITTEN = 0
-    """All but spaces, capitals and the order of fields."""
+    """All but fields named as noise, points in time to the second, spaces, capitals and the order of fields."""
     SAID = 1
-    """And but for fields that are named as noise, and points in time to the second."""
+    """And but for ids of requests, unless nothing else is there: what is approved has one, too."""
     UNCOUNTED = 2
     """And but for fields that are named as counters of tries."""
     UNMARKED = 3
@@ -226,7 +226,6 @@ class _Parts:
             said = noise.without_noise(plain, is_result=self._is_result)
             unmarked = noise.without_marks(said, is_result=self._is_result)
             for degree, finer, coarser in (
-                (_WRITTEN, plain, said),
                 (_UNCOUNTED, said, unmarked),
                 (_UNMARKED, unmarked, plain := noise.without_numbers(unmarked)),
             ):
@@ -243,8 +242,15 @@ class _Parts:
         ids: list[tuple[str, object]] = []
         for name, each in fields:
             plain = noise.plain_name(name)
-            (ids if plain in noise.ID_NAMES else by_degree[self._degree_of(name, plain, each)]).append((name, each))
-        by_degree[_WRITTEN if by_degree[_UNNUMBERED] else _UNNUMBERED] += ids
+            if plain in noise.ID_NAMES:
+                ids.append((name, each))
+            elif not self._is_noise(name, plain, each):
+                counts = type(each) is int and noise.is_counter(plain)
+                by_degree[_SAID if counts else _UNNUMBERED].append((name, each))
+        if not by_degree[_UNNUMBERED]:
+            by_degree[_UNNUMBERED] = ids
+        elif len(fields) == len(ids) + len(by_degree[_UNNUMBERED]) + len(by_degree[_SAID]):
+            by_degree[_WRITTEN] = ids  # beside other noise they are of whoever stamps all that he sends
         outer = self._upto
         for degree, found in by_degree.items():
             if found or degree == _UNNUMBERED:
@@ -253,13 +259,10 @@ class _Parts:
                 self._fed(found, depth)
         self._upto = outer
 
-    def _degree_of(self, name: str, plain: str, value: object) -> int:
-        """Up to which degree a field counts."""
+    def _is_noise(self, name: str, plain: str, value: object) -> bool:
         if plain in noise.VOLATILE_NAMES or plain in self._volatile or name in self._volatile:
-            return _WRITTEN
-        if noise.is_clock(plain, value) or (self._is_result and noise.is_measured(plain)):
-            return _WRITTEN
-        return _SAID if type(value) is int and noise.is_counter(plain) else _UNNUMBERED
+            return True
+        return noise.is_clock(plain, value) or (self._is_result and noise.is_measured(plain))
 
     def _fed(self, fields: list[tuple[str, object]], depth: int) -> None:
         for at, (name, each) in enumerate(fields):

@@ -63,8 +63,8 @@ READINGS: Final = (
     Reading(Degree.UNMARKED, Degree.UNMARKED, 2, None, 2),
     Reading(Degree.UNNUMBERED, Degree.UNMARKED, 7, None, 3),
 )
-"""From the closest to the loosest. By the names of its fields a call is the same at once, unless it says «done»: then
-ids of requests are what is approved. What looks like an id or a clock needs more rounds, and any number by far most,
+"""From the closest to the loosest. Without ids of requests a call is the same at once, unless it says «done»: then they
+are what is approved. What looks like an id or a clock needs more rounds, and any number by far most,
 since pages and seeds have numbers; less, where all of them failed."""
 
 

@@ -91,7 +91,9 @@ def test_what_somebody_has_chosen_is_told_apart(one: object, other: object) -> N
 @pytest.mark.parametrize(
     ("one", "other", "degree"),
     [
-        ({"q": "a", "nonce": 1}, {"q": "A ", "nonce": 2}, Degree.SAID),
+        ({"q": "a", "nonce": 1}, {"q": "A ", "nonce": 2}, Degree.WRITTEN),
+        ({"q": "a", "request_id": "1", "now": 1}, {"q": "a", "request_id": "2", "now": 2}, Degree.WRITTEN),
+        ({"q": "a", "request_id": "1"}, {"q": "a", "request_id": "2"}, Degree.SAID),
         ({"q": "a", "attempt": 1}, {"q": "a", "attempt": 2}, Degree.UNCOUNTED),
         ({"q": "a", "max_retries": 1}, {"q": "a", "max_retries": 2}, Degree.UNCOUNTED),
         ({"q": "a", "key": "0a1b2c3d4e5f"}, {"q": "a", "key": "00112233aabb"}, Degree.UNMARKED),
