@@ -53,7 +53,8 @@ class GuardedCall:
         self._id = id or f"{ctx.runtime.host}/{ctx.runtime.fresh_number()}"
         self._batch = _batch.get()
         self._judged_in = self._origin.tick or self._origin.run
-        self._what = likenesses(read_json(call.written), self._guarding.guards.volatile, of=self._tool)
+        self._arguments = read_json(call.written)
+        self._what = likenesses(self._arguments, self._guarding.guards.volatile, of=self._tool)
 
     async def check(self) -> None:
         """Raises RepeatedCall or RunUsedUp where the call may not be made."""
@@ -122,7 +123,7 @@ class GuardedCall:
             id=id,
             what=self._what,
             outcome=seen,
-            tone=tone(self._tool, read),
+            tone=tone(self._tool, self._arguments, read),
             batch=self._batch,
             took_s=took_s,
             thought_s=self._guarding.called(self._ctx.id),

@@ -35,7 +35,7 @@ class LoopRepeats:
             return ""
         return (
             f"[{times} times now the same calls have given the same results. Nothing has changed: use what you know, "
-            f"do something else, or say what is missing. After {guards.repeats_end} times this ends.]"
+            f"do something else, or say what is missing. After {guards.repeats_end} times, or a few more, this ends.]"
         )
 
     def _likeness(self, made: CallMade) -> tuple[int, int]:

@@ -57,7 +57,7 @@ class Loops:
         by_itself = caller == agent
         arrived = hops if by_itself else hops + 1
         if arrived >= FROM_HOPS and not by_itself:
-            step = step_of(agent, {"type": event["type"], "message": message}, event.get("state"), guards.volatile)
+            step = step_of(agent, event["type"], message, event.get("state"), guards.volatile)
             steps = (*steps[1 - MAX_STEPS :], step)
             finding = judged(agent, event["type"], arrived, steps, guards)
         self._turns[event["id"]] = (agent, arrived, steps)
@@ -75,7 +75,7 @@ class Loops:
             id=f"{batch}/{what.written}/{outcome.said}" if batch else str(len(notes)),
             what=what,
             outcome=outcome,
-            tone=tone(tool, event.get("outcome")),
+            tone=tone(tool, event.get("arguments"), event.get("outcome")),
             batch=batch,
             took_s=took_s,
             at_s=event["at"] + took_s,

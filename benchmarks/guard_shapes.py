@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import random
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from guard_events import Event
@@ -33,6 +34,23 @@ class Writer:
         self.events.append({**event, "at": self.now_s, "took": took_s, "batch": batch})
         if not batch:
             self.now_s += took_s
+
+    def calls(
+        self, number: int, made: Callable[[int], tuple[str, Any, Any]], *, least_s: float = 0.5, most_s: float = 4.0
+    ) -> None:
+        """So many calls, each as what is made of its number: tool, arguments and outcome; with waits between."""
+        for at in range(number):
+            self.then(*made(at), least_s=least_s, most_s=most_s)
+
+    def then(
+        self, tool: str, arguments: Any, outcome: Any, *, took_s: float = -1, least_s: float = 0.5, most_s: float = 4.0
+    ) -> None:
+        """A call, and a wait behind it."""
+        self.call(tool, arguments, outcome, took_s=took_s)
+        self.wait(least_s, most_s)
+
+    def hex(self, digits: int) -> str:
+        return f"{self.rng.getrandbits(4 * digits):0{digits}x}"
 
     def turn(self, agent: str, message: Any, *, type: str = "Task", state: Any = None, cause: str | None = "") -> str:
         self._turn += 1

@@ -2,12 +2,15 @@
 
 Runs are made up by seed, 400 of loops and 400 of retries in hiding, half of each runaways, and replayed through the
 guards with their default limits, as a host uses them. Runaways are loops over one to four agents, calls of tools in
-turns, hasty polls, thanks to and fro, clients that repeat in hiding; ids, times and counters differ each time.
-Work that must not be stopped is pages, polls with changes or growing waits, retries, maps over many things, dialogues,
-jobs that are pulled by equal messages, redirects, broken connections. What makes runs up imports nothing of Regrow. The
-figures are those of the shapes and seeds on which nothing was tuned; what the others come to is on the screen, and so
-is what can not be told apart by what is the same: texts in ever other words, numbers that might be pages, steady polls.
-`--data FILE` judges runs from outside in place of these; benchmarks/guard_events.py describes their form.
+turns, tests and commands that fail alike, hasty polls, thanks to and fro, clients that repeat in hiding; ids, times and
+counters differ each time, in fields of any name. Work that must not be stopped is pages, polls with changes or growing
+waits, retries, sweeps, clicks, dice, deletions of many things, dialogues, jobs that are pulled by equal messages,
+redirects, broken connections. What makes runs up imports nothing of Regrow.
+
+The figures are those of the shapes and seeds that were put aside when they were written, and on which nothing was
+tuned; what the others come to is on the screen, and so is what can not be told apart by what is the same: texts in
+ever other words, agents that count their turns, and many requests that are decided on by id. `--data FILE` judges
+runs from outside in place of these; benchmarks/guard_events.py describes their form.
 """
 
 from __future__ import annotations

@@ -107,8 +107,9 @@ class Origin:
         return fresh
 
     def is_of_timer(self, receiver: ActorId) -> bool:
-        """Whether a timer has sent this to its owner: what a turn sends has come over one agent at least."""
-        return bool(self.run) and not self.hops and self.sender is not None and self.sender.actor == receiver
+        """Whether a timer has sent this to its owner, and not a turn, which has a tick behind one."""
+        is_own = self.sender is not None and self.sender.actor == receiver
+        return is_own and bool(self.run) and not self.hops and not self.tick
 
     def _with(
         self, *, trace: str, capability: tuple[str, ...] | None, chain: tuple[ActorId, ...] | None = None

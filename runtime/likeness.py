@@ -1,8 +1,8 @@
 """Numbers by which guards tell whether two values say the same: messages, arguments, results, states. Pure.
 
-Each value has five, since «the same» has degrees: all that is written counts, or all but fields that are named as
-noise, or as counters, or all but what looks like noise as well (see noise), or all but any number too. Two values with
-one number are alike to that degree; what they are alike in by looks alone, a guard takes for less evidence.
+Each value has five, since «the same» has degrees: all counts but fields that are named as noise, or all but ids of
+requests, or all but counters, or all but what looks like noise as well (see noise), or all but any number too. Two
+values with one number are alike to that degree; what they are alike in by looks alone, a guard takes for less evidence.
 
 Of a large value all counts, but only its first part is looked into: behind that also a change that says nothing is one.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -41,15 +41,18 @@ class Degree(enum.IntEnum):
     """How much of a value counts, where two are compared."""
 
     WRITTEN = 0
-    """All but spaces, capitals and the order of fields."""
+    """All but fields named as noise, points in time to the second, spaces, capitals and the order of fields."""
     SAID = 1
-    """And but for fields that are named as noise, and points in time to the second."""
+    """And but for ids of requests, unless nothing else is there: what is approved has one, too."""
     UNCOUNTED = 2
     """And but for fields that are named as counters of tries."""
     UNMARKED = 3
     """And but for what looks like an id by chance or like a clock, unless nothing else is there."""
     UNNUMBERED = 4
     """And but for any number, and any such mark also where nothing else is there."""
+
+
+_WRITTEN, _SAID, _UNCOUNTED, _UNMARKED, _UNNUMBERED = map(int, Degree)  # an enum costs more than the rest of a piece
 
 
 class Likenesses(NamedTuple):
@@ -75,15 +78,29 @@ def likenesses(
     `of` is what it belongs to, such as the tool of arguments, and counts as well. Objects whose class comes from the
     package `own` count by their attributes, all others by their class and size. In a result measured times are noise.
     """
-    found = _Parts(volatile, own, is_result=is_result)
-    found.add(Degree.UNNUMBERED, f"c{of}")
-    found.feed(value, 0)
-    return found.likenesses()
+    return Likenesses(*_looked_into(value, volatile, of=of, own=own, is_result=is_result).numbers(tuple(Degree)))
+
+
+def said_and_unmarked(
+    value: object, volatile: AbstractSet[str] = frozenset(), *, of: str = "", own: str = ""
+) -> tuple[int, int]:
+    """Two of these numbers, for what is judged before each message."""
+    said, unmarked = _looked_into(value, volatile, of=of, own=own).numbers((_SAID, _UNMARKED))
+    return said, unmarked
 
 
 def likeness(value: object, volatile: AbstractSet[str] = frozenset(), *, own: str = "", is_result: bool = False) -> int:
     """The number of what a value says (`Degree.SAID`)."""
-    return likenesses(value, volatile, own=own, is_result=is_result).said
+    return _looked_into(value, volatile, own=own, is_result=is_result).numbers((_SAID,))[0]
+
+
+def _looked_into(
+    value: object, volatile: AbstractSet[str], *, of: str = "", own: str = "", is_result: bool = False
+) -> _Parts:
+    parts = _Parts(volatile, own, is_result=is_result)
+    parts.add(_UNNUMBERED, f"c{of}")
+    parts.feed(value, 0)
+    return parts
 
 
 def read_json(text: str) -> object:
@@ -103,30 +120,36 @@ class _Parts:
 
     def __init__(self, volatile: AbstractSet[str], own: str, *, is_result: bool) -> None:
         self.left = MAX_PARTS
-        self._parts: list[tuple[Degree, str]] = []
+        self._parts: list[tuple[int, str]] = []
         """One behind the other; joined once, since that is the dearest of all."""
         self._tells = False
         """Whether anything is left that is no mark."""
-        self._upto = Degree.UNNUMBERED
+        self._upto = _UNNUMBERED
         """The highest degree at which what is looked at counts, as long as that is inside of a field that is noise."""
         self._own = own
         self._volatile = volatile
         self._is_result = is_result
 
-    def likenesses(self) -> Likenesses:
-        """The numbers of all that was added."""
-        lowest = min(degree for degree, _ in self._parts)
-        found: list[int] = []
-        for degree in Degree:
-            is_last_word = degree == Degree.UNMARKED and not self._tells
-            if is_last_word or (found and lowest >= degree):  # else something was added at the degree below alone
-                found.append(found[-1])
-            else:
-                found.append(_digest(text for upto, text in self._parts if upto >= degree))
-        return Likenesses(*found)
+    def numbers(self, degrees: Sequence[int]) -> list[int]:
+        """The numbers of all that was added, at these degrees."""
+        parts = self._parts
+        added_at = {degree for degree, _ in parts}
+        found: dict[int, int] = {}
+        numbers: list[int] = []
+        for degree in degrees:
+            if degree == _UNMARKED and not self._tells:
+                degree = _UNCOUNTED  # nothing would be left that tells it from another one
+            while degree not in added_at:  # alike to the next degree as well
+                degree += 1
+            if degree not in found:
+                said = "\0".join([text for upto, text in parts if upto >= degree]).encode(errors="surrogatepass")
+                found[degree] = int.from_bytes(blake2b(said, digest_size=5).digest(), "big")
+            numbers.append(found[degree])
+        return numbers
 
-    def add(self, degree: Degree, text: str) -> None:
-        self._parts.append((min(degree, self._upto), text))
+    def add(self, degree: int, text: str) -> None:
+        upto = self._upto
+        self._parts.append((degree if degree < upto else upto, text))
 
     def feed(self, value: object, depth: int) -> None:
         self.left -= 1
@@ -177,17 +200,17 @@ class _Parts:
 
     def _leaf(self, text: str) -> None:
         self._told()
-        self.add(Degree.UNNUMBERED, text)
+        self.add(_UNNUMBERED, text)
 
     def _told(self) -> None:
-        self._tells = self._tells or self._upto >= Degree.UNMARKED
+        self._tells = self._tells or self._upto >= _UNMARKED
 
     def _number(self, value: float) -> None:
         if noise.is_moment(value):
-            self.add(Degree.UNCOUNTED, f"n{value!r}")
+            self.add(_UNCOUNTED, f"n{value!r}")
         else:
             self._told()
-            self.add(Degree.UNMARKED, f"n{value!r}")
+            self.add(_UNMARKED, f"n{value!r}")
 
     def _text(self, text: str, depth: int) -> None:
         if text[:1] in JSON_BEGINS and depth < MAX_DEPTH and not isinstance(read := read_json(text), str):
@@ -199,13 +222,12 @@ class _Parts:
             text = f"{text[:half]}…{between}…{text[-half:]}"
         # As models write the same twice: with other spaces, and other capitals.
         plain = " ".join(text.split()).casefold()
-        if any(map(plain.__contains__, "0123456789")):
+        if noise.DIGIT.search(plain) is not None:
             said = noise.without_noise(plain, is_result=self._is_result)
             unmarked = noise.without_marks(said, is_result=self._is_result)
             for degree, finer, coarser in (
-                (Degree.WRITTEN, plain, said),
-                (Degree.UNCOUNTED, said, unmarked),
-                (Degree.UNMARKED, unmarked, plain := noise.without_numbers(unmarked)),
+                (_UNCOUNTED, said, unmarked),
+                (_UNMARKED, unmarked, plain := noise.without_numbers(unmarked)),
             ):
                 if finer != coarser:
                     self.add(degree, f"t{finer}")
@@ -213,41 +235,45 @@ class _Parts:
                 self._told()
         else:
             self._told()
-        self.add(Degree.UNNUMBERED, f"t{plain}")
+        self.add(_UNNUMBERED, f"t{plain}")
 
     def _fields(self, of: str, fields: list[tuple[str, object]], depth: int) -> None:
-        by_degree: dict[Degree, list[tuple[str, object]]] = {Degree.UNNUMBERED: [], Degree.SAID: [], Degree.WRITTEN: []}
+        by_degree: dict[int, list[tuple[str, object]]] = {_UNNUMBERED: [], _SAID: [], _WRITTEN: []}
         ids: list[tuple[str, object]] = []
         for name, each in fields:
             plain = noise.plain_name(name)
-            (ids if plain in noise.ID_NAMES else by_degree[self._degree_of(name, plain, each)]).append((name, each))
-        by_degree[Degree.WRITTEN if by_degree[Degree.UNNUMBERED] else Degree.UNNUMBERED] += ids
+            if plain in noise.ID_NAMES:
+                ids.append((name, each))
+            elif not self._is_noise(name, plain, each):
+                counts = type(each) is int and noise.is_counter(plain)
+                by_degree[_SAID if counts else _UNNUMBERED].append((name, each))
+        if not by_degree[_UNNUMBERED]:
+            by_degree[_UNNUMBERED] = ids
+        elif len(fields) == len(ids) + len(by_degree[_UNNUMBERED]) + len(by_degree[_SAID]):
+            by_degree[_WRITTEN] = ids  # beside other noise they are of whoever stamps all that he sends
         outer = self._upto
         for degree, found in by_degree.items():
-            if found or degree == Degree.UNNUMBERED:
+            if found or degree == _UNNUMBERED:
                 self._upto = min(outer, degree)
                 self.add(degree, f"f{of}{len(found)}")
                 self._fed(found, depth)
         self._upto = outer
 
-    def _degree_of(self, name: str, plain: str, value: object) -> Degree:
-        """Up to which degree a field counts."""
+    def _is_noise(self, name: str, plain: str, value: object) -> bool:
         if plain in noise.VOLATILE_NAMES or plain in self._volatile or name in self._volatile:
-            return Degree.WRITTEN
-        if noise.is_clock(plain, value) or (self._is_result and noise.is_measured(plain)):
-            return Degree.WRITTEN
-        return Degree.SAID if isinstance(value, int) and noise.is_counter(plain) else Degree.UNNUMBERED
+            return True
+        return noise.is_clock(plain, value) or (self._is_result and noise.is_measured(plain))
 
     def _fed(self, fields: list[tuple[str, object]], depth: int) -> None:
         for at, (name, each) in enumerate(fields):
             if self.left <= 0 or depth >= MAX_DEPTH:
                 self._leaf(_written(fields[at : at + MAX_WRITTEN]))
                 return
-            self.add(Degree.UNNUMBERED, f"k{name}")
+            self.add(_UNNUMBERED, f"k{name}")
             self.feed(each, depth + 1)
 
     def _items(self, items: Sequence[object], depth: int) -> None:
-        self.add(Degree.UNNUMBERED, f"l{len(items)}")
+        self.add(_UNNUMBERED, f"l{len(items)}")
         if not items:
             self._told()
         for at, each in enumerate(items):
@@ -256,20 +282,10 @@ class _Parts:
                 return
             self.feed(each, depth + 1)
 
-    def _is_noise(self, name: str, value: object, plain: str) -> bool:
-        if plain in noise.VOLATILE_NAMES or plain in self._volatile or name in self._volatile:
-            return True
-        return noise.is_clock(plain, value) or (self._is_result and noise.is_measured(plain))
-
 
 def package_of(value: object) -> str:
     """The package from which the class of a value comes."""
     return type(value).__module__.partition(".")[0]
-
-
-def _digest(texts: Iterable[str]) -> int:
-    said = "\0".join(texts).encode(errors="surrogatepass")
-    return int.from_bytes(blake2b(said, digest_size=5).digest(), "big")
 
 
 def _written(values: Sequence[object]) -> str:

@@ -64,6 +64,8 @@ _RESULT_MARK: Final = re.compile(
     r"|/tmp/[^\s:'\"),]*"
 )
 """What a result has beside these: times that it took, and places for a while."""
+DIGIT: Final = re.compile(r"\d")
+"""What any noise has; most texts have none, and are looked at no further."""
 _NUMBER: Final = re.compile(r"\d+(?:[.,:/-]\d+)*")
 
 

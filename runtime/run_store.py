@@ -59,10 +59,12 @@ class Tone(enum.IntEnum):
     TOLD = 0
     """Something that the call itself does not say, be it that there is nothing."""
     DONE = 1
-    """That what was asked for was done, and no more: a click, a key, one of many things that are deleted."""
+    """That what was asked for was done, and no more: one of many things that are deleted, a mail that is sent."""
     FAILED = 2
     PENDING = 3
     """That it is not done yet, so that who waits has something to wait for."""
+    GESTURE = 4
+    """That a little thing was done whose like people do again and again without looking: a click, a key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,16 +27,14 @@ def turn_origin(cell: Cell, envelope: Envelope | None, new_run: Callable[[], str
     guard = cell.runtime.guarding.turns
     if guard is not None and envelope is not None and cause.hops >= guard.from_hops:
         steps = guard.steps(cell, envelope)
-    ticks = cause.is_of_timer(cell.actor)
-    by_itself = not ticks and sender is not None and sender.actor == cell.actor
     return Origin(
         sender=Address(cell.actor, cell.incarnation),
         principal=cause.principal,
         capability=cause.capability,
         trace=cause.trace,
-        hops=cause.hops + (not by_itself),  # telling itself, it goes on with the same
+        hops=cause.hops + (sender is None or sender.actor != cell.actor),  # telling itself, it goes on with the same
         chain=waits,
         run=cause.run or new_run(),
         steps=steps,
-        tick=new_run() if ticks else cause.tick,
+        tick=new_run() if cause.is_of_timer(cell.actor) else cause.tick,
     )

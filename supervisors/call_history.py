@@ -64,4 +64,6 @@ class CallHistory:
 
 
 def _is_wait(note: CallNote) -> bool:
-    return (note.tone is Tone.DONE and note.took_s >= SLEEP_S) or (note.tone is Tone.TOLD and note.took_s >= LISTEN_S)
+    return (note.tone in (Tone.DONE, Tone.GESTURE) and note.took_s >= SLEEP_S) or (
+        note.tone is Tone.TOLD and note.took_s >= LISTEN_S
+    )

@@ -17,6 +17,9 @@ MAX_LOOKED: Final = 2_000
 MAX_FIELDS: Final = 16
 """Of an object, so many fields."""
 STEM_CHARS: Final = 4
+GESTURE_FIELDS: Final = 3
+"""To say where to click or what to press, so many values are enough, each one word of so few signs."""
+GESTURE_CHARS: Final = 32
 
 DONE_WORDS: Final = frozenset(
     "ok okay done success successful successfully succeeded true yes accepted acknowledged added applied "
@@ -32,28 +35,46 @@ PENDING_WORDS: Final = re.compile(
     r"\b(?:pending|running|queued|waiting|processing|building|starting|scheduled|"
     r"in[ _-]progress|not[ _-]ready|not yet)\b"
 )
+LITERALS: Final[Mapping[str, object]] = {"null": None, "true": True, "false": False}
 DONE_CODES: Final = range(200, 205)
 FAILED_CODES: Final = range(400, 600)
 
 _WORD: Final = re.compile(r"[a-z]+|\d+")
 
 
-def tone(tool: str, outcome: object) -> Tone:
-    """What this outcome of a call of this tool tells."""
-    read = read_json(outcome) if isinstance(outcome, str) else outcome
+def tone(tool: str, arguments: object, outcome: object) -> Tone:
+    """What this outcome of a call of this tool with these arguments tells."""
+    read = LITERALS.get(outcome, read_json(outcome)) if isinstance(outcome, str) else outcome
+    if read is False or _has_failed(read):
+        return Tone.FAILED
+    if _has_done(tool, read):
+        return Tone.GESTURE if _is_little(arguments) else Tone.DONE
+    return Tone.PENDING if any(map(PENDING_WORDS.search, _texts_of(read))) else Tone.TOLD
+
+
+def _has_done(tool: str, read: object) -> bool:
     if read is None or read is True or read == "" or (isinstance(read, Mapping) and not read):
-        return Tone.DONE
-    if read is False:
-        return Tone.FAILED
+        return True
     if isinstance(read, int | float):
-        return Tone.DONE if read in DONE_CODES else Tone.TOLD
-    if _has_failed(read):
-        return Tone.FAILED
+        return read in DONE_CODES
     words = _words_of(read)
     known = _WORD.findall(tool.casefold())
-    if 0 < len(words) <= MAX_WORDS and all(_is_done(each, known) for each in words):
-        return Tone.DONE
-    return Tone.PENDING if any(map(PENDING_WORDS.search, _texts_of(read))) else Tone.TOLD
+    return 0 < len(words) <= MAX_WORDS and all(_is_done(each, known) for each in words)
+
+
+def _is_little(arguments: object) -> bool:
+    """Whether so little was asked for: a few short values."""
+    if isinstance(arguments, str) or not arguments:
+        return not isinstance(arguments, str) or _is_short(arguments)
+    if not isinstance(arguments, Mapping):
+        return isinstance(arguments, int | float)
+    return len(arguments) <= GESTURE_FIELDS and all(map(_is_short, arguments.values()))
+
+
+def _is_short(value: object) -> bool:
+    if isinstance(value, str):
+        return len(value) <= GESTURE_CHARS and len(value.split()) <= 1
+    return value is None or isinstance(value, int | float)
 
 
 def _is_done(word: str, known: Sequence[str]) -> bool:

@@ -31,11 +31,14 @@ LEAST_WAIT_S: Final = 0.2
 """What is shorter is no wait but the time that things take."""
 GROWTH: Final = 1.9
 """By so much the last wait is longer than the first where waits grow."""
+GROWS_WITHIN: Final = 4
+"""Of so many waits the last is longer than the first, unless it is long by itself: backing off has a highest wait."""
 STEADY: Final = 0.9
 """No wait is shorter than this share of the one before it."""
 
+DONE: Final = frozenset({Tone.DONE, Tone.GESTURE})
 BLIND: Final = 3
-"""So many times the limit where calls tell nothing but that they were done, such as clicks."""
+"""So many times the limit for the same gesture, such as a click."""
 MOST_CHANGES: Final = 3
 """So many changes of what the same call gave count, each as much as the limit once more."""
 
@@ -53,15 +56,15 @@ class Reading:
 
 
 READINGS: Final = (
-    Reading(Degree.WRITTEN, Degree.SAID, 1, BLIND, 1),
+    Reading(Degree.WRITTEN, Degree.SAID, 1, 1, 1),
     Reading(Degree.SAID, Degree.SAID, 1, 7, 1),
     Reading(Degree.SAID, Degree.UNMARKED, 2, 7, 2),
     Reading(Degree.UNCOUNTED, Degree.UNMARKED, 2, 7, 2),
     Reading(Degree.UNMARKED, Degree.UNMARKED, 2, None, 2),
     Reading(Degree.UNNUMBERED, Degree.UNMARKED, 7, None, 3),
 )
-"""From the closest to the loosest. By the names of its fields a call is the same at once, unless it says «done»: then
-ids of requests are what is approved. What looks like an id or a clock needs more rounds, and any number by far most,
+"""From the closest to the loosest. Without ids of requests a call is the same at once, unless it says «done»: then they
+are what is approved. What looks like an id or a clock needs more rounds, and any number by far most,
 since pages and seeds have numbers; less, where all of them failed."""
 
 
@@ -101,6 +104,8 @@ def _by(
 ) -> Finding | None:
     notes = history.one_by_one(reading.call, reading.outcome)
     pairs = [(each.what[reading.call], each.outcome[reading.outcome]) for each in notes]
+    if sum(each == what[reading.call] for each, _ in pairs) + 1 < guards.repeats_warn:
+        return None
     period, times = _rounds(what[reading.call], pairs)
     if times < guards.repeats_warn:
         return None
@@ -114,7 +119,7 @@ def _by(
         return None
     if pauses and min(pauses) >= STEADY_S:
         pending = any(each.tone is Tone.PENDING for each in loop)
-        limits = max(limits, int(min(pauses) * (1.0 if pending else LISTENING)))
+        limits = max(limits, round(min(pauses) * (1.0 if pending else LISTENING)))
     if times < guards.repeats_warn * limits:
         return None
     return Finding(
@@ -132,7 +137,9 @@ def _by(
 def _limits(reading: Reading, loop: Sequence[CallNote], what: Likenesses) -> int | None:
     """By how many times the limit these calls are a loop; None where they are work, however many there are."""
     tones = {each.tone for each in loop}
-    if tones == {Tone.DONE}:
+    if tones == {Tone.GESTURE} and reading.call == Degree.WRITTEN:
+        return BLIND
+    if tones <= DONE:
         return reading.done
     if reading.done is None and _does_other_things(loop, reading.call):
         return None
@@ -141,7 +148,7 @@ def _limits(reading: Reading, loop: Sequence[CallNote], what: Likenesses) -> int
 
 def _does_other_things(loop: Sequence[CallNote], degree: Degree) -> bool:
     """Whether something was done in these calls, and each time to something else."""
-    deeds = [each for each in loop if each.tone is Tone.DONE]
+    deeds = [each for each in loop if each.tone in DONE]
     return len({each.what.said for each in deeds}) > len({each.what[degree] for each in deeds})
 
 
@@ -183,4 +190,5 @@ def _is_patient(pauses: Sequence[float]) -> bool:
     if min(pauses) >= PATIENT_S:
         return True
     grows = all(later >= STEADY * earlier for earlier, later in pairwise(pauses))
-    return grows and min(pauses) >= LEAST_WAIT_S and pauses[-1] >= GROWTH * pauses[0]
+    has_grown = min(pauses) >= LEAST_WAIT_S and pauses[-1] >= GROWTH * pauses[0]
+    return grows and has_grown and (pauses[-1] >= STEADY_S or pauses[-1] > pauses[-GROWS_WITHIN:][0])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from regrow.runtime.guard_errors import CausalLoop, HopsUsedUp
 from regrow.runtime.guards import Finding, Guards, Rung
-from regrow.runtime.likeness import likenesses, package_of
+from regrow.runtime.likeness import package_of, said_and_unmarked
 from regrow.supervisors.rounds import Rounds, rounds_at_end
 
 if TYPE_CHECKING:
@@ -32,19 +32,17 @@ _MASK: Final = (1 << _BITS) - 1
 
 
 def step_of(
-    actor: str, message: object, state: object, volatile: AbstractSet[str] = frozenset(), *, own: str = ""
+    actor: str, intent: str, message: object, state: object, volatile: AbstractSet[str] = frozenset(), *, own: str = ""
 ) -> int:
-    """An agent, what it had to do, and its state, as one number of 64 bits. `own` is the package of its code.
+    """An agent, what it had to do, and its state, as one number of 64 bits.
 
-    The upper half is what they say, the lower half the same without what looks like an id, a clock or a counter.
+    `intent` is the class of the message, and `own` the package of the agent's code. The upper half is what they say,
+    the lower half the same without what looks like an id, a clock or a counter.
     """
-    intent = likenesses(message, volatile, of=f"{actor} {type(message).__qualname__}")
-    shown = likenesses(("state", state), volatile, own=own)  # of which a clock alone is none
-    return _both(intent.said, shown.said) << _BITS | _both(intent.unmarked, shown.unmarked)
-
-
-def _both(intent: int, shown: int) -> int:
-    return (intent * 31 + shown) & _MASK
+    # Inside of a pair, so that a state that is but a clock is nothing new; see Degree.UNMARKED.
+    said, unmarked = said_and_unmarked(message, volatile, of=f"{actor} {intent}")
+    shown, shown_unmarked = said_and_unmarked(("state", state), volatile, own=own)
+    return ((said ^ shown) & _MASK) << _BITS | (unmarked ^ shown_unmarked) & _MASK
 
 
 def judged(actor: str, intent: str, hops: int, steps: tuple[int, ...], guards: Guards) -> Finding | None:
@@ -104,10 +102,10 @@ class ByGuards:
         state = _state_of(cell.behavior)
         if state is None or goes_on_by_itself(envelope, actor):
             return cause.steps
-        own = package_of(_judged_of(cell.behavior))
-        step = step_of(actor, envelope.message, state, self._guards.volatile, own=own)
+        own, message = package_of(_judged_of(cell.behavior)), envelope.message
+        step = step_of(actor, type(message).__qualname__, message, state, self._guards.volatile, own=own)
         steps = (*cause.steps[1 - MAX_STEPS :], step)
-        finding = judged(actor, type(envelope.message).__name__, cause.hops, steps, self._guards)
+        finding = judged(actor, type(message).__name__, cause.hops, steps, self._guards)
         if finding is not None:
             cell.runtime.guarding.found(finding, cause, agent=actor)
             if min(finding.rung, self._guards.top) >= Rung.REFUSE:

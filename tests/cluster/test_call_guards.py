@@ -145,9 +145,36 @@ async def test_who_looks_again_by_a_timer_has_waited_and_is_not_stopped_before_a
     )
     async with TestApp(app) as t:
         await t.ask("ticks", Start())
+        await t.advance(8.5)
+        assert len(looks) == 8
         await t.advance(30.0)
 
     assert len(looks) == 12
+
+
+@virtual
+async def test_each_time_of_a_reminder_is_judged_by_itself_also_where_its_agent_is_killed() -> None:
+    class Minds(DurableAgent[Seen]):
+        tools = [look]
+
+        @on
+        async def start(self, request: Start, ctx: DurableContext) -> str:
+            ctx.remind("look", Ask(text="door"), every_s=1.0)
+            return "set"
+
+        @on
+        async def ask(self, ask: Ask, ctx: DurableContext) -> str:
+            return await ctx.tools.call(look, {"at": ask.text})
+
+    looks.clear()
+    app = App("desk", Supervisor(children=[child(Minds, id="minds")]), journal="memory")
+    async with TestApp(app) as t:
+        await t.ask("minds", Start())
+        await t.advance(4.5)
+        await t.kill("minds")
+        await t.advance(6.0)
+
+    assert len(looks) >= 8
 
 
 @virtual

@@ -183,6 +183,28 @@ async def test_all_that_follows_from_one_message_from_outside_is_one_run() -> No
 
 
 @virtual
+async def test_what_follows_from_one_message_of_a_timer_is_one_tick_and_the_next_one_another() -> None:
+    process, ticks = Process(), list[str]()
+
+    async def handle(message: Message, ctx: CellContext) -> str:
+        ticks.append(ctx.origin().tick)
+        if len(ticks) % 3:
+            await ctx.tell(ctx.self_ref, message)
+        elif len(ticks) < 9:
+            ctx.after(5.0, message)
+        return ""
+
+    await process.start("desk/clerk", handle)
+    await process.ref("desk/clerk").tell(Note())
+    await pass_time(11.0)
+
+    assert ticks[:3] == [""] * 3
+    assert "" not in ticks[3:]
+    assert [len(set(ticks[at : at + 3])) for at in (3, 6)] == [1, 1]
+    assert len(set(ticks)) == 3
+
+
+@virtual
 async def test_a_timer_and_what_an_agent_tells_itself_are_no_hops() -> None:
     process, seen = Process(), list[tuple[int, tuple[int, ...]]]()
 

@@ -6,11 +6,14 @@ import enum
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from regrow.runtime.likeness import likeness
+from regrow.runtime.likeness import Degree, likeness, likenesses
 from regrow.runtime.message import Message
 
 
@@ -83,6 +86,81 @@ def test_what_differs_from_try_to_try_says_nothing(one: object, other: object) -
 )
 def test_what_somebody_has_chosen_is_told_apart(one: object, other: object) -> None:
     assert likeness(one) != likeness(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "degree"),
+    [
+        ({"q": "a", "nonce": 1}, {"q": "A ", "nonce": 2}, Degree.WRITTEN),
+        ({"q": "a", "request_id": "1", "now": 1}, {"q": "a", "request_id": "2", "now": 2}, Degree.WRITTEN),
+        ({"q": "a", "request_id": "1"}, {"q": "a", "request_id": "2"}, Degree.SAID),
+        ({"q": "a", "attempt": 1}, {"q": "a", "attempt": 2}, Degree.UNCOUNTED),
+        ({"q": "a", "max_retries": 1}, {"q": "a", "max_retries": 2}, Degree.UNCOUNTED),
+        ({"q": "a", "key": "0a1b2c3d4e5f"}, {"q": "a", "key": "00112233aabb"}, Degree.UNMARKED),
+        ({"q": "a", "key": "tok_4f9Zq81LmP0xYw77"}, {"q": "a", "key": "tok_Qw3rTy80pAsD11fG"}, Degree.UNMARKED),
+        ({"q": "a", "since": 1_780_000_001.5}, {"q": "a", "since": 1_780_000_009.25}, Degree.UNMARKED),
+        ("gone at 10:12:13", "gone at 10:14:59", Degree.UNMARKED),
+        ({"q": "a", "page": 1}, {"q": "a", "page": 2}, Degree.UNNUMBERED),
+        ("page 1 of 9", "page 2 of 9", Degree.UNNUMBERED),
+        ({"cursor": "0a1b2c3d4e5f"}, {"cursor": "00112233aabb"}, Degree.UNNUMBERED),
+    ],
+)
+def test_what_differs_by_less_sure_noise_is_alike_to_a_higher_degree(
+    one: object, other: object, degree: Degree
+) -> None:
+    alike = [each == another for each, another in zip(likenesses(one), likenesses(other), strict=True)]
+
+    assert alike == [at >= degree for at in Degree]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("a", "b"),
+        ({"a": 1}, {"b": 1}),
+        ([1], [1, 2]),
+        (True, False),
+        (None, ""),
+        ({"q": "a", "k": 1}, {"q": "b", "k": 1}),
+    ],
+)
+def test_other_words_and_other_fields_are_alike_to_no_degree(one: object, other: object) -> None:
+    assert not any(each == another for each, another in zip(likenesses(one), likenesses(other), strict=True))
+
+
+def test_the_same_of_another_tool_is_alike_to_no_degree() -> None:
+    one, other = likenesses({"q": "a"}, of="search"), likenesses({"q": "a"}, of="delete")
+
+    assert not set(one) & set(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Time: 5.31 s", "Time: 7.2 s"),
+        ("FAIL x (0.52s)", "FAIL x (0.61s)"),
+        ("log in /tmp/run-17/out", "log in /tmp/run-18/out"),
+        ({"rows": 0, "render_ms": 3}, {"rows": 0, "render_ms": 4}),
+        ({"rows": 0, "pid": 312}, {"rows": 0, "pid": 313}),
+    ],
+)
+def test_of_a_result_what_it_took_and_where_it_was_made_are_noise(one: object, other: object) -> None:
+    assert likenesses(one, is_result=True).unmarked == likenesses(other, is_result=True).unmarked
+    assert likenesses(one).unmarked != likenesses(other).unmarked
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (date(2026, 5, 1), date(2026, 5, 2)),
+        (datetime(2026, 5, 1, 8, 30, tzinfo=UTC), datetime(2026, 5, 1, 9, 0, tzinfo=UTC)),
+        (UUID(int=1), UUID(int=2)),
+        (Decimal("1.5"), Decimal("1.6")),
+        (timedelta(seconds=5), timedelta(seconds=6)),
+    ],
+)
+def test_dates_ids_and_decimals_count_by_their_value(one: object, other: object) -> None:
+    assert likeness({"of": one, "n": "x"}) != likeness({"of": other, "n": "x"})
 
 
 def test_named_fields_say_nothing() -> None:

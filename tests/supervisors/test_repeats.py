@@ -103,7 +103,9 @@ def test_whoever_polls_with_growing_or_long_waits_is_not_stopped(waits: list[flo
     assert Rung.REFUSE not in called([(1, 0)] * (len(waits) + 1), waits=waits)
 
 
-@pytest.mark.parametrize("waits", [[1.0] * 20, [0.0] * 20, [5.0, 4.0, 3.0, 2.0, 1.0], [0.01 * 2**n for n in range(6)]])
+@pytest.mark.parametrize(
+    "waits", [[1.0] * 20, [1.0, *[2.0] * 20], [0.0] * 20, [5.0, 4.0, 3.0, 2.0, 1.0], [0.01 * 2**n for n in range(6)]]
+)
 def test_whoever_polls_without_longer_waits_is(waits: list[float]) -> None:
     assert Rung.REFUSE in called([(1, 0)] * (len(waits) + 1), waits=waits)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from regrow.runtime.guard_errors import CausalLoop, HopsUsedUp
 from regrow.runtime.guards import Finding, Guards, Rung
 from regrow.runtime.message import Message
-from regrow.supervisors.turn_guard import MAX_STEPS, judged, step_of
+from regrow.supervisors.turn_guard import LOOSE_STEPS, MAX_STEPS, judged, step_of
 
 GUARDS = Guards()
 
@@ -15,6 +17,16 @@ GUARDS = Guards()
 class Work(Message):
     text: str = ""
     request_id: str = ""
+
+
+class Handed(Message):
+    text: str
+    reference: str = ""
+    hops: int = 0
+
+
+class Item(Message):
+    item: str
 
 
 Walk = list[tuple[str, Message, object]]
@@ -25,7 +37,7 @@ def walked(*turns: tuple[str, Message, object], guards: Guards = GUARDS) -> list
     steps: tuple[int, ...] = ()
     said: list[Finding | None] = []
     for hops, (actor, message, state) in enumerate(turns, start=2):
-        steps = (*steps[1 - MAX_STEPS :], step_of(actor, message, state))
+        steps = (*steps[1 - MAX_STEPS :], step_of(actor, type(message).__name__, message, state))
         said.append(judged(actor, "Work", hops, steps, guards))
     return said
 
@@ -62,6 +74,46 @@ def test_any_change_in_the_round_is_progress(what: str) -> None:
         turns.append(("desk/b", Work(text=new if what == "answer" else ""), {"done": new if what == "state" else ""}))
 
     assert rungs(walked(*turns)) == [None] * 80
+
+
+@pytest.mark.parametrize("agents", [2, 3, 4])
+@pytest.mark.parametrize("noise", ["reference", "hops", "clock"])
+def test_a_circle_that_differs_by_what_looks_like_noise_is_refused_after_more_rounds(agents: int, noise: str) -> None:
+    turns: Walk = []
+    for number in range(60):
+        handed = Handed(
+            text="you take it",
+            reference=f"{random.Random(number).getrandbits(80):020x}" if noise == "reference" else "",
+            hops=number if noise == "hops" else 0,
+        )
+        state = {"heard": 1_780_000_001.5 + number} if noise == "clock" else {}
+        turns.append((f"desk/{number % agents}", handed, state))
+
+    refused = rungs(walked(*turns)).index(Rung.REFUSE)
+
+    assert 3 * LOOSE_STEPS - agents <= refused < 3 * LOOSE_STEPS + agents
+
+
+def test_things_that_are_handed_over_one_by_one_are_work_also_by_uuid() -> None:
+    turns: Walk = []
+    for number in range(40):
+        item = f"{random.Random(number).getrandbits(80):020x}"
+        turns += [("desk/a", Item(item=item), {}), ("desk/b", Work(text="done"), {})]
+
+    assert rungs(walked(*turns)) == [None] * 80
+
+
+def test_the_same_phrases_in_no_order_are_refused_once_no_new_one_has_come_for_long() -> None:
+    rng = random.Random(7)
+    phrases = ["Thank you!", "You are welcome!", "Glad to help."]
+    turns: Walk = [(f"desk/{number % 2}", Work(text=rng.choice(phrases)), {}) for number in range(64)]
+    renewed = [
+        (agent, Work(text=f"one more {'abcdefghij'[at // 10]}") if at % 10 == 0 else message, state)
+        for at, (agent, message, state) in enumerate(turns)
+    ]
+
+    assert rungs(walked(*turns)).index(Rung.REFUSE) >= 3 * LOOSE_STEPS
+    assert rungs(walked(*renewed)) == [None] * 64
 
 
 def test_a_loop_is_found_behind_any_way_to_it() -> None:
