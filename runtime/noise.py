@@ -60,7 +60,7 @@ _MARK: Final = re.compile(
 _RESULT_MARK: Final = re.compile(
     rf"{_MARK.pattern}"
     r"|\d{4}-\d\d-\d\d[t_ ]\d\d[:_-]\d\d[:_-]\d\d(?:[.,]\d+)?z?|\d\d?:\d\d:\d\d"
-    r"|\d+(?:\.\d+)? ?(?:ms|µs|us|s|secs?|seconds?)\b"
+    r"|(?<![\d.])\d{1,9}(?:\.\d{1,9})? ?(?:ms|µs|us|s|secs?|seconds?)\b"  # bounded, or ten thousand digits take seconds
     r"|/tmp/[^\s:'\"),]*"
 )
 """What a result has beside these: times that it took, and places for a while."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import itemgetter
 from typing import Final
 
 from regrow.runtime.guard_errors import RepeatedCall
@@ -64,8 +65,8 @@ READINGS: Final = (
     Reading(Degree.UNNUMBERED, Degree.UNMARKED, 7, None, 3),
 )
 """From the closest to the loosest. Without ids of requests a call is the same at once, unless it says «done»: then they
-are what is approved. What looks like an id or a clock needs more rounds, and any number by far most,
-since pages and seeds have numbers; less, where all of them failed."""
+are what is approved. What looks like an id or a clock needs more rounds, and any number by far most, since pages and
+seeds have numbers; less, where all of them failed."""
 
 
 def repeated(
@@ -86,12 +87,20 @@ def repeated(
     if guards.repeats_end is None or tool in guards.polls:
         return None
     history = CallHistory(made, now_s - thought_s, batch=batch)
-    found: Finding | None = None
-    for reading in READINGS:
-        each = _by(reading, agent, tool, what, history, guards, guards.repeats_end)
-        if each is not None and (found is None or each.rung > found.rung):
-            found = each
-    return found
+    found = [each for reading in READINGS if (each := _by(reading, what, history, guards, guards.repeats_end))]
+    if not found:
+        return None
+    rung, rounds = max(found, key=itemgetter(0))  # of equal rungs the first, which is by the closest reading
+    return Finding(
+        error=RepeatedCall,
+        rung=rung,
+        text=(
+            f"{agent} calls {tool} with the same arguments again, {rounds.times} times with this one, and the outcome "
+            f"was the same each time (repeats_end={guards.repeats_end}); do something else with what is known, wait "
+            f"longer between two looks, or name {tool} in polls"
+        ),
+        evidence={"tool": tool, "times": rounds.times, "period": rounds.period},
+    )
 
 
 def repeats_told(calls: Sequence[tuple[int, int]]) -> int:
@@ -100,41 +109,28 @@ def repeats_told(calls: Sequence[tuple[int, int]]) -> int:
 
 
 def _by(
-    reading: Reading, agent: str, tool: str, what: Likenesses, history: CallHistory, guards: Guards, end: int
-) -> Finding | None:
+    reading: Reading, what: Likenesses, history: CallHistory, guards: Guards, end: int
+) -> tuple[Rung, Rounds] | None:
+    """How far this call has come in a loop by this reading; None where it is in none that is to be told."""
+    this = what[reading.call]
     notes = history.one_by_one(reading.call, reading.outcome)
     pairs = [(each.what[reading.call], each.outcome[reading.outcome]) for each in notes]
-    if sum(each == what[reading.call] for each, _ in pairs) + 1 < guards.repeats_warn:
+    if sum(call == this for call, _ in pairs) + 1 < guards.repeats_warn:
+        return None  # at once, since most calls are made once
+    rounds = _rounds(this, pairs)
+    loop = notes[-rounds.period * (rounds.times - 1) :]
+    if rounds.times < guards.repeats_warn or (limits := _limits(reading, loop)) is None:
         return None
-    period, times = _rounds(what[reading.call], pairs)
-    if times < guards.repeats_warn:
-        return None
-    loop = notes[-period * (times - 1) :]
-    limits = _limits(reading, loop, what)
-    if limits is None:
-        return None
-    limits *= 1 + _changes(pairs, period, times)
-    pauses = history.pauses(loop, what[reading.call], reading.call)
+    pauses = history.pauses(loop, this, reading.call)
     if _is_patient(pauses):
         return None
-    if pauses and min(pauses) >= STEADY_S:
-        pending = any(each.tone is Tone.PENDING for each in loop)
-        limits = max(limits, round(min(pauses) * (1.0 if pending else LISTENING)))
-    if times < guards.repeats_warn * limits:
+    limits = max(limits * (1 + _changes(pairs, rounds)), _looks_of(pauses, loop))
+    if rounds.times < guards.repeats_warn * limits:
         return None
-    return Finding(
-        error=RepeatedCall,
-        rung=Rung.REFUSE if times >= end * limits else Rung.WARN,
-        text=(
-            f"{agent} calls {tool} with the same arguments again, {times} times with this one, and the outcome was the "
-            f"same each time (repeats_end={guards.repeats_end}); do something else with what is known, wait longer "
-            f"between two looks, or name {tool} in polls"
-        ),
-        evidence={"tool": tool, "times": times, "period": period},
-    )
+    return (Rung.REFUSE if rounds.times >= end * limits else Rung.WARN), rounds
 
 
-def _limits(reading: Reading, loop: Sequence[CallNote], what: Likenesses) -> int | None:
+def _limits(reading: Reading, loop: Sequence[CallNote]) -> int | None:
     """By how many times the limit these calls are a loop; None where they are work, however many there are."""
     tones = {each.tone for each in loop}
     if tones == {Tone.GESTURE} and reading.call == Degree.WRITTEN:
@@ -168,19 +164,28 @@ def _rounds(what: int, pairs: Sequence[tuple[int, int]]) -> Rounds:
     return best
 
 
-def _changes(pairs: Sequence[tuple[int, int]], period: int, times: int) -> int:
+def _changes(pairs: Sequence[tuple[int, int]], rounds: Rounds) -> int:
     """How often a call of the loop had given something else before it, up to a bound; one more if it does so in it."""
-    begins = len(pairs) - period * (times - 1)
+    begins = len(pairs) - rounds.period * (rounds.times - 1)
     loop = set(pairs[begins:])
     calls = {what for what, _ in loop}
     if len(calls) < len(loop):
         return 1
     last: dict[int, int] = {}
     changes = 0
-    for what, outcome in pairs[: begins + period]:
+    for what, outcome in pairs[: begins + rounds.period]:
         changes += what in calls and last.get(what, outcome) != outcome
         last[what] = outcome
     return min(changes, MOST_CHANGES)
+
+
+def _looks_of(pauses: Sequence[float], loop: Sequence[CallNote]) -> int:
+    """By how many times the limit whoever waits so long may look."""
+    shortest_s = min(pauses, default=0.0)
+    if shortest_s < STEADY_S:
+        return 1
+    pending = any(each.tone is Tone.PENDING for each in loop)
+    return round(shortest_s * (1.0 if pending else LISTENING))
 
 
 def _is_patient(pauses: Sequence[float]) -> bool:

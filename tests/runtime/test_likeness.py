@@ -186,6 +186,15 @@ def test_a_value_without_end_and_one_that_holds_itself_are_looked_at_up_to_a_bou
     assert likeness("x" * 10**7) != likeness("x" * (10**7 + 1))
 
 
+@pytest.mark.parametrize(
+    "text", ["1" * 20_000, "a1" * 10_000, "1 " * 10_000, "1:" * 10_000, "/tmp/" * 4_000, "0a1b2c3d-" * 2_200]
+)
+def test_long_texts_of_what_noise_is_made_of_take_no_longer_than_others(text: str) -> None:
+    """One that is tried from each of its signs to its end takes half a minute."""
+    assert likenesses(text, is_result=True) == likenesses(text, is_result=True)
+    assert likenesses(text, is_result=True).said != likenesses(f"{text}x", is_result=True).said
+
+
 def test_what_a_run_of_tests_took_says_nothing_of_its_result() -> None:
     one, other = "1 failed, 3 passed in 2.31s", "1 failed, 3 passed in 2.87s"
 
