@@ -2,7 +2,8 @@
 
 Inside one process, asks come from outside, each of which could begin a trace, and from a turn whose trace is recorded;
 the worse of the two counts. Between processes they come from a turn whose trace is recorded. So many spans are made
-as `runtime/sampling.py` lets pass, and a run before the clock starts uses up what it lets pass at once. The store for
+as `runtime/sampling.py` lets pass, and a run before the clock starts uses up what it lets pass at once, which is
+stored before the clock starts, too, where it is of this process. The store for
 the look has 100,000 spans in 1,000 traces; its time is that from the beginning of an id to the last line of the tree.
 What the page of `regrow observe` takes is measured by `benchmarks/overhead_page.py`, as it says there.
 """
@@ -38,6 +39,7 @@ from overhead_work import Run, Runner, traced_app, untraced_app
 from workload import Desk, question
 
 from regrow import App, Running
+from regrow.cluster import tracing
 from regrow.cluster.config import Settings, TracingSettings
 from regrow.cluster.past_traces import files_of, latest, spans_of
 from regrow.cluster.span_row import SpanRow
@@ -82,6 +84,7 @@ async def in_process(folder: Path, options: Options, screen: Screen) -> Result:
             async with untraced_app.start(engine="inline", settings=settings(folder, enabled=enabled)) as running:
                 rate = ways(running)
                 probed = await rate(BURST_ASKS)
+                await tracing.flush()
                 return await rate(int(probed * options.side_s))
 
         off_side, on_side = partial(side, enabled=False), partial(side, enabled=True)

@@ -10,7 +10,6 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,7 +17,7 @@ import msgpack
 
 from regrow.cluster import tracing
 from regrow.cluster.record_queue import RecordQueue
-from regrow.cluster.span_row import SpanRow, row_from, row_of
+from regrow.cluster.span_row import SpanRow, row_from, row_of, values_of
 from regrow.cluster.span_store import SpanStore
 from regrow.runtime import telemetry
 
@@ -97,7 +96,7 @@ def stored(where: str, folder: Path, settings: TracingSettings) -> StoredRecordi
 
 def pack_told(rows: Sequence[SpanRow], left_out: Mapping[tuple[str, str], int]) -> bytes:
     """Rows and counts as bytes, for the process that keeps them; see `heard`."""
-    told = [[astuple(row) for row in rows], [[*key, count] for key, count in left_out.items()]]
+    told = [[*map(values_of, rows)], [[*key, count] for key, count in left_out.items()]]
     return cast("bytes", msgpack.packb(told))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import StatusCode
@@ -52,6 +53,8 @@ class SpanRow:
 
 
 COLUMNS = SpanRow.__slots__
+values_of: Callable[[SpanRow], tuple[Any, ...]] = attrgetter(*COLUMNS)
+"""The values of a row in the order of its fields; `astuple` copies each of them, and takes ten times as long."""
 
 
 def row_from(values: Sequence[Any]) -> SpanRow:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from regrow.cluster.span_row import COLUMNS, SpanRow, row_from
+from regrow.cluster.span_row import COLUMNS, SpanRow, row_from, values_of
 from regrow.cluster.sqlite_file import Layout, SqliteFile, rows_in
 from regrow.runtime import telemetry
 
@@ -51,7 +50,7 @@ class SpanStore:
         Raises sqlite3.Error or OSError; what was in this batch is lost, and the next one is tried anew.
         """
         with self._file.writing() as connection:
-            connection.executemany(_PUT, [astuple(row) for row in rows])
+            connection.executemany(_PUT, map(values_of, rows))
             connection.executemany(_COUNT, [(*whose, count) for whose, count in left_out.items()])
 
     def close(self) -> None:

@@ -137,6 +137,8 @@ class Spans:
     with_content = False
     """Whether prompts, answers, arguments and results are kept."""
     redact: Callable[[str], str] = staticmethod(_as_it_is)
+    last_outgoing: tuple[Span, str] = trace.INVALID_SPAN, ""
+    """The span of the last send, and its traceparent: who sends mostly does so again, and writing it takes a while."""
 
 
 spans = Spans()
@@ -172,8 +174,13 @@ def outgoing() -> str:
     """The traceparent of the span that is current; empty when nothing is traced."""
     if not get_current():
         return ""  # no span, no baggage: what nearly every send finds
-    context = trace.get_current_span().get_span_context()
-    return traceparent_of(context) if context.is_valid else ""
+    span = trace.get_current_span()
+    last, text = spans.last_outgoing
+    if span is not last:
+        context = span.get_span_context()
+        text = traceparent_of(context) if context.is_valid else ""
+        spans.last_outgoing = span, text
+    return text
 
 
 def traceparent_of(context: SpanContext) -> str:

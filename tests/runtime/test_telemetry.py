@@ -182,3 +182,15 @@ def test_of_a_long_text_only_what_may_be_kept_is_searched_for_secrets(monkeypatc
 
     assert telemetry.without_secrets("x" * 10_000_000, 500) == "x" * 500
     assert searched == [500 + telemetry.MARGIN_CHARS]
+
+
+def test_what_is_sent_from_two_spans_by_turns_names_the_one_that_is_current(traces: Traces) -> None:
+    with telemetry.span("outer", "", {}) as outer:
+        first = telemetry.outgoing()
+        with telemetry.span("inner", "", {}) as inner:
+            second, again = telemetry.outgoing(), telemetry.outgoing()
+        third = telemetry.outgoing()
+
+    assert first == third == telemetry.traceparent_of(outer.get_span_context())
+    assert second == again == telemetry.traceparent_of(inner.get_span_context())
+    assert telemetry.outgoing() == ""
