@@ -62,7 +62,7 @@ class Incidents:
 
     def attach(self, runtime: Runtime) -> None:
         """From now on deaths and dead letters of this process are kept."""
-        runtime.deaths.added = lambda: self._ended_here(runtime)
+        runtime.deaths.added = runtime.deaths.added_aside = lambda: self._ended_here(runtime)
         runtime.dead_letters.added = lambda: self._lost_here(runtime.dead_letters.latest[-1])
 
     def reported(self, report: SupervisorReport) -> None:

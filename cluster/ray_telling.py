@@ -34,6 +34,8 @@ class Telling:
         self._due_s = 0.0
         self._soon: asyncio.TimerHandle | None = None
         runtime.dead_letters.added = runtime.deaths.added = self._tell_soon
+        # At once: what has put one message into quarantine may kill this process with the next one.
+        runtime.deaths.added_aside = self.tell_deaths
         self._left_out = 0
         self._look_later()
 

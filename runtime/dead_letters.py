@@ -10,6 +10,7 @@ import structlog
 
 from regrow.runtime import telemetry
 from regrow.runtime.envelope import Envelope, mark_handled
+from regrow.runtime.metrics import count_up
 
 log = structlog.get_logger("regrow.dead_letters")
 
@@ -74,7 +75,7 @@ class DeadLetters:
             sender=(str(sender) if sender else envelope.origin.principal or "outside")[:NAME_LIMIT_CHARS],
             incarnation=incarnation or envelope.incarnation or 0,
         )
-        self.counts[letter.reason] += 1
+        count_up(self.counts, letter.reason)
         self.latest.append(letter)
         self._log(letter, now, telemetry.trace_id(envelope.origin.trace))
         self.added()

@@ -99,7 +99,10 @@ class SetAside(Message):
 
 
 class Deaths:
-    """Those that wait to be told on, and what was set aside. `added` is called for each, and must not raise."""
+    """Those that wait to be told on, and what was set aside.
+
+    `added` is called for each death, and `added_aside` for each message; neither must raise.
+    """
 
     def __init__(self, time: Callable[[], float]) -> None:
         self._time = time
@@ -108,6 +111,7 @@ class Deaths:
         self.left_out = 0
         """How many there was no room for."""
         self.added: Callable[[], None] = lambda: None
+        self.added_aside: Callable[[], None] = lambda: None
 
     def add(self, cell: Cell, reason: ExitReason) -> None:
         """A life ends; its turns are still those that run. One that ends in order is none of ours."""
@@ -136,7 +140,7 @@ class Deaths:
                 reason=reason[:MESSAGE_LIMIT_CHARS],
             )
         )
-        self.added()
+        self.added_aside()
 
     def take(self) -> tuple[tuple[Death, ...], tuple[SetAside, ...]]:
         """The deaths that were not taken before, and what was set aside; each oldest first."""

@@ -70,11 +70,11 @@ class Metrics:
 
     def restarted(self, after: ExitReason | None) -> None:
         """A supervisor has started a child again that had run before, and ended for this reason."""
-        _add(self.restarts, after.kind if after is not None else OTHER)
+        count_up(self.restarts, after.kind if after is not None else OTHER)
 
     def tool_called(self, outcome: str) -> None:
         """A call of a tool has ended; `outcome` is one of a few words."""
-        _add(self.tool_calls, outcome)
+        count_up(self.tool_calls, outcome)
 
     def model_called(self, key: ModelKey, *, tokens: tuple[int, int], cost_usd: float, failed: bool) -> None:
         """A call of a model has ended; `tokens` went in and came out."""
@@ -88,7 +88,8 @@ class Metrics:
         sums.cost_usd += cost_usd
 
 
-def _add(counts: dict[str, int], value: str) -> None:
+def count_up(counts: dict[str, int], value: str) -> None:
+    """Counts one more of a value; as OTHER where VALUES_KEPT others are counted already."""
     if value not in counts and len(counts) >= VALUES_KEPT:
         value = OTHER
     counts[value] = counts.get(value, 0) + 1

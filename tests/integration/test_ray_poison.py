@@ -11,6 +11,8 @@ import pytest_asyncio
 
 from regrow import Running
 from regrow.cluster.app import EngineName
+from regrow.cluster.config import Settings
+from regrow.cluster.incident_store import FILE_NAME, IncidentFile, Sort
 from regrow.cluster.set_aside import Decision, decided, listed
 from tests.integration.apps import poison
 from tests.integration.apps.poison import Book, Deadly, Entry, Failing, Kept, Numbers, Slow, Where
@@ -44,9 +46,15 @@ async def set_aside(running: Running, agent: str) -> list[str]:
     return [row["id"] for row in (await listed(running, agent))["messages"]]
 
 
+def kept_aside(settings: Settings, agent: str) -> list[str]:
+    """The ids of its messages that are known to have gone there when the app is gone."""
+    kept = IncidentFile(settings.data_dir_of("poison") / FILE_NAME).of_agent(agent)
+    return [f"{agent}@{each.about['command']}" for each in kept if each.sort is Sort.QUARANTINE]
+
+
 @pytest.mark.again  # the simulation of poison holds it
 async def test_a_message_that_exits_its_process_each_time_is_set_aside_and_its_supervisor_lives(
-    running: Running, tmp_path: Path
+    running: Running, settings: Settings, tmp_path: Path
 ) -> None:
     book, before = running.ref("poison/alone"), await lives(running)
 
@@ -62,6 +70,7 @@ async def test_a_message_that_exits_its_process_each_time_is_set_aside_and_its_s
     assert len(ids) == 2
     assert (shown["attempts"], len(shown["history"])) == (Book.poison_after, Book.poison_after)
     assert "its process died" in shown["reason"]
+    await until(lambda: kept_aside(settings, "poison/alone") == ids, "it is kept for `regrow why`")
     assert (await lives(running))["poison"] == before["poison"]
 
 

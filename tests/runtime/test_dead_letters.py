@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from regrow.runtime.address import ActorId, Address, Incarnation
 from regrow.runtime.dead_letters import KEPT, LOGGED_PER_S, NAME_LIMIT_CHARS, DeadLetters
 from regrow.runtime.envelope import Origin
+from regrow.runtime.metrics import OTHER, VALUES_KEPT
 from regrow.runtime.testing import pass_time, virtual
 from tests.runtime.scripted import tell
 
@@ -33,6 +34,18 @@ def test_every_dead_letter_is_counted_by_its_reason() -> None:
 
     assert dead.counts == {"expired": KEPT * 2, "crashed": 1}
     assert dead.total == KEPT * 2 + 1
+
+
+def test_reasons_beyond_a_bound_are_counted_together_and_the_total_is_exact() -> None:
+    dead = DeadLetters(Clock())
+
+    with capture_logs():
+        for n in range(VALUES_KEPT + 7):
+            dead.add(tell(), f"desk:OutOfStock{n}")
+
+    assert dead.counts[OTHER] == 7
+    assert len(dead.counts) == VALUES_KEPT + 1
+    assert dead.total == VALUES_KEPT + 7
 
 
 def test_only_the_latest_are_kept_to_be_looked_at() -> None:
