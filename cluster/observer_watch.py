@@ -147,11 +147,18 @@ class Watch:
         """In a thread: how the app is, its trees, and what has happened in them."""
         known, before = self._about, self._forest
         try:
-            seen = cli_calls.seen_anyway(self.app, known["pid"] or 0)
+            told = cli_calls.seen_anyway(self.app, known["pid"] or 0)
         except (RegrowError, OSError) as error:  # its socket can not be used, or this process has no file left
             return {"app": {**known, "state": cli_calls.NO_ANSWER, "note": str(error)}}, before
-        if seen is None:
-            seen = {**known, "state": NOT_RUNNING, "pid": 0, "started_at": None, "tree": []}
+        ended = {
+            "app": self.app,
+            "engine": known["engine"],
+            "state": NOT_RUNNING,
+            "pid": 0,
+            "started_at": None,
+            "tree": [],
+        }
+        seen: dict[str, Any] = ended if told is None else told
         if seen["state"] == cli_calls.NO_ANSWER:
             seen["pid"] = known["pid"]
         tree = seen.pop("tree")

@@ -1,7 +1,7 @@
 """The page of `regrow observe` in a real browser: what is seen of a death, what is done with keys, and how it looks.
 
 One browser and one app for all. The pictures of the guide are made here, and kept by
-REGROW_SCREENSHOTS=docs/guides/images.
+REGROW_SCREENSHOTS=docs/guides/images; chosen by `-k fits_its_window`, so that they show nothing of the other tests.
 """
 
 from __future__ import annotations
@@ -303,6 +303,8 @@ def test_the_page_fits_its_window(  # and is what the guide shows
     seen = Seen(context.new_page())
     page = opened(seen, shop.link)
     page.wait_for_selector("#waits .card")
+    shop.tell("shop/desk/scribe", Note(text="there is no such shelf"))
+    page.wait_for_selector("#news li:has-text('scribe')")
     page.locator("#traces-panel").scroll_into_view_if_needed()
     page.click("#traces tr:has-text('analyst') button")
     page.wait_for_selector(".waterfall li")

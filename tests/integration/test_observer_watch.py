@@ -65,11 +65,16 @@ async def test_an_app_that_hung_is_seen_again_however_often_its_page_was_loaded_
         for _ in range(20):
             async with watch.watched():
                 await asyncio.to_thread(lambda: None)  # so that what has begun runs
+        async with watch.watched():
+            hung = await seen_as(watch, cli_calls.NO_ANSWER)
     place.unlink()
+    async with watch.watched():
+        ended = await seen_as(watch, NOT_RUNNING)
+        async with shop():
+            seen = await seen_as(watch, "running")
 
-    async with shop(), watch.watched():
-        seen = await seen_as(watch, "running")
-
+    assert "lets nobody in" in hung.parts["app"]["note"] or "did not answer" in hung.parts["app"]["note"]
+    assert "note" not in ended.parts["app"]
     assert seen.forest.agents == 1
 
 
