@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
 from pathlib import Path
 
@@ -80,4 +81,7 @@ def deaths(settings: Settings) -> list[object]:
     path = settings.data_dir_of("victims") / FILE_NAME
     if not path.exists():
         return []
-    return [each for each in IncidentFile(path).of_agent("victims/clerk") if each.sort is Sort.DEATH]
+    try:
+        return [each for each in IncidentFile(path).of_agent("victims/clerk") if each.sort is Sort.DEATH]
+    except sqlite3.OperationalError:  # the file is there, and its tables are still to be made
+        return []
