@@ -118,8 +118,11 @@ class SqliteFile:
 
 
 def rows_in(path: Path, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-    """What a file answers to a query, opened for reading alone. Raises sqlite3.Error."""
+    """What a file answers to a query, opened for reading alone; nothing while it is being made. Raises sqlite3.Error."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_S)) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if not version:
+            return []
         return connection.execute(query, values).fetchall()
 
 
@@ -138,8 +141,8 @@ def _connected(path: Path, layout: Layout) -> sqlite3.Connection:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version not in (0, layout.version):
             raise sqlite3.DatabaseError(f"it is of version {version}, and this is version {layout.version}")
-        connection.executescript(layout.script)
-        connection.execute(f"PRAGMA user_version = {layout.version}")
+        # As one, so that whoever reads meanwhile finds a version and all that belongs to it, or no version.
+        connection.executescript(f"BEGIN IMMEDIATE; {layout.script}; PRAGMA user_version = {layout.version}; COMMIT;")
     except BaseException:
         connection.close()
         raise

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,29 @@ def test_what_is_written_is_there_while_the_file_is_open_and_after_it(path: Path
     assert meanwhile == notes_in(path) == ["one", "two"]
     assert sorted(each.name for each in path.parent.iterdir()) == [".gitignore", path.name]
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_whoever_reads_a_file_while_it_is_made_finds_nothing_or_all_of_it(tmp_path: Path) -> None:
+    files = [SqliteFile(tmp_path / str(number) / "notes.sqlite", LAYOUT, limit_bytes=PLENTY) for number in range(50)]
+
+    def read() -> set[tuple[str, ...]]:
+        seen: set[tuple[str, ...]] = set()
+        for file in files:
+            found = None
+            while found != ("one",):
+                found = tuple(notes_in(file.path)) if file.path.exists() else None
+                seen |= {found or ()}
+        return seen
+
+    with ThreadPoolExecutor() as threads:
+        reading = threads.submit(read)
+        for file in files:
+            note(file, "one")
+        seen = reading.result(SOON_S)
+    for file in files:
+        file.close()
+
+    assert seen == {(), ("one",)}
 
 
 def test_of_a_write_that_fails_nothing_is_kept(path: Path) -> None:
