@@ -118,7 +118,7 @@ class SqliteFile:
 
 
 def rows_in(path: Path, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-    """What a file answers to a query, opened for reading alone; nothing while it is being made. Raises sqlite3.Error."""
+    """What a file answers to a query, opened for reading alone: nothing while it is made. Raises sqlite3.Error."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_S)) as connection:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if not version:
