@@ -40,6 +40,7 @@ from regrow.router.usage import SpentOnTab
 from regrow.runtime import telemetry
 from regrow.runtime.errors import Misuse, TooLate
 from regrow.runtime.guard_errors import GuardTripped
+from regrow.runtime.guards import Rung
 from regrow.runtime.tab import Tab, on_tab
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class AgentLoop:
         self._tools = ctx.tools
         self._model = model
         self._plan = plan
-        self._repeats = LoopRepeats(ctx.runtime.guarding.guards)
+        self._repeats = LoopRepeats(ctx.id, ctx.runtime.guarding.guards)
         self._messages = list(plan.messages)
         self._calls: list[CallMade] = []
         self._left_out: frozenset[int] = frozenset()
@@ -244,9 +245,6 @@ class AgentLoop:
         begin = len(self._messages)
         for at, call in enumerate(calls):
             self._messages.append(_told(outcomes[at]) if at in outcomes else _handed(call))
-        if to_tools and (warning := self._repeats.warning(made)):
-            last, at = made[-1], begin + to_tools[-1][0]
-            self._messages[at] = _told(replace(last, told=f"{last.told}\n\n{warning}"))
         handed: tuple[Taker, HandedBack] | None = None
         to_takers = [(at, call) for at, call in enumerate(calls) if at not in outcomes]
         try:
@@ -258,7 +256,19 @@ class AgentLoop:
                 handed = (taker, back) if back is not None else handed
         finally:
             self._calls += (outcomes[at] for at in sorted(outcomes))
+        if handed is None:
+            self._judge([outcomes[at] for at in sorted(outcomes)])
         return handed
+
+    def _judge(self, made: list[CallMade]) -> None:
+        """Tells the model that it goes in circles. Raises RepeatedCall where that has to end."""
+        if (finding := self._repeats.finding(made)) is None:
+            return
+        if finding.rung >= Rung.REFUSE:
+            self._ctx.runtime.guarding.found(finding, self._ctx.origin(), agent=self._ctx.id)
+            finding.refuse()
+        self._messages[-1] = _told(replace(made[-1], told=f"{made[-1].told}\n\n{finding.text}"))
+        del self._sizes[len(self._messages) - 1 :]
 
     async def _run_tools(self, calls: list[ToolCall], *, told_bytes: int) -> list[CallMade]:
         """What came of them. What the tools have models do, and the agents that they ask, is part of what is spent."""

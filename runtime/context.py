@@ -280,7 +280,7 @@ class CellContext(StreamTurn):
         self._on_own_thread()
         cell = self._cell
         self.live()
-        notice = Envelope(Kind.NOTICE, cell.actor, message, self.origin().afresh(), incarnation=self.incarnation)
+        notice = Envelope(Kind.NOTICE, cell.actor, message, self.origin().waited(delay_s), incarnation=self.incarnation)
         return timer(cell, delay_s, notice)
 
     # ---- other actors --------------------------------------------------------------------------

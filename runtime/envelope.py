@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from regrow.runtime import capability as capabilities
 from regrow.runtime.address import ActorId, Address, HostId, Incarnation
@@ -18,6 +18,9 @@ from regrow.runtime.tab import Tab, open_tabs, with_tab
 if TYPE_CHECKING:
     from regrow.runtime.outcome import Outcome
     from regrow.runtime.stream_window import Window
+
+LEAST_WAIT_S: Final = 0.2
+"""What is shorter is no wait but the time that things take."""
 
 
 class Kind(enum.IntEnum):
@@ -99,6 +102,10 @@ class Origin:
     def lasting(self) -> Origin:
         """The same where nobody waits for it any more, as for what is stored."""
         return self._with(trace=self.trace, capability=self.capability, chain=())
+
+    def waited(self, delay_s: float) -> Origin:
+        """The same for what a timer of the agent sends it; one that waits for less than that takes is none."""
+        return self.afresh() if delay_s >= LEAST_WAIT_S else self
 
     def afresh(self) -> Origin:
         """The same for what a timer sends: of this run, and caused by nobody."""

@@ -23,6 +23,10 @@ from tests.actors.loop_stage import PRICED, call, calling, looped, saying
 done: list[str] = []
 
 
+class Unheard(Request[str]):
+    """What nobody sends."""
+
+
 @pytest.fixture(autouse=True)
 def _nothing_is_done() -> None:
     done.clear()
@@ -280,6 +284,14 @@ async def unbounded(ctx: Context) -> LoopAnswer[None]:
     return await ctx.models.run("Go on")
 
 
+class Nobody(Agent):
+    """Takes no conversation."""
+
+    @on
+    async def other(self, request: Unheard) -> str:
+        return ""
+
+
 @tool
 async def listed(folder: str) -> str:
     """Lists a folder."""
@@ -297,6 +309,35 @@ async def test_a_model_that_calls_the_same_again_is_warned_at_three_and_ended_at
     assert told[:2] == ["nothing", "nothing"]
     assert told[2].startswith("nothing\n\n[3 times now the same calls have given the same results.")
     assert told[3].startswith("nothing\n\n[4 times now")
+
+
+@pytest.mark.parametrize(
+    "stubborn",
+    [call("listed", '{"folder": '), call("listed", '{"wrong": "a"}'), call("erase"), call("hand_off_to_nobody")],
+    ids=["broken arguments", "other arguments", "no such tool", "nobody to hand over to"],
+)
+@virtual
+async def test_a_model_that_asks_again_for_what_can_not_be_begun_is_warned_at_three_and_ended_at_five(
+    stubborn: Any,
+) -> None:
+    async def use(ctx: Context) -> LoopAnswer[None]:
+        return await ctx.models.run("Go on", handoff=["desk/nobody"])
+
+    stand = await looped(use, [stubborn], tools=[listed], others=[Nobody], repeat_last=True, fails=True)
+
+    assert isinstance(stand.error, RepeatedCall)
+    assert stand.error.evidence == {"tool": stubborn.name, "times": 5}
+    assert len(stand.model.requests) == 5
+    assert ["times now" in told for told in stand.told()] == [False, False, True, True]
+
+
+@virtual
+async def test_a_model_that_mends_what_could_not_be_begun_goes_on() -> None:
+    wrong = [call("listed", f'{{"wrong": {number}}}') for number in range(8)]
+
+    stand = await looped(unbounded, [*wrong, call("listed", '{"folder": "a"}'), "done"], tools=[listed])
+
+    assert stand.answer.text == "done"
 
 
 @virtual

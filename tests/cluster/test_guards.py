@@ -18,6 +18,10 @@ class Note(Message):
     left: int = 0
 
 
+class Pass(Message):
+    """Pass on what was told."""
+
+
 turns: list[str] = []
 """The agents whose handlers began, in their order."""
 
@@ -188,6 +192,28 @@ async def test_an_agent_may_tell_itself_to_go_on_and_set_timers_for_ever() -> No
         await t.advance(300.5)
 
     assert len(turns) == 801
+
+
+@pytest.mark.parametrize(("delay_s", "stops"), [(0.1, True), (1.0, False)])
+@virtual
+async def test_a_timer_that_hardly_waits_breaks_no_circle(delay_s: float, stops: bool) -> None:
+    class Later(Pair):
+        @on
+        async def note(self, note: Note, ctx: Context) -> None:
+            turns.append(ctx.id)
+            ctx.after(delay_s, Pass())
+
+        @on
+        async def pass_on(self, message: Pass, ctx: Context) -> None:
+            await ctx.tell("right" if ctx.id == "desk/left" else "left", Note())
+
+    app = App("desk", Supervisor(children=[child(Later, id="left"), child(Later, id="right")]))
+    async with TestApp(app) as t:
+        await t.tell("left", Note())
+        await t.advance(100.0)
+
+        assert ((await t.dead_letters()).total > 0) is stops
+        assert (len(turns) < 10) is stops
 
 
 @virtual

@@ -67,7 +67,7 @@ TAKES_EVENT = "self._by_event.pop(exited.event, {})"
 BY_EVENT = "and (child.exited is exited or (exited.event and child.exited.event == exited.event))"
 RETRIED = "                failed = await self._lives.start(child) is not None\n"
 ENDS_TIMERS = "        for timer in self.timers:\n            timer.cancel()\n"
-TICK_OF_A_LIFE = "message, self.origin().afresh(), incarnation=self.incarnation)"
+TICK_OF_A_LIFE = "message, self.origin().waited(delay_s), incarnation=self.incarnation)"
 OF_A_LIFE = "            if envelope.incarnation != cell.incarnation or (cell.is_over and envelope.kind <= Kind.ASK):\n"
 OF_THIS_LIFE = (
     "    if envelope.incarnation is None or envelope.incarnation == cell.incarnation:\n        return False\n"
