@@ -10,12 +10,14 @@ What is sent inside of `with watch.call(host):` counts for that call, and all el
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from regrow.router.hidden_retries import RetryMeter
 from regrow.runtime.envelope import Origin
@@ -53,6 +55,8 @@ class WireWatch:
         self._guards = guards
         self._now_s = now_s
         self._meter = RetryMeter(guards.retry_share) if guards.retry_share is not None else None
+        self._underway: WeakKeyDictionary[asyncio.Task[Any], tuple[str, str, str]] = WeakKeyDictionary()
+        """What a task has sent that has no answer yet: where it sends again, that was cut off or timed out."""
 
     @property
     def event_hooks(self) -> dict[str, list[Callable[..., Any]]]:
@@ -77,8 +81,12 @@ class WireWatch:
 
     async def _sends(self, request: _Request) -> None:
         assert self._meter is not None
-        to, body = _where(request), _likeness(request)
-        finding = self._meter.sent(to, _call.get(), body, self._now_s())
+        to, body, now_s = _where(request), _likeness(request), self._now_s()
+        if (task := asyncio.current_task()) is not None:
+            if (lost := self._underway.get(task)) is not None:
+                self._meter.answered(*lost, status=0, now_s=now_s)  # no hook tells of one that had no response
+            self._underway[task] = to, _call.get(), body
+        finding = self._meter.sent(to, _call.get(), body, now_s)
         if finding is not None:
             found(finding.up_to(self._guards.top), Origin(), agent="")
             if self._guards.top >= Rung.REFUSE:
@@ -86,6 +94,8 @@ class WireWatch:
 
     async def _answered(self, response: _Response) -> None:
         assert self._meter is not None
+        if (task := asyncio.current_task()) is not None:
+            self._underway.pop(task, None)
         to, body = _where(response.request), _likeness(response.request)
         self._meter.answered(to, _call.get(), body, response.status_code, self._now_s())
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from time import monotonic
 
 import pytest
+from httpx2 import ConnectError
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient, InternalServerError
 
 from regrow.router.errors import ProviderBroke
@@ -18,6 +21,14 @@ from tests.router.chat_server import ChatServer
 from tests.router.test_openai_provider import CARD, QUESTION
 
 pytestmark = pytest.mark.slow  # making a client of the SDK alone takes 50 ms
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port of this machine at which nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 async def asked(provider: OpenAIProvider, request: ModelRequest = QUESTION) -> type[Exception]:
@@ -79,6 +90,24 @@ async def test_any_client_of_an_sdk_is_watched_by_its_hooks_without_a_call_that_
     await client.close()
 
     assert len(server.sent) == 1 + GRACE
+
+
+async def test_what_repeats_attempts_that_got_no_response_is_found_as_well(closed_port: int) -> None:
+    client = DefaultAsyncHttpxClient(event_hooks=WireWatch(Guards(), monotonic).event_hooks)
+
+    async def tried() -> type[Exception]:
+        try:
+            await client.post(f"http://127.0.0.1:{closed_port}/", json={"say": "hello"})
+        except (ConnectError, HiddenRetries) as error:
+            return type(error)
+        raise AssertionError("nobody listens there")
+
+    at_once = await asyncio.gather(*(tried() for _ in range(3 * GRACE)))
+    one_by_one = [await tried() for _ in range(2 + GRACE)]
+    await client.aclose()
+
+    assert at_once == [ConnectError] * (3 * GRACE)
+    assert one_by_one == [ConnectError] * (1 + GRACE) + [HiddenRetries]
 
 
 async def test_a_guard_that_is_off_has_no_hooks(server: ChatServer) -> None:
