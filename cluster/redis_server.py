@@ -210,8 +210,9 @@ class RedisServer:
         async with _client(identity) as client:
             while loop.time() - began_s < limit_s:
                 try:
-                    # A PING that also tells who answers: the port may belong to an older life of ours.
+                    # The port may belong to an older life of ours.
                     if (await client.info("server"))["process_id"] == process.pid:
+                        await client.ping()  # which, unlike INFO, is refused while it loads
                         return
                 except BusyLoadingError:
                     limit_s = LOAD_TIMEOUT_S

@@ -92,6 +92,17 @@ def killed_owner(data_dir: Path, env: dict[str, str] | None = None) -> tuple[int
     raise AssertionError("the owner ended before its server ran")
 
 
+async def test_it_is_started_when_it_has_loaded_what_it_keeps(server: RedisServer) -> None:
+    async with Redis.from_url(server.url) as client:
+        await client.eval("for n = 1, 200000 do redis.call('SET', 'key' .. n, n) end", 0)
+    await server.stop()
+
+    await server.start()
+
+    async with Redis.from_url(server.url, decode_responses=True) as client:
+        assert await client.get("key200000") == "200000"
+
+
 async def test_stop_leaves_no_process_and_nothing_but_data(tmp_path: Path) -> None:
     server = RedisServer(tmp_path)
     await put(await server.start(), "value")
