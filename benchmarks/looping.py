@@ -130,6 +130,6 @@ async def waiting_measured(options: Options, screen: Screen) -> Result:
             return took_s
 
         await refs[0].ask(Think(), timeout_s=60.0)  # has everything loaded
-        rounds = [await waited() for _ in range(options.rounds)]
+        rounds = [await waited() for _ in range(1 if options.quick else options.rounds)]
     screen.rates(f"{WAITERS:,} agents in one host, each waiting {WAIT_S:g} s on a model", {"Regrow": rounds}, "s")
     return {"waiting_1000_s": rounded(median(rounds))}
