@@ -38,6 +38,7 @@ class Recording:
     def __init__(self, where: str, settings: TracingSettings, deliver: Deliver) -> None:
         """`where` names the process among those of the app."""
         self.process = f"{where} on {platform.node()}, pid {os.getpid()}"
+        self._settings = settings
         self._deliver = deliver
         self._elsewhere: dict[tuple[str, str], int] = {}
         self._queue: RecordQueue[Any] | None = None
@@ -57,7 +58,7 @@ class Recording:
         """Hands on what waits, for tracing.FLUSH_LIMIT_S at most, and ends. May be called twice."""
         if not self._is_closed:
             self._is_closed = True
-            await tracing.end(self._queue)
+            await tracing.end(self._settings, self._queue)
 
     def _hand_on(self, batch: Sequence[Any]) -> None:
         rows: list[SpanRow] = []

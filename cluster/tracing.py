@@ -58,8 +58,8 @@ class _Process:
         self.stores: list[RecordQueue[AnySpan]] = []
         """Of the apps that run here, in the order of their starts: the first one gets the spans."""
         self.unended: dict[int, tuple[float, Span]] = {}
-        self.apps = 0
-        """How many run here."""
+        self.settings: list[TracingSettings] = []
+        """Of the apps that run here, in the order of their starts."""
 
     def began(self, span: Span) -> None:
         """See SpanProcessor.on_start."""
@@ -105,19 +105,16 @@ def configure_or_warn(app: str, settings: TracingSettings) -> None:
 
 def begin(settings: TracingSettings, store: RecordQueue[AnySpan] | None) -> None:
     """An app starts here: its messages have spans, and `store` gets them, unless that of another app does already."""
-    if not _process.apps:
-        sampling = Sampling(settings.traces_per_s)
-        telemetry.switch_on(sampling, redact=Redaction(settings.redact), with_content=settings.content)
-    _process.apps += 1
+    _process.settings.append(settings)
+    _apply()
     if store is not None:
         _process.stores.append(store)
 
 
-async def end(store: RecordQueue[AnySpan] | None) -> None:
+async def end(settings: TracingSettings, store: RecordQueue[AnySpan] | None) -> None:
     """An app has stopped here: what waits leaves, within FLUSH_LIMIT_S, and after the last one no message has spans."""
-    _process.apps -= 1
-    if not _process.apps:
-        telemetry.switch_off()
+    _process.settings.remove(settings)
+    _apply()
     await flush()
     if store is not None:
         await asyncio.to_thread(store.close, FLUSH_LIMIT_S)
@@ -142,6 +139,20 @@ def dropped() -> dict[str, int]:
         for reason, spans in queue.dropped.items():
             found[reason] = found.get(reason, 0) + spans
     return found
+
+
+def _apply() -> None:
+    """Has spans made as all apps that run here allow: one process makes them all, and one span can belong to two."""
+    running = _process.settings
+    if not running:
+        telemetry.switch_off()
+        return
+    patterns = dict.fromkeys(pattern for settings in running for pattern in settings.redact)
+    telemetry.switch_on(
+        telemetry.spans.sampling or Sampling(running[0].traces_per_s),
+        redact=Redaction(patterns),
+        with_content=all(settings.content for settings in running),
+    )
 
 
 def _joined() -> TracerProvider | None:
