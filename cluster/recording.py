@@ -17,7 +17,7 @@ import msgpack
 
 from regrow.cluster import tracing
 from regrow.cluster.record_queue import RecordQueue
-from regrow.cluster.span_row import SpanRow, row_from, row_of, values_of
+from regrow.cluster.span_row import SpanRow, row_from, row_of, size_bytes_of, values_of
 from regrow.cluster.span_store import SpanStore
 from regrow.runtime import telemetry
 
@@ -44,7 +44,8 @@ class Recording:
         self._queue: RecordQueue[Any] | None = None
         self._is_closed = False
         if settings.store_mb:
-            self._queue = RecordQueue("store", self._hand_on, unended=tracing.long_unended)
+            unended = tracing.long_unended
+            self._queue = RecordQueue("store", self._hand_on, unended=unended, size_bytes=size_bytes_of)
         tracing.begin(settings, self._queue)
 
     def heard(self, rows: Iterable[SpanRow], left_out: Mapping[tuple[str, str], int]) -> None:

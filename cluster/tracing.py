@@ -21,6 +21,7 @@ from opentelemetry import trace
 from regrow.cluster.config import EXPORTER_VARIABLE
 from regrow.cluster.errors import ConfigError
 from regrow.cluster.record_queue import FLUSH_EVERY_S, RecordQueue
+from regrow.cluster.span_row import size_bytes_of
 from regrow.runtime import telemetry
 from regrow.runtime.redaction import Redaction
 from regrow.runtime.sampling import Sampling
@@ -175,7 +176,9 @@ def _made(app: str) -> TracerProvider:
     provider = made_provider(app)
     provider.add_span_processor(Processor(_process.began, _process.ended))
     trace.set_tracer_provider(provider)
-    _process.exports += [RecordQueue(name, _export_with(exporter)) for name, exporter in exporters]
+    _process.exports += [
+        RecordQueue(name, _export_with(exporter), size_bytes=size_bytes_of) for name, exporter in exporters
+    ]
     return provider
 
 
