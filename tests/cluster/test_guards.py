@@ -14,6 +14,7 @@ from regrow.runtime.guards import Finding, Guards, Rung, found
 from regrow.runtime.testing import virtual
 from regrow.testing import TestApp
 from tests.cluster.guarded import Ask, Seen, exporting, findings
+from tests.runtime.recorded import trace_of
 
 
 class Note(Message):
@@ -115,7 +116,7 @@ def test_in_a_trace_that_is_not_recorded_a_finding_has_a_span_in_one_of_its_own(
     assert (told["span"], told["regrow.guard.name"]) == ("guard", "CausalLoop")
     assert made.parent is None
     assert not made.links
-    assert made.get_span_context().trace_id != telemetry.span_context_of(unrecorded).trace_id
+    assert trace_of(made) != telemetry.span_context_of(unrecorded).trace_id
 
 
 @virtual
