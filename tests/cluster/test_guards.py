@@ -120,6 +120,16 @@ def test_in_a_trace_that_is_not_recorded_a_finding_has_a_span_in_one_of_its_own(
 
 
 @virtual
+async def test_findings_of_guards_are_counted_by_the_class_of_their_error() -> None:
+    async with TestApp(pair()) as t:
+        for _ in range(3):
+            await t.tell("left", Note())
+            await t.settled()
+
+        assert (await t.running.metrics())["total"]["guards"] == {"CausalLoop": 3}
+
+
+@virtual
 async def test_messages_that_say_something_new_go_on() -> None:
     class Counting(Pair):
         @on
