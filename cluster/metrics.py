@@ -73,6 +73,7 @@ class Counted(Message):
     restarts: Labelled = ()
     dead_letters: Labelled = ()
     tool_calls: Labelled = ()
+    guards: Labelled = ()
     models: tuple[ModelCounts, ...] = ()
     commits: CommitTimes = CommitTimes()
 
@@ -85,6 +86,7 @@ class Counted(Message):
             restarts=_sum(each.restarts for each in all_of_them),
             dead_letters=_sum(each.dead_letters for each in all_of_them),
             tool_calls=_sum(each.tool_calls for each in all_of_them),
+            guards=_sum(each.guards for each in all_of_them),
             models=_sum_of_models(model for each in all_of_them for model in each.models),
             commits=CommitTimes(
                 counts=tuple(map(sum, zip(*(each.commits.counts for each in all_of_them), strict=True))),
@@ -164,6 +166,7 @@ def counted(runtime: Runtime) -> Counted:
         restarts=_sorted(metrics.restarts),
         dead_letters=_sorted(runtime.dead_letters.counts),
         tool_calls=_sorted(metrics.tool_calls),
+        guards=_sorted(runtime.guarding.findings),
         models=models,
         commits=CommitTimes(counts=tuple(metrics.commits.counts), sum_s=metrics.commits.sum),
     )
@@ -215,6 +218,7 @@ def _counts(counted: Counted) -> dict[str, Any]:
         "dead_letters": dict(counted.dead_letters),
         "model_calls": dict(calls),
         "tool_calls": dict(counted.tool_calls),
+        "guards": dict(counted.guards),
         "tokens": sum(model.input_tokens + model.output_tokens for model in counted.models),
         "cost_usd": round(sum(model.cost_usd for model in counted.models), USD_DIGITS),
         "commit_ms": {

@@ -119,6 +119,12 @@ _FAMILIES: tuple[tuple[str, str, str, Read], ...] = (
         "Calls of tools, by how they ended.",
         _by("outcome", lambda host: host.counted.tool_calls),
     ),
+    (
+        "guards_total",
+        "counter",
+        "What guards have found, by the class of the error.",
+        _by("guard", lambda host: host.counted.guards),
+    ),
     ("model_calls_total", "counter", "Calls of models.", _model_calls),
     ("model_tokens_total", "counter", "Tokens that went into models and came out.", _model_tokens),
     (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ray.exceptions import RayError
 
 from regrow.cluster.ray_transport import got_through
-from regrow.cluster.recording import Recording, pack_told
+from regrow.cluster.recording import Deliver, Recording, pack_told
 from regrow.cluster.span_row import SpanRow
 from regrow.cluster.tracing import FLUSH_LIMIT_S
 from regrow.runtime.transport import PeerDead
@@ -18,19 +18,24 @@ if TYPE_CHECKING:
     from regrow.cluster.config import TracingSettings
 
 HEARD_WITHIN_S = 5.0
-"""How long the guardian may take for a batch; one that restarts is not waited for, and the batch is dropped."""
+"""How long the guardian may take for the last batch of a host that is to end."""
 
 
 def sent_to(where: str, guardian: Any, settings: TracingSettings) -> Recording | None:
     """The recording of a process whose spans the guardian keeps; None where the settings want none."""
-    if not settings.is_on:
-        return None
+    return Recording(where, settings, delivery_to(guardian)) if settings.is_on else None
+
+
+def delivery_to(guardian: Any) -> Deliver:
+    """Sends a batch to the guardian and waits, on the thread of the queue, until it has answered or has died.
+
+    However long that takes: a batch that is given up is still with Ray, and with the next ones there is no bound.
+    """
 
     def deliver(rows: Sequence[SpanRow], left_out: Mapping[tuple[str, str], int]) -> None:
-        # Waited for, on the thread of the queue alone: a guardian that is slow gets no second batch meanwhile.
-        guardian.heard_spans.remote(pack_told(rows, left_out)).future().result(timeout=HEARD_WITHIN_S)
+        guardian.heard_spans.remote(pack_told(rows, left_out)).future().result()
 
-    return Recording(where, settings, deliver)
+    return deliver
 
 
 async def end_recordings(recording: Recording | None, hosts: Iterable[Any]) -> None:

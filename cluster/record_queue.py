@@ -19,13 +19,21 @@ T = TypeVar("T")
 
 QUEUE_SPANS = 4_096
 """How many wait at most."""
+QUEUE_BYTES = 32_000_000
+"""And of so many bytes in all: spans with content have some 50 kB."""
 BATCH_SPANS = 512
+BATCH_BYTES = 8_000_000
+"""Beyond so many a batch ends, whatever it has."""
 FLUSH_EVERY_S = 0.5
 """How long a span waits at most, and so how much of it a SIGKILL can lose."""
 WARN_EVERY_S = 60.0
 """Between two lines of the log on spans that were dropped."""
 
 log = structlog.get_logger("regrow.records")
+
+
+def _not_counted(record: object) -> int:
+    return 0
 
 
 class RecordQueue(Generic[T]):
@@ -40,16 +48,23 @@ class RecordQueue(Generic[T]):
         deliver: Callable[[Sequence[T]], None],
         *,
         unended: Callable[[], Sequence[T]] = tuple,
+        size_bytes: Callable[[T], int] = _not_counted,
         limit: int = QUEUE_SPANS,
+        limit_bytes: int = QUEUE_BYTES,
         what: str = "spans",
     ) -> None:
-        """`unended` gives spans that have begun and are to be told now; it is asked before each batch."""
+        """`unended` gives spans that have begun and are to be told now; it is asked before each batch.
+
+        `size_bytes` says roughly what one takes; it is asked by whoever puts it.
+        """
         self._keeper = keeper
         self._dropped_text = f"{what} were dropped"
         self._unended = unended
         self._deliver = deliver
-        self._limit = limit
-        self._waiting: deque[T] = deque()
+        self._size_bytes = size_bytes
+        self._limit, self._limit_bytes = limit, limit_bytes
+        self._waiting: deque[tuple[T, int]] = deque()
+        self._waiting_bytes = 0
         self._changed = threading.Condition()
         self._delivering = 0
         self._is_closed = False
@@ -66,12 +81,15 @@ class RecordQueue(Generic[T]):
 
     def put(self, span: T) -> None:
         """Takes a span, from any thread; never waits."""
+        size_bytes = self._size_bytes(span)
         with self._changed:
-            if self._is_closed or len(self._waiting) >= self._limit:
+            is_full = len(self._waiting) >= self._limit or self._waiting_bytes + size_bytes > self._limit_bytes
+            if self._is_closed or is_full:
                 self._dropped["closed" if self._is_closed else "queue_full"] += 1
                 return
-            self._waiting.append(span)
-            if len(self._waiting) == BATCH_SPANS:
+            self._waiting.append((span, size_bytes))
+            self._waiting_bytes += size_bytes
+            if self._is_batch_ready():
                 self._changed.notify_all()
 
     def flush(self, limit_s: float) -> bool:
@@ -93,22 +111,36 @@ class RecordQueue(Generic[T]):
             self._is_closed = True
             self._dropped["closed"] += len(self._waiting)
             self._waiting.clear()
+            self._waiting_bytes = 0
             self._changed.notify_all()
         self._thread.join(limit_s)  # a keeper that hangs keeps its thread, which ends with the process
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                if len(self._waiting) < BATCH_SPANS and not self._is_closed:
+                if not self._is_batch_ready() and not self._is_closed:
                     self._changed.wait(FLUSH_EVERY_S)
                 if self._is_closed:
                     return
-                batch = [self._waiting.popleft() for _ in range(min(BATCH_SPANS, len(self._waiting)))]
+                batch = self._next_batch()
                 self._delivering = len(batch)
             self._hand_over(batch)
             with self._changed:
                 self._delivering = 0
                 self._changed.notify_all()
+
+    def _is_batch_ready(self) -> bool:
+        return len(self._waiting) >= BATCH_SPANS or self._waiting_bytes >= BATCH_BYTES
+
+    def _next_batch(self) -> list[T]:
+        batch: list[T] = []
+        batch_bytes = 0
+        while self._waiting and len(batch) < BATCH_SPANS and batch_bytes < BATCH_BYTES:
+            span, size_bytes = self._waiting.popleft()
+            batch.append(span)
+            batch_bytes += size_bytes
+        self._waiting_bytes -= batch_bytes
+        return batch
 
     def _hand_over(self, ended: Sequence[T]) -> None:
         batch = ended

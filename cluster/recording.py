@@ -17,7 +17,7 @@ import msgpack
 
 from regrow.cluster import tracing
 from regrow.cluster.record_queue import RecordQueue
-from regrow.cluster.span_row import SpanRow, row_from, row_of, values_of
+from regrow.cluster.span_row import SpanRow, row_from, row_of, size_bytes_of, values_of
 from regrow.cluster.span_store import SpanStore
 from regrow.runtime import telemetry
 
@@ -38,12 +38,14 @@ class Recording:
     def __init__(self, where: str, settings: TracingSettings, deliver: Deliver) -> None:
         """`where` names the process among those of the app."""
         self.process = f"{where} on {platform.node()}, pid {os.getpid()}"
+        self._settings = settings
         self._deliver = deliver
         self._elsewhere: dict[tuple[str, str], int] = {}
         self._queue: RecordQueue[Any] | None = None
         self._is_closed = False
         if settings.store_mb:
-            self._queue = RecordQueue("store", self._hand_on, unended=tracing.long_unended)
+            unended = tracing.long_unended
+            self._queue = RecordQueue("store", self._hand_on, unended=unended, size_bytes=size_bytes_of)
         tracing.begin(settings, self._queue)
 
     def heard(self, rows: Iterable[SpanRow], left_out: Mapping[tuple[str, str], int]) -> None:
@@ -57,7 +59,7 @@ class Recording:
         """Hands on what waits, for tracing.FLUSH_LIMIT_S at most, and ends. May be called twice."""
         if not self._is_closed:
             self._is_closed = True
-            await tracing.end(self._queue)
+            await tracing.end(self._settings, self._queue)
 
     def _hand_on(self, batch: Sequence[Any]) -> None:
         rows: list[SpanRow] = []

@@ -62,6 +62,15 @@ def row_from(values: Sequence[Any]) -> SpanRow:
     return SpanRow(**dict(zip(COLUMNS, values, strict=True)))
 
 
+def size_bytes_of(span: ReadableSpan | SpanRow) -> int:
+    """What a span takes roughly: the lengths of its texts."""
+    if isinstance(span, SpanRow):
+        return sum(map(len, (span.name, span.status, span.attributes, span.events, span.links)))
+    told = (span.attributes, *(event.attributes for event in span.events))
+    texts = (value for each in told for value in (each or {}).values() if isinstance(value, str))
+    return len(span.status.description or "") + sum(map(len, texts))
+
+
 def row_of(span: ReadableSpan, process: str) -> SpanRow:
     """The row of a span of the SDK, ended or not."""
     context = span.get_span_context()

@@ -21,6 +21,7 @@ from opentelemetry import trace
 from regrow.cluster.config import EXPORTER_VARIABLE
 from regrow.cluster.errors import ConfigError
 from regrow.cluster.record_queue import FLUSH_EVERY_S, RecordQueue
+from regrow.cluster.span_row import size_bytes_of
 from regrow.runtime import telemetry
 from regrow.runtime.redaction import Redaction
 from regrow.runtime.sampling import Sampling
@@ -58,8 +59,8 @@ class _Process:
         self.stores: list[RecordQueue[AnySpan]] = []
         """Of the apps that run here, in the order of their starts: the first one gets the spans."""
         self.unended: dict[int, tuple[float, Span]] = {}
-        self.apps = 0
-        """How many run here."""
+        self.settings: list[TracingSettings] = []
+        """Of the apps that run here, in the order of their starts."""
 
     def began(self, span: Span) -> None:
         """See SpanProcessor.on_start."""
@@ -105,19 +106,16 @@ def configure_or_warn(app: str, settings: TracingSettings) -> None:
 
 def begin(settings: TracingSettings, store: RecordQueue[AnySpan] | None) -> None:
     """An app starts here: its messages have spans, and `store` gets them, unless that of another app does already."""
-    if not _process.apps:
-        sampling = Sampling(settings.traces_per_s)
-        telemetry.switch_on(sampling, redact=Redaction(settings.redact), with_content=settings.content)
-    _process.apps += 1
+    _process.settings.append(settings)
+    _apply()
     if store is not None:
         _process.stores.append(store)
 
 
-async def end(store: RecordQueue[AnySpan] | None) -> None:
+async def end(settings: TracingSettings, store: RecordQueue[AnySpan] | None) -> None:
     """An app has stopped here: what waits leaves, within FLUSH_LIMIT_S, and after the last one no message has spans."""
-    _process.apps -= 1
-    if not _process.apps:
-        telemetry.switch_off()
+    _process.settings.remove(settings)
+    _apply()
     await flush()
     if store is not None:
         await asyncio.to_thread(store.close, FLUSH_LIMIT_S)
@@ -144,6 +142,20 @@ def dropped() -> dict[str, int]:
     return found
 
 
+def _apply() -> None:
+    """Has spans made as all apps that run here allow: one process makes them all, and one span can belong to two."""
+    running = _process.settings
+    if not running:
+        telemetry.switch_off()
+        return
+    patterns = dict.fromkeys(pattern for settings in running for pattern in settings.redact)
+    telemetry.switch_on(
+        telemetry.spans.sampling or Sampling(running[0].traces_per_s),
+        redact=Redaction(patterns),
+        with_content=all(settings.content for settings in running),
+    )
+
+
 def _joined() -> TracerProvider | None:
     """The provider that the program has set up, which tells us of its spans from now on; None where there is none."""
     provider = trace.get_tracer_provider()
@@ -164,7 +176,9 @@ def _made(app: str) -> TracerProvider:
     provider = made_provider(app)
     provider.add_span_processor(Processor(_process.began, _process.ended))
     trace.set_tracer_provider(provider)
-    _process.exports += [RecordQueue(name, _export_with(exporter)) for name, exporter in exporters]
+    _process.exports += [
+        RecordQueue(name, _export_with(exporter), size_bytes=size_bytes_of) for name, exporter in exporters
+    ]
     return provider
 
 

@@ -18,6 +18,7 @@ from opentelemetry import trace
 
 from regrow.runtime import telemetry
 from regrow.runtime.errors import InvalidDefinition
+from regrow.runtime.metrics import count_up
 
 if TYPE_CHECKING:
     from regrow.runtime.cell import Cell
@@ -157,6 +158,8 @@ class Guarding:
         self.turns = turns
         self.runs = runs
         self.messages = messages
+        self.findings: dict[str, int] = {}
+        """How often each guard has found something here, by the class of its error."""
         self.calling: Counter[str] = Counter()
         """How many calls of tools are under way here, by agent."""
         self._thought_s: OrderedDict[str, float] = OrderedDict()
@@ -183,6 +186,7 @@ class Guarding:
         What goes on in spite of it, since it is only warned of or caught, must not fill traces and logs.
         """
         finding = finding.up_to(self.guards.top)
+        count_up(self.findings, finding.error.__name__)
         key = (finding.error.__name__, finding.rung, agent, origin.run)
         times = self._told.pop(key, 0) + 1
         self._told[key] = times

@@ -11,22 +11,42 @@ from collections.abc import Iterable
 
 REDACTED = "[redacted]"
 
+_NAME = r"(?:(?:api|access|private|secret)[_-]?keys?|secrets?|passwords?|passwd|passphrases?|token)"
+"""Says secret; no `tokens`, of which there are mostly so many."""
+_IS = r"\\*+[\"']?\s*+[:=]\s*+"
+"""Between a name and its value, also in JSON within JSON."""
+_VALUES = (
+    r"\\++\"(?:[^\"\\\n]|\\++(?![\"\\]))++",  # in quotes that are escaped
+    r"\"(?:[^\"\\\n]|\\.)++",  # in quotes, of one line and of any number of words
+    r"'(?:[^'\\\n]|\\.)++",
+    r"\[[^\]]*+\]?+",  # several
+    r"\{[^}]*+\}?+",
+    r"\\*+[\"']?[^\s\"',;&]{4,}+",
+)
+
 # Each takes a time that grows with the text and no faster. A word of any length is read from where it begins and but
 # once, hence what looks back, and the possessive `++`: `-eyJ-eyJ-eyJ…` read anew from each `eyJ` took seconds.
 PATTERNS = (
     r"-----BEGIN [A-Z ]*+(?<=PRIVATE KEY)-----(?>[\s\S]*?(?:-----END [A-Z ]*+(?<=PRIVATE KEY)-----|\Z))",
     r"\b(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,}+",  # of OpenAI, Anthropic, Stripe
     r"\bgh[pousr]_[A-Za-z0-9]{20,}+|\bgithub_pat_[A-Za-z0-9_]{20,}+",
-    r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}+",  # of Slack
+    r"\b(?:xox[abeoprs]|xapp)-[A-Za-z0-9-]{10,}+",  # of Slack
     r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",  # of AWS
     r"\bAIza[A-Za-z0-9_-]{30,}+",  # of Google
-    r"\bhf_[A-Za-z0-9]{20,}+",
+    r"\bya29\.[A-Za-z0-9._-]{16,}+",
+    r"\b(?:hf|npm)_[A-Za-z0-9]{20,}+",
+    r"\bglpat-[A-Za-z0-9_-]{16,}+",  # of GitLab
+    r"\bSG\.[A-Za-z0-9_-]{16,}+\.[A-Za-z0-9_-]{16,}+",  # of SendGrid
     # A JSON web token, and what stands before it in the same word.
     r"(?<![A-Za-z0-9_-])(?>[A-Za-z0-9_-]*?eyJ)[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]*+",
     r"(?i)\b(?:bearer|basic)\s++[A-Za-z0-9._~+/=-]{12,}+",
-    r"(?i)(?<=://)[^\s/@:]*+:[^\s/@]++(?=@)",  # user and password of a URL
+    # User and password of a URL, up to its last `@`: there may be one in the password.
+    r"(?<=://)[^\s/@:]*+:[^\s/@]*+(?:@[^\s/@]*+(?=@))*+(?=@)",
     # A name that says secret, and its value: `api_key = …`, `"password": "…"`, `token=…`; also in JSON within JSON.
-    r"(?i)(?:api[_-]?key|secret|password|passwd|token)\\*+[\"']?\s*+[:=]\s*+\\*+[\"']?[^\s\"',;&]{4,}+",
+    rf"(?i){_NAME}{_IS}(?:{'|'.join(_VALUES)})",
+    # Headers: the scheme and what follows it, and all cookies.
+    rf"(?i)\b(?:proxy-)?authorization{_IS}\\*+[\"']?(?:[\w-]++[ \t]++)?+[^\s\"',;&]++",
+    rf"(?i)\b(?:set-)?cookie{_IS}\\*+[\"']?(?:[^\s\"',;=]{{1,64}}+=[^\s\"';]*+;?+ ?+)++",
     r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]++@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}",  # an e-mail address
     r"\b(?:\d[ -]?){13,19}\b",  # the number of a payment card, or one as long
 )

@@ -113,7 +113,8 @@ class _Telling:
     def told(self, value: object, name: str = "") -> object:
         """The same value; a text or number that is a secret is REDACTED."""
         if isinstance(value, Mapping):
-            return {_redacted(str(key)): self.told(each, str(key)) for key, each in value.items()}
+            around = name if name and _is_secret(name, "x") else ""  # what it says holds for all that is inside
+            return {_redacted(str(key)): self.told(each, around or str(key)) for key, each in value.items()}
         if isinstance(value, list | tuple):
             return [self.told(each, name) for each in value]
         if isinstance(value, str):
@@ -129,9 +130,13 @@ class _Telling:
         told = travelling(telemetry.without_secrets(text, SHORT_CHARS if is_short else self._room))
         if not is_short:
             self._room -= len(told)
-        if name and not _redacted(f"{name}: {told[:SHORT_CHARS]}").startswith(f"{_redacted(name)}: "):
-            return REDACTED  # the name says that it is one, such as `password`
-        return told
+        return REDACTED if name and _is_secret(name, told[:SHORT_CHARS]) else told
+
+
+def _is_secret(name: str, text: str) -> bool:
+    """Whether the name says that the text is one, as `password` does; also of two words, which need the quotes."""
+    kept = f"{_redacted(name)}: "
+    return any(not _redacted(f"{name}: {each}").startswith(kept) for each in (text, f'"{text}"'))
 
 
 def _redacted(text: str) -> str:

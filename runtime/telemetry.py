@@ -277,16 +277,21 @@ def fail(span: Span, error: BaseException) -> None:
 
 
 def event(name: str, attributes: Attributes, *, span_name: str) -> None:
-    """An event on the current span; where none is recorded, on a short span of its own called `span_name`."""
+    """An event on the current span; where none is recorded, on a short span of its own called `span_name`.
+
+    That one begins a trace, linked to nothing, where the current trace is not recorded.
+    """
     current = trace.get_current_span()
     if current.is_recording():
         current.add_event(name, dict(attributes))
         return
     if spans.sampling is not None and not spans.sampling.reports(time.monotonic()):
         return
+    context = current.get_span_context()
+    parent = Context() if context.is_valid and not context.trace_flags.sampled else None
     decided = is_decided.set(True)
     try:
-        with _tracer.start_as_current_span(span_name) as span:
+        with _tracer.start_as_current_span(span_name, context=parent) as span:
             span.add_event(name, dict(attributes))
     finally:
         is_decided.reset(decided)

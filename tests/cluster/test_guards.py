@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from regrow import Agent, App, Context, DurableAgent, DurableContext, Message, Refused, Supervisor, child, on
+from regrow.runtime import telemetry
+from regrow.runtime.envelope import Origin
 from regrow.runtime.guard_errors import CausalLoop, GuardTripped, HopsUsedUp
-from regrow.runtime.guards import Guards, Rung
+from regrow.runtime.guards import Finding, Guards, Rung, found
 from regrow.runtime.testing import virtual
 from regrow.testing import TestApp
 from tests.cluster.guarded import Ask, Seen, exporting, findings
+from tests.runtime.recorded import trace_of
 
 
 class Note(Message):
@@ -98,6 +102,35 @@ def test_its_evidence_stands_in_the_trace(exporter: InMemorySpanExporter) -> Non
         "regrow.guard.evidence.intent": "Note",
         "regrow.guard.evidence.hops": 6,
     }
+
+
+@pytest.mark.parametrize("is_current", [True, False])
+def test_in_a_trace_that_is_not_recorded_a_finding_has_a_span_in_one_of_its_own(
+    exporter: InMemorySpanExporter, is_current: bool
+) -> None:
+    unrecorded = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+    span = trace.NonRecordingSpan(telemetry.span_context_of(unrecorded)) if is_current else trace.INVALID_SPAN
+    finding = Finding(error=CausalLoop, text="round and round", evidence={"rounds": 3}, rung=Rung.REFUSE)
+
+    with trace.use_span(span):
+        found(finding, Origin(trace=unrecorded), agent="desk/left")
+
+    (told,) = findings(exporter)
+    (made,) = exporter.get_finished_spans()
+    assert (told["span"], told["regrow.guard.name"]) == ("guard", "CausalLoop")
+    assert made.parent is None
+    assert not made.links
+    assert trace_of(made) != telemetry.span_context_of(unrecorded).trace_id
+
+
+@virtual
+async def test_findings_of_guards_are_counted_by_the_class_of_their_error() -> None:
+    async with TestApp(pair()) as t:
+        for _ in range(3):
+            await t.tell("left", Note())
+            await t.settled()
+
+        assert (await t.running.metrics())["total"]["guards"] == {"CausalLoop": 3}
 
 
 @virtual

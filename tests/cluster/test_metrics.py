@@ -28,6 +28,7 @@ KEYS = {
     "dead_letters",
     "model_calls",
     "tool_calls",
+    "guards",
     "tokens",
     "cost_usd",
     "commit_ms",

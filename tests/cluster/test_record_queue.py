@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from structlog.testing import capture_logs
 
-from regrow.cluster.record_queue import BATCH_SPANS, RecordQueue
+from regrow.cluster.record_queue import BATCH_BYTES, BATCH_SPANS, RecordQueue
 
 SOON_S = 30.0
 """More than any of this takes, on a busy machine as well."""
@@ -50,6 +50,45 @@ def test_a_keeper_that_hangs_costs_what_there_is_no_room_for_and_holds_nobody_up
     assert not is_flushed
     assert took_s < 5.0
     assert queue.dropped == {"queue_full": 90, "closed": 10}
+
+
+def test_large_spans_are_bounded_by_their_bytes_while_a_keeper_hangs_and_what_has_no_room_is_counted() -> None:
+    go_on, begun = threading.Event(), threading.Event()
+    kept: list[str] = []
+
+    def hang(batch: Sequence[str]) -> None:
+        begun.set()
+        go_on.wait(SOON_S)
+        kept.extend(batch)
+
+    queue = RecordQueue[str]("test", hang, size_bytes=len, limit_bytes=1_000)
+    queue.put("first")
+    queue.flush(0.0)
+    assert begun.wait(SOON_S)
+    for _ in range(30):
+        queue.put("x" * 100)
+    queue.put("x")
+    go_on.set()
+    is_flushed = queue.flush(SOON_S)
+    queue.put("x" * 1_000)
+    queue.close(SOON_S)
+
+    assert is_flushed
+    assert kept == ["first", *["x" * 100] * 10, "x" * 1_000]
+    assert queue.dropped == {"queue_full": 21, "closed": 0}
+
+
+def test_a_batch_of_large_spans_ends_before_it_has_as_many_as_others() -> None:
+    batches: list[Sequence[int]] = []
+    queue = RecordQueue[int]("test", batches.append, size_bytes=lambda number: BATCH_BYTES // 2)
+
+    for number in range(5):
+        queue.put(number)
+    assert queue.flush(SOON_S)
+    queue.close(SOON_S)
+
+    assert [number for batch in batches for number in batch] == [0, 1, 2, 3, 4]
+    assert max(map(len, batches)) <= 2
 
 
 def test_a_keeper_that_fails_costs_the_batch_which_is_counted_and_told_once_a_minute() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
-from regrow.cluster.span_row import ATTRIBUTES_CHARS, LEFT_OUT, TEXT_CHARS, SpanRow, row_of
+from regrow.cluster.span_row import ATTRIBUTES_CHARS, LEFT_OUT, TEXT_CHARS, SpanRow, row_of, size_bytes_of
 from regrow.cluster.span_store import FILE_NAME, SpanFile, SpanStore
 from regrow.runtime import telemetry
 from regrow.runtime.span_content import CONTENT_CHARS
@@ -33,6 +33,17 @@ def test_a_name_and_an_attribute_that_no_file_can_hold_do_not_cost_the_batch(tmp
 
     (found,) = SpanFile(tmp_path / FILE_NAME).spans(row.trace_id)
     assert found.name == "read \\udcff.txt"
+
+
+def test_the_size_of_a_span_is_that_of_its_texts_before_and_after_it_is_stored() -> None:
+    span = TracerProvider(shutdown_on_exit=False).get_tracer("test").start_span("chat m", attributes={"n": 1})
+    span.set_attribute(telemetry.INPUT_MESSAGES, "x" * CONTENT_CHARS)
+    span.add_event("said", {"text": "y" * 1_000})
+    assert isinstance(span, ReadableSpan)
+
+    sizes_bytes = size_bytes_of(span), size_bytes_of(row_of(span, "inline"))
+
+    assert all(CONTENT_CHARS + 1_000 <= size_bytes < CONTENT_CHARS + 1_500 for size_bytes in sizes_bytes)
 
 
 def test_an_attribute_without_room_is_named_and_the_others_stay() -> None:

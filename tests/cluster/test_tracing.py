@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from regrow.cluster.config import EXPORTER_VARIABLE, TracingSettings
 from regrow.cluster.errors import ConfigError
 from regrow.cluster.span_store import FILE_NAME, SpanFile
 from regrow.runtime import telemetry
+from regrow.runtime.redaction import REDACTED, Redaction
 
 PROGRAM = """
 import sys
@@ -103,6 +106,51 @@ def test_a_provider_of_the_program_stays_and_its_spans_and_ours_are_kept_in_one_
     assert (turn.name, inner.name) == ("invoke_agent hello/greet", "inner")
     assert turn.parent_id != ""  # that of the program's span, which ended when nothing was kept any more
     assert inner.parent_id == turn.span_id
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No app runs in this process, and what is set up by the test is forgotten."""
+    monkeypatch.setattr(tracing, "_process", type(tracing._process)())  # pyright: ignore[reportPrivateUsage]
+    yield
+    telemetry.switch_off()
+    telemetry.spans.redact = Redaction()
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("begins_with_content", [True, False])
+def test_of_apps_in_one_process_all_must_want_content_and_the_patterns_of_all_count(begins_with_content: bool) -> None:
+    one = TracingSettings(content=begins_with_content, redact=(r"EMP-\d+",))
+    other = TracingSettings(content=not begins_with_content, redact=(r"hunter\d+",))
+
+    tracing.begin(one, None)
+    sampling = telemetry.spans.sampling
+    tracing.begin(other, None)
+    both_want = telemetry.spans.with_content
+    told = telemetry.without_secrets("EMP-17 says hunter22", 100)
+    same_sampling = telemetry.spans.sampling is sampling
+    asyncio.run(tracing.end(one, None))
+
+    assert not both_want
+    assert told == f"{REDACTED} says {REDACTED}"
+    assert same_sampling
+    assert telemetry.spans.with_content is other.content
+    assert telemetry.without_secrets("EMP-17 says hunter22", 100) == f"EMP-17 says {REDACTED}"
+
+
+@pytest.mark.usefixtures("alone")
+def test_no_message_has_spans_once_the_last_app_of_a_process_has_stopped() -> None:
+    settings = TracingSettings(content=True)
+    tracing.begin(settings, None)
+    tracing.begin(settings, None)
+
+    asyncio.run(tracing.end(settings, None))
+    is_one_left = telemetry.spans.sampling is not None and telemetry.spans.with_content
+    asyncio.run(tracing.end(settings, None))
+
+    assert is_one_left
+    assert telemetry.spans.sampling is None
+    assert not telemetry.spans.with_content
 
 
 def test_an_exporter_that_is_not_installed_is_refused_with_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:

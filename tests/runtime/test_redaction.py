@@ -32,6 +32,8 @@ PIECES = [
     ),
     *("token", "token=", "token : ", 'password\\": ', "\\", '"', "-----BEGIN ", "PRIVATE KEY", "-----END ", "-----"),
     *("sk-", "ghp_", "github_pat_", "xoxb-", "AKIA", "AIza", "hf_", "1", "1 ", "1-", "1111a", "%", "_"),
+    *("passwords=", "[", "]", "{", "}", "'", "='", '="', "=\\'", "\\a", "authorization:", "cookie:", "a=", ";", "; "),
+    *("SG.", "ya29.", "xapp-", "glpat-", "npm_", "api_key", "access-keys"),
 ]
 """What the patterns look for, and what stands in it: the texts on which a bad one would take long."""
 SHORT_CHARS = 4_000
@@ -58,6 +60,11 @@ ATTEMPTS = 5
         "id-eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abc-DEF_123",
         "ada.lovelace+desk@example.co.uk",
         "4111 1111 1111 1111",
+        "glpat-abcdefghij0123456789",
+        "npm_abcdefghijklmnopqrstuvwxyz0123456789",
+        "xapp-1-A0123456789-abcdef",
+        "SG.abcdefghijklmnopqrstuv.abcdefghijklmnopqrstuvwxyz",
+        "ya29.a0AfH6SMBabcdefghijklmnop",
         "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----",
     ],
 )
@@ -70,12 +77,48 @@ def test_what_has_the_form_of_a_secret_is_taken_out(secret: str) -> None:
     assert told.endswith("– and more")
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG;", f"AWS_SECRET_{REDACTED};"),
+        ("secret_key=hunter22 ", f"{REDACTED} "),
+        ("access_key=hunter22&page=3", f"{REDACTED}&page=3"),
+        ("privateKey: hunter22,", f"{REDACTED},"),
+        ("passphrase: hunter22\n", f"{REDACTED}\n"),
+        ("password='two words' and", f"{REDACTED}' and"),
+        (r'password="a \"quoted\" word" and', f'{REDACTED}" and'),
+        (r"{\"password\": \"two words\", \"page\": 3}", rf"{{\"{REDACTED}\", \"page\": 3}}"),
+        ('{"passwords":["one", "two"], "page": 3}', f'{{"{REDACTED}, "page": 3}}'),
+        ('{"password": {"value": "one two"}}', f'{{"{REDACTED}}}'),
+        ('{"api_keys": [\n  "one"\n]}', f'{{"{REDACTED}}}'),
+        ("Authorization: Token 0123456789abcdef\nAccept: */*", f"{REDACTED}\nAccept: */*"),
+        ('-H "Proxy-Authorization: hunter22" https://x', f'-H "{REDACTED}" https://x'),
+        ("Set-Cookie: session=hunter22; user=ada; – and", f"{REDACTED}– and"),
+        ('{"cookie": "session=hunter22"}', f'{{"{REDACTED}"}}'),
+    ],
+)
+def test_the_whole_value_is_taken_out_and_what_follows_it_stays(text: str, told: str) -> None:
+    assert Redaction()(text) == told
+
+
 def test_user_and_password_of_a_url_are_taken_out_and_the_host_stays() -> None:
     assert Redaction()("redis://ada:hunter22@db:6379/0") == f"redis://{REDACTED}@db:6379/0"
+    assert Redaction()("postgres://u:p@ss@w@h/db?a@b") == f"postgres://{REDACTED}@h/db?a@b"
 
 
 @pytest.mark.parametrize(
-    "text", ["the order 4711 of 2026-11-28", "skill-based routing", "what is a token bucket?", "a@b", "12:30:59"]
+    "text",
+    [
+        "max_tokens: 10000",
+        '{"tokens": [1000, 2000]}',
+        "a cookie: the best one = 3",
+        "https://example.com/users/@ada:1",
+        "the order 4711 of 2026-11-28",
+        "skill-based routing",
+        "what is a token bucket?",
+        "a@b",
+        "12:30:59",
+    ],
 )
 def test_plain_words_and_numbers_stay(text: str) -> None:
     assert Redaction()(text) == text

@@ -45,6 +45,12 @@ def texts_of(told: str) -> list[str]:
     [
         ({"city": "Oslo", "password": "hunter22"}, {"city": "Oslo", "password": REDACTED}),
         ({"api_key": 123456789, "page": 3}, {"api_key": REDACTED, "page": 3}),
+        ({"password": "two words", "hint": ""}, {"password": REDACTED, "hint": ""}),
+        ({"passwords": ["one", "two"], "page": 3}, {"passwords": [REDACTED, REDACTED], "page": 3}),
+        (
+            {"password": {"value": "one", "or": [{"pin": 12}]}},
+            {"password": {"value": REDACTED, "or": [{"pin": REDACTED}]}},
+        ),
         ({"to": ["ada@example.com", "Bo"]}, {"to": [REDACTED, "Bo"]}),
         ({"ada@example.com": "agrees to all of it"}, {REDACTED: "agrees to all of it"}),
         ({"card": 4111111111111111}, {"card": REDACTED}),
