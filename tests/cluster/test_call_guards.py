@@ -34,10 +34,10 @@ looks: list[str] = []
 
 
 @tool
-async def look(at: str, request_id: str = "") -> str:
+async def look(at: str) -> str:
     """Looks at something."""
     looks.append(at)
-    return json.dumps({"at": at, "found": 0, "request_id": request_id})
+    return json.dumps({"at": at, "found": 0})
 
 
 class Looks(Agent):
@@ -45,7 +45,7 @@ class Looks(Agent):
 
     @on
     async def ask(self, ask: Ask, ctx: Context) -> str:
-        return await ctx.tools.call(look, {"at": ask.text, "request_id": ask.request_id})
+        return await ctx.tools.call(look, {"at": ask.text})
 
 
 class Boss(Agent):
@@ -53,8 +53,8 @@ class Boss(Agent):
 
     @on
     async def start(self, request: Start, ctx: Context) -> str:
-        for number in range(20):
-            await ctx.ask("looks", Ask(text="door", request_id=str(number)))
+        for _ in range(20):
+            await ctx.ask("looks", Ask(text="door"))
         return "done"
 
 
