@@ -115,6 +115,31 @@ async def test_a_restart_of_the_agent_that_calls_does_not_reset_its_count() -> N
     assert len(looks) == 4
 
 
+class AtOnce(Agent):
+    """Looks at the same five times at once, again and again."""
+
+    tools = [look]
+
+    @on
+    async def ask(self, ask: Ask, ctx: Context) -> str:
+        for _ in range(int(ask.text)):
+            await asyncio.gather(*(ctx.tools.call(look, {"at": "door"}) for _ in range(5)))
+        return "done"
+
+
+@virtual
+async def test_what_a_handler_calls_at_once_is_one_round_and_round_after_round_is_ended_at_five() -> None:
+    looks.clear()
+    async with TestApp(App("desk", Supervisor(children=[child(AtOnce, id="looks")]))) as t:
+        assert await t.ask("looks", Ask(text="4")) == "done"
+        assert len(looks) == 20
+
+        with pytest.raises(RepeatedCall, match="5 times with this one"):
+            await t.ask("looks", Ask(text="5"))
+
+    assert len(looks) == 40
+
+
 @virtual
 async def test_what_the_app_polls_is_not_counted() -> None:
     async with TestApp(watching(Guards(polls=frozenset({"look"})))) as t:
