@@ -33,13 +33,13 @@ _NOT: Final = "".join(
 )
 """With one of these before it a word says the contrary."""
 FAILED_WORDS: Final = re.compile(
-    rf"{_NOT}\b(?:error|errors|failed|failure|fail|exception|traceback|denied|forbidden|unauthorized|unauthorised|invalid|"
+    rf"\b{_NOT}(?:error|errors|failed|failure|fail|exception|traceback|denied|forbidden|unauthorized|unauthorised|invalid|"
     r"refused|unavailable|timeout|timed out|insufficient|rejected)\b"
     r"(?!\s*[:=]\s*0\s*(?:[,;)\n]|$))"  # as in «9 passed, failed: 0»
     r"|\bhttp [45]\d\d\b"
 )
 PENDING_WORDS: Final = re.compile(
-    rf"{_NOT}\b(?:pending|running|queued|waiting|processing|building|starting|scheduled|"
+    rf"\b{_NOT}(?:pending|running|queued|waiting|processing|building|starting|scheduled|"
     r"in[ _-]progress|not[ _-]ready|not yet)\b"
     r"(?! (?:shoes?|lists?|rooms?|times?|totals?|costs?|prices?|points?|fees?|permits?|blocks?)\b)"  # things, no states
 )
