@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from regrow.actors.context import Context
     from regrow.actors.tool_gate import Allowed
     from regrow.actors.tool_result import Given
+    from regrow.runtime.begun_together import Together
     from regrow.runtime.envelope import Origin
     from regrow.runtime.guards import Finding, Guarding
 
@@ -51,10 +52,22 @@ class GuardedCall:
         self._origin: Origin = ctx.origin()
         self._tool = call.tool.name
         self._id = id or f"{ctx.runtime.host}/{ctx.runtime.fresh_number()}"
-        self._batch = _batch.get()
+        self._decided_in = _batch.get()
+        self._together: Together | None = None
         self._judged_in = self._origin.tick or self._origin.run
         self._arguments = read_json(call.written)
         self._what = likenesses(self._arguments, self._guarding.guards.volatile, of=self._tool)
+
+    @property
+    def _batch(self) -> str:
+        """What it was decided on with: calls of one turn of a model, or else what its handler began at once."""
+        return self._decided_in or (self._together.batch if self._together is not None else "")
+
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """As long as this lasts, the call is under way, from before it is judged until it is kept."""
+        with self._guarding.together.begun(self._ctx.id, self._judged_in, self._id) as self._together:
+            yield
 
     async def check(self) -> None:
         """Raises RepeatedCall or RunUsedUp where the call may not be made."""

@@ -61,6 +61,6 @@ class LoopRepeats:
     def _likeness(self, made: CallMade) -> tuple[int, int]:
         volatile = self._guards.volatile
         return (
-            likenesses(read_json(made.arguments), volatile, of=made.name).said,
+            likenesses(read_json(made.arguments), volatile, of=made.name).written,
             likeness(read_json(made.told), volatile, is_result=True),
         )

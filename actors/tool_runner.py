@@ -133,9 +133,10 @@ class ToolRunner:
             note_content(span, telemetry.TOOL_ARGUMENTS, lambda: call.written)
             try:
                 guarded = GuardedCall(ctx, call, step.key if step is not None else "")
-                if not is_judged:
-                    await guarded.check()
-                given = await guarded.noted(partial(self._in_its_place, call, ctx, step, counts))
+                with guarded.begun():
+                    if not is_judged:
+                        await guarded.check()
+                    given = await guarded.noted(partial(self._in_its_place, call, ctx, step, counts))
                 note_content(span, telemetry.TOOL_RESULT, lambda: given.told)
                 outcome = "ok"
                 return given

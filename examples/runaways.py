@@ -55,15 +55,14 @@ class Polite(Agent):
 
 
 @tool
-async def job_status(job: str, request_id: str) -> str:
+async def job_status(job: str) -> str:
     """Says how a job is getting on.
 
     Args:
         job: its name
-        request_id: a new one for each look
     """
-    looks.append(request_id)
-    return json.dumps({"job": job, "status": "queued", "request_id": request_id})
+    looks.append(job)
+    return json.dumps({"job": job, "status": "queued"})
 
 
 class Watch(Request[str]):
@@ -82,7 +81,7 @@ class Watcher(Agent):
     async def watch(self, request: Watch, ctx: Context) -> str:
         told = "{}"
         for number in range(LOOKS):
-            told = await ctx.tools.call(job_status, {"job": request.job, "request_id": str(number)})
+            told = await ctx.tools.call(job_status, {"job": request.job})
             if number + 1 < LOOKS:
                 await asyncio.sleep(request.first_wait_s * 2**number)
         return f"after {LOOKS} looks {request.job} is {json.loads(told)['status']}"
@@ -134,8 +133,8 @@ class Guarded(DurableAgent[Seen]):
 
     @on
     async def watch(self, request: Watch, ctx: DurableContext) -> str:
-        for number in range(5):
-            await ctx.tools.call(job_status, {"job": request.job, "request_id": str(number)})
+        for _ in range(5):
+            await ctx.tools.call(job_status, {"job": request.job})
         return f"looked at {request.job} five times"
 
 

@@ -17,6 +17,7 @@ import structlog
 from opentelemetry import trace
 
 from regrow.runtime import telemetry
+from regrow.runtime.begun_together import BegunTogether
 from regrow.runtime.errors import InvalidDefinition
 from regrow.runtime.metrics import count_up
 
@@ -162,6 +163,7 @@ class Guarding:
         """How often each guard has found something here, by the class of its error."""
         self.calling: Counter[str] = Counter()
         """How many calls of tools are under way here, by agent."""
+        self.together = BegunTogether()
         self._thought_s: OrderedDict[str, float] = OrderedDict()
         """How long agents here have waited for models since their last calls of tools."""
         self._told: OrderedDict[tuple[str, int, str, str], int] = OrderedDict()

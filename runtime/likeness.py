@@ -1,8 +1,8 @@
 """Numbers by which guards tell whether two values say the same: messages, arguments, results, states. Pure.
 
-Each value has five, since «the same» has degrees: all counts but fields that are named as noise, or all but ids of
-requests, or all but counters, or all but what looks like noise as well (see noise), or all but any number too. Two
-values with one number are alike to that degree; what they are alike in by looks alone, a guard takes for less evidence.
+Each value has five, since «the same» has degrees: all counts that is written, or all but what is named as noise, or
+all but counters, or all but what looks like noise as well (see noise), or all but any number too. Two values with one
+number are alike to that degree; the less they are alike in, the less evidence a guard takes it for.
 
 Of a large value all counts, but only its first part is looked into: behind that also a change that says nothing is one.
 """
@@ -41,9 +41,9 @@ class Degree(enum.IntEnum):
     """How much of a value counts, where two are compared."""
 
     WRITTEN = 0
-    """All but fields named as noise, points in time to the second, spaces, capitals and the order of fields."""
+    """All but spaces, capitals, the order of fields, what a result took, and fields that the user names as noise."""
     SAID = 1
-    """And but for ids of requests, unless nothing else is there: what is approved has one, too."""
+    """And but for what is named as an id of a request or as a clock, unless nothing else is there to ask for."""
     UNCOUNTED = 2
     """And but for fields that are named as counters of tries."""
     UNMARKED = 3
@@ -81,17 +81,17 @@ def likenesses(
     return Likenesses(*_looked_into(value, volatile, of=of, own=own, is_result=is_result).numbers(tuple(Degree)))
 
 
-def said_and_unmarked(
+def written_and_unmarked(
     value: object, volatile: AbstractSet[str] = frozenset(), *, of: str = "", own: str = ""
 ) -> tuple[int, int]:
     """Two of these numbers, for what is judged before each message."""
-    said, unmarked = _looked_into(value, volatile, of=of, own=own).numbers((_SAID, _UNMARKED))
-    return said, unmarked
+    written, unmarked = _looked_into(value, volatile, of=of, own=own).numbers((_WRITTEN, _UNMARKED))
+    return written, unmarked
 
 
 def likeness(value: object, volatile: AbstractSet[str] = frozenset(), *, own: str = "", is_result: bool = False) -> int:
-    """The number of what a value says (`Degree.SAID`)."""
-    return _looked_into(value, volatile, own=own, is_result=is_result).numbers((_SAID,))[0]
+    """The number of all that is written in a value (`Degree.WRITTEN`)."""
+    return _looked_into(value, volatile, own=own, is_result=is_result).numbers((_WRITTEN,))[0]
 
 
 def _looked_into(
@@ -223,9 +223,11 @@ class _Parts:
         # As models write the same twice: with other spaces, and other capitals.
         plain = " ".join(text.split()).casefold()
         if noise.DIGIT.search(plain) is not None:
-            said = noise.without_noise(plain, is_result=self._is_result)
+            written = noise.without_took(plain) if self._is_result else plain
+            said = noise.without_named(written)
             unmarked = noise.without_marks(said, is_result=self._is_result)
             for degree, finer, coarser in (
+                (_WRITTEN, written, said),
                 (_UNCOUNTED, said, unmarked),
                 (_UNMARKED, unmarked, plain := noise.without_numbers(unmarked)),
             ):
@@ -238,19 +240,25 @@ class _Parts:
         self.add(_UNNUMBERED, f"t{plain}")
 
     def _fields(self, of: str, fields: list[tuple[str, object]], depth: int) -> None:
-        by_degree: dict[int, list[tuple[str, object]]] = {_UNNUMBERED: [], _SAID: [], _WRITTEN: []}
+        told: list[tuple[str, object]] = []
+        counters: list[tuple[str, object]] = []
         ids: list[tuple[str, object]] = []
+        clocks: list[tuple[str, object]] = []
         for name, each in fields:
             plain = noise.plain_name(name)
+            if self._is_surely_noise(name, plain):
+                continue
             if plain in noise.ID_NAMES:
                 ids.append((name, each))
-            elif not self._is_noise(name, plain, each):
-                counts = type(each) is int and noise.is_counter(plain)
-                by_degree[_SAID if counts else _UNNUMBERED].append((name, each))
-        if not by_degree[_UNNUMBERED]:
-            by_degree[_UNNUMBERED] = ids
-        elif len(fields) == len(ids) + len(by_degree[_UNNUMBERED]) + len(by_degree[_SAID]):
-            by_degree[_WRITTEN] = ids  # beside other noise they are of whoever stamps all that he sends
+            elif plain in noise.VOLATILE_NAMES or noise.is_clock(plain, each):
+                clocks.append((name, each))
+            elif type(each) is int and noise.is_counter(plain):
+                counters.append((name, each))
+            else:
+                told.append((name, each))
+        if not told:  # then what is asked about is the id, or else the time
+            told, ids, clocks = (ids, [], clocks) if ids else (clocks, [], [])
+        by_degree = {_UNNUMBERED: told, _SAID: counters, _WRITTEN: [*ids, *clocks]}
         outer = self._upto
         for degree, found in by_degree.items():
             if found or degree == _UNNUMBERED:
@@ -259,10 +267,8 @@ class _Parts:
                 self._fed(found, depth)
         self._upto = outer
 
-    def _is_noise(self, name: str, plain: str, value: object) -> bool:
-        if plain in noise.VOLATILE_NAMES or plain in self._volatile or name in self._volatile:
-            return True
-        return noise.is_clock(plain, value) or (self._is_result and noise.is_measured(plain))
+    def _is_surely_noise(self, name: str, plain: str) -> bool:
+        return plain in self._volatile or name in self._volatile or (self._is_result and noise.is_measured(plain))
 
     def _fed(self, fields: list[tuple[str, object]], depth: int) -> None:
         for at, (name, each) in enumerate(fields):

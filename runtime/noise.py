@@ -1,7 +1,8 @@
 """What differs from one try to the next and says nothing: by the name of its field, or by how it looks. Pure.
 
-Names are few and plain (ids of requests, clocks, measured times), and what they name never counts. What only looks so,
-such as a uuid in a field of any name, may be what is to be done next: who compares asks for more evidence then.
+Names are few and plain (ids of requests, clocks, measured times). What they name, or what looks so, such as a uuid in
+a field of any name, may be what is to be done next: who compares asks for more evidence then. Only what a result says
+that something took is surely noise.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
-VOLATILE_NAMES: Final = frozenset(
-    "trace_id traceid traceparent span_id correlation_id idempotency_key client_token nonce "
-    "sent_at asked_at checked_at requested_at received_at fetched_at now client_time server_time current_time".split()
+ID_NAMES: Final = frozenset(
+    "request_id req_id requestid trace_id traceid span_id correlation_id idempotency_key client_token".split()
 )
-"""Fields that differ from try to try and say nothing of what is tried."""
+"""Fields that differ from try to try where whoever calls stamps his calls, unless they are what is asked about."""
 
-ID_NAMES: Final = frozenset("request_id req_id requestid".split())
-"""The same, unless nothing else is there: then it is what is to be done."""
+VOLATILE_NAMES: Final = frozenset(
+    "traceparent nonce sent_at asked_at checked_at requested_at received_at fetched_at "
+    "now client_time server_time current_time".split()
+)
+"""The same of chance and of clocks, also beside such an id."""
 
 CLOCK_NAMES: Final = frozenset("time ts date datetime at clock when timestamp unix_time epoch_ms".split())
 """Fields that say nothing where they hold a moment to the second, and else what somebody has chosen."""
@@ -27,7 +30,7 @@ MEASURED_NAMES: Final = frozenset(
     "elapsed elapsed_s duration duration_s latency latency_s took took_s seconds_taken uptime uptime_s "
     "age pid mtime".split()
 )
-"""Fields of a result that differ each time; as an argument somebody has chosen them."""
+"""Fields of a result that surely say nothing; as an argument somebody has chosen them."""
 MEASURED_ENDS: Final = ("_ms", "_millis", "_seconds", "_secs")
 
 COUNTER_WORDS: Final = frozenset(
@@ -100,13 +103,19 @@ def is_moment(value: object) -> bool:
     return isinstance(value, int | float) and 1e9 <= value < 1e14 and value % 60 != 0
 
 
-def without_noise(text: str, *, is_result: bool) -> str:
-    """A text without capitals, and without what says by its own words that it is noise."""
-    if ":" in text and "-" in text:
-        text = _STAMP.sub("", text)
-    if "id" in text:
-        text = _NAMED_ID.sub(r"\1\2", text)
-    return _TOOK.sub("", text) if is_result and "in " in text else text
+def without_took(text: str) -> str:
+    """A text of a result, without capitals, and without what it says that something took."""
+    return _TOOK.sub("", text) if "in " in text else text
+
+
+def without_named(text: str) -> str:
+    """The same without what says by its own words that it is noise, unless nothing else is there."""
+    named = text
+    if ":" in named and "-" in named:
+        named = _STAMP.sub("", named)
+    if "id" in named:
+        named = _NAMED_ID.sub(r"\1\2", named)
+    return named if named.strip() else text
 
 
 def without_marks(text: str, *, is_result: bool) -> str:

@@ -27,13 +27,21 @@ DONE_WORDS: Final = frozenset(
     "stored submitted updated written".split()
 )
 NEUTRAL_WORDS: Final = frozenset("status state result message response it the a was has been is".split())
+_NOT: Final = "".join(
+    rf"(?<!\b{each} )"
+    for each in ("no", "0", "zero", "not", "nothing", "without", "without any", "no tests", "0 tests")
+)
+"""With one of these before it a word says the contrary."""
 FAILED_WORDS: Final = re.compile(
-    r"\b(?:error|errors|failed|failure|fail|exception|traceback|denied|forbidden|unauthorized|unauthorised|invalid|"
-    r"refused|unavailable|timeout|timed out|insufficient|rejected)\b|\bhttp [45]\d\d\b"
+    rf"\b{_NOT}(?:error|errors|failed|failure|fail|exception|traceback|denied|forbidden|unauthorized|unauthorised|invalid|"
+    r"refused|unavailable|timeout|timed out|insufficient|rejected)\b"
+    r"(?!\s*[:=]\s*0\s*(?:[,;)\n]|$))"  # as in «9 passed, failed: 0»
+    r"|\bhttp [45]\d\d\b"
 )
 PENDING_WORDS: Final = re.compile(
-    r"\b(?:pending|running|queued|waiting|processing|building|starting|scheduled|"
+    rf"\b{_NOT}(?:pending|running|queued|waiting|processing|building|starting|scheduled|"
     r"in[ _-]progress|not[ _-]ready|not yet)\b"
+    r"(?! (?:shoes?|lists?|rooms?|times?|totals?|costs?|prices?|points?|fees?|permits?|blocks?)\b)"  # things, no states
 )
 LITERALS: Final[Mapping[str, object]] = {"null": None, "true": True, "false": False}
 DONE_CODES: Final = range(200, 205)

@@ -57,16 +57,16 @@ class Reading:
 
 
 READINGS: Final = (
-    Reading(Degree.WRITTEN, Degree.SAID, 1, 1, 1),
-    Reading(Degree.SAID, Degree.SAID, 1, 7, 1),
+    Reading(Degree.WRITTEN, Degree.WRITTEN, 1, 1, 1),
     Reading(Degree.SAID, Degree.UNMARKED, 2, 7, 2),
     Reading(Degree.UNCOUNTED, Degree.UNMARKED, 2, 7, 2),
     Reading(Degree.UNMARKED, Degree.UNMARKED, 2, None, 2),
     Reading(Degree.UNNUMBERED, Degree.UNMARKED, 7, None, 3),
 )
-"""From the closest to the loosest. Without ids of requests a call is the same at once, unless it says «done»: then they
-are what is approved. What looks like an id or a clock needs more rounds, and any number by far most, since pages and
-seeds have numbers; less, where all of them failed."""
+"""From the closest to the loosest. At once a call is the same only in all that is written, since what is named as an id
+or as a clock may be all that tells one thing from the next: it needs more rounds, as does what looks so; by far more
+where the calls say «done», for then it is what is approved. Any number needs most, since pages and seeds have numbers;
+less, where all of them failed."""
 
 
 def repeated(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from regrow.runtime.guard_errors import CausalLoop, HopsUsedUp
 from regrow.runtime.guards import Finding, Guards, Rung
-from regrow.runtime.likeness import package_of, said_and_unmarked
+from regrow.runtime.likeness import package_of, written_and_unmarked
 from regrow.supervisors.rounds import Rounds, rounds_at_end
 
 if TYPE_CHECKING:
@@ -36,13 +36,13 @@ def step_of(
 ) -> int:
     """An agent, what it had to do, and its state, as one number of 64 bits.
 
-    `intent` is the class of the message, and `own` the package of the agent's code. The upper half is what they say,
-    the lower half the same without what looks like an id, a clock or a counter.
+    `intent` is the class of the message, and `own` the package of the agent's code. The upper half is all that is
+    written there, the lower half the same without what is named or looks like an id, a clock or a counter.
     """
     # Inside of a pair, so that a state that is but a clock is nothing new; see Degree.UNMARKED.
-    said, unmarked = said_and_unmarked(message, volatile, of=f"{actor} {intent}")
-    shown, shown_unmarked = said_and_unmarked(("state", state), volatile, own=own)
-    return ((said ^ shown) & _MASK) << _BITS | (unmarked ^ shown_unmarked) & _MASK
+    written, unmarked = written_and_unmarked(message, volatile, of=f"{actor} {intent}")
+    shown, shown_unmarked = written_and_unmarked(("state", state), volatile, own=own)
+    return ((written ^ shown) & _MASK) << _BITS | (unmarked ^ shown_unmarked) & _MASK
 
 
 def judged(actor: str, intent: str, hops: int, steps: tuple[int, ...], guards: Guards) -> Finding | None:
@@ -82,9 +82,9 @@ def _circle(steps: tuple[int, ...], rounds: int) -> Rounds | None:
         found = rounds_at_end(alike, MAX_STEPS // rounds)
         if found.times >= rounds and found.times * found.period >= least:
             return found
-    said = [step >> _BITS for step in steps]
-    if len(said) > loose and set(said[-loose:]) <= set(said[:-loose]):
-        return Rounds(len(set(said[-loose:])), said.count(said[-1]))
+    written = [step >> _BITS for step in steps]
+    if len(written) > loose and set(written[-loose:]) <= set(written[:-loose]):
+        return Rounds(len(set(written[-loose:])), written.count(written[-1]))
     return None
 
 

@@ -17,7 +17,6 @@ from regrow.runtime import telemetry
 
 class Ask(Request[str]):
     text: str = ""
-    request_id: str = ""
 
 
 class Start(Request[str]):

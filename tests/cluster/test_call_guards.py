@@ -34,10 +34,10 @@ looks: list[str] = []
 
 
 @tool
-async def look(at: str, request_id: str = "") -> str:
+async def look(at: str) -> str:
     """Looks at something."""
     looks.append(at)
-    return json.dumps({"at": at, "found": 0, "request_id": request_id})
+    return json.dumps({"at": at, "found": 0})
 
 
 class Looks(Agent):
@@ -45,7 +45,7 @@ class Looks(Agent):
 
     @on
     async def ask(self, ask: Ask, ctx: Context) -> str:
-        return await ctx.tools.call(look, {"at": ask.text, "request_id": ask.request_id})
+        return await ctx.tools.call(look, {"at": ask.text})
 
 
 class Boss(Agent):
@@ -53,8 +53,8 @@ class Boss(Agent):
 
     @on
     async def start(self, request: Start, ctx: Context) -> str:
-        for number in range(20):
-            await ctx.ask("looks", Ask(text="door", request_id=str(number)))
+        for _ in range(20):
+            await ctx.ask("looks", Ask(text="door"))
         return "done"
 
 
@@ -113,6 +113,31 @@ async def test_a_restart_of_the_agent_that_calls_does_not_reset_its_count() -> N
             await killed.ask("boss", Start())
 
     assert len(looks) == 4
+
+
+class AtOnce(Agent):
+    """Looks at the same five times at once, again and again."""
+
+    tools = [look]
+
+    @on
+    async def ask(self, ask: Ask, ctx: Context) -> str:
+        for _ in range(int(ask.text)):
+            await asyncio.gather(*(ctx.tools.call(look, {"at": "door"}) for _ in range(5)))
+        return "done"
+
+
+@virtual
+async def test_what_a_handler_calls_at_once_is_one_round_and_round_after_round_is_ended_at_five() -> None:
+    looks.clear()
+    async with TestApp(App("desk", Supervisor(children=[child(AtOnce, id="looks")]))) as t:
+        assert await t.ask("looks", Ask(text="4")) == "done"
+        assert len(looks) == 20
+
+        with pytest.raises(RepeatedCall, match="5 times with this one"):
+            await t.ask("looks", Ask(text="5"))
+
+    assert len(looks) == 40
 
 
 @virtual

@@ -39,15 +39,53 @@ def test_that_it_was_done(tool: str, outcome: object) -> None:
         {"ok": False, "balance": 3},
         {"error": "offline", "value": 1},
         "HTTP 404",
+        "10 failed, 0 errors",
+        "no answer: timed out",
+        "Error: 0 rows for this key",
+        "errors: 0, failed: 2",
     ],
 )
 def test_that_it_failed(outcome: object) -> None:
     assert tone("look", {}, outcome) is Tone.FAILED
 
 
-@pytest.mark.parametrize("outcome", [{"state": "RUNNING", "job": "7"}, "still queued", {"status": "in_progress"}])
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        {"state": "RUNNING", "job": "7"},
+        "still queued",
+        {"status": "in_progress"},
+        "running tests",
+        "0 done, 3 waiting",
+        "not ready",
+    ],
+)
 def test_that_it_is_not_done_yet(outcome: object) -> None:
     assert tone("job_status", {}, outcome) is Tone.PENDING
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        "no errors",
+        "No errors found",
+        "0 errors found",
+        "finished without any errors",
+        "tests passed, 0 failed",
+        "no tests failed",
+        "9 passed, failed: 0",
+        "errors=0",
+        {"log": "0 errors"},
+        "running shoes: 3",
+        "waiting list is empty",
+        "starting price 30",
+        "no pending orders",
+        "not running",
+        "nothing queued",
+    ],
+)
+def test_that_nothing_failed_or_waits_and_things_named_like_that_are_something_of_its_own(outcome: object) -> None:
+    assert tone("look", {}, outcome) is Tone.TOLD
 
 
 @pytest.mark.parametrize(

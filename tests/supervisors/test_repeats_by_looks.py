@@ -59,16 +59,31 @@ def chance(at: int, digits: int = 24) -> str:
     return f"{random.Random(at).getrandbits(4 * digits):0{digits}x}"
 
 
+def moment(at: int) -> str:
+    """A point in time that looks as if a clock had given it."""
+    return f"2026-11-{1 + at // 24:02}T{at % 24:02}:00:07Z"
+
+
 @pytest.mark.parametrize(
     ("made", "limit"),
     [
-        (lambda at: ("search", {"q": "x", "request_id": chance(at)}, []), END),
+        (lambda _: ("search", {"q": "x"}, []), END),
+        (lambda at: ("search", {"q": "x", "request_id": chance(at)}, []), 2 * END),
+        (lambda at: ("search", {"q": "x"}, {"hits": [], "request_id": chance(at)}), 2 * END),
+        (lambda at: ("search", {"query": f"level=error since {moment(at)}"}, []), 2 * END),
+        (lambda at: ("query", {"expr": "up==0", "time": 1_732_780_001 + 61 * at}, []), 2 * END),
+        (lambda at: ("check", {"request_id": chance(at), "kind": "refund"}, "within policy"), 2 * END),
+        (lambda at: ("bash", {"command": f"aws logs filter --request-id {chance(at)}"}, "no events"), 2 * END),
         (lambda at: ("search", {"q": "x"}, {"hits": [], "query": chance(at)}), 2 * END),
         (lambda at: ("search", {"q": "x"}, f"none (served at 10:{at % 60:02}:{at * 7 % 59 + 1:02})"), 2 * END),
         (lambda at: ("search", {"q": "x", "sessionKey": chance(at)}, []), 2 * END),
         (lambda at: ("search", {"q": "x", "attempt": at}, []), 2 * END),
         (lambda at: ("set_option", {"service": "api", "retries": at}, "saved"), 7 * END),
         (lambda at: ("approve", {"request_id": chance(at), "decision": "yes"}, "approved"), 7 * END),
+        (lambda at: ("bash", {"command": f"mailctl delete --message-id={chance(at)}"}, "deleted"), 7 * END),
+        (lambda at: ("remind", {"text": "stand up", "at": moment(at)}, "ok"), 7 * END),
+        (lambda at: ("get_trace", {"trace_id": chance(at, 32)}, "no spans"), 7 * END),
+        (lambda at: ("logs", {"start_time": moment(at), "end_time": moment(at + 1)}, "nothing"), 7 * END),
         (lambda at: ("list", {"page": 70 + at, "of": "orders"}, []), 7 * END),
         (lambda at: ("login", {"user": "kim", "code": 1_000 + 7 * at}, "401: invalid code"), 3 * END),
     ],
@@ -89,6 +104,7 @@ def test_the_less_surely_it_is_noise_the_later_a_call_that_differs_by_it_is_ende
             {"id": chance(at)},
             {"id": chance(at), "name": f"name {chr(97 + at % 26)}{chr(97 + at // 26)}"},
         ),
+        lambda at: ("next_span", {}, {"trace_id": chance(at, 32)}),
         lambda at: ("status", {"job": "7"}, {"state": "running", "percent": at}),
         lambda at: ("write", {"text": f"{chr(97 + at % 26)}{chr(97 + at // 26)}"}, "no change"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -27,6 +28,15 @@ class Handed(Message):
 
 class Item(Message):
     item: str
+
+
+class Fetch(Message):
+    start_time: datetime
+    end_time: datetime
+
+
+class Do(Message):
+    correlation_id: str
 
 
 Walk = list[tuple[str, Message, object]]
@@ -59,10 +69,24 @@ def test_a_circle_is_refused_where_the_first_agent_has_the_same_for_the_third_ti
     assert finding.evidence == {"rounds": 3, "agents": agents, "intent": "Work", "hops": first + 2}
 
 
-def test_fields_that_say_nothing_make_no_new_intent() -> None:
-    circle: Walk = [(f"desk/{number % 2}", Work(request_id=str(number)), {}) for number in range(6)]
+def test_what_differs_by_named_noise_is_refused_after_more_rounds_and_goes_on_before() -> None:
+    circle: Walk = [(f"desk/{number % 2}", Work(request_id=str(number)), {}) for number in range(40)]
 
-    assert rungs(walked(*circle))[-1] is Rung.REFUSE
+    assert rungs(walked(*circle)).index(Rung.REFUSE) == 3 * LOOSE_STEPS - 2
+
+
+@pytest.mark.parametrize("by", ["time", "correlation_id"])
+def test_what_is_asked_for_by_a_time_or_an_id_alone_is_work(by: str) -> None:
+    first, hour = datetime(2026, 11, 28, 10, 0, 7, tzinfo=UTC), timedelta(hours=1)
+    turns: Walk = []
+    for number in range(40):
+        begins = first + number * hour
+        asked = (
+            Fetch(start_time=begins, end_time=begins + hour) if by == "time" else Do(correlation_id=f"order-{number}")
+        )
+        turns += [("desk/a", asked, {}), ("desk/b", Work(text="done"), {})]
+
+    assert rungs(walked(*turns)) == [None] * 80
 
 
 @pytest.mark.parametrize("what", ["message", "answer", "state"])
