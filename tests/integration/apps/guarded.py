@@ -22,6 +22,10 @@ class Look(Request[int]):
     file: str
 
 
+class Wake(Request[bool]):
+    """Has the looker answer, and look at nothing."""
+
+
 class LookOn(Request[str]):
     """Has the boss have the looker look on and on, and kill its process behind each look."""
 
@@ -54,6 +58,11 @@ class Looker(Agent):
         await ctx.tools.call(look, {"at": request.at, "file": request.file})
         return os.getpid()
 
+    @on
+    async def wake(self, request: Wake) -> bool:
+        """Is there."""
+        return True
+
 
 class Boss(Agent):
     """Never has enough."""
@@ -69,9 +78,9 @@ class Boss(Agent):
 
 
 async def gone(ctx: Context) -> None:
-    """Waits until the life that was killed is over: an ask of it fails, and the next one is of the new life."""
+    """Waits until the life that was killed is over: an ask of it fails, or is one of the new life already."""
     try:
-        await ctx.ask("looker", Look(at=-1, file="/dev/null"), timeout_s=20)
+        await ctx.ask("looker", Wake(), timeout_s=20)
     except AskFailed:
         return
 
