@@ -92,6 +92,7 @@ def killed_owner(data_dir: Path, env: dict[str, str] | None = None) -> tuple[int
     raise AssertionError("the owner ended before its server ran")
 
 
+@pytest.mark.again  # a few seconds of loading
 async def test_it_is_started_when_it_has_loaded_what_it_keeps(server: RedisServer) -> None:
     async with Redis.from_url(server.url) as client:
         await client.eval("for n = 1, 200000 do redis.call('SET', 'key' .. n, n) end", 0)

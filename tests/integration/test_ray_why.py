@@ -19,7 +19,12 @@ from tests.integration.conftest import Start, nothing_left
 from tests.integration.killing import asked, back, kill
 from tests.integration.waiting import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.ray,
+    pytest.mark.again,  # in one process the same is tried by day
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 
 @pytest.fixture(scope="module")
