@@ -50,6 +50,8 @@ from regrow.cluster.trace_views import show_trace, show_traces
 BURST_ASKS = 12_000
 """More than may have a span at once."""
 WINDOW = 200
+REMOTE_ROUNDS = 3
+"""Times the rounds of another comparison: between processes the rates of rounds differ by more than what is sought."""
 TRACES = 1_000
 SPANS = 100
 """Of one trace, each with about as much to tell as a real one."""
@@ -128,10 +130,11 @@ async def across(folder: Path, options: Options, screen: Screen) -> Result:
             probed = await runner.ask(Run(count=BURST_ASKS, window=WINDOW), timeout_s=120.0)
 
             async def side(runner=runner, count=int(probed * options.side_s)) -> float:  # type: ignore[no-untyped-def]
+                await runner.ask(Run(count=BURST_ASKS, window=WINDOW), timeout_s=120.0)  # what came back meanwhile
                 return await runner.ask(Run(count=max(count, WINDOW), window=WINDOW), timeout_s=120.0)  # type: ignore[no-any-return]
 
             sides[name] = side
-        rounds = await alternated(options.rounds, sides)
+        rounds = await alternated(REMOTE_ROUNDS * options.rounds, sides)
     screen.rates("Asks of a turn that is recorded, between two hosts", rounds, "/s")
     off_rate, on_rate = (median(values) for values in rounds.values())
     return {"tracing_ratio_remote": ratio(off_rate, on_rate)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ MAX_NAMED = 20
 MAX_COUNT = 2**53
 LEFT_OUT = "regrow.left_out"
 """The attribute that says what had no room in the store, by name."""
+
+_encoded = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,11 +94,16 @@ def row_of(span: ReadableSpan, process: str) -> SpanRow:
         cost_usd=cost_usd,
         attributes=_attributes(attributes),
         events=_list(
-            {"name": event.name, "time_ns": event.timestamp, "attributes": dict(event.attributes or {})}
-            for event in span.events
+            [
+                {"name": event.name, "time_ns": event.timestamp, "attributes": dict(event.attributes or {})}
+                for event in span.events
+            ]
         ),
         links=_list(
-            {"trace_id": f"{one.context.trace_id:032x}", "span_id": f"{one.context.span_id:016x}"} for one in span.links
+            [
+                {"trace_id": f"{one.context.trace_id:032x}", "span_id": f"{one.context.span_id:016x}"}
+                for one in span.links
+            ]
         ),
         process=process,
     )
@@ -127,6 +134,9 @@ def _dollars(value: object) -> float | None:
 
 def _attributes(attributes: Mapping[str, Any]) -> str:
     """The attributes as JSON; one for which there is no room is named in place of being there."""
+    whole = _json(dict(attributes))
+    if len(whole) <= TEXT_CHARS:
+        return whole
     parts: list[str] = []
     left_out: list[str] = []
     room = ATTRIBUTES_CHARS
@@ -142,8 +152,10 @@ def _attributes(attributes: Mapping[str, Any]) -> str:
     return f"{{{', '.join(parts)}}}"
 
 
-def _list(values: Iterable[object]) -> str:
+def _list(values: Sequence[object]) -> str:
     """Values as JSON, as many of the first as there is room for."""
+    if not values:
+        return "[]"
     parts: list[str] = []
     room = TEXT_CHARS
     for part in map(_json, values):
@@ -155,4 +167,4 @@ def _list(values: Iterable[object]) -> str:
 
 
 def _json(value: object) -> str:
-    return travelling(json.dumps(value, ensure_ascii=False, default=str))
+    return travelling(_encoded(value))

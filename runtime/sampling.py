@@ -5,34 +5,44 @@ The decision on a trace falls once, where its first message is sent, and travels
 
 from __future__ import annotations
 
+from math import inf
+
 BURST_S = 10.0
-"""How many seconds' worth of traces, or spans, may begin at once after a quiet time."""
+"""How many seconds' worth of traces may begin at once after a quiet time."""
 REPORTS_PER_S = 20.0
 """Reports of supervisors outside of any trace: all where something goes wrong have a span, and few at a mass start."""
-SPANS_PER_S = 200.0
-"""Spans of turns in one process. A span costs some 100 µs until it is stored: they take two hundredths of a core."""
+SPANS_PER_S = 100.0
+"""Spans of turns in one process. Between other work one costs some 150 µs until it is stored, in two processes:
+they take one to two hundredths of a core."""
+SPANS_AT_ONCE = 2_000.0
+"""So many after a quiet time: nobody waits for a run of an agent to be looked at while it makes more."""
 
 
 class TokenBucket:
     """Tokens that come back at a rate, up to `burst` of them. Times are seconds of one clock that never goes back."""
 
-    __slots__ = ("_at_s", "_burst", "_left", "_per_s", "refused")
+    __slots__ = ("_at_s", "_burst", "_left", "_none_until_s", "_per_s", "refused")
 
     def __init__(self, per_s: float, burst: float) -> None:
         self._per_s = per_s
         self._burst = burst
         self._left = burst
         self._at_s: float | None = None
+        self._none_until_s = -inf
         self.refused = 0
         """How often none was left."""
 
     def takes(self, now_s: float) -> bool:
         """Takes a token; False when there is none."""
+        if now_s < self._none_until_s:  # what a busy process finds with nearly every message
+            self.refused += 1
+            return False
         if self._at_s is not None:
             self._left = min(self._burst, self._left + (now_s - self._at_s) * self._per_s)
         self._at_s = now_s
         if self._left < 1.0:
             self.refused += 1
+            self._none_until_s = now_s + (1.0 - self._left) / self._per_s if self._per_s else inf
             return False
         self._left -= 1.0
         return True
@@ -41,9 +51,11 @@ class TokenBucket:
 class Sampling:
     """The sampling of one process: `traces_per_s` traces may begin here, and SPANS_PER_S turns be recorded."""
 
-    def __init__(self, traces_per_s: float, *, spans_per_s: float = SPANS_PER_S) -> None:
+    def __init__(
+        self, traces_per_s: float, *, spans_per_s: float = SPANS_PER_S, spans_at_once: float = SPANS_AT_ONCE
+    ) -> None:
         self._traces = TokenBucket(traces_per_s, max(1.0, traces_per_s * BURST_S) if traces_per_s else 0.0)
-        self._spans = TokenBucket(spans_per_s, spans_per_s * BURST_S)
+        self._spans = TokenBucket(spans_per_s, spans_at_once)
         self._reports = TokenBucket(REPORTS_PER_S, REPORTS_PER_S * BURST_S)
 
     def reports(self, now_s: float) -> bool:

@@ -94,7 +94,7 @@ def test_a_trace_that_is_not_recorded_has_no_span_anywhere(monkeypatch: pytest.M
 def test_turns_beyond_the_limit_of_a_second_have_no_span_and_their_trace_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    sampling = Sampling(1_000, spans_per_s=0.1)  # one turn
+    sampling = Sampling(1_000, spans_at_once=1)
 
     async def run() -> None:
         process = Process()

@@ -33,6 +33,21 @@ def test_reports_of_supervisors_take_no_place_of_traces() -> None:
     assert sampling.traces_left_out == 0
 
 
+def test_who_found_none_takes_one_as_soon_as_it_has_come_back() -> None:
+    bucket = TokenBucket(4.0, 1.0)
+
+    taken = [bucket.takes(now_s) for now_s in (0.0, 0.1, 0.2, 0.25, 0.3, 0.5)]
+
+    assert taken == [True, False, False, True, False, True]
+    assert bucket.refused == 3
+
+
+def test_what_has_no_rate_takes_none() -> None:
+    bucket = TokenBucket(0.0, 0.0)
+
+    assert [bucket.takes(now_s) for now_s in (0.0, 1e9)] == [False, False]
+
+
 @given(st.floats(0.1, 100), st.integers(1, 50), st.lists(st.floats(0, 2), min_size=1, max_size=200))
 def test_no_more_is_taken_than_the_rate_and_one_burst_allow(per_s: float, burst: int, pauses: list[float]) -> None:
     bucket, now_s, taken = TokenBucket(per_s, float(burst)), 0.0, 0
