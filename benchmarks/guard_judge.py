@@ -10,7 +10,7 @@ from guard_events import Event, Run
 
 from regrow.router.hidden_retries import RetryMeter
 from regrow.runtime.guards import Finding, Guards, Rung
-from regrow.runtime.likeness import likenesses
+from regrow.runtime.likeness import likenesses, state_likenesses
 from regrow.runtime.run_store import KEPT_CALLS, CallNote
 from regrow.supervisors.outcome import tone
 from regrow.supervisors.repeats import repeated
@@ -68,13 +68,15 @@ class Loops:
         what = likenesses(event.get("arguments"), self._guards.volatile, of=tool)
         notes = self._calls.setdefault(agent, [])
         made = [note for note in notes[-KEPT_CALLS:] if note.at_s <= event["at"]]
-        finding = repeated(agent, tool, what, made, event["at"], self._guards, batch=batch)
+        state = state_likenesses(event.get("state"), self._guards.volatile)
+        finding = repeated(agent, tool, what, made, event["at"], self._guards, state=state, batch=batch)
         outcome = likenesses(event.get("outcome"), self._guards.volatile, is_result=True)
         took_s = event.get("took", 0.0)
         note = CallNote(
             id=f"{batch}/{what.written}/{outcome.said}" if batch else str(len(notes)),
             what=what,
             outcome=outcome,
+            state=state,
             tone=tone(tool, event.get("arguments"), event.get("outcome")),
             batch=batch,
             took_s=took_s,

@@ -1,6 +1,6 @@
 """The counts of runs in Redis, 6.2 or newer: each change is one Lua script, so that all hosts of an app share them.
 
-Keys, those of one run under one hash tag: `:counts` hash of what it has come to and of what is open, `:made:<agent>`
+Keys, those of one run under one hash tag: `:counts` hash of what it has come to and of what is open, `:called:<agent>`
 list of the last calls of one agent. All go RUN_TTL_S after the last change.
 """
 
@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from regrow.router.bounded_redis import BoundedRedis, client_at
 from regrow.runtime.guard_errors import RunsUnreachable
-from regrow.runtime.likeness import Degree, Likenesses
+from regrow.runtime.likeness import Degree, Likenesses, StateLikenesses
 from regrow.runtime.run_store import (
     COUNTED,
     KEPT_CALLS,
@@ -146,12 +146,14 @@ class RedisRuns:
     async def note(self, run: str, agent: str, call: CallNote) -> None:
         """As the port says."""
         async with self._reached():
-            await self._note(keys=(self._key(run, f"made:{agent}"),), args=(call.id, _row(call), KEPT_CALLS, RUN_TTL_S))
+            await self._note(
+                keys=(self._key(run, f"called:{agent}"),), args=(call.id, _row(call), KEPT_CALLS, RUN_TTL_S)
+            )
 
     async def calls(self, run: str, agent: str) -> Calls:
         """As the port says."""
         async with self._reached():
-            now_ms, rows = await self._calls(keys=(self._key(run, f"made:{agent}"),))
+            now_ms, rows = await self._calls(keys=(self._key(run, f"called:{agent}"),))
         return Calls(notes=tuple(map(_noted, rows)), now_s=int(now_ms) / 1000)
 
     async def aclose(self) -> None:
@@ -181,19 +183,21 @@ def _numbers(amounts: Amounts) -> tuple[int, ...]:
 
 def _row(call: CallNote) -> str:
     """A call as it is kept, without its time."""
-    numbers = [f"{each:x}" for each in (*call.what, *call.outcome)]
+    numbers = [f"{each:x}" for each in (*call.what, *call.outcome, *call.state)]
     times_ms = [str(round(seconds * 1000)) for seconds in (call.took_s, call.thought_s)]
     return MARK.join((call.id, call.batch, str(int(call.tone)), *numbers, *times_ms))
 
 
 def _noted(row: bytes | str) -> CallNote:
     id, batch, tone, *rest = (row.decode() if isinstance(row, bytes) else row).split(MARK)
-    numbers = [int(each, 16) for each in rest[: 2 * len(Degree)]]
-    took_s, thought_s, at_s = (int(each) / 1000 for each in rest[2 * len(Degree) :])
+    *told, took, thought, at = rest
+    numbers = [int(each, 16) for each in told]
+    took_s, thought_s, at_s = (int(each) / 1000 for each in (took, thought, at))
     return CallNote(
         id=id,
         what=Likenesses(*numbers[: len(Degree)]),
-        outcome=Likenesses(*numbers[len(Degree) :]),
+        outcome=Likenesses(*numbers[len(Degree) : 2 * len(Degree)]),
+        state=StateLikenesses(*numbers[2 * len(Degree) :]),
         tone=Tone(int(tone)),
         batch=batch,
         took_s=took_s,

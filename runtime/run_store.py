@@ -10,6 +10,8 @@ import enum
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final, Protocol
 
+from regrow.runtime.likeness import STATELESS, StateLikenesses
+
 if TYPE_CHECKING:
     from regrow.runtime.guards import Guards
     from regrow.runtime.likeness import Likenesses
@@ -69,7 +71,7 @@ class Tone(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallNote:
-    """One call of a tool that was made: what it was and what came of it, as likenesses.
+    """One call of a tool that was made: what it was and what came of it, as likenesses, as is the agent's state before.
 
     It ended at `at_s` and took `took_s`; `thought_s` is how long its agent had waited for models since the call before.
     Calls that were decided on together have the same `batch`; empty where each was by itself.
@@ -78,6 +80,7 @@ class CallNote:
     id: str
     what: Likenesses
     outcome: Likenesses
+    state: StateLikenesses = STATELESS
     tone: Tone = Tone.TOLD
     batch: str = ""
     took_s: float = 0.0

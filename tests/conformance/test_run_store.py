@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from regrow.cluster.redis_runs import RedisRuns
 from regrow.runtime.guard_errors import RunsUnreachable
 from regrow.runtime.guards import Guards
-from regrow.runtime.likeness import Likenesses
+from regrow.runtime.likeness import Likenesses, StateLikenesses
 from regrow.runtime.memory_runs import MemoryRuns
 from regrow.runtime.run_store import KEPT_CALLS, NUSD_PER_USD, RUN_TTL_S, Amounts, CallNote, RunStore, Tone
 from tests.conformance.conftest import CLUSTER, EMBEDDED, REDIS_7
@@ -113,6 +113,7 @@ def made(id: str, *, what: int = 1, batch: str = "", tone: Tone = Tone.TOLD, sec
         id=id,
         what=Likenesses(what, what + 1, what + 2, what + 3, 2**40 - 1),
         outcome=Likenesses(what + 4, 0, what + 6, what + 7, what + 8),
+        state=StateLikenesses(what + 9, 2**40 - 2, 0),
         tone=tone,
         batch=batch,
         took_s=seconds,
