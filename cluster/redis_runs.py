@@ -1,7 +1,8 @@
 """The counts of runs in Redis, 6.2 or newer: each change is one Lua script, so that all hosts of an app share them.
 
 Keys, those of one run under one hash tag: `:counts` hash of what it has come to and of what is open, `:called:<agent>`
-list of the last calls of one agent. All go RUN_TTL_S after the last change.
+list of the last calls of one agent. All go RUN_TTL_S after the last change. `:sent` is a hash of what went over the
+wire to one address, and goes after WIRE_TTL_S.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ from regrow.runtime.run_store import (
     NOTHING,
     NUSD_PER_USD,
     RUN_TTL_S,
+    WINDOW_CALLS,
+    WIRE_TTL_S,
     Amounts,
     CallNote,
     Calls,
     Taken,
     Tone,
+    WireCounts,
 )
 
 if TYPE_CHECKING:
@@ -101,6 +105,22 @@ return 1
 
 _CALLS: Final = _NOW + "return {now_ms, redis.call('LRANGE', KEYS[1], 0, -1)}"
 
+# KEYS sent; ARGV calls, attempts, hidden, window, ttl. Gives the three totals, as texts since Redis cuts numbers off.
+_SENT: Final = """
+local totals, share = {}, 1
+local names = {'calls', 'attempts', 'hidden'}
+for at, name in ipairs(names) do
+  totals[at] = tonumber(redis.call('HGET', KEYS[1], name) or '0') + tonumber(ARGV[at])
+end
+while totals[1] * share > tonumber(ARGV[4]) do share = share / 2 end
+for at, name in ipairs(names) do
+  totals[at] = string.format('%.17g', totals[at] * share)
+  redis.call('HSET', KEYS[1], name, totals[at])
+end
+redis.call('EXPIRE', KEYS[1], ARGV[5])
+return totals
+"""
+
 _CAPS: Final = ("", "max_messages", "max_calls", "max_tokens", "max_cost_usd", "max_s")
 
 
@@ -110,8 +130,8 @@ class RedisRuns:
     def __init__(self, redis: Redis | RedisCluster, *, app: str) -> None:
         self._redis = BoundedRedis(redis, connections=LIMIT_CONNECTIONS)
         self._app = app
-        self._take, self._settle, self._note, self._calls = (
-            redis.register_script(script) for script in (_TAKE, _SETTLE, _NOTE, _CALLS)
+        self._take, self._settle, self._note, self._calls, self._sent = (
+            redis.register_script(script) for script in (_TAKE, _SETTLE, _NOTE, _CALLS, _SENT)
         )
 
     @classmethod
@@ -155,6 +175,13 @@ class RedisRuns:
         async with self._reached():
             now_ms, rows = await self._calls(keys=(self._key(run, f"called:{agent}"),))
         return Calls(notes=tuple(map(_noted, rows)), now_s=int(now_ms) / 1000)
+
+    async def sent(self, address: str, counts: WireCounts) -> WireCounts:
+        """As the port says."""
+        args = (counts.calls, counts.attempts, counts.hidden, WINDOW_CALLS, WIRE_TTL_S)
+        async with self._reached():
+            calls, attempts, hidden = await self._sent(keys=(self._key(address, "sent"),), args=args)
+        return WireCounts(calls=float(calls), attempts=float(attempts), hidden=float(hidden))
 
     async def aclose(self) -> None:
         """Closes the client."""

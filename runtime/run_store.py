@@ -1,4 +1,4 @@
-"""The port to the counts of runs: what each has come to, and the last calls of tools that its agents made.
+"""The port to the counts of runs: what each has come to, the last calls of tools that its agents made, and retries.
 
 A run is all that follows from one message from outside. Its counts are kept outside of its agents and hosts, so that no
 restart resets them, and are forgotten RUN_TTL_S after the last one. Each method is atomic.
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 RUN_TTL_S: Final = 86_400
 KEPT_CALLS: Final = 64
 """Of each agent in a run, so many of the last calls: five rounds of twelve are sixty."""
+WINDOW_CALLS: Final = 1_000
+"""After so many calls to an address what was sent there is halved, so that what is long ago counts less."""
+WIRE_TTL_S: Final = 3_600
+"""So long after the last attempt that nobody had declared, what was sent to its address is forgotten."""
 NUSD_PER_USD: Final = 1_000_000_000
 
 
@@ -97,6 +101,26 @@ class Calls:
     now_s: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireCounts:
+    """What was sent to one address: calls, attempts over the wire, and those of them that nobody had declared."""
+
+    calls: float = 0.0
+    attempts: float = 0.0
+    hidden: float = 0.0
+
+    def plus(self, other: WireCounts) -> WireCounts:
+        """Both together, halved until no more calls are left than WINDOW_CALLS."""
+        calls, share = self.calls + other.calls, 1.0
+        while calls * share > WINDOW_CALLS:
+            share /= 2
+        return WireCounts(
+            calls=calls * share,
+            attempts=(self.attempts + other.attempts) * share,
+            hidden=(self.hidden + other.hidden) * share,
+        )
+
+
 class RunStore(Protocol):
     """Counts runs. All raise RunsUnreachable where the store does not answer."""
 
@@ -117,6 +141,10 @@ class RunStore(Protocol):
 
     async def calls(self, run: str, agent: str) -> Calls:
         """The calls of this agent in this run that were noted last."""
+        ...
+
+    async def sent(self, address: str, counts: WireCounts) -> WireCounts:
+        """Adds what was sent to an address since it was told last; gives what all processes of the app have sent."""
         ...
 
     async def aclose(self) -> None:
