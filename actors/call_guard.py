@@ -13,11 +13,12 @@ import structlog
 from regrow.runtime.errors import Refused
 from regrow.runtime.guard_errors import RunsUnreachable
 from regrow.runtime.guards import Rung
-from regrow.runtime.likeness import likenesses, read_json
+from regrow.runtime.likeness import STATELESS, StateLikenesses, likenesses, read_json, state_likenesses
 from regrow.runtime.message_count import used_up
 from regrow.runtime.run_store import Amounts, CallNote
 from regrow.supervisors.outcome import tone
 from regrow.supervisors.repeats import repeated
+from regrow.supervisors.turn_guard import own_package, state_of
 
 if TYPE_CHECKING:
     from regrow.actors.context import Context
@@ -57,6 +58,7 @@ class GuardedCall:
         self._judged_in = self._origin.tick or self._origin.run
         self._arguments = read_json(call.written)
         self._what = likenesses(self._arguments, self._guarding.guards.volatile, of=self._tool)
+        self._state = self._state_seen()
 
     @property
     def _batch(self) -> str:
@@ -103,8 +105,24 @@ class GuardedCall:
             return None
         thought_s = self._guarding.thought_s(agent)
         return repeated(
-            agent, self._tool, self._what, before.notes, before.now_s, guards, batch=self._batch, thought_s=thought_s
+            agent,
+            self._tool,
+            self._what,
+            before.notes,
+            before.now_s,
+            guards,
+            state=self._state,
+            batch=self._batch,
+            thought_s=thought_s,
         )
+
+    def _state_seen(self) -> StateLikenesses:
+        """The agent's state as the call begins; what a tool changes in it is there before the next one."""
+        guards, cell = self._guarding.guards, self._ctx.runtime.life(self._ctx.id, self._ctx.incarnation)
+        state = state_of(cell.behavior) if cell is not None and guards.repeats_end is not None else None
+        if cell is None or state is None:
+            return STATELESS
+        return state_likenesses(state, guards.volatile, own=own_package(cell.behavior))
 
     async def noted(self, made: Callable[[], Awaitable[Given]]) -> Given:
         """Makes the call and keeps what came of it. Raises what the call raises."""
@@ -136,6 +154,7 @@ class GuardedCall:
             id=id,
             what=self._what,
             outcome=seen,
+            state=self._state,
             tone=tone(self._tool, self._arguments, read),
             batch=self._batch,
             took_s=took_s,

@@ -7,7 +7,7 @@ is in seconds and only grows.
     {"run": "1", "kind": "turn", "id": "t2", "cause": "t1", "agent": "desk/a", "type": "Note", "message": {…},
      "state": {…}, "at": 1.5}
     {"run": "1", "kind": "call", "agent": "desk/a", "tool": "search", "arguments": {…}, "outcome": …, "at": 2.0,
-     "took": 0.3, "batch": "b1"}
+     "took": 0.3, "batch": "b1", "state": {…}}
     {"run": "2", "kind": "label", "of": "retry", "runaway": false}
     {"run": "2", "kind": "request", "id": "c1", "to": "api.example", "declared": 1, "at": 0.0}
     {"run": "2", "kind": "attempt", "request": "c1", "to": "api.example", "body": "…", "status": 429, "at": 0.1,
@@ -15,9 +15,9 @@ is in seconds and only grows.
 
 `label` says what a run is: a runaway that loops or repeats in hiding, or work that must not be stopped; `from` is the
 number of its first line that need not have been, counted from 0 without labels. A `turn` is an agent that handles a
-message and sends something on; `cause` is the turn that has sent it, null for one from outside. `state`, `took` and
-`batch` (calls that were decided on together) may be missing. An `attempt` is what went over the wire, with an empty
-`request` where nobody knows for which; a status of 0 is one that was cut off.
+message and sends something on; `cause` is the turn that has sent it, null for one from outside. `took`, `batch` (calls
+that were decided on together) and `state` (of the agent, before what it did) may be missing. An `attempt` is what went
+over the wire, with an empty `request` where nobody knows for which; a status of 0 is one that was cut off.
 """
 
 from __future__ import annotations

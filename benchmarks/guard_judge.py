@@ -8,10 +8,10 @@ from typing import Any
 
 from guard_events import Event, Run
 
-from regrow.router.hidden_retries import RetryMeter
+from regrow.router.hidden_retries import RetryMeter, over_budget
 from regrow.runtime.guards import Finding, Guards, Rung
-from regrow.runtime.likeness import likenesses
-from regrow.runtime.run_store import KEPT_CALLS, CallNote
+from regrow.runtime.likeness import likenesses, state_likenesses
+from regrow.runtime.run_store import KEPT_CALLS, CallNote, WireCounts
 from regrow.supervisors.outcome import tone
 from regrow.supervisors.repeats import repeated
 from regrow.supervisors.turn_guard import FROM_HOPS, MAX_STEPS, judged, step_of
@@ -68,13 +68,15 @@ class Loops:
         what = likenesses(event.get("arguments"), self._guards.volatile, of=tool)
         notes = self._calls.setdefault(agent, [])
         made = [note for note in notes[-KEPT_CALLS:] if note.at_s <= event["at"]]
-        finding = repeated(agent, tool, what, made, event["at"], self._guards, batch=batch)
+        state = state_likenesses(event.get("state"), self._guards.volatile)
+        finding = repeated(agent, tool, what, made, event["at"], self._guards, state=state, batch=batch)
         outcome = likenesses(event.get("outcome"), self._guards.volatile, is_result=True)
         took_s = event.get("took", 0.0)
         note = CallNote(
             id=f"{batch}/{what.written}/{outcome.said}" if batch else str(len(notes)),
             what=what,
             outcome=outcome,
+            state=state,
             tone=tone(tool, event.get("arguments"), event.get("outcome")),
             batch=batch,
             took_s=took_s,
@@ -90,7 +92,9 @@ class Retries:
 
     def __init__(self, guards: Guards) -> None:
         assert guards.retry_share is not None
-        self._meter = RetryMeter(guards.retry_share)
+        self._share = guards.retry_share
+        self._meter = RetryMeter()
+        self._sent: dict[str, WireCounts] = {}
 
     def __call__(self, event: Event) -> Finding | None:
         """What is to be said of an event, before it happens."""
@@ -99,7 +103,10 @@ class Retries:
             self._meter.called(to, event["id"], declared=event["declared"])
             return None
         call, body, at = event["request"], event["body"], event["at"]
-        finding = self._meter.sent(to, call, body, at)
+        finding = None
+        if self._meter.sent(to, call, body, at):
+            self._sent[to] = self._sent.get(to, WireCounts()).plus(self._meter.untold(to))
+            finding = over_budget(to, self._sent[to], self._share)
         self._meter.answered(to, call, body, event["status"], at + event.get("took", 0.0))
         return finding
 

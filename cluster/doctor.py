@@ -191,7 +191,8 @@ def redis_found(settings: Settings) -> Finding:
                 advice = "for production install redis or valkey, or set redis.url"
                 return Finding("Redis", Verdict.DOUBTFUL, f"{text}, for development only", advice)
     except (WorldBroke, ConfigError) as error:
-        return Finding("Redis", Verdict.BAD, str(error), "apps that remember, and durable agents, need it")
+        needed = "apps that remember, durable agents and caps of runs need it; without it calls of tools are counted in"
+        return Finding("Redis", Verdict.BAD, str(error), f"{needed} memory, which a host that dies forgets")
     if number < VERSION_ADVISED:
         advice = f"upgrade it to {told(VERSION_ADVISED)} or newer; older ones are out of support"
         return Finding("Redis", Verdict.DOUBTFUL, text, advice)

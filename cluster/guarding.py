@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from regrow.cluster.code import agent_class
 from regrow.runtime.guards import Guarding, Guards
 from regrow.runtime.memory_runs import MemoryRuns
 from regrow.runtime.message_count import MessageCount
@@ -13,6 +15,12 @@ from regrow.supervisors.turn_guard import ByGuards
 if TYPE_CHECKING:
     from regrow.runtime import Runtime
     from regrow.runtime.run_store import RunStore
+
+
+def counts_calls(targets: Iterable[object], guards: Guards) -> bool:
+    """Whether these guards judge calls of tools, and any agent that is made from one of these has tools."""
+    classes = [cls for each in targets if (cls := agent_class(each)) is not None]
+    return guards.repeats_end is not None and any(cls.listed_tools or cls.tool_sources or cls.skills for cls in classes)
 
 
 def keep_guard(runtime: Runtime, guards: Guards, runs: RunStore | None = None) -> None:

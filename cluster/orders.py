@@ -71,6 +71,8 @@ class HostOrder(Message):
     guards: GuardSettings = GuardSettings()
     counts_runs: bool = False
     """Whether runs have caps, so that they are counted in a Redis even where the app needs none for anything else."""
+    counts_calls: bool = False
+    """Whether calls of tools are judged, so that they are counted there as well; in memory where there is none."""
     runs_url: str = ""
     runs_cluster: bool = False
     journal: JournalOrder | None = None
@@ -215,7 +217,15 @@ def unpack_as(expected: type[M], packed: bytes) -> M:
     return value
 
 
-def host_order(app: str, code: CodeBase, settings: Settings, rehearsal: str = "", *, counts_runs: bool) -> HostOrder:
+def host_order(
+    app: str,
+    code: CodeBase,
+    settings: Settings,
+    rehearsal: str = "",
+    *,
+    counts_runs: bool = False,
+    counts_calls: bool = False,
+) -> HostOrder:
     """The order for hosts of an app, still without the host's own id and the guardian's life."""
     return HostOrder(
         app=app,
@@ -234,6 +244,7 @@ def host_order(app: str, code: CodeBase, settings: Settings, rehearsal: str = ""
         tracing=settings.tracing,
         guards=settings.guards,
         counts_runs=counts_runs,
+        counts_calls=counts_calls,
         runs_cluster=settings.redis.cluster,
         rehearsal=rehearsal,
     )

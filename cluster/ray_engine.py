@@ -24,6 +24,7 @@ from regrow.cluster.deeds import Deed, Replaced
 from regrow.cluster.directory import RememberingDirectory
 from regrow.cluster.errors import AppNotRunning, RayUnavailable
 from regrow.cluster.guardian_deaths import GuardianDeaths
+from regrow.cluster.guarding import counts_calls
 from regrow.cluster.host_book import LatestMessages
 from regrow.cluster.hosts import DRIVER_PREFIX
 from regrow.cluster.letters import Letters, told_by
@@ -230,6 +231,7 @@ class RayEngine:
         root = supervisor_order(self._app.root)  # first: what it says of a child is nearer to the mend
         skills = self._settings.skills_folder
         code = replace(CodeBase.of(self._app), skills=str(skills) if skills is not None else "")
+        guards = self._settings.guards.over(self._app.guards)
         return AppOrder(
             app=self._app.name,
             root=root,
@@ -239,7 +241,8 @@ class RayEngine:
                 code,
                 self._settings,
                 self._rehearsal,
-                counts_runs=self._settings.guards.over(self._app.guards).has_caps,
+                counts_runs=guards.has_caps,
+                counts_calls=counts_calls(self._app.agents.values(), guards),
             ),
             owner_ttl_s=self._owner_ttl_s,
         )

@@ -176,6 +176,8 @@ class Guardian:
                     await self._journal.open(await self._redis.server())
                 if self._journal is not None or self._order.host.counts_runs:
                     self._keeper.runs_url = await self._redis.server()
+                elif self._order.host.counts_calls:
+                    self._keeper.runs_url = await self._redis.server_if_any()
             except (RedisUnavailable, JournalUnknown, JournalAway) as error:
                 if not earlier_lives() or self._runtime.loop.time() > deadline:
                     raise

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from regrow.cluster.config import Settings
+from regrow.cluster.errors import ConfigError, PortInUse, RedisUnavailable
 
 if TYPE_CHECKING:
     from regrow.cluster.redis_server import RedisServer
@@ -34,6 +35,17 @@ class RedisOwner:
         if self._url is None or (self._url.done() and self._url.exception() is not None):
             self._url = asyncio.get_running_loop().create_task(self._start())
         return await asyncio.shield(self._url)
+
+    async def server_if_any(self) -> str:
+        """The same for what can do without; empty, with a line in the log that says so, where there is none."""
+        try:
+            return await self.server()
+        except (RedisUnavailable, PortInUse, ConfigError) as error:
+            log.warning(
+                "there is no Redis, so each host counts the calls of tools in its memory, and forgets them if it dies",
+                reason=str(error),
+            )
+            return ""
 
     async def check(self) -> None:
         """Looks at once at a Redis that the config names, so that a wrong URL ends the start and not a later ask.

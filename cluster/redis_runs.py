@@ -1,7 +1,8 @@
 """The counts of runs in Redis, 6.2 or newer: each change is one Lua script, so that all hosts of an app share them.
 
-Keys, those of one run under one hash tag: `:counts` hash of what it has come to and of what is open, `:made:<agent>`
-list of the last calls of one agent. All go RUN_TTL_S after the last change.
+Keys, those of one run under one hash tag: `:counts` hash of what it has come to and of what is open, `:called:<agent>`
+list of the last calls of one agent. All go RUN_TTL_S after the last change. `:sent` is a hash of what went over the
+wire to one address, and goes after WIRE_TTL_S.
 """
 
 from __future__ import annotations
@@ -16,18 +17,21 @@ from redis.exceptions import RedisError
 
 from regrow.router.bounded_redis import BoundedRedis, client_at
 from regrow.runtime.guard_errors import RunsUnreachable
-from regrow.runtime.likeness import Degree, Likenesses
+from regrow.runtime.likeness import Degree, Likenesses, StateLikenesses
 from regrow.runtime.run_store import (
     COUNTED,
     KEPT_CALLS,
     NOTHING,
     NUSD_PER_USD,
     RUN_TTL_S,
+    WINDOW_CALLS,
+    WIRE_TTL_S,
     Amounts,
     CallNote,
     Calls,
     Taken,
     Tone,
+    WireCounts,
 )
 
 if TYPE_CHECKING:
@@ -101,6 +105,22 @@ return 1
 
 _CALLS: Final = _NOW + "return {now_ms, redis.call('LRANGE', KEYS[1], 0, -1)}"
 
+# KEYS sent; ARGV calls, attempts, hidden, window, ttl. Gives the three totals, as texts since Redis cuts numbers off.
+_SENT: Final = """
+local totals, share = {}, 1
+local names = {'calls', 'attempts', 'hidden'}
+for at, name in ipairs(names) do
+  totals[at] = tonumber(redis.call('HGET', KEYS[1], name) or '0') + tonumber(ARGV[at])
+end
+while totals[1] * share > tonumber(ARGV[4]) do share = share / 2 end
+for at, name in ipairs(names) do
+  totals[at] = string.format('%.17g', totals[at] * share)
+  redis.call('HSET', KEYS[1], name, totals[at])
+end
+redis.call('EXPIRE', KEYS[1], ARGV[5])
+return totals
+"""
+
 _CAPS: Final = ("", "max_messages", "max_calls", "max_tokens", "max_cost_usd", "max_s")
 
 
@@ -110,8 +130,8 @@ class RedisRuns:
     def __init__(self, redis: Redis | RedisCluster, *, app: str) -> None:
         self._redis = BoundedRedis(redis, connections=LIMIT_CONNECTIONS)
         self._app = app
-        self._take, self._settle, self._note, self._calls = (
-            redis.register_script(script) for script in (_TAKE, _SETTLE, _NOTE, _CALLS)
+        self._take, self._settle, self._note, self._calls, self._sent = (
+            redis.register_script(script) for script in (_TAKE, _SETTLE, _NOTE, _CALLS, _SENT)
         )
 
     @classmethod
@@ -146,13 +166,22 @@ class RedisRuns:
     async def note(self, run: str, agent: str, call: CallNote) -> None:
         """As the port says."""
         async with self._reached():
-            await self._note(keys=(self._key(run, f"made:{agent}"),), args=(call.id, _row(call), KEPT_CALLS, RUN_TTL_S))
+            await self._note(
+                keys=(self._key(run, f"called:{agent}"),), args=(call.id, _row(call), KEPT_CALLS, RUN_TTL_S)
+            )
 
     async def calls(self, run: str, agent: str) -> Calls:
         """As the port says."""
         async with self._reached():
-            now_ms, rows = await self._calls(keys=(self._key(run, f"made:{agent}"),))
+            now_ms, rows = await self._calls(keys=(self._key(run, f"called:{agent}"),))
         return Calls(notes=tuple(map(_noted, rows)), now_s=int(now_ms) / 1000)
+
+    async def sent(self, address: str, counts: WireCounts) -> WireCounts:
+        """As the port says."""
+        args = (counts.calls, counts.attempts, counts.hidden, WINDOW_CALLS, WIRE_TTL_S)
+        async with self._reached():
+            calls, attempts, hidden = await self._sent(keys=(self._key(address, "sent"),), args=args)
+        return WireCounts(calls=float(calls), attempts=float(attempts), hidden=float(hidden))
 
     async def aclose(self) -> None:
         """Closes the client."""
@@ -181,19 +210,21 @@ def _numbers(amounts: Amounts) -> tuple[int, ...]:
 
 def _row(call: CallNote) -> str:
     """A call as it is kept, without its time."""
-    numbers = [f"{each:x}" for each in (*call.what, *call.outcome)]
+    numbers = [f"{each:x}" for each in (*call.what, *call.outcome, *call.state)]
     times_ms = [str(round(seconds * 1000)) for seconds in (call.took_s, call.thought_s)]
     return MARK.join((call.id, call.batch, str(int(call.tone)), *numbers, *times_ms))
 
 
 def _noted(row: bytes | str) -> CallNote:
     id, batch, tone, *rest = (row.decode() if isinstance(row, bytes) else row).split(MARK)
-    numbers = [int(each, 16) for each in rest[: 2 * len(Degree)]]
-    took_s, thought_s, at_s = (int(each) / 1000 for each in rest[2 * len(Degree) :])
+    *told, took, thought, at = rest
+    numbers = [int(each, 16) for each in told]
+    took_s, thought_s, at_s = (int(each) / 1000 for each in (took, thought, at))
     return CallNote(
         id=id,
         what=Likenesses(*numbers[: len(Degree)]),
-        outcome=Likenesses(*numbers[len(Degree) :]),
+        outcome=Likenesses(*numbers[len(Degree) : 2 * len(Degree)]),
+        state=StateLikenesses(*numbers[2 * len(Degree) :]),
         tone=Tone(int(tone)),
         batch=batch,
         took_s=took_s,

@@ -36,6 +36,7 @@ from regrow.router.settings import DEFAULT_TIMEOUT_S, OPENAI_BASE_URL
 from regrow.router.wire_attempts import WireWatch
 from regrow.runtime.errors import Closed
 from regrow.runtime.guards import Guards
+from regrow.runtime.run_store import RunStore
 
 if TYPE_CHECKING:
     from openai import APIConnectionError, APIStatusError, AsyncOpenAI
@@ -72,6 +73,7 @@ class OpenAIProvider:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         key_name: str = "OPENAI_API_KEY",
         guards: Guards | None = None,
+        runs: RunStore | None = None,
     ) -> None:
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
@@ -80,7 +82,7 @@ class OpenAIProvider:
         self._has_key = bool(api_key)
         self._timeout_s = timeout_s
         self._closed = False
-        self._wire = WireWatch(guards if guards is not None else Guards(), monotonic)
+        self._wire = WireWatch(guards if guards is not None else Guards(), monotonic, runs)
         self._client: AsyncOpenAI = AsyncOpenAI(
             api_key=api_key or NO_KEY,
             base_url=base_url,

@@ -24,7 +24,7 @@ from regrow.router.usage import CallId, SpentOnTab, UsageReport
 from regrow.runtime.behavior import BehaviorTraits
 from regrow.runtime.context import CellContext
 from regrow.runtime.errors import Refused
-from regrow.runtime.guards import Guards
+from regrow.runtime.guards import Guarding
 from regrow.runtime.tab import tabs_of
 
 MAX_CALLS_AT_ONCE = 2_048
@@ -73,7 +73,7 @@ class RouterService(BehaviorTraits):
             environment=self._environment,
             at=self._now(),
             provider=self._provider,
-            guards=ctx.runtime.guarding.guards if isinstance(ctx, CellContext) else Guards(),
+            guarding=ctx.runtime.guarding if isinstance(ctx, CellContext) else None,
         )
         ledger = self._ledger if self._ledger is not None else MemoryLedger(budget_usd=settings.budget_usd)
         life = self._new_life()
@@ -161,7 +161,7 @@ def models_of(
     environment: Mapping[str, str],
     at: datetime,
     provider: Provider | None = None,
-    guards: Guards | None = None,
+    guarding: Guarding | None = None,
 ) -> tuple[RoutedModel, ...]:
     """Give the models of `settings`, those at one address on one provider; prices are those at `at`.
 
@@ -173,13 +173,13 @@ def models_of(
     for tier, model in settings.tiers:
         place = (model.provider, model.base_url, model.api_key_env)
         if provider is None and place not in made:
-            made[place] = _provider_of(model, timeout_s=settings.timeout_s, environment=environment, guards=guards)
+            made[place] = _provider_of(model, timeout_s=settings.timeout_s, environment=environment, guarding=guarding)
         models.append(RoutedModel(card=card_of(model, tier, at=at), provider=provider or made[place]))
     return tuple(models)
 
 
 def _provider_of(
-    model: ModelSettings, *, timeout_s: float, environment: Mapping[str, str], guards: Guards | None
+    model: ModelSettings, *, timeout_s: float, environment: Mapping[str, str], guarding: Guarding | None
 ) -> Provider:
     if model.provider is ProviderName.EXTRACTIVE:
         return ExtractiveProvider()
@@ -193,5 +193,10 @@ def _provider_of(
             "set it, or name another base_url"
         )
     return OpenAIProvider(
-        api_key=key, base_url=model.base_url, timeout_s=timeout_s, key_name=model.api_key_env, guards=guards
+        api_key=key,
+        base_url=model.base_url,
+        timeout_s=timeout_s,
+        key_name=model.api_key_env,
+        guards=guarding.guards if guarding is not None else None,
+        runs=guarding.runs if guarding is not None else None,
     )

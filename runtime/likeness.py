@@ -65,6 +65,17 @@ class Likenesses(NamedTuple):
     unnumbered: int
 
 
+class StateLikenesses(NamedTuple):
+    """The numbers of the state of an agent, at three of these degrees; all 0 for what has none."""
+
+    written: int = 0
+    unmarked: int = 0
+    unnumbered: int = 0
+
+
+STATELESS: Final = StateLikenesses()
+
+
 def likenesses(
     value: object,
     volatile: AbstractSet[str] = frozenset(),
@@ -94,6 +105,17 @@ def likeness(value: object, volatile: AbstractSet[str] = frozenset(), *, own: st
     return _looked_into(value, volatile, own=own, is_result=is_result).numbers((_WRITTEN,))[0]
 
 
+def state_likenesses(state: object, volatile: AbstractSet[str] = frozenset(), *, own: str = "") -> StateLikenesses:
+    """The numbers of a state. To the highest degree of a list only counts which things are in it, each once.
+
+    So a list that grows by the same again, as a history of calls does, is there no more than a counter.
+    """
+    parts = _Parts(volatile, own, is_state=True)
+    parts.add(_UNNUMBERED, "state")
+    parts.feed(state, 0)
+    return StateLikenesses(*parts.numbers((_WRITTEN, _UNMARKED, _UNNUMBERED)))
+
+
 def _looked_into(
     value: object, volatile: AbstractSet[str], *, of: str = "", own: str = "", is_result: bool = False
 ) -> _Parts:
@@ -116,19 +138,22 @@ def read_json(text: str) -> object:
 class _Parts:
     """What counts of one value, piece by piece, each with the highest degree at which it does."""
 
-    __slots__ = ("_is_result", "_own", "_parts", "_tells", "_upto", "_volatile", "left")
+    __slots__ = ("_is_result", "_is_state", "_own", "_parts", "_tells", "_upto", "_volatile", "left")
 
-    def __init__(self, volatile: AbstractSet[str], own: str, *, is_result: bool) -> None:
+    def __init__(
+        self, volatile: AbstractSet[str], own: str, *, is_result: bool = False, is_state: bool = False
+    ) -> None:
         self.left = MAX_PARTS
         self._parts: list[tuple[int, str]] = []
         """One behind the other; joined once, since that is the dearest of all."""
-        self._tells = False
+        self._tells = is_state  # one that is but a clock is nothing new
         """Whether anything is left that is no mark."""
         self._upto = _UNNUMBERED
         """The highest degree at which what is looked at counts, as long as that is inside of a field that is noise."""
         self._own = own
         self._volatile = volatile
         self._is_result = is_result
+        self._is_state = is_state
 
     def numbers(self, degrees: Sequence[int]) -> list[int]:
         """The numbers of all that was added, at these degrees."""
@@ -279,6 +304,9 @@ class _Parts:
             self.feed(each, depth + 1)
 
     def _items(self, items: Sequence[object], depth: int) -> None:
+        if self._is_state:
+            self._kinds(items, depth)
+            return
         self.add(_UNNUMBERED, f"l{len(items)}")
         if not items:
             self._told()
@@ -287,6 +315,22 @@ class _Parts:
                 self._leaf(_written(list(islice(items, at, at + MAX_WRITTEN))))
                 return
             self.feed(each, depth + 1)
+
+    def _kinds(self, items: Sequence[object], depth: int) -> None:
+        """A list in a state: which kinds of things are in it counts to each degree, how many and in which order not."""
+        begin, kinds, tells = len(self._parts), set[str](), self._tells
+        self.add(_UNMARKED, f"l{len(items)}")
+        for at, each in enumerate(items):
+            if self.left <= 0 or depth >= MAX_DEPTH:
+                kinds.add(_written(list(islice(items, at, at + MAX_WRITTEN))))
+                break
+            first, self._tells = len(self._parts), False
+            self.feed(each, depth + 1)
+            degree = _UNMARKED if self._tells else _UNCOUNTED  # what is but an id is told apart by it
+            kinds.add("\0".join([text for upto, text in self._parts[first:] if upto >= degree]))
+        self._tells = tells
+        self._parts[begin:] = [(min(upto, _UNMARKED), text) for upto, text in self._parts[begin:]]
+        self.add(_UNNUMBERED, "\1".join(sorted(kinds)))
 
 
 def package_of(value: object) -> str:

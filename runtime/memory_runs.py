@@ -7,7 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from regrow.runtime.run_store import KEPT_CALLS, NOTHING, RUN_TTL_S, Amounts, CallNote, Calls, Taken, cap_passed
+from regrow.runtime.run_store import (
+    KEPT_CALLS,
+    NOTHING,
+    RUN_TTL_S,
+    WIRE_TTL_S,
+    Amounts,
+    CallNote,
+    Calls,
+    Taken,
+    WireCounts,
+    cap_passed,
+)
 
 if TYPE_CHECKING:
     from regrow.runtime.guards import Guards
@@ -16,6 +27,7 @@ MAX_RUNS: Final = 10_000
 """Of those, the one that was counted longest ago is forgotten for another."""
 MAX_AGENTS: Final = 1_000
 """Of one run, whose last calls are kept."""
+MAX_ADDRESSES: Final = 1_000
 
 
 @dataclass(slots=True)
@@ -33,6 +45,7 @@ class MemoryRuns:
     def __init__(self, now_s: Callable[[], float]) -> None:
         self._now_s = now_s
         self._runs: OrderedDict[str, _Run] = OrderedDict()
+        self._sent: OrderedDict[str, tuple[WireCounts, float]] = OrderedDict()
 
     async def take(self, run: str, amounts: Amounts, guards: Guards, *, id: str = "", held: Amounts = NOTHING) -> Taken:
         """As the port says."""
@@ -69,6 +82,16 @@ class MemoryRuns:
         """As the port says."""
         counted = self._runs.get(run)
         return Calls(notes=tuple(counted.calls.get(agent, ())) if counted is not None else (), now_s=self._now_s())
+
+    async def sent(self, address: str, counts: WireCounts) -> WireCounts:
+        """As the port says."""
+        now_s = self._now_s()
+        before, at_s = self._sent.pop(address, (WireCounts(), now_s))
+        totals = before.plus(counts) if now_s - at_s <= WIRE_TTL_S else counts
+        self._sent[address] = totals, now_s
+        if len(self._sent) > MAX_ADDRESSES:
+            self._sent.popitem(last=False)
+        return totals
 
     async def aclose(self) -> None:
         """Nothing is held that would have to be let go."""

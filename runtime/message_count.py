@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from regrow.runtime.runtime import Runtime
 
 MAX_RUNS: Final = 10_000
-"""Of those, the one that sent longest ago is forgotten for another."""
+"""Of those, the one that has sent nothing for longest is forgotten for another."""
 UNCAPPED: Final = Guards()
 
 log = structlog.get_logger("regrow.guards")
@@ -34,6 +34,7 @@ class _Sent:
     telling: int = 0
     known: Amounts = field(default_factory=Amounts)
     began_s: float = 0.0
+    refused: int = 0
 
 
 class MessageCount:
@@ -51,14 +52,12 @@ class MessageCount:
         run, now_s = origin.run, self._runtime.loop.time()
         if not run:
             return  # from outside: with its first turn a run begins
-        sent = self._sent.get(run)
-        if sent is None:
-            sent = self._sent[run] = _Sent(began_s=now_s)
-            if len(self._sent) > MAX_RUNS:
-                self._sent.popitem(last=False)
-        counts = sent.known.plus(Amounts(messages=sent.telling + sent.untold + 1))
-        if over := cap_passed(counts, now_s - sent.began_s, self._guards):
-            finding = used_up(over, counts, now_s - sent.began_s, self._guards, run=run)
+        sent = self._sent_in(run, now_s)
+        age_s = now_s - sent.began_s
+        counts = sent.known.plus(Amounts(messages=sent.telling + sent.untold))
+        if over := cap_passed(counts.plus(Amounts(messages=1)), age_s, self._guards):
+            sent.refused += self._guards.top >= Rung.REFUSE
+            finding = used_up(over, counts, age_s, self._guards, run=run, refused=sent.refused)
             agent = origin.sender.actor if origin.sender is not None else ""
             self._runtime.guarding.found(finding, origin, agent=agent)
             if self._guards.top >= Rung.REFUSE:
@@ -68,6 +67,14 @@ class MessageCount:
             sent.telling, sent.untold = sent.untold, 0
             self._telling.add(task := self._runtime.spawn_task(self._tell(run, sent)))
             task.add_done_callback(self._telling.discard)
+
+    def _sent_in(self, run: str, now_s: float) -> _Sent:
+        """What this run has sent from here, from now on the last that is forgotten."""
+        sent = self._sent.pop(run, None)
+        self._sent[run] = sent = sent if sent is not None else _Sent(began_s=now_s)
+        if len(self._sent) > MAX_RUNS:
+            self._sent.popitem(last=False)
+        return sent
 
     async def _tell(self, run: str, sent: _Sent) -> None:
         while sent.telling:
@@ -83,8 +90,11 @@ class MessageCount:
             sent.telling, sent.untold = sent.untold, 0
 
 
-def used_up(over: str, counts: Amounts, age_s: float, guards: Guards, *, run: str) -> Finding:
-    """What is to be said of a run that has come to the cap named `over`."""
+def used_up(over: str, counts: Amounts, age_s: float, guards: Guards, *, run: str, refused: int = 0) -> Finding:
+    """What is to be said of a run that has come to the cap named `over`.
+
+    `counts` are what was let through, and `refused` how many messages of the run were not, in this process.
+    """
     come_to = {
         "max_messages": f"{counts.messages:,} messages",
         "max_calls": f"{counts.calls:,} calls",
@@ -93,13 +103,17 @@ def used_up(over: str, counts: Amounts, age_s: float, guards: Guards, *, run: st
         "max_s": f"{age_s:,.1f} s",
     }
     cap = getattr(guards, over)
+    more = (
+        f", so {refused:,} {'message' if refused == 1 else 'messages'} more went nowhere from here" if refused else ""
+    )
     return Finding(
         error=RunUsedUp,
         rung=Rung.REFUSE,
         text=(
-            f"run {run} has come to {come_to[over]}, and {over}={cap:,} is its cap; look in its trace at what it did "
-            f"again and again, begin a new run, or raise {over}"
+            f"run {run} has come to {come_to[over]}, and {over}={cap:,} is its cap{more}; look in its trace at what it "
+            f"did again and again, begin a new run, or raise {over}"
         ),
         evidence={"cap": over, "limit": cap, "messages": counts.messages, "calls": counts.calls}
-        | {"tokens": counts.tokens, "cost_usd": counts.cost_nusd / 1e9, "age_s": round(age_s, 3), "run": run},
+        | {"tokens": counts.tokens, "cost_usd": counts.cost_nusd / 1e9, "age_s": round(age_s, 3), "run": run}
+        | ({"refused": refused} if refused else {}),
     )

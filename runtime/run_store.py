@@ -1,4 +1,4 @@
-"""The port to the counts of runs: what each has come to, and the last calls of tools that its agents made.
+"""The port to the counts of runs: what each has come to, the last calls of tools that its agents made, and retries.
 
 A run is all that follows from one message from outside. Its counts are kept outside of its agents and hosts, so that no
 restart resets them, and are forgotten RUN_TTL_S after the last one. Each method is atomic.
@@ -10,6 +10,8 @@ import enum
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final, Protocol
 
+from regrow.runtime.likeness import STATELESS, StateLikenesses
+
 if TYPE_CHECKING:
     from regrow.runtime.guards import Guards
     from regrow.runtime.likeness import Likenesses
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 RUN_TTL_S: Final = 86_400
 KEPT_CALLS: Final = 64
 """Of each agent in a run, so many of the last calls: five rounds of twelve are sixty."""
+WINDOW_CALLS: Final = 1_000
+"""After so many calls to an address what was sent there is halved, so that what is long ago counts less."""
+WIRE_TTL_S: Final = 3_600
+"""So long after the last attempt that nobody had declared, what was sent to its address is forgotten."""
 NUSD_PER_USD: Final = 1_000_000_000
 
 
@@ -69,7 +75,7 @@ class Tone(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallNote:
-    """One call of a tool that was made: what it was and what came of it, as likenesses.
+    """One call of a tool that was made: what it was and what came of it, as likenesses, as is the agent's state before.
 
     It ended at `at_s` and took `took_s`; `thought_s` is how long its agent had waited for models since the call before.
     Calls that were decided on together have the same `batch`; empty where each was by itself.
@@ -78,6 +84,7 @@ class CallNote:
     id: str
     what: Likenesses
     outcome: Likenesses
+    state: StateLikenesses = STATELESS
     tone: Tone = Tone.TOLD
     batch: str = ""
     took_s: float = 0.0
@@ -92,6 +99,26 @@ class Calls:
 
     notes: tuple[CallNote, ...] = ()
     now_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireCounts:
+    """What was sent to one address: calls, attempts over the wire, and those of them that nobody had declared."""
+
+    calls: float = 0.0
+    attempts: float = 0.0
+    hidden: float = 0.0
+
+    def plus(self, other: WireCounts) -> WireCounts:
+        """Both together, halved until no more calls are left than WINDOW_CALLS."""
+        calls, share = self.calls + other.calls, 1.0
+        while calls * share > WINDOW_CALLS:
+            share /= 2
+        return WireCounts(
+            calls=calls * share,
+            attempts=(self.attempts + other.attempts) * share,
+            hidden=(self.hidden + other.hidden) * share,
+        )
 
 
 class RunStore(Protocol):
@@ -114,6 +141,10 @@ class RunStore(Protocol):
 
     async def calls(self, run: str, agent: str) -> Calls:
         """The calls of this agent in this run that were noted last."""
+        ...
+
+    async def sent(self, address: str, counts: WireCounts) -> WireCounts:
+        """Adds what was sent to an address since it was told last; gives what all processes of the app have sent."""
         ...
 
     async def aclose(self) -> None:

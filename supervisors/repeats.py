@@ -1,22 +1,23 @@
-"""Whether a call of a tool is one more of the same: the same arguments, after the same outcome, again and again. Pure.
+"""Whether a call of a tool is one more of the same: in the same state, after the same outcome, again and again. Pure.
 
 It judges the end of what an agent has called in one run. «The same» has degrees (see runtime/likeness), and what has to
 be overlooked for it costs: the limit grows by what speaks for work. A key that is pressed tells nothing each time, so
 does each of many things that are deleted; what has changed before may change again; a number may be that of a page.
-A new outcome is progress, so is another call in between, and so are waits of somebody who waits for something.
+A new outcome is progress, so are another call in between, a change of the agent's state, and waits of somebody who
+waits for something.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from operator import itemgetter
 from typing import Final
 
 from regrow.runtime.guard_errors import RepeatedCall
 from regrow.runtime.guards import Finding, Guards, Rung
-from regrow.runtime.likeness import Degree, Likenesses
+from regrow.runtime.likeness import STATELESS, Degree, Likenesses, StateLikenesses
 from regrow.runtime.run_store import CallNote, Tone
 from regrow.supervisors.call_history import CallHistory
 from regrow.supervisors.rounds import Rounds, recurring_at_end, rounds_at_end
@@ -69,6 +70,26 @@ where the calls say «done», for then it is what is approved. Any number needs 
 less, where all of them failed."""
 
 
+_CALL_DEGREES: Final = frozenset(int(each.call) for each in READINGS)
+
+
+@dataclass(frozen=True, slots=True)
+class StateReading:
+    """In what the states of an agent have to be alike, how many times the limit that takes at least, and in words."""
+
+    limits: int
+    failed: int
+    told: str = ""
+
+
+STATE_READINGS: Final = (
+    StateReading(1, 1),
+    StateReading(2, 2, ", and of its state only ids and clocks have changed"),
+    StateReading(7, 3, ", and of its state only numbers have changed"),
+)
+"""By the degrees of StateLikenesses. An agent may count its calls in its state, or work off what it has counted."""
+
+
 def repeated(
     agent: str,
     tool: str,
@@ -77,27 +98,40 @@ def repeated(
     now_s: float,
     guards: Guards,
     *,
+    state: StateLikenesses = STATELESS,
     batch: str = "",
     thought_s: float = 0.0,
 ) -> Finding | None:
-    """What is to be said of a call that is about to be made, behind those that were `made`, oldest first.
+    """What is to be said of a call that is about to be made in this `state`, behind those that were `made`.
 
-    For `thought_s` its agent has waited for models since the last of them; a slow model is no patience.
+    These stand oldest first. For `thought_s` its agent has waited for models since the last of them; a slow model is
+    no patience.
     """
     if guards.repeats_end is None or tool in guards.polls:
         return None
-    history = CallHistory(made, now_s - thought_s, batch=batch)
-    found = [each for reading in READINGS if (each := _by(reading, what, history, guards, guards.repeats_end))]
+    if all(sum(each.what[of] == what[of] for each in made) + 1 < guards.repeats_warn for of in _CALL_DEGREES):
+        return None  # at once, since most calls are made once
+    found: list[tuple[Rung, Rounds, str]] = []
+    for degree, seen in enumerate(STATE_READINGS):
+        is_still = all(each.state[degree] == state[degree] for each in made)
+        notes = made if is_still else [replace(each, what=_in_state(each.what, each.state[degree])) for each in made]
+        this = what if is_still else _in_state(what, state[degree])
+        history = CallHistory(notes, now_s - thought_s, batch=batch)
+        for reading in READINGS:
+            if each := _by(reading, seen, this, history, guards, guards.repeats_end):
+                found.append((*each, seen.told))
+        if is_still:
+            break  # so it is to the higher degrees as well
     if not found:
         return None
-    rung, rounds = max(found, key=itemgetter(0))  # of equal rungs the first, which is by the closest reading
+    rung, rounds, told = max(found, key=itemgetter(0))  # of equal rungs the first, which is by the closest reading
     return Finding(
         error=RepeatedCall,
         rung=rung,
         text=(
             f"{agent} calls {tool} with the same arguments again, {rounds.times} times with this one, and the outcome "
-            f"was the same each time (repeats_end={guards.repeats_end}); do something else with what is known, wait "
-            f"longer between two looks, or name {tool} in polls"
+            f"was the same each time{told} (repeats_end={guards.repeats_end}); do something else with what is known, "
+            f"wait longer between two looks, or name {tool} in polls"
         ),
         evidence={"tool": tool, "times": rounds.times, "period": rounds.period},
     )
@@ -108,18 +142,23 @@ def repeats_told(calls: Sequence[tuple[int, int]]) -> int:
     return rounds_at_end(calls, LONGEST_PERIOD).times
 
 
+def _in_state(what: Likenesses, state: int) -> Likenesses:
+    """The likenesses of a call as what was called in this state."""
+    return Likenesses(*(each ^ state for each in what))
+
+
 def _by(
-    reading: Reading, what: Likenesses, history: CallHistory, guards: Guards, end: int
+    reading: Reading, state: StateReading, what: Likenesses, history: CallHistory, guards: Guards, end: int
 ) -> tuple[Rung, Rounds] | None:
     """How far this call has come in a loop by this reading; None where it is in none that is to be told."""
     this = what[reading.call]
     notes = history.one_by_one(reading.call, reading.outcome)
     pairs = [(each.what[reading.call], each.outcome[reading.outcome]) for each in notes]
     if sum(call == this for call, _ in pairs) + 1 < guards.repeats_warn:
-        return None  # at once, since most calls are made once
+        return None
     rounds = _rounds(this, pairs)
     loop = notes[-rounds.period * (rounds.times - 1) :]
-    if rounds.times < guards.repeats_warn or (limits := _limits(reading, loop)) is None:
+    if rounds.times < guards.repeats_warn or (limits := _limits(reading, state, loop)) is None:
         return None
     pauses = history.pauses(loop, this, reading.call)
     if _is_patient(pauses):
@@ -130,16 +169,18 @@ def _by(
     return (Rung.REFUSE if rounds.times >= end * limits else Rung.WARN), rounds
 
 
-def _limits(reading: Reading, loop: Sequence[CallNote]) -> int | None:
+def _limits(reading: Reading, state: StateReading, loop: Sequence[CallNote]) -> int | None:
     """By how many times the limit these calls are a loop; None where they are work, however many there are."""
     tones = {each.tone for each in loop}
     if tones == {Tone.GESTURE} and reading.call == Degree.WRITTEN:
-        return BLIND
+        return max(BLIND, state.limits)
     if tones <= DONE:
-        return reading.done
+        return None if reading.done is None else max(reading.done, state.limits)
     if reading.done is None and _does_other_things(loop, reading.call):
         return None
-    return reading.failed if tones == {Tone.FAILED} else reading.limits
+    if tones == {Tone.FAILED}:
+        return max(reading.failed, state.failed)
+    return max(reading.limits, state.limits)
 
 
 def _does_other_things(loop: Sequence[CallNote], degree: Degree) -> bool:

@@ -99,10 +99,10 @@ class ByGuards:
     def steps(self, cell: Cell, envelope: Envelope) -> tuple[int, ...]:
         """See TurnGuard."""
         cause, actor = envelope.origin, cell.actor
-        state = _state_of(cell.behavior)
+        state, message = state_of(cell.behavior), envelope.message
         if state is None or goes_on_by_itself(envelope, actor):
             return cause.steps
-        own, message = package_of(_judged_of(cell.behavior)), envelope.message
+        own = own_package(cell.behavior)
         step = step_of(actor, type(message).__qualname__, message, state, self._guards.volatile, own=own)
         steps = (*cause.steps[1 - MAX_STEPS :], step)
         finding = judged(actor, type(message).__name__, cause.hops, steps, self._guards)
@@ -121,13 +121,18 @@ def goes_on_by_itself(envelope: Envelope, actor: ActorId) -> bool:
 
 def is_judged(behavior: object) -> bool:
     """Whether this behavior is an agent or drives one, so that guards look at its turns."""
-    return _state_of(behavior) is not None
+    return state_of(behavior) is not None
 
 
-def _state_of(behavior: object) -> object | None:
+def state_of(behavior: object) -> object | None:
     """What the agent shows that this behavior is or drives; None for what is no agent, such as a service."""
     state_seen = getattr(_judged_of(behavior), "state_seen", None)
     return None if state_seen is None else state_seen()
+
+
+def own_package(behavior: object) -> str:
+    """The package of its code; objects of classes from there are looked into."""
+    return package_of(_judged_of(behavior))
 
 
 def _judged_of(behavior: object) -> object:

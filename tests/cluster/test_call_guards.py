@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from pydantic import BaseModel
 
 from regrow import Agent, App, Context, DurableAgent, DurableContext, Supervisor, child, on
 from regrow.actors.tool import tool
@@ -218,6 +219,104 @@ async def test_what_one_message_of_a_timer_leads_to_is_judged_like_any_other() -
         await t.advance(30.0)
 
     assert len(looks) == 4
+
+
+pressed: list[str] = []
+
+
+@tool
+async def press(button: str) -> str:
+    """Presses a button."""
+    pressed.append(button)
+    return "ok"
+
+
+class Packs(Agent):
+    """Presses the same button for each thing that it takes off a list of its own."""
+
+    tools = [press]
+
+    def __init__(self) -> None:
+        self.left: list[str] = []
+        self.turns = 0
+
+    def packed(self) -> None:
+        self.left.pop()
+
+    @on
+    async def ask(self, ask: Ask, ctx: Context) -> str:
+        pressed.clear()
+        self.left = [chr(ord("a") + at % 26) * (1 + at // 26) for at in range(50)]
+        while self.left:
+            self.packed()
+            await ctx.tools.call(press, {"button": "next"})
+        return "packed"
+
+
+class Counts(Packs):
+    """Does as much, and changes nothing but a count."""
+
+    def packed(self) -> None:
+        self.turns += 1
+
+
+class Shelf(BaseModel):
+    left: list[str] = ["tea", "rice", "salt", "milk", "oats", "figs", "kale", "leek"]
+
+
+shelves: list[PacksForGood] = []
+
+
+@tool
+async def save() -> str:
+    """Does something to what its caller stores."""
+    del shelves[-1].state.left[-1:]
+    pressed.append("save")
+    return "saved"
+
+
+class PacksForGood(DurableAgent[Shelf]):
+    """The same, with the list in what it stores, which its tool makes shorter."""
+
+    tools = [save]
+
+    @on
+    async def ask(self, ask: Ask, ctx: DurableContext) -> str:
+        shelves.append(self)
+        while self.state.left:
+            await ctx.tools.call(save)
+        for _ in range(20):
+            await ctx.tools.call(save)
+        return "packed"
+
+
+@virtual
+async def test_who_calls_the_same_for_each_thing_on_a_list_of_its_own_is_not_stopped() -> None:
+    async with TestApp(App("desk", Supervisor(children=[child(Packs, id="packs")]))) as t:
+        assert await t.ask("packs", Ask()) == "packed"
+
+    assert len(pressed) == 50
+
+
+@virtual
+async def test_a_tool_that_changes_what_its_durable_agent_stores_may_be_called_again_until_nothing_changes() -> None:
+    pressed.clear()
+    app = App("desk", Supervisor(children=[child(PacksForGood, id="packs")]), journal="memory")
+    async with TestApp(app) as t:
+        with pytest.raises(RepeatedCall):
+            await t.ask("packs", Ask())
+
+    assert len(pressed) == 8 + 14  # as often as a key may be pressed while nothing changes
+
+
+@virtual
+async def test_who_only_counts_its_calls_is_stopped_all_the_same() -> None:
+    guards = Guards(repeats_warn=2, repeats_end=2)
+    async with TestApp(App("desk", Supervisor(children=[child(Counts, id="counts")]), guards=guards)) as t:
+        with pytest.raises(RepeatedCall, match="of its state only numbers have changed"):
+            await t.ask("counts", Ask())
+
+    assert len(pressed) == 7 * 2 - 1
 
 
 class Thinks(ScriptedModel):

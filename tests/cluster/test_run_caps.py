@@ -25,6 +25,8 @@ from regrow.cluster.config import GuardSettings, Settings
 from regrow.router.conversation import ToolCall
 from regrow.router.errors import BudgetExceeded, ProviderFailed, ProviderTimedOut
 from regrow.router.request import Work
+from regrow.runtime import message_count
+from regrow.runtime.envelope import Origin
 from regrow.runtime.errors import InvalidDefinition
 from regrow.runtime.guard_errors import RunUsedUp
 from regrow.runtime.guards import Guards, Rung
@@ -80,14 +82,50 @@ async def test_a_run_may_send_so_many_messages_and_the_next_run_as_many() -> Non
     async with TestApp(speaking(Guards(max_messages=10))) as t:
         for _ in range(2):
             done.clear()
-            with pytest.raises(RunUsedUp, match=r"has come to 11 messages, and max_messages=10 is its cap") as refused:
+            with pytest.raises(RunUsedUp, match=r"has come to 10 messages, and max_messages=10 is its cap") as refused:
                 await t.ask("speaker", Do(times=50))
             await t.settled()
             assert len(done) == 10
             assert isinstance(refused.value, OutOfBudget)
             assert refused.value.evidence["cap"] == "max_messages"
+            assert (refused.value.evidence["messages"], refused.value.evidence["refused"]) == (10, 1)
         assert await t.ask("speaker", Do(times=10)) == "said"
         assert t.restarts("speaker") == 0
+
+
+@virtual
+async def test_who_goes_on_sending_behind_a_cap_is_told_how_much_of_it_went_nowhere() -> None:
+    class Stubborn(Speaker):
+        @on
+        async def do(self, request: Do, ctx: Context) -> str:
+            for _ in range(request.times):
+                with suppress(RunUsedUp):
+                    await ctx.tell("listener", Note(number=0))
+            await ctx.tell("listener", Note(number=1))
+            return "said"
+
+    children = [child(Stubborn, id="speaker"), child(Listener, id="listener")]
+    async with TestApp(App("desk", Supervisor(children=children), guards=Guards(max_messages=10))) as t:
+        with pytest.raises(RunUsedUp, match=r"come to 10 messages.*so 21 messages more went nowhere from here") as told:
+            await t.ask("speaker", Do(times=30))
+
+    assert (told.value.evidence["messages"], told.value.evidence["refused"]) == (10, 21)
+    assert len(done) == 10
+
+
+@virtual
+async def test_the_run_that_was_silent_for_longest_is_forgotten_and_not_the_one_that_began_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(message_count, "MAX_RUNS", 3)
+    async with TestApp(speaking(Guards(max_messages=3))) as t:
+        messages = t.running.engine.runtime.guarding.messages
+        assert messages is not None
+        for run in ("first", "second", "third", "first", "first", "fourth"):  # at once, before the store answers
+            messages.sent(Origin(run=run))
+
+        with pytest.raises(RunUsedUp):
+            messages.sent(Origin(run="first"))
 
 
 @virtual

@@ -13,9 +13,20 @@ from redis.asyncio import Redis
 from regrow.cluster.redis_runs import RedisRuns
 from regrow.runtime.guard_errors import RunsUnreachable
 from regrow.runtime.guards import Guards
-from regrow.runtime.likeness import Likenesses
+from regrow.runtime.likeness import Likenesses, StateLikenesses
 from regrow.runtime.memory_runs import MemoryRuns
-from regrow.runtime.run_store import KEPT_CALLS, NUSD_PER_USD, RUN_TTL_S, Amounts, CallNote, RunStore, Tone
+from regrow.runtime.run_store import (
+    KEPT_CALLS,
+    NUSD_PER_USD,
+    RUN_TTL_S,
+    WINDOW_CALLS,
+    WIRE_TTL_S,
+    Amounts,
+    CallNote,
+    RunStore,
+    Tone,
+    WireCounts,
+)
 from tests.conformance.conftest import CLUSTER, EMBEDDED, REDIS_7
 from tests.memory.redis_server import running_redis
 
@@ -107,12 +118,16 @@ async def test_many_who_take_at_once_do_not_pass_a_cap_together(store: RunStore)
     assert sum(not each.over for each in taken) == 10
 
 
+SENT = WireCounts(calls=10, attempts=12, hidden=2)
+
+
 def made(id: str, *, what: int = 1, batch: str = "", tone: Tone = Tone.TOLD, seconds: float = 0.0) -> CallNote:
     """A call; all that a store has to keep of it differs."""
     return CallNote(
         id=id,
         what=Likenesses(what, what + 1, what + 2, what + 3, 2**40 - 1),
         outcome=Likenesses(what + 4, 0, what + 6, what + 7, what + 8),
+        state=StateLikenesses(what + 9, 2**40 - 2, 0),
         tone=tone,
         batch=batch,
         took_s=seconds,
@@ -152,6 +167,17 @@ async def test_calls_are_kept_in_their_order_each_once_by_its_id(store: RunStore
     assert (await store.calls("b", "desk/a")).notes == ()
 
 
+async def test_what_was_sent_adds_up_by_address_and_is_halved_when_it_is_much(store: RunStore) -> None:
+    address = f"{uuid.uuid4().hex}.example:443"
+
+    assert await store.sent(address, SENT) == SENT
+    assert await store.sent(address, WireCounts(calls=1.5, hidden=1)) == WireCounts(calls=11.5, attempts=12, hidden=3)
+    assert await store.sent("other.example", SENT) == SENT
+    assert await store.sent(address, WireCounts(calls=3 * WINDOW_CALLS - 11.5)) == WireCounts(
+        calls=3 * WINDOW_CALLS / 4, attempts=3, hidden=0.75
+    )
+
+
 async def test_of_many_calls_the_last_are_kept(store: RunStore) -> None:
     for number in range(KEPT_CALLS + 5):
         await store.note("a", "desk/a", made(str(number), what=number))
@@ -169,19 +195,32 @@ async def test_the_twin_forgets_a_run_of_long_ago() -> None:
     assert (await runs.take("a", Amounts(calls=1), UNCAPPED)).counts == Amounts(calls=1)
 
 
+async def test_the_twin_forgets_what_was_sent_long_after_the_last_of_it() -> None:
+    now_s = [0.0]
+    runs = MemoryRuns(lambda: now_s[0])
+    await runs.sent("a", SENT)
+    now_s[0] += WIRE_TTL_S
+
+    assert (await runs.sent("a", SENT)).hidden == 4
+    now_s[0] += WIRE_TTL_S + 1
+    assert await runs.sent("a", SENT) == SENT
+
+
 @pytest.mark.redis
 async def test_redis_forgets_a_run_by_itself_and_two_hosts_share_it(embedded: str) -> None:
     app = f"app-{uuid.uuid4().hex}"
     one, other = (RedisRuns.from_url(embedded, app=app) for _ in range(2))
     await one.take("a", Amounts(calls=1), UNCAPPED)
     await one.note("a", "desk/a", made("1"))
+    await one.sent("example", SENT)
 
+    assert (await other.sent("example", SENT)).hidden == 4
     assert (await other.take("a", Amounts(calls=1), UNCAPPED)).counts == Amounts(calls=2)
     assert len((await other.calls("a", "desk/a")).notes) == 1
     async with Redis.from_url(embedded) as client:
         keys = await client.keys(f"*{app}*")
         left_s = [await client.ttl(key) for key in keys]
-    assert len(keys) == 2 and all(0 < each <= RUN_TTL_S for each in left_s)
+    assert len(keys) == 3 and all(0 < each <= RUN_TTL_S for each in left_s)
     await one.aclose()
     await other.aclose()
 

@@ -15,8 +15,10 @@ from regrow.router.hidden_retries import GRACE
 from regrow.router.openai_provider import OpenAIProvider
 from regrow.router.request import ModelRequest
 from regrow.router.wire_attempts import WireWatch
-from regrow.runtime.guard_errors import HiddenRetries
+from regrow.runtime.guard_errors import HiddenRetries, RunsUnreachable
 from regrow.runtime.guards import Guards, Rung
+from regrow.runtime.memory_runs import MemoryRuns
+from regrow.runtime.run_store import WireCounts
 from tests.router.chat_server import ChatServer
 from tests.router.test_openai_provider import CARD, QUESTION
 
@@ -29,6 +31,23 @@ def closed_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
+
+
+class Counting(MemoryRuns):
+    """A store that knows how often it was told of what was sent."""
+
+    told = 0
+
+    async def sent(self, address: str, counts: WireCounts) -> WireCounts:
+        self.told += 1
+        return await super().sent(address, counts)
+
+
+class Away(MemoryRuns):
+    """A store that does not answer."""
+
+    async def sent(self, address: str, counts: WireCounts) -> WireCounts:
+        raise RunsUnreachable("away")
 
 
 async def asked(provider: OpenAIProvider, request: ModelRequest = QUESTION) -> type[Exception]:
@@ -90,6 +109,46 @@ async def test_any_client_of_an_sdk_is_watched_by_its_hooks_without_a_call_that_
     await client.close()
 
     assert len(server.sent) == 1 + GRACE
+
+
+async def test_a_next_life_of_the_process_has_what_is_left_of_the_budget_and_no_new_one(server: ChatServer) -> None:
+    server.refuses(500)
+    server.headers["retry-after-ms"] = "1"
+    runs = Counting(monotonic)
+
+    for _ in range(3):
+        http = DefaultAsyncHttpxClient(event_hooks=WireWatch(Guards(), monotonic, runs).event_hooks)
+        client = AsyncOpenAI(api_key="k", base_url=server.url, http_client=http, max_retries=9)
+        with pytest.raises(HiddenRetries):
+            await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Hello"}])
+        await client.close()
+
+    assert len(server.sent) == (1 + GRACE) + 1 + 1
+    assert runs.told == GRACE + 3
+
+
+async def test_where_the_store_is_away_a_process_goes_by_what_it_knows_itself(server: ChatServer) -> None:
+    server.refuses(500)
+    server.headers["retry-after-ms"] = "1"
+    http = DefaultAsyncHttpxClient(event_hooks=WireWatch(Guards(), monotonic, Away(monotonic)).event_hooks)
+    client = AsyncOpenAI(api_key="k", base_url=server.url, http_client=http, max_retries=9)
+
+    with pytest.raises(HiddenRetries):
+        await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Hello"}])
+    await client.close()
+
+    assert len(server.sent) == 1 + GRACE
+
+
+async def test_declared_attempts_are_told_to_nobody(server: ChatServer) -> None:
+    server.refuses(500)
+    runs = Counting(monotonic)
+    provider = OpenAIProvider(api_key="k", base_url=server.url, runs=runs)
+
+    said = [await asked(provider) for _ in range(5)]
+    await provider.aclose()
+
+    assert (said, runs.told) == ([ProviderBroke] * 5, 0)
 
 
 async def test_what_repeats_attempts_that_got_no_response_is_found_as_well(closed_port: int) -> None:

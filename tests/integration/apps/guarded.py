@@ -85,6 +85,35 @@ async def gone(ctx: Context) -> None:
         return
 
 
+class Loops(Agent):
+    """Looks at the same on and on in one turn; its process dies behind the third look, once."""
+
+    tools = [look]
+
+    @on
+    async def on_and_on(self, request: LookAlone, ctx: Context) -> str:
+        """Looks as often as it may."""
+        for number in range(TIMES):
+            await ctx.tools.call(look, {"at": 0, "file": request.file})
+            died = Path(f"{request.file}.died")
+            if number == 2 and not died.exists():
+                died.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return "enough"
+
+
+class AsksAgain(Agent):
+    """Asks the one that loops once more where it has died."""
+
+    @on
+    async def on_and_on(self, request: LookAlone, ctx: Context) -> str:
+        """Gives what the second life gives."""
+        try:
+            return await ctx.ask("loops", request, timeout_s=60)
+        except AskFailed:
+            return await ctx.ask("loops", request, timeout_s=60)
+
+
 class Till(BaseModel):
     looks: int = 0
 
@@ -114,3 +143,6 @@ app = App(
     ),
     guards=Guards(max_calls=MAX_CALLS, repeats_warn=2, repeats_end=4),
 )
+
+plain = App("plain", Supervisor(max_restarts=100, children=[child(AsksAgain, id="asks"), child(Loops, id="loops")]))
+"""Without a journal and without a cap: what needs a Redis here is the count of calls alone."""
