@@ -49,8 +49,11 @@ GUARD = "guard"
 SHOWN_AS = "openinference.span.kind"
 SHOWN_AS_AGENT = "AGENT"
 SHOWN_AS_CHAIN = "CHAIN"
-"""A link between other parts: what is sent, a loop, a step."""
+"""A link between other parts: what is sent, a loop, a step, a part of a turn."""
+SHOWN_AS_GUARDRAIL = "GUARDRAIL"
 SHOWN_AS_RETRIEVER = "RETRIEVER"
+_SHOWN_ALONE_AS = {SUPERVISE: SHOWN_AS_CHAIN, GUARD: SHOWN_AS_GUARDRAIL}
+"""Spans that are there for one event."""
 
 # ---- events ---------------------------------------------------------------------------------------
 
@@ -277,7 +280,7 @@ def fail(span: Span, error: BaseException) -> None:
 
 
 def event(name: str, attributes: Attributes, *, span_name: str) -> None:
-    """An event on the current span; where none is recorded, on a short span of its own called `span_name`.
+    """An event on the current span; where none is recorded, on a short span of its own: SUPERVISE or GUARD.
 
     That one begins a trace, linked to nothing, where the current trace is not recorded.
     """
@@ -291,7 +294,8 @@ def event(name: str, attributes: Attributes, *, span_name: str) -> None:
     parent = Context() if context.is_valid and not context.trace_flags.sampled else None
     decided = is_decided.set(True)
     try:
-        with _tracer.start_as_current_span(span_name, context=parent) as span:
+        shown_as = {SHOWN_AS: _SHOWN_ALONE_AS[span_name]}
+        with _tracer.start_as_current_span(span_name, context=parent, attributes=shown_as) as span:
             span.add_event(name, dict(attributes))
     finally:
         is_decided.reset(decided)

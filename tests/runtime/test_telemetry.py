@@ -95,7 +95,7 @@ def test_a_trace_goes_through_agents_and_their_spans_hang_below_it(traces: Trace
 
     async def back(message: Message, ctx: CellContext) -> str:
         assert not get_current_span().get_span_context().is_valid  # only the envelope carries it
-        with ctx.span("look up", pages=3):
+        with ctx.span("look up", pages=3), ctx.span("judge", **{telemetry.SHOWN_AS: "EVALUATOR"}):
             ctx.log.info("looking")
         return ""
 
@@ -112,7 +112,8 @@ def test_a_trace_goes_through_agents_and_their_spans_hang_below_it(traces: Trace
     outside, inner = traces.spans["outside"].get_span_context(), traces.spans["look up"]
     assert outside is not None and inner.parent is not None
     assert inner.parent.span_id == outside.span_id
-    assert dict(inner.attributes or {}) == {"pages": 3}
+    assert dict(inner.attributes or {}) == {"pages": 3, telemetry.SHOWN_AS: telemetry.SHOWN_AS_CHAIN}
+    assert dict(traces.spans["judge"].attributes or {}) == {telemetry.SHOWN_AS: "EVALUATOR"}
     assert [(line["agent"], line["incarnation"], line["trace"]) for line in logs if line["event"] == "looking"] == [
         ("desk/back", 2, f"{outside.trace_id:032x}")
     ]
