@@ -59,6 +59,12 @@ def _by(label: str, counts: Callable[[HostMetrics], tuple[tuple[str, int], ...]]
     return lambda host: [("", ((label, value),), count) for value, count in counts(host)]
 
 
+def _spans_dropped(host: HostMetrics) -> Samples:
+    for dropped, count in host.counted.spans_dropped:
+        keeper, _, reason = dropped.partition(": ")
+        yield "", (("keeper", keeper), ("reason", reason)), count
+
+
 def _model_calls(host: HostMetrics) -> Samples:
     for model in host.counted.models:
         key = (("model", model.model), ("tier", model.tier))
@@ -124,6 +130,12 @@ _FAMILIES: tuple[tuple[str, str, str, Read], ...] = (
         "counter",
         "What guards have found, by the class of the error.",
         _by("guard", lambda host: host.counted.guards),
+    ),
+    (
+        "spans_dropped_total",
+        "counter",
+        "Spans that their store or an exporter did not take, by why.",
+        _spans_dropped,
     ),
     ("model_calls_total", "counter", "Calls of models.", _model_calls),
     ("model_tokens_total", "counter", "Tokens that went into models and came out.", _model_tokens),

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from opentelemetry import trace
 from opentelemetry.context import Context, get_current
@@ -20,6 +20,7 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, Statu
 from regrow.runtime.contain import text_of
 
 if TYPE_CHECKING:
+    from regrow.runtime.runtime import Runtime
     from regrow.runtime.sampling import Sampling
 
 Attributes: TypeAlias = Mapping[str, str | int | float | bool]
@@ -146,10 +147,17 @@ class Spans:
 
 spans = Spans()
 
-is_decided: ContextVar[bool] = ContextVar("regrow_is_decided", default=False)
-"""True while a trace begins that `Sampling` has chosen already: the SDK's sampler does not choose again."""
-next_span_id: ContextVar[int] = ContextVar("regrow_next_span_id", default=0)
-"""The id of the span that is made next; 0 leaves it to chance."""
+
+class Planned(NamedTuple):
+    """A span that is made now: its id (0: any), and the runtime whose it is, where that is not the one that runs."""
+
+    span_id: int = 0
+    owner: Runtime | None = None
+
+
+planned: ContextVar[Planned | None] = ContextVar("regrow_planned", default=None)
+"""Set while a span is made in a trace that `Sampling` has chosen already: the SDK's sampler does not choose again."""
+_CHOSEN = Planned()
 
 _tracer = trace.get_tracer("regrow")
 
@@ -259,15 +267,14 @@ def span(
 
 
 def start_span(
-    name: str, parent: Context, attributes: Attributes, *, kind: SpanKind, links: Sequence[Link] = (), span_id: int = 0
+    name: str, parent: Context, attributes: Attributes, plan: Planned, *, kind: SpanKind, links: Sequence[Link] = ()
 ) -> Span:
     """A span that whoever starts it ends. Its trace is one that `Sampling` has chosen."""
-    decided, given = is_decided.set(True), next_span_id.set(span_id)
+    token = planned.set(plan)
     try:
         return _tracer.start_span(name, context=parent, kind=kind, attributes=dict(attributes), links=links)
     finally:
-        is_decided.reset(decided)
-        next_span_id.reset(given)
+        planned.reset(token)
 
 
 def fail(span: Span, error: BaseException) -> None:
@@ -292,13 +299,13 @@ def event(name: str, attributes: Attributes, *, span_name: str) -> None:
         return
     context = current.get_span_context()
     parent = Context() if context.is_valid and not context.trace_flags.sampled else None
-    decided = is_decided.set(True)
+    token = planned.set(_CHOSEN)
     try:
         shown_as = {SHOWN_AS: _SHOWN_ALONE_AS[span_name]}
         with _tracer.start_as_current_span(span_name, context=parent, attributes=shown_as) as span:
             span.add_event(name, dict(attributes))
     finally:
-        is_decided.reset(decided)
+        planned.reset(token)
 
 
 def note_failed_ask(agent: str, error: BaseException) -> None:
