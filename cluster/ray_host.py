@@ -104,7 +104,7 @@ class RayHost:
         self._cells_loop = asyncio.get_running_loop()
         end_calls_at_once(self._cells_loop)
         order = unpack_as(HostOrder, packed)
-        logs.configure(order.log)
+        logs.configure(order.log, order.tracing.redact)
         tracing.configure_or_warn(order.app, order.tracing)
         try:
             app = await _loaded(code_base(order))

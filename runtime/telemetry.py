@@ -18,6 +18,7 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from regrow.runtime.contain import text_of
+from regrow.runtime.redaction import beginning_without
 
 if TYPE_CHECKING:
     from regrow.runtime.runtime import Runtime
@@ -123,8 +124,6 @@ _SAMPLED = frozenset("13579bdf")
 TRACEPARENT_CHARS = 55
 ERROR_TEXT_CHARS = 500
 """Of what an error says, on the span that it ended."""
-MARGIN_CHARS = 4_000
-"""Read behind what is kept, so that a secret on the edge is known for one; what is longer could hold up all work."""
 
 
 def _as_it_is(text: str) -> str:
@@ -318,7 +317,4 @@ def note_failed_ask(agent: str, error: BaseException) -> None:
 
 def without_secrets(text: str, limit_chars: int) -> str:
     """The beginning of a text, with what looks like a secret taken out."""
-    if len(text) <= limit_chars + MARGIN_CHARS:
-        return spans.redact(text)[:limit_chars]
-    read = spans.redact(text[: limit_chars + MARGIN_CHARS])
-    return read[: max(0, len(read) - MARGIN_CHARS)][:limit_chars]  # its end may be half of a secret, which fits nothing
+    return beginning_without(spans.redact, text, limit_chars)

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from regrow.runtime import telemetry
 from regrow.runtime.message import Message
-from regrow.runtime.redaction import Redaction
+from regrow.runtime.redaction import MARGIN_CHARS, Redaction
 from regrow.runtime.testing import run_virtual
 from tests.runtime.scripted import Echo, Process
 
@@ -182,7 +182,7 @@ def test_of_a_long_text_only_what_may_be_kept_is_searched_for_secrets(monkeypatc
     monkeypatch.setattr(telemetry.spans, "redact", redact)
 
     assert telemetry.without_secrets("x" * 10_000_000, 500) == "x" * 500
-    assert searched == [500 + telemetry.MARGIN_CHARS]
+    assert searched == [500 + MARGIN_CHARS]
 
 
 def test_what_is_sent_from_two_spans_by_turns_names_the_one_that_is_current(traces: Traces) -> None:
