@@ -100,21 +100,24 @@ class Counted(Message):
 class HostMetrics(Message):
     """What one process of an app has counted, and how it stands at the moment of telling.
 
-    `loop_lag_s` is how late its loop came to something that was due.
+    `loop_lag_s` is how late its loop came to something that was due, `gone_s` for how long the process is not there.
     """
 
     host: str
     pid: int
     node: str
     alive: bool = True
+    gone_s: float = 0.0
     agents: int = 0
     mailbox_depth: int = 0
     loop_lag_s: float = 0.0
     counted: Counted = Counted()
 
-    def gone(self) -> HostMetrics:
-        """What is left to tell once the process is no longer there."""
-        return HostMetrics(host=self.host, pid=self.pid, node=self.node, alive=False, counted=self.counted)
+    def gone(self, for_s: float = 0.0) -> HostMetrics:
+        """What is left to tell once the process is no longer there, for so long."""
+        return HostMetrics(
+            host=self.host, pid=self.pid, node=self.node, alive=False, gone_s=for_s, counted=self.counted
+        )
 
 
 class AppMetrics(Message):

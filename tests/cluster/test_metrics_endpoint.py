@@ -19,7 +19,7 @@ from regrow.cluster.config import MetricsSettings, Settings
 from regrow.cluster.errors import AppNotRunning, ConfigError, PortInUse
 from regrow.cluster.metrics import AppMetrics, CommitTimes, Counted, HostMetrics, ModelCounts
 from regrow.cluster.metrics_endpoint import CONNECTIONS_LIMIT, REQUEST_LIMIT_BYTES, MetricsEndpoint
-from regrow.cluster.prometheus_text import CONTENT_TYPE, text_of
+from regrow.cluster.prometheus_text import CONTENT_TYPE, GONE_SERVED_S, text_of
 from regrow.runtime.errors import WorldBroke
 from regrow.runtime.metrics import COMMIT_BOUNDS_S
 
@@ -100,6 +100,13 @@ def test_of_a_host_that_is_gone_its_counters_stay_and_its_gauges_go() -> None:
     assert values(text, "regrow_turns_total") == [100]
     assert values(text, "regrow_host_up") == [0]
     assert values(text, "regrow_mailbox_depth") == values(text, "regrow_loop_lag_seconds") == []
+
+
+def test_of_a_host_that_is_long_gone_nothing_is_served() -> None:
+    text = text_of(AppMetrics(hosts=(BUSY, BUSY.gone(GONE_SERVED_S + 1))), "desk")
+
+    assert values(text, "regrow_host_up") == [1]
+    assert values(text, "regrow_turns_total") == [100]
 
 
 def test_what_a_label_holds_can_not_break_out_of_it() -> None:
