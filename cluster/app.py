@@ -134,7 +134,7 @@ class App:
 
         async def main() -> Ended:
             known = settings if settings is not None else Settings.load()
-            logs.configure(known.log)  # what is said before the start goes to stderr as well
+            logs.configure(known.log, known.tracing.redact)  # what is said before the start goes to stderr as well
             return await supervise(self, engine, known, say=log.info)
 
         ended = _blocking("run", main())
@@ -194,7 +194,7 @@ class Starting:
 
     async def _start(self) -> Running:
         settings = self._settings if self._settings is not None else Settings.load()
-        logs.configure(settings.log)
+        logs.configure(settings.log, settings.tracing.redact)
         name = self._engine or settings.engine
         if name not in ENGINES:
             raise Misuse(f"there is no engine {name!r}; use one of {', '.join(map(repr, ENGINES))}")

@@ -64,7 +64,8 @@ class HostBook:
 
     def __init__(self) -> None:
         self._heard: dict[HostId, _Heard] = {}
-        self._gone: deque[HostMetrics] = deque()
+        self._gone: deque[tuple[float, HostMetrics]] = deque()
+        """When each was found gone, and what it had told."""
         self._earlier = Counted()
         self._letters_of_gone: tuple[float, Letters] = (0.0, Letters())
 
@@ -87,20 +88,21 @@ class HostBook:
             heard = self._heard.pop(host)
             aged = heard.told.letters.aged(now_s - heard.at_s)
             self._letters_of_gone = (now_s, self._gone_letters(now_s).with_more(aged))
-            self._gone.append(heard.told.metrics.gone())
+            self._gone.append((now_s, heard.told.metrics))
             if len(self._gone) > GONE_SHOWN:
-                self._earlier = self._earlier.with_more(self._gone.popleft().counted)
+                _, first = self._gone.popleft()
+                self._earlier = self._earlier.with_more(first.counted)
 
     def letters(self, now_s: float) -> Letters:
         """The dead letters of all of them, dead or alive."""
         told = (heard.told.letters.aged(now_s - heard.at_s) for heard in self._heard.values())
         return self._gone_letters(now_s).with_more(*told)
 
-    def metrics(self) -> AppMetrics:
+    def metrics(self, now_s: float) -> AppMetrics:
         """What all of them have counted, dead or alive; those that live first."""
-        return AppMetrics(
-            hosts=(*(heard.told.metrics for heard in self._heard.values()), *self._gone), earlier=self._earlier
-        )
+        living = (heard.told.metrics for heard in self._heard.values())
+        gone = (told.gone(now_s - at_s) for at_s, told in self._gone)
+        return AppMetrics(hosts=(*living, *gone), earlier=self._earlier)
 
     def _gone_letters(self, now_s: float) -> Letters:
         at_s, letters = self._letters_of_gone

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regrow.cluster.incident_store import Incident, IncidentStore, Sort
-from regrow.cluster.record_queue import RecordQueue
+from regrow.cluster.record_queue import STORE, RecordQueue
 from regrow.runtime.redaction import Redaction
 from regrow.supervisors.report import ReportKind, SupervisorReport, bounded
 
@@ -165,7 +165,7 @@ class Incidents:
             if len(self._troubled) > TROUBLED:
                 self._troubled.popitem(last=False)
         if self._queue is None:
-            self._queue = RecordQueue("store", self._write, what="incidents")
+            self._queue = RecordQueue(STORE, self._write, what="incidents")
         at_ms = time.time_ns() // 1_000_000 - int(age_s * 1_000)
         self._queue.put(Incident(at_ms=at_ms, agent=agent, incarnation=incarnation, sort=sort, about=about))
 

@@ -20,7 +20,7 @@ from regrow.cluster.loop_lag import loop_lag_s
 from regrow.cluster.making import BehaviorFactory
 from regrow.cluster.metrics import AppMetrics, measured
 from regrow.cluster.operations import Operations
-from regrow.cluster.recording import Recording, stored
+from regrow.cluster.recording import Recording, attach, stored
 from regrow.cluster.redis_owner import RedisOwner
 from regrow.cluster.roots import Roots
 from regrow.cluster.services import ServiceConfig, service_config, service_id
@@ -103,6 +103,7 @@ class InlineEngine:
             names=self._app.id_of,
         )
         runtime.id_with_key = self._app.keyed.id_of
+        attach(self._recording, runtime)
         keep_guard(runtime, self._settings.guards.over(self._app.guards))
         runtime.services = {name: service_id(self._app.name, name) for name in ("memory", "models")}
         runtime.courier = SpecsHere()

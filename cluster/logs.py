@@ -13,15 +13,22 @@ import sys
 from typing import TYPE_CHECKING
 
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 
+from regrow.cluster.log_redaction import LogRedaction
 from regrow.runtime import telemetry
 from regrow.runtime.context import current
+from regrow.runtime.redaction import Redaction
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from structlog.typing import EventDict, Processor, WrappedLogger
 
     from regrow.cluster.config import LogSettings
 
+_patterns: dict[str, None] = {}
+"""Regular expressions of all apps that have run in this process: its lines may be of any of them."""
 QUIET_LOGGERS = ("ray", "openai", "httpx", "httpcore")
 """Libraries that tell of each call or start at level info; their warnings are heard."""
 
@@ -55,16 +62,18 @@ class _OfLibraries(logging.Handler):
             self.handleError(record)
 
 
-def configure(settings: LogSettings) -> None:
+def configure(settings: LogSettings, redact: Iterable[str] = ()) -> None:
     """Sends the logs of this process to stderr, at the level and in the format that the settings name.
 
-    Does nothing when the program has configured structlog itself. Called again, the last settings hold.
+    What looks like a secret is taken out of each line, and what the regular expressions of `redact` fit. Does nothing
+    when the program has configured structlog itself. Called again, the last settings hold, and all expressions.
     """
     if structlog.is_configured() and not isinstance(structlog.get_config()["logger_factory"], _StderrLoggers):
         return
     level = logging.getLevelNamesMapping()[settings.level.upper()]
+    _patterns.update(dict.fromkeys(redact))
     structlog.configure(
-        processors=_processors(as_json=settings.format == "json"),
+        processors=_processors(LogRedaction(Redaction(_patterns)), as_json=settings.format == "json"),
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=_StderrLoggers(),
         # Kept loggers would not learn of later settings, and the kernel logs nothing on its hot path.
@@ -78,7 +87,7 @@ def configure(settings: LogSettings) -> None:
             logger.setLevel(max(level, logging.WARNING))
 
 
-def _processors(*, as_json: bool) -> list[Processor]:
+def _processors(redaction: LogRedaction, *, as_json: bool) -> list[Processor]:
     first: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         name_turn,
@@ -89,12 +98,16 @@ def _processors(*, as_json: bool) -> list[Processor]:
         return [
             *first,
             _name_process,
+            # Without the values of variables, which nobody has asked for, and which may be anything.
+            structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
+            redaction,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
             structlog.processors.JSONRenderer(default=str),
         ]
     return [
         *first,
+        structlog.processors.format_exc_info,
+        redaction,
         structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
         structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback),
     ]

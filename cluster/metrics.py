@@ -74,6 +74,7 @@ class Counted(Message):
     dead_letters: Labelled = ()
     tool_calls: Labelled = ()
     guards: Labelled = ()
+    spans_dropped: Labelled = ()
     models: tuple[ModelCounts, ...] = ()
     commits: CommitTimes = CommitTimes()
 
@@ -87,6 +88,7 @@ class Counted(Message):
             dead_letters=_sum(each.dead_letters for each in all_of_them),
             tool_calls=_sum(each.tool_calls for each in all_of_them),
             guards=_sum(each.guards for each in all_of_them),
+            spans_dropped=_sum(each.spans_dropped for each in all_of_them),
             models=_sum_of_models(model for each in all_of_them for model in each.models),
             commits=CommitTimes(
                 counts=tuple(map(sum, zip(*(each.commits.counts for each in all_of_them), strict=True))),
@@ -98,21 +100,24 @@ class Counted(Message):
 class HostMetrics(Message):
     """What one process of an app has counted, and how it stands at the moment of telling.
 
-    `loop_lag_s` is how late its loop came to something that was due.
+    `loop_lag_s` is how late its loop came to something that was due, `gone_s` for how long the process is not there.
     """
 
     host: str
     pid: int
     node: str
     alive: bool = True
+    gone_s: float = 0.0
     agents: int = 0
     mailbox_depth: int = 0
     loop_lag_s: float = 0.0
     counted: Counted = Counted()
 
-    def gone(self) -> HostMetrics:
-        """What is left to tell once the process is no longer there."""
-        return HostMetrics(host=self.host, pid=self.pid, node=self.node, alive=False, counted=self.counted)
+    def gone(self, for_s: float = 0.0) -> HostMetrics:
+        """What is left to tell once the process is no longer there, for so long."""
+        return HostMetrics(
+            host=self.host, pid=self.pid, node=self.node, alive=False, gone_s=for_s, counted=self.counted
+        )
 
 
 class AppMetrics(Message):
@@ -167,6 +172,7 @@ def counted(runtime: Runtime) -> Counted:
         dead_letters=_sorted(runtime.dead_letters.counts),
         tool_calls=_sorted(metrics.tool_calls),
         guards=_sorted(runtime.guarding.findings),
+        spans_dropped=_sorted(metrics.spans_dropped()),
         models=models,
         commits=CommitTimes(counts=tuple(metrics.commits.counts), sum_s=metrics.commits.sum),
     )
@@ -219,6 +225,7 @@ def _counts(counted: Counted) -> dict[str, Any]:
         "model_calls": dict(calls),
         "tool_calls": dict(counted.tool_calls),
         "guards": dict(counted.guards),
+        "spans_dropped": dict(counted.spans_dropped),
         "tokens": sum(model.input_tokens + model.output_tokens for model in counted.models),
         "cost_usd": round(sum(model.cost_usd for model in counted.models), USD_DIGITS),
         "commit_ms": {

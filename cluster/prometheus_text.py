@@ -1,9 +1,9 @@
 """The metrics of an app as Prometheus reads them: its text format, version 0.0.4.
 
 https://prometheus.io/docs/instrumenting/exposition_formats/. Each series has the app and the host as labels. The
-counters of a host that is gone stay as they were while `AppMetrics.hosts` tells of it, so that `sum(increase(…))` over
-hosts is right; what hosts before them did together is left out, since a series that took it over would seem to have
-done it anew.
+counters of a host that is gone stay as they were for GONE_SERVED_S, so that `sum(increase(…))` over hosts is right;
+what hosts before them did is left out, since a series that took it over would seem to have done it anew. So there are
+series of the hosts that live, and of the few that have ended a while ago, however long an app runs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from regrow.runtime.metrics import COMMIT_BOUNDS_S
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+GONE_SERVED_S = 900.0
+"""So long after its end a host is served: several times what may lie between two looks of a scraper."""
+
 Labels = tuple[tuple[str, str], ...]
 Samples = Iterable[tuple[str, Labels, float]]
 """The end of a name, labels beside app and host, and a value."""
@@ -24,11 +27,12 @@ Read = Callable[[HostMetrics], Samples]
 
 def text_of(metrics: AppMetrics, app: str) -> str:
     """All metrics as text; one that nothing has been counted for is told without a value."""
+    hosts = [host for host in metrics.hosts if host.alive or host.gone_s <= GONE_SERVED_S]
     lines: list[str] = []
     for name, kind, told, read in _FAMILIES:
         name = f"regrow_{name}"
         lines += [f"# HELP {name} {told}", f"# TYPE {name} {kind}"]
-        for host in metrics.hosts:
+        for host in hosts:
             of_host = (("app", app), ("host", host.host))
             lines += [f"{name}{end}{_labels(of_host + more)} {_number(value)}" for end, more, value in read(host)]
     return "\n".join(lines) + "\n"
@@ -57,6 +61,12 @@ def _now(value: Callable[[HostMetrics], float]) -> Read:
 
 def _by(label: str, counts: Callable[[HostMetrics], tuple[tuple[str, int], ...]]) -> Read:
     return lambda host: [("", ((label, value),), count) for value, count in counts(host)]
+
+
+def _spans_dropped(host: HostMetrics) -> Samples:
+    for dropped, count in host.counted.spans_dropped:
+        keeper, _, reason = dropped.partition(": ")
+        yield "", (("keeper", keeper), ("reason", reason)), count
 
 
 def _model_calls(host: HostMetrics) -> Samples:
@@ -95,7 +105,12 @@ def _info(host: HostMetrics) -> Samples:
 
 _FAMILIES: tuple[tuple[str, str, str, Read], ...] = (
     ("host_info", "gauge", "The processes of the app, with node and pid; also those that are gone.", _info),
-    ("host_up", "gauge", "Whether the process is there.", _one(lambda host: host.alive)),
+    (
+        "host_up",
+        "gauge",
+        "Whether the process is there; 0 for a quarter of an hour after its end.",
+        _one(lambda host: host.alive),
+    ),
     ("agents", "gauge", "Agents that run in the process.", _now(lambda host: host.agents)),
     ("mailbox_depth", "gauge", "Messages that wait in mailboxes.", _now(lambda host: host.mailbox_depth)),
     ("loop_lag_seconds", "gauge", "How late the event loop comes to what is due.", _now(lambda host: host.loop_lag_s)),
@@ -124,6 +139,12 @@ _FAMILIES: tuple[tuple[str, str, str, Read], ...] = (
         "counter",
         "What guards have found, by the class of the error.",
         _by("guard", lambda host: host.counted.guards),
+    ),
+    (
+        "spans_dropped_total",
+        "counter",
+        "Spans that their store or an exporter did not take, by why.",
+        _spans_dropped,
     ),
     ("model_calls_total", "counter", "Calls of models.", _model_calls),
     ("model_tokens_total", "counter", "Tokens that went into models and came out.", _model_tokens),

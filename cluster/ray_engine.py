@@ -44,7 +44,7 @@ from regrow.cluster.ray_connect import RaySession
 from regrow.cluster.ray_host import life_is_over, located
 from regrow.cluster.ray_spans import sent_to
 from regrow.cluster.ray_transport import RayTransport, contact_error, got_through
-from regrow.cluster.recording import Recording
+from regrow.cluster.recording import Recording, attach
 from regrow.cluster.spec_courier import SpecCourier
 from regrow.cluster.tree import Trees
 from regrow.runtime import (
@@ -273,6 +273,7 @@ class RayEngine:
             principal=f"app:{self._app.name}",
             names=self._app.id_of,
         )
+        attach(self._recording, runtime)
         runtime.courier = SpecCourier()
         self._transport = RayTransport(me)
         runtime.delivery.life_is_over = partial(life_is_over, self._guardian)

@@ -49,7 +49,7 @@ from regrow.cluster.ray_keeper import Keeper
 from regrow.cluster.ray_spans import end_recordings
 from regrow.cluster.ray_starter import RayStarter
 from regrow.cluster.ray_transport import RayTransport, got_through, leave_terminal
-from regrow.cluster.recording import heard, stored
+from regrow.cluster.recording import attach, heard, stored
 from regrow.cluster.redis_owner import RedisOwner
 from regrow.cluster.roots import Roots
 from regrow.cluster.services import service_config
@@ -95,8 +95,8 @@ class Guardian:
         leave_terminal()
         end_with_parent()
         self._order = unpack_as(AppOrder, packed)
-        logs.configure(self._order.host.log)
         settings = self._settings = Settings(**json.loads(self._order.settings))
+        logs.configure(self._order.host.log, settings.tracing.redact)
         tracing.configure_or_warn(self._order.app, settings.tracing)
         self._recording = stored("guardian", settings.data_dir_of(self._order.app), settings.tracing)
         self._incidents = kept(self._order.app, settings)
@@ -134,6 +134,7 @@ class Guardian:
             directory=directory,
             principal=order.host.principal,
         )
+        attach(self._recording, runtime)
         runtime.courier = SpecCourier()
         directory.here = runtime.cells.__contains__
         runtime.delivery.is_durable = is_durable or None

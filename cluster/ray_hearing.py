@@ -73,7 +73,8 @@ class Hearing:
         """What this process and all hosts have counted, dead or alive."""
         await self._ask_all()
         self.close()  # of a host that has just died, supervisors may be told only later
-        return self._book.metrics().with_hosts(measured(self._runtime, await loop_lag_s()))
+        found = self._book.metrics(self._runtime.loop.time())
+        return found.with_hosts(measured(self._runtime, await loop_lag_s()))
 
     async def messages(self, actor: ActorId) -> bytes:
         """See Engine.messages, packed; empty where no process within reach has that actor."""

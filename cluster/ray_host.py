@@ -43,6 +43,7 @@ from regrow.cluster.ray_nodes import own_node
 from regrow.cluster.ray_spans import sent_to
 from regrow.cluster.ray_telling import Telling
 from regrow.cluster.ray_transport import NAMESPACE, RayTransport, actor_name, got_through, leave_terminal
+from regrow.cluster.recording import attach
 from regrow.cluster.services import service_id
 from regrow.cluster.spec_courier import SpecCourier
 from regrow.runtime import ActorId, Crashed, HostId, Incarnation, RegrowError, Runtime, WorldBroke
@@ -103,7 +104,7 @@ class RayHost:
         self._cells_loop = asyncio.get_running_loop()
         end_calls_at_once(self._cells_loop)
         order = unpack_as(HostOrder, packed)
-        logs.configure(order.log)
+        logs.configure(order.log, order.tracing.redact)
         tracing.configure_or_warn(order.app, order.tracing)
         try:
             app = await _loaded(code_base(order))
@@ -121,6 +122,7 @@ class RayHost:
             names=app.id_of,
             first_incarnation=order.first_incarnation,
         )
+        attach(self._recording, runtime)
         runtime.courier = SpecCourier()
         keep_guard(runtime, order.guards.over(app.guards), _runs(order))
         runtime.id_with_key = app.keyed.id_of

@@ -11,7 +11,7 @@ from ray.exceptions import RayError
 from regrow.cluster.ray_transport import got_through
 from regrow.cluster.recording import Deliver, Recording, pack_told
 from regrow.cluster.span_row import SpanRow
-from regrow.cluster.tracing import FLUSH_LIMIT_S
+from regrow.cluster.tracing import END_LIMIT_S
 from regrow.runtime.transport import PeerDead
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ async def end_recordings(recording: Recording | None, hosts: Iterable[Any]) -> N
     """Has hosts that are to end send the rest of their spans, where they are recorded; none holds this up for long."""
     if recording is None:
         return
-    limit_s = FLUSH_LIMIT_S + HEARD_WITHIN_S
+    limit_s = END_LIMIT_S + HEARD_WITHIN_S
     asked = (asyncio.wait_for(got_through(host.end_recording), limit_s) for host in hosts)
     for each in await asyncio.gather(*asked, return_exceptions=True):
         if isinstance(each, BaseException) and not isinstance(each, PeerDead | RayError | TimeoutError):

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 import structlog
+
+from regrow.runtime.metrics import count_up
 
 T = TypeVar("T")
 
@@ -28,6 +30,13 @@ FLUSH_EVERY_S = 0.5
 """How long a span waits at most, and so how much of it a SIGKILL can lose."""
 WARN_EVERY_S = 60.0
 """Between two lines of the log on spans that were dropped."""
+REASON_CHARS = 200
+
+STORE = "store"
+"""The keeper in the data folder; others are exporters."""
+QUEUE_FULL = "queue_full"
+CLOSED = "closed"
+"""Why a record is dropped, beside what its keeper raises: no room, and no time before the end."""
 
 log = structlog.get_logger("regrow.records")
 
@@ -53,11 +62,12 @@ class RecordQueue(Generic[T]):
         limit_bytes: int = QUEUE_BYTES,
         what: str = "spans",
     ) -> None:
-        """`unended` gives spans that have begun and are to be told now; it is asked before each batch.
+        """`keeper` names who takes them, in the log and among what was dropped.
 
+        `unended` gives spans that have begun and are to be told now; it is asked before each batch.
         `size_bytes` says roughly what one takes; it is asked by whoever puts it.
         """
-        self._keeper = keeper
+        self.keeper = keeper
         self._dropped_text = f"{what} were dropped"
         self._unended = unended
         self._deliver = deliver
@@ -68,35 +78,42 @@ class RecordQueue(Generic[T]):
         self._changed = threading.Condition()
         self._delivering = 0
         self._is_closed = False
-        self._dropped: Counter[str] = Counter()
+        self._is_asked = False
+        self._dropped: dict[str, int] = {}
         self._told_at_s = -WARN_EVERY_S
-        self._untold = 0
+        self._untold, self._last_trouble = 0, ""
         self._thread = threading.Thread(target=self._run, name=f"regrow-{what}-{keeper}", daemon=True)
         self._thread.start()
 
     @property
     def dropped(self) -> dict[str, int]:
-        """How many spans were dropped, by reason: `queue_full`, or the class of the error that the keeper raised."""
-        return dict(self._dropped)
+        """How many spans were dropped, by reason: see the words above, or the class of what the keeper raised."""
+        return self._dropped.copy()
 
     def put(self, span: T) -> None:
         """Takes a span, from any thread; never waits."""
         size_bytes = self._size_bytes(span)
         with self._changed:
-            is_full = len(self._waiting) >= self._limit or self._waiting_bytes + size_bytes > self._limit_bytes
-            if self._is_closed or is_full:
-                self._dropped["closed" if self._is_closed else "queue_full"] += 1
+            if self._is_closed:
+                count_up(self._dropped, CLOSED)
                 return
-            self._waiting.append((span, size_bytes))
-            self._waiting_bytes += size_bytes
-            if self._is_batch_ready():
-                self._changed.notify_all()
+            if len(self._waiting) < self._limit and self._waiting_bytes + size_bytes <= self._limit_bytes:
+                self._waiting.append((span, size_bytes))
+                self._waiting_bytes += size_bytes
+                if self._is_batch_ready():
+                    self._changed.notify_all()
+                return
+        self._drop(QUEUE_FULL, 1, "they come faster than they are taken, and too many wait already")
 
-    def flush(self, limit_s: float) -> bool:
-        """Waits until all that was put has been delivered or dropped; False when that takes longer."""
+    def flush(self, limit_s: float, *, asks: bool = False) -> bool:
+        """Waits until all that was put has been delivered or dropped; False when that takes longer.
+
+        With `asks` there is a batch also where nothing waits: for what a keeper is told beside records.
+        """
         deadline = time.monotonic() + limit_s
         with self._changed:
-            while self._waiting or self._delivering:
+            self._is_asked = self._is_asked or asks
+            while self._waiting or self._delivering or self._is_asked:
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:
                     return False
@@ -104,27 +121,38 @@ class RecordQueue(Generic[T]):
                 self._changed.wait(min(left_s, FLUSH_EVERY_S))
         return True
 
+    def give_up(self, reason: str) -> None:
+        """Drops what waits, and tells of all that was dropped and not told yet."""
+        with self._changed:
+            left = len(self._waiting)
+            self._waiting.clear()
+            self._waiting_bytes = 0
+            self._told_at_s = -WARN_EVERY_S
+            has_untold = bool(left or self._untold)
+        if has_untold:
+            self._drop(reason, left, "they were not taken before the end" if left else self._last_trouble)
+
     def close(self, limit_s: float) -> None:
         """Delivers what waits, for so long at most, and takes no more; what is left then is dropped."""
         self.flush(limit_s)
         with self._changed:
             self._is_closed = True
-            self._dropped["closed"] += len(self._waiting)
-            self._waiting.clear()
-            self._waiting_bytes = 0
+        self.give_up(CLOSED)
+        with self._changed:
             self._changed.notify_all()
         self._thread.join(limit_s)  # a keeper that hangs keeps its thread, which ends with the process
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                if not self._is_batch_ready() and not self._is_closed:
+                if not self._is_batch_ready() and not self._is_closed and not self._is_asked:
                     self._changed.wait(FLUSH_EVERY_S)
                 if self._is_closed:
                     return
                 batch = self._next_batch()
-                self._delivering = len(batch)
-            self._hand_over(batch)
+                is_asked, self._is_asked = self._is_asked, False
+                self._delivering = max(len(batch), is_asked)
+            self._hand_over(batch, is_asked=is_asked)
             with self._changed:
                 self._delivering = 0
                 self._changed.notify_all()
@@ -142,16 +170,25 @@ class RecordQueue(Generic[T]):
         self._waiting_bytes -= batch_bytes
         return batch
 
-    def _hand_over(self, ended: Sequence[T]) -> None:
+    def _hand_over(self, ended: Sequence[T], *, is_asked: bool) -> None:
         batch = ended
         try:
             batch = [*self._unended(), *ended]
-            if batch:
+            if batch or is_asked:
                 self._deliver(batch)
         except Exception as error:  # of a keeper, such as a disk or a network: its loss is spans, and never work
-            self._dropped[type(error).__name__] += len(batch)
-            self._untold += len(batch)
-            if time.monotonic() - self._told_at_s >= WARN_EVERY_S:
-                self._told_at_s = time.monotonic()
-                log.warning(self._dropped_text, keeper=self._keeper, dropped=self._untold, reason=str(error)[:200])
-                self._untold = 0
+            self._drop(type(error).__name__, len(batch), str(error)[:REASON_CHARS])
+
+    def _drop(self, reason: str, count: int, trouble: str) -> None:
+        """Counts what is lost, and tells of it in the log, once in WARN_EVERY_S."""
+        with self._changed:
+            if count:
+                count_up(self._dropped, reason, count)
+            self._untold += count
+            self._last_trouble = trouble
+            now_s = time.monotonic()
+            if not self._untold or now_s - self._told_at_s < WARN_EVERY_S:
+                return
+            self._told_at_s = now_s
+            untold, self._untold = self._untold, 0
+        log.warning(self._dropped_text, keeper=self.keeper, dropped=untold, reason=trouble)

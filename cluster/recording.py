@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import platform
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,13 +18,15 @@ from typing import TYPE_CHECKING, Any, cast
 import msgpack
 
 from regrow.cluster import tracing
-from regrow.cluster.record_queue import RecordQueue
+from regrow.cluster.record_queue import STORE, RecordQueue
+from regrow.cluster.span_route import SpanRoute
 from regrow.cluster.span_row import SpanRow, row_from, row_of, size_bytes_of, values_of
 from regrow.cluster.span_store import SpanStore
 from regrow.runtime import telemetry
 
 if TYPE_CHECKING:
     from regrow.cluster.config import TracingSettings
+    from regrow.runtime import Runtime
 
 Deliver = Callable[[Sequence[SpanRow], Mapping[tuple[str, str], int]], None]
 """Takes rows, and by process and reason how many spans were left out there. Raises what went wrong."""
@@ -41,25 +45,37 @@ class Recording:
         self._settings = settings
         self._deliver = deliver
         self._elsewhere: dict[tuple[str, str], int] = {}
-        self._queue: RecordQueue[Any] | None = None
         self._is_closed = False
+        self._left_out_before: Mapping[tuple[str, str], int] = {}
+        # Of this run among those that the process may see: what one has left out does not stand in for that of another.
+        self._run = f"{self.process}, since {time.time_ns()}"
+        route = self._route = SpanRoute()
         if settings.store_mb:
-            unended = tracing.long_unended
-            self._queue = RecordQueue("store", self._hand_on, unended=unended, size_bytes=size_bytes_of)
-        tracing.begin(settings, self._queue)
+            route.queue = RecordQueue(STORE, self._hand_on, unended=route.long_unended, size_bytes=size_bytes_of)
+        tracing.begin(settings, route)
+        self._left_out_before = self._left_out_here()
+
+    def attach(self, runtime: Runtime) -> None:
+        """From now on the spans of this runtime, and those made in its turns, are recorded here."""
+        self._route.runtime = runtime
+        runtime.metrics.spans_dropped = self.dropped
+
+    def dropped(self) -> dict[str, int]:
+        """How many spans were dropped here since the app has started, by keeper and reason."""
+        return {f"{keeper}: {reason}": count for (keeper, reason), count in self._counts().items() if keeper}
 
     def heard(self, rows: Iterable[SpanRow], left_out: Mapping[tuple[str, str], int]) -> None:
         """Takes what another process has sent; never waits."""
         self._elsewhere.update(left_out)
-        if self._queue is not None:
+        if self._route.queue is not None:
             for row in rows:
-                self._queue.put(row)
+                self._route.queue.put(row)
 
     async def aclose(self) -> None:
         """Hands on what waits, for tracing.FLUSH_LIMIT_S at most, and ends. May be called twice."""
         if not self._is_closed:
             self._is_closed = True
-            await tracing.end(self._settings, self._queue)
+            await tracing.end(self._settings, self._route)
 
     def _hand_on(self, batch: Sequence[Any]) -> None:
         rows: list[SpanRow] = []
@@ -72,10 +88,18 @@ class Recording:
         self._deliver(rows, self._left_out())
 
     def _left_out(self) -> dict[tuple[str, str], int]:
-        counts, sampling = tracing.dropped(), telemetry.spans.sampling
+        made = {reason: count for (keeper, reason), count in self._counts().items() if not keeper}
+        return self._elsewhere | {(self._run, reason): count for reason, count in (made | self.dropped()).items()}
+
+    def _counts(self) -> Counter[tuple[str, str]]:
+        """What this run has left out, by keeper and reason; of what was never made the keeper is empty."""
+        return Counter(self._left_out_here()) - Counter(self._left_out_before)
+
+    def _left_out_here(self) -> dict[tuple[str, str], int]:
+        counts, sampling = tracing.dropped(self._route), telemetry.spans.sampling
         if sampling is not None:
-            counts |= {TRACES_LEFT_OUT: sampling.traces_left_out, SPANS_LEFT_OUT: sampling.spans_left_out}
-        return self._elsewhere | {(self.process, reason): count for reason, count in counts.items() if count}
+            counts |= {("", TRACES_LEFT_OUT): sampling.traces_left_out, ("", SPANS_LEFT_OUT): sampling.spans_left_out}
+        return counts
 
 
 class StoredRecording(Recording):
@@ -94,6 +118,13 @@ class StoredRecording(Recording):
 def stored(where: str, folder: Path, settings: TracingSettings) -> StoredRecording | None:
     """The recording of a process that owns the data folder; None where the settings want none."""
     return StoredRecording(where, folder, settings) if settings.is_on else None
+
+
+def attach(recording: Recording | None, runtime: Runtime) -> None:
+    """From now on the spans of this runtime are recorded; without a recording its messages have none."""
+    runtime.is_traced = recording is not None
+    if recording is not None:
+        recording.attach(runtime)
 
 
 def pack_told(rows: Sequence[SpanRow], left_out: Mapping[tuple[str, str], int]) -> bytes:

@@ -48,7 +48,7 @@ async def start_reloading(
     app: App, name: EngineName, settings: Settings, sources: Sources, say: Callable[[str], None]
 ) -> Running:
     """Starts an app that takes new code as its files change. Raises what `App.start` raises."""
-    logs.configure(settings.log)
+    logs.configure(settings.log, settings.tracing.redact)
     return await begun(ReloadingEngine(app, name, settings, sources, say).running, settings)
 
 

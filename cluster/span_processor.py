@@ -50,7 +50,7 @@ class _Root(Sampler):
     ) -> SamplingResult:
         """See Sampler."""
         sampling = telemetry.spans.sampling
-        begins = telemetry.is_decided.get() or (sampling is not None and sampling.begins(time.monotonic()))
+        begins = telemetry.planned.get() is not None or (sampling is not None and sampling.begins(time.monotonic()))
         return SamplingResult(Decision.RECORD_AND_SAMPLE if begins else Decision.DROP, attributes)
 
     def get_description(self) -> str:
@@ -63,7 +63,8 @@ class _Ids(RandomIdGenerator):
 
     def generate_span_id(self) -> int:
         """See IdGenerator."""
-        return telemetry.next_span_id.get() or super().generate_span_id()
+        planned = telemetry.planned.get()
+        return (planned.span_id if planned is not None else 0) or super().generate_span_id()
 
 
 def made_provider(app: str) -> TracerProvider:

@@ -62,7 +62,7 @@ class RayStage:
                 "Ray runs in real time, and this test on a virtual clock; run it with pytest --regrow-engine=ray, and "
                 'mark it with @pytest.mark.regrow(engine="ray") if it is for Ray alone'
             )
-        logs.configure(self._settings.log)
+        logs.configure(self._settings.log, self._settings.tracing.redact)
         if self._settings.data_dir is None:
             self._folder = Path(tempfile.mkdtemp(prefix="regrow-test-"))
             self._settings = self._settings.model_copy(update={"data_dir": self._folder})

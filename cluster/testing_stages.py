@@ -117,7 +117,7 @@ class InlineStage:
     async def start(self) -> Running:
         """See Stage. Raises Misuse on a loop whose time is real."""
         loop = self._loop = _virtual_loop()
-        logs.configure(self._settings.log)
+        logs.configure(self._settings.log, self._settings.tracing.redact)
         begun_s = loop.time()
         engine = self._engine = InlineEngine(
             self._app,

@@ -10,6 +10,7 @@ from typing import IO, Any
 from rich.table import Table
 from rich.text import Text
 
+from regrow.cluster.record_queue import CLOSED, QUEUE_FULL, STORE
 from regrow.cluster.terminal import console_for
 from regrow.cluster.trace_tree import SpanNode, TraceSummary
 from regrow.runtime import telemetry
@@ -23,8 +24,8 @@ SHORT_ID = 12
 LEFT_OUT_TEXTS = {
     "traces_left_out": "traces were not recorded, since more than tracing.traces_per_s began",
     "spans_left_out": "turns of recorded traces have no span, since there were too many of them in a second",
-    "queue_full": "spans were dropped, since their store or exporter was too slow",
 }
+DROPPED_TEXTS = {QUEUE_FULL: "for it was too slow", CLOSED: "for it had not taken them before the end"}
 
 
 def show_traces(traces: Sequence[TraceSummary], left_out: Mapping[str, int], *, to: IO[str]) -> None:
@@ -54,11 +55,15 @@ def show_traces(traces: Sequence[TraceSummary], left_out: Mapping[str, int], *, 
 
 def left_out_lines(left_out: Mapping[str, int]) -> list[str]:
     """What is not there, and why."""
-    return [
-        f"{count:,} {LEFT_OUT_TEXTS.get(reason, f'spans were dropped ({reason})')}"
-        for reason, count in sorted(left_out.items())
-        if count
-    ]
+    return [f"{count:,} {_left_out_text(reason)}" for reason, count in sorted(left_out.items()) if count]
+
+
+def _left_out_text(reason: str) -> str:
+    if reason in LEFT_OUT_TEXTS:
+        return LEFT_OUT_TEXTS[reason]
+    keeper, _, why = _printable(reason).rpartition(": ")
+    by = "" if not keeper else " by their store" if keeper == STORE else f" by {keeper}"
+    return f"spans were dropped{by}, {DROPPED_TEXTS.get(why, f'for it failed with {why}')}"
 
 
 def show_trace(summary: TraceSummary, roots: Sequence[SpanNode], *, to: IO[str], limit: int = TREE_LIMIT) -> None:

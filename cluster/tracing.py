@@ -9,18 +9,15 @@ loaded, and tracing costs nothing.
 from __future__ import annotations
 
 import asyncio
-import os
-import time
-from collections.abc import Sequence
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import structlog
 from opentelemetry import trace
 
-from regrow.cluster.config import EXPORTER_VARIABLE
 from regrow.cluster.errors import ConfigError
-from regrow.cluster.record_queue import FLUSH_EVERY_S, RecordQueue
+from regrow.cluster.record_queue import CLOSED, RecordQueue
+from regrow.cluster.span_exporters import named_exporters
+from regrow.cluster.span_route import AnySpan, SpanRoute, owner_now
 from regrow.cluster.span_row import size_bytes_of
 from regrow.runtime import telemetry
 from regrow.runtime.redaction import Redaction
@@ -28,26 +25,17 @@ from regrow.runtime.sampling import Sampling
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan, Span, TracerProvider
-    from opentelemetry.sdk.trace.export import SpanExporter
 
     from regrow.cluster.config import TracingSettings
 
 log = structlog.get_logger("regrow.tracing")
 
-EXPORTERS = "opentelemetry_traces_exporter"
-"""Where packages say which exporters they have; the SDK itself has `console`."""
-
 FLUSH_LIMIT_S = 2.0
-"""How long the end of a process waits for its last spans to leave."""
-UNENDED_LIMIT = 4_096
-"""Of so many spans at once it is told that they have begun, before they end."""
-
-AnySpan = Any
-"""A ReadableSpan of this process, or the SpanRow of another one's."""
-
-
-class ExportFailed(Exception):
-    """An exporter says that it did not take a batch of spans."""
+"""How long the end of an app waits for its last spans to leave."""
+COUNTS_LIMIT_S = 0.5
+"""And for the last counts of those that did not."""
+END_LIMIT_S = FLUSH_LIMIT_S + 3 * COUNTS_LIMIT_S
+"""How long that takes in all, though store and exporters hang."""
 
 
 class _Process:
@@ -56,32 +44,29 @@ class _Process:
     def __init__(self) -> None:
         self.provider: TracerProvider | None = None
         self.exports: list[RecordQueue[AnySpan]] = []
-        self.stores: list[RecordQueue[AnySpan]] = []
-        """Of the apps that run here, in the order of their starts: the first one gets the spans."""
-        self.unended: dict[int, tuple[float, Span]] = {}
-        self.settings: list[TracingSettings] = []
+        self.routes: list[SpanRoute] = []
         """Of the apps that run here, in the order of their starts."""
+        self.settings: list[TracingSettings] = []
+        """Of the same apps."""
 
     def began(self, span: Span) -> None:
         """See SpanProcessor.on_start."""
-        if self.stores and len(self.unended) < UNENDED_LIMIT:
-            self.unended[span.get_span_context().span_id] = time.monotonic(), span
+        owner = owner_now()
+        for route in self.routes:
+            if route.takes(owner):
+                route.began(span)
 
     def ended(self, span: ReadableSpan) -> None:
         """See SpanProcessor.on_end."""
-        context = span.get_span_context()
-        if context is not None:
-            self.unended.pop(context.span_id, None)
-        for queue in (*self.exports, *self.stores[:1]):
+        context, owner = span.get_span_context(), owner_now()
+        if context is None or (owner is not None and not owner.is_traced):
+            return
+        begun = [route for route in self.routes if route.ends(context.span_id)]
+        for route in begun or [route for route in self.routes if route.takes(owner)]:
+            if route.queue is not None:
+                route.queue.put(span)
+        for queue in self.exports:
             queue.put(span)
-
-    def long_unended(self) -> list[Span]:
-        """The spans that have begun a while ago, each once: whoever dies meanwhile has told of them."""
-        now_s, found = time.monotonic(), []
-        for span_id, (began_s, span) in list(self.unended.items()):
-            if now_s - began_s >= FLUSH_EVERY_S and self.unended.pop(span_id, None) is not None:
-                found.append(span)
-        return found
 
 
 _process = _Process()
@@ -104,42 +89,38 @@ def configure_or_warn(app: str, settings: TracingSettings) -> None:
         log.warning("this process is not traced", reason=str(error))
 
 
-def begin(settings: TracingSettings, store: RecordQueue[AnySpan] | None) -> None:
-    """An app starts here: its messages have spans, and `store` gets them, unless that of another app does already."""
+def begin(settings: TracingSettings, route: SpanRoute) -> None:
+    """An app starts here: its messages have spans, which go the way of `route`."""
     _process.settings.append(settings)
+    _process.routes.append(route)
     _apply()
-    if store is not None:
-        _process.stores.append(store)
 
 
-async def end(settings: TracingSettings, store: RecordQueue[AnySpan] | None) -> None:
-    """An app has stopped here: what waits leaves, within FLUSH_LIMIT_S, and after the last one no message has spans."""
+async def end(settings: TracingSettings, route: SpanRoute) -> None:
+    """An app has stopped here: what waits leaves, within END_LIMIT_S, and after the last one no message has spans."""
     _process.settings.remove(settings)
     _apply()
     await flush()
-    if store is not None:
-        await asyncio.to_thread(store.close, FLUSH_LIMIT_S)
-        _process.stores.remove(store)
+    if len(_process.routes) == 1:
+        for queue in _process.exports:
+            queue.give_up(CLOSED)  # nobody else is here for whom it would go on
+    _process.routes.remove(route)
+    if (store := route.queue) is not None:
+        await asyncio.to_thread(store.flush, COUNTS_LIMIT_S, asks=True)  # with the last counts of what was dropped
+        await asyncio.to_thread(store.close, COUNTS_LIMIT_S)
 
 
 async def flush() -> None:
-    """Sends what has not been sent yet, for a process that will be ended; waits FLUSH_LIMIT_S at most."""
-    queues = (*_process.exports, *_process.stores[:1])
+    """Sends what has not been sent yet; waits FLUSH_LIMIT_S at most."""
+    stores = (route.queue for route in _process.routes if route.queue is not None)
+    queues = (*_process.exports, *stores)
     await asyncio.gather(*(asyncio.to_thread(queue.flush, FLUSH_LIMIT_S) for queue in queues))
 
 
-def long_unended() -> Sequence[AnySpan]:
-    """Spans of this process that have not ended for a while; each is told once."""
-    return _process.long_unended()
-
-
-def dropped() -> dict[str, int]:
-    """How many spans of this process were dropped on their way, by reason."""
-    found: dict[str, int] = {}
-    for queue in (*_process.exports, *_process.stores):
-        for reason, spans in queue.dropped.items():
-            found[reason] = found.get(reason, 0) + spans
-    return found
+def dropped(route: SpanRoute) -> dict[tuple[str, str], int]:
+    """How many spans of an app were dropped here, by keeper and reason; by exporters also those of others here."""
+    queues = _process.exports if route.queue is None else (*_process.exports, route.queue)
+    return {(queue.keeper, reason): spans for queue in queues for reason, spans in queue.dropped.items() if spans}
 
 
 def _apply() -> None:
@@ -169,35 +150,11 @@ def _joined() -> TracerProvider | None:
 
 
 def _made(app: str) -> TracerProvider:
-    named = os.environ.get(EXPORTER_VARIABLE, "").split(",")
-    exporters = [(name, _exporter(name)) for name in map(str.strip, named) if name not in ("", "none")]
+    exporters = named_exporters()
     from regrow.cluster.span_processor import Processor, made_provider
 
     provider = made_provider(app)
     provider.add_span_processor(Processor(_process.began, _process.ended))
     trace.set_tracer_provider(provider)
-    _process.exports += [
-        RecordQueue(name, _export_with(exporter), size_bytes=size_bytes_of) for name, exporter in exporters
-    ]
+    _process.exports += [RecordQueue(name, export, size_bytes=size_bytes_of) for name, export in exporters]
     return provider
-
-
-def _export_with(exporter: SpanExporter) -> Any:
-    def export(batch: Sequence[ReadableSpan]) -> None:
-        result = exporter.export(batch)
-        if result.name != "SUCCESS":
-            raise ExportFailed(f"{type(exporter).__name__} did not take {len(batch)} spans")
-
-    return export
-
-
-def _exporter(name: str) -> SpanExporter:
-    found = tuple(entry_points(group=EXPORTERS, name=name))
-    if not found:
-        known = ", ".join(sorted({entry.name for entry in entry_points(group=EXPORTERS)}))
-        raise ConfigError(
-            f"{EXPORTER_VARIABLE} names {name!r}, which is not installed; there is: {known}. "
-            "For otlp install regrow[otlp], also where the hosts run",
-            source=EXPORTER_VARIABLE,
-        )
-    return cast("SpanExporter", found[0].load()())

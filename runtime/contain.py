@@ -22,8 +22,8 @@ class Escape(Exception):
         self.error = error
 
 
-def text_of(error: BaseException) -> str:
-    """What an error says of itself, in characters that travel; its class's `__str__` may raise anything."""
+def text_of(error: object) -> str:
+    """What an error, or another value, says of itself, in characters that travel; its `__str__` may raise anything."""
     try:
         text = str(error)
     except BaseException as mute:  # the agent's code, run where its death is written down: that must not fail too

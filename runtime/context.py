@@ -128,8 +128,8 @@ class CellContext(StreamTurn):
 
     @contextmanager
     def span(self, name: str, **attributes: str | int | float | bool) -> Iterator[None]:
-        """An OpenTelemetry span around a part of this turn, below the one that caused it."""
-        with telemetry.span(name, self.origin().trace, attributes):
+        """A span around a part of this turn, below the one that caused it; its `openinference.span.kind` is CHAIN."""
+        with telemetry.span(name, self.origin().trace, {telemetry.SHOWN_AS: telemetry.SHOWN_AS_CHAIN, **attributes}):
             yield
 
     def origin(self) -> Origin:

@@ -213,7 +213,8 @@ def found(finding: Finding, origin: Origin, *, agent: str) -> None:
     if trace.get_current_span().is_recording():
         telemetry.event(telemetry.GUARD_TRIPPED, told, span_name=telemetry.GUARD)
         return
-    with telemetry.span(telemetry.GUARD, origin.trace, {telemetry.AGENT_ID: agent}):
+    about = {telemetry.AGENT_ID: agent, telemetry.SHOWN_AS: telemetry.SHOWN_AS_GUARDRAIL}
+    with telemetry.span(telemetry.GUARD, origin.trace, about):
         telemetry.event(telemetry.GUARD_TRIPPED, told, span_name=telemetry.GUARD)
 
 

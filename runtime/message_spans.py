@@ -76,7 +76,7 @@ class TurnSpan:
 def begin_turn(cell: Cell, envelope: Envelope) -> TurnSpan | None:
     """The span of the turn that handles an envelope; None for one that is not recorded."""
     sampling, creation = telemetry.spans.sampling, envelope.origin.trace
-    if sampling is None or not getattr(cell.behavior, "traces_turns", False):
+    if sampling is None or not cell.runtime.is_traced or not getattr(cell.behavior, "traces_turns", False):
         return None
     now_s = cell.runtime.loop.time()
     if creation:
@@ -105,9 +105,9 @@ def begin_turn(cell: Cell, envelope: Envelope) -> TurnSpan | None:
         f"{operation} {cell.actor}",
         parent,
         attributes,
+        telemetry.Planned(attempt.span_id, cell.runtime),
         kind=SpanKind.SERVER if is_ask else SpanKind.CONSUMER,
         links=_links(creation, attempt.earlier),
-        span_id=attempt.span_id,
     )
     return TurnSpan(span, envelope) if span.is_recording() else None
 
@@ -132,7 +132,7 @@ def begin_send(runtime: Runtime, envelope: Envelope) -> Span | None:
     Sent again, it stays in its trace, and its span is linked to the one before. Whoever sends it ends the span.
     """
     sampling, origin, command = telemetry.spans.sampling, envelope.origin, envelope.command_id
-    if sampling is None or (origin.trace and not command):
+    if sampling is None or not runtime.is_traced or (origin.trace and not command):
         return None
     if not origin.trace and (origin.sender is not None or not _is_users(envelope.message)):
         return None  # of a turn that is not recorded, or a word between parts of Regrow
@@ -152,6 +152,7 @@ def begin_send(runtime: Runtime, envelope: Envelope) -> Span | None:
             telemetry.SHOWN_AS: telemetry.SHOWN_AS_CHAIN,
             **_about(envelope),
         },
+        telemetry.Planned(owner=runtime),
         kind=SpanKind.CLIENT if envelope.kind == Kind.ASK else SpanKind.PRODUCER,
         links=[Link(telemetry.span_context_of(last))] if last else (),
     )

@@ -10,6 +10,8 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from regrow.runtime.lifecycle import ExitReason
 
 VALUES_KEPT = 50
@@ -56,7 +58,7 @@ class Histogram:
 class Metrics:
     """The counts of one process, from its start on."""
 
-    __slots__ = ("commits", "handled_by_gone", "models", "restarts", "tool_calls", "turns")
+    __slots__ = ("commits", "handled_by_gone", "models", "restarts", "spans_dropped", "tool_calls", "turns")
 
     def __init__(self) -> None:
         self.turns = 0
@@ -67,6 +69,8 @@ class Metrics:
         self.tool_calls: dict[str, int] = {}
         self.models: dict[ModelKey, ModelSums] = {}
         self.commits = Histogram(COMMIT_BOUNDS_S)
+        self.spans_dropped: Callable[[], dict[str, int]] = dict
+        """By keeper and reason, with a colon between them; set where spans are recorded."""
 
     def restarted(self, after: ExitReason | None) -> None:
         """A supervisor has started a child again that had run before, and ended for this reason."""
@@ -88,8 +92,8 @@ class Metrics:
         sums.cost_usd += cost_usd
 
 
-def count_up(counts: dict[str, int], value: str) -> None:
-    """Counts one more of a value; as OTHER where VALUES_KEPT others are counted already."""
+def count_up(counts: dict[str, int], value: str, more: int = 1) -> None:
+    """Counts so many more of a value; as OTHER where VALUES_KEPT others are counted already."""
     if value not in counts and len(counts) >= VALUES_KEPT:
         value = OTHER
-    counts[value] = counts.get(value, 0) + 1
+    counts[value] = counts.get(value, 0) + more

@@ -7,9 +7,11 @@ people write must not switch the content of traces on.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 REDACTED = "[redacted]"
+MARGIN_CHARS = 4_000
+"""Read behind what is kept, so that a secret on the edge is known for one; what is longer could hold up all work."""
 
 _NAME = r"(?:(?:api|access|private|secret)[_-]?keys?|secrets?|passwords?|passwd|passphrases?|token)"
 """Says secret; no `tokens`, of which there are mostly so many."""
@@ -64,3 +66,11 @@ class Redaction:
         for pattern in self._patterns:
             text = pattern.sub(REDACTED, text)
         return text
+
+
+def beginning_without(redact: Callable[[str], str], text: str, limit_chars: int) -> str:
+    """The beginning of a text, with what looks like a secret taken out."""
+    if len(text) <= limit_chars + MARGIN_CHARS:
+        return redact(text)[:limit_chars]
+    read = redact(text[: limit_chars + MARGIN_CHARS])
+    return read[: max(0, len(read) - MARGIN_CHARS)][:limit_chars]  # its end may be half of a secret, which fits nothing

@@ -105,12 +105,12 @@ class Runtime:
         self.courier: Courier = CourierHere()
         self.on_root_exit: Callable[[Cell, ExitReason], None] | None = None
         self.closed = False
+        self.is_traced = True  # where any app of this process is
         self.metrics = Metrics()
         self._sendable: dict[Kind, set[type]] = {Kind.TELL: set(), Kind.ASK: set()}
         self._make_behavior = make_behavior
         self._names = names
-        self._counter = itertools.count(1)
-        self._incarnations = itertools.count(first_incarnation)
+        self._counter, self._incarnations = itertools.count(1), itertools.count(first_incarnation)
         self._never: OrderedDict[ActorId, Incarnation] = OrderedDict()
         """The latest life of each actor that was killed before it began here."""
         self._tasks = KernelTasks(self.loop)

@@ -11,15 +11,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from opentelemetry import trace
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from regrow.runtime.contain import text_of
+from regrow.runtime.redaction import beginning_without
 
 if TYPE_CHECKING:
+    from regrow.runtime.runtime import Runtime
     from regrow.runtime.sampling import Sampling
 
 Attributes: TypeAlias = Mapping[str, str | int | float | bool]
@@ -49,8 +51,11 @@ GUARD = "guard"
 SHOWN_AS = "openinference.span.kind"
 SHOWN_AS_AGENT = "AGENT"
 SHOWN_AS_CHAIN = "CHAIN"
-"""A link between other parts: what is sent, a loop, a step."""
+"""A link between other parts: what is sent, a loop, a step, a part of a turn."""
+SHOWN_AS_GUARDRAIL = "GUARDRAIL"
 SHOWN_AS_RETRIEVER = "RETRIEVER"
+_SHOWN_ALONE_AS = {SUPERVISE: SHOWN_AS_CHAIN, GUARD: SHOWN_AS_GUARDRAIL}
+"""Spans that are there for one event."""
 
 # ---- events ---------------------------------------------------------------------------------------
 
@@ -119,8 +124,6 @@ _SAMPLED = frozenset("13579bdf")
 TRACEPARENT_CHARS = 55
 ERROR_TEXT_CHARS = 500
 """Of what an error says, on the span that it ended."""
-MARGIN_CHARS = 4_000
-"""Read behind what is kept, so that a secret on the edge is known for one; what is longer could hold up all work."""
 
 
 def _as_it_is(text: str) -> str:
@@ -143,10 +146,17 @@ class Spans:
 
 spans = Spans()
 
-is_decided: ContextVar[bool] = ContextVar("regrow_is_decided", default=False)
-"""True while a trace begins that `Sampling` has chosen already: the SDK's sampler does not choose again."""
-next_span_id: ContextVar[int] = ContextVar("regrow_next_span_id", default=0)
-"""The id of the span that is made next; 0 leaves it to chance."""
+
+class Planned(NamedTuple):
+    """A span that is made now: its id (0: any), and the runtime whose it is, where that is not the one that runs."""
+
+    span_id: int = 0
+    owner: Runtime | None = None
+
+
+planned: ContextVar[Planned | None] = ContextVar("regrow_planned", default=None)
+"""Set while a span is made in a trace that `Sampling` has chosen already: the SDK's sampler does not choose again."""
+_CHOSEN = Planned()
 
 _tracer = trace.get_tracer("regrow")
 
@@ -256,15 +266,14 @@ def span(
 
 
 def start_span(
-    name: str, parent: Context, attributes: Attributes, *, kind: SpanKind, links: Sequence[Link] = (), span_id: int = 0
+    name: str, parent: Context, attributes: Attributes, plan: Planned, *, kind: SpanKind, links: Sequence[Link] = ()
 ) -> Span:
     """A span that whoever starts it ends. Its trace is one that `Sampling` has chosen."""
-    decided, given = is_decided.set(True), next_span_id.set(span_id)
+    token = planned.set(plan)
     try:
         return _tracer.start_span(name, context=parent, kind=kind, attributes=dict(attributes), links=links)
     finally:
-        is_decided.reset(decided)
-        next_span_id.reset(given)
+        planned.reset(token)
 
 
 def fail(span: Span, error: BaseException) -> None:
@@ -277,7 +286,7 @@ def fail(span: Span, error: BaseException) -> None:
 
 
 def event(name: str, attributes: Attributes, *, span_name: str) -> None:
-    """An event on the current span; where none is recorded, on a short span of its own called `span_name`.
+    """An event on the current span; where none is recorded, on a short span of its own: SUPERVISE or GUARD.
 
     That one begins a trace, linked to nothing, where the current trace is not recorded.
     """
@@ -289,12 +298,13 @@ def event(name: str, attributes: Attributes, *, span_name: str) -> None:
         return
     context = current.get_span_context()
     parent = Context() if context.is_valid and not context.trace_flags.sampled else None
-    decided = is_decided.set(True)
+    token = planned.set(_CHOSEN)
     try:
-        with _tracer.start_as_current_span(span_name, context=parent) as span:
+        shown_as = {SHOWN_AS: _SHOWN_ALONE_AS[span_name]}
+        with _tracer.start_as_current_span(span_name, context=parent, attributes=shown_as) as span:
             span.add_event(name, dict(attributes))
     finally:
-        is_decided.reset(decided)
+        planned.reset(token)
 
 
 def note_failed_ask(agent: str, error: BaseException) -> None:
@@ -307,7 +317,4 @@ def note_failed_ask(agent: str, error: BaseException) -> None:
 
 def without_secrets(text: str, limit_chars: int) -> str:
     """The beginning of a text, with what looks like a secret taken out."""
-    if len(text) <= limit_chars + MARGIN_CHARS:
-        return spans.redact(text)[:limit_chars]
-    read = spans.redact(text[: limit_chars + MARGIN_CHARS])
-    return read[: max(0, len(read) - MARGIN_CHARS)][:limit_chars]  # its end may be half of a secret, which fits nothing
+    return beginning_without(spans.redact, text, limit_chars)

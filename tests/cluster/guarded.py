@@ -41,4 +41,5 @@ def findings(exporter: InMemorySpanExporter) -> Iterator[dict[str, Any]]:
     for span in exporter.get_finished_spans():
         for event in span.events:
             if event.name == telemetry.GUARD_TRIPPED:
-                yield {"span": span.name, **dict(event.attributes or {})}
+                shown_as = (span.attributes or {}).get(telemetry.SHOWN_AS)
+                yield {"span": span.name, "shown_as": shown_as, **dict(event.attributes or {})}

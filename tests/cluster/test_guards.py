@@ -94,6 +94,7 @@ def test_its_evidence_stands_in_the_trace(exporter: InMemorySpanExporter) -> Non
     assert run_id
     assert finding == {
         "span": "guard",
+        "shown_as": "GUARDRAIL",
         "regrow.guard.name": "CausalLoop",
         "regrow.guard.rung": "refuse",
         "regrow.agent.id": "desk/left",
@@ -117,7 +118,7 @@ def test_in_a_trace_that_is_not_recorded_a_finding_has_a_span_in_one_of_its_own(
 
     (told,) = findings(exporter)
     (made,) = exporter.get_finished_spans()
-    assert (told["span"], told["regrow.guard.name"]) == ("guard", "CausalLoop")
+    assert (told["span"], told["shown_as"], told["regrow.guard.name"]) == ("guard", "GUARDRAIL", "CausalLoop")
     assert made.parent is None
     assert not made.links
     assert trace_of(made) != telemetry.span_context_of(unrecorded).trace_id

@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import structlog
@@ -18,14 +18,17 @@ from regrow.actors import Agent, Context, agent, on
 from regrow.cluster import logs
 from regrow.cluster.app import App
 from regrow.cluster.config import LogSettings, Settings
+from regrow.cluster.log_redaction import LINE_CHARS, LogRedaction
 from regrow.cluster.ray_output import parted
 from regrow.runtime import Message, Request
+from regrow.runtime.redaction import REDACTED
 from tests.runtime.test_telemetry import Traces
 
 
 @pytest.fixture(autouse=True)
-def unconfigured() -> Iterator[None]:
+def unconfigured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """structlog as a program finds it, before and after."""
+    monkeypatch.setattr(logs, "_patterns", {})
     before, last_resort = structlog.get_config() if structlog.is_configured() else None, logging.lastResort
     structlog.reset_defaults()
     yield
@@ -140,6 +143,94 @@ def test_an_ask_prints_nothing_of_its_own(capsys: pytest.CaptureFixture[str]) ->
     assert App("quiet", greet).ask(greet, "world") == "hello world"
 
     assert capsys.readouterr() == ("", "")
+
+
+# ---- secrets --------------------------------------------------------------------------------------
+
+TOKEN = "sk-proj-abcdefghijklmnop1234"
+
+
+def tell_secrets() -> None:
+    """Lines with a secret in each place where there may be one."""
+    log = structlog.get_logger("regrow")
+    log.warning("no such key %s", TOKEN, agent="desk/ada@example.com", reason=ValueError(TOKEN), password="hunter22")
+    log.warning("asked", headers={"authorization": "Bearer hunter22", "list": [TOKEN, {"EMP-17": 3}]}, pin=1234)
+    try:
+        secret = TOKEN
+        raise ConnectionError(f"https://ada:hunter22@example.com refuses {secret[:3]}{secret[3:]}")
+    except ConnectionError as error:
+        error.add_note(f"by {TOKEN}")
+        log.exception("it failed")
+        plain.exception("failed with %s", TOKEN)
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_what_looks_like_a_secret_is_in_no_line_whoever_writes_it(
+    format: Literal["json", "console"], capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure(LogSettings(format=format), redact=(r"EMP-\d+",))
+
+    tell_secrets()
+
+    err = capsys.readouterr().err
+    assert not [secret for secret in (TOKEN, "hunter22", "EMP-17") if secret in err]
+    for kept in ("desk/ada@example.com", "1234", "ConnectionError", "refuses", "no such key [redacted]"):
+        assert kept in err
+    assert err.count(REDACTED) >= 10
+
+
+def test_a_line_in_json_keeps_its_form_and_the_values_of_no_variables(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(LogSettings(format="json"))
+
+    tell_secrets()
+
+    first, asked, failed, by_logging = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (first["reason"], first["password"]) == (REDACTED, REDACTED)
+    assert asked["headers"] == {"authorization": REDACTED, "list": [REDACTED, {"EMP-17": 3}]}
+    assert asked["pin"] == 1234
+    for line in (failed, by_logging):
+        (told,) = line["exception"]
+        assert (told["exc_type"], told["exc_notes"]) == ("ConnectionError", [f"by {REDACTED}"])
+        assert all("locals" not in frame or frame["locals"] is None for frame in told["frames"])
+    assert by_logging["event"] == f"failed with {REDACTED}"
+
+
+def test_the_patterns_of_all_apps_of_a_process_are_looked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(LogSettings(), redact=(r"ROOM-\d+",))
+    logs.configure(LogSettings(format="json"), redact=(r"DOOR-\d+",))
+
+    structlog.get_logger("regrow").warning("ROOM-1 has DOOR-2")
+
+    assert json.loads(capsys.readouterr().err)["event"] == f"{REDACTED} has {REDACTED}"
+
+
+def test_what_a_line_costs_is_bounded_and_of_a_long_text_its_beginning_and_end_are_kept(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.configure(LogSettings(format="json"))
+    searched: list[int] = []
+    nested: list[Any] = []
+    nested.append(nested)
+
+    def redact(text: str) -> str:
+        searched.append(len(text))
+        return text
+
+    line = LogRedaction(redact)(
+        None,
+        "warning",
+        {
+            "text": f"begins {'x y ' * 1_000_000} ends",
+            "more": "z " * 500_000,
+            "many": list(range(100_000)),
+            "deep": nested,
+        },
+    )
+
+    assert sum(searched) < 3 * LINE_CHARS
+    assert (line["text"][:6], line["text"][-4:], line["more"]) == ("begins", "ends", "…")
+    assert len(line["many"]) < 1_000
+    assert capsys.readouterr().err == ""
 
 
 # ---- what lines are about ---------------------------------------------------------------------------

@@ -29,6 +29,7 @@ KEYS = {
     "model_calls",
     "tool_calls",
     "guards",
+    "spans_dropped",
     "tokens",
     "cost_usd",
     "commit_ms",

@@ -19,7 +19,7 @@ from regrow.cluster.config import MetricsSettings, Settings
 from regrow.cluster.errors import AppNotRunning, ConfigError, PortInUse
 from regrow.cluster.metrics import AppMetrics, CommitTimes, Counted, HostMetrics, ModelCounts
 from regrow.cluster.metrics_endpoint import CONNECTIONS_LIMIT, REQUEST_LIMIT_BYTES, MetricsEndpoint
-from regrow.cluster.prometheus_text import CONTENT_TYPE, text_of
+from regrow.cluster.prometheus_text import CONTENT_TYPE, GONE_SERVED_S, text_of
 from regrow.runtime.errors import WorldBroke
 from regrow.runtime.metrics import COMMIT_BOUNDS_S
 
@@ -41,6 +41,7 @@ BUSY = HostMetrics(
         dead_letters=(("expired", 5),),
         tool_calls=(("failed", 1), ("ok", 6)),
         guards=(("CausalLoop", 3),),
+        spans_dropped=(("otlp_proto_http: ExportFailed", 8),),
         models=(WISE,),
         commits=COMMITS,
     ),
@@ -70,6 +71,7 @@ def test_every_count_is_read_back_with_its_labels() -> None:
     assert values(text, "regrow_dead_letters_total", reason="expired", **here) == [5]
     assert values(text, "regrow_tool_calls_total", outcome="ok", **here) == [6]
     assert values(text, "regrow_guards_total", guard="CausalLoop", **here) == [3]
+    assert values(text, "regrow_spans_dropped_total", keeper="otlp_proto_http", reason="ExportFailed", **here) == [8]
     assert values(text, "regrow_model_calls_total", model="wise", tier="large", outcome="failed", **here) == [1]
     assert values(text, "regrow_model_calls_total", model="wise", tier="large", outcome="ok", **here) == [2]
     assert values(text, "regrow_model_tokens_total", direction="output", **here) == [30]
@@ -98,6 +100,13 @@ def test_of_a_host_that_is_gone_its_counters_stay_and_its_gauges_go() -> None:
     assert values(text, "regrow_turns_total") == [100]
     assert values(text, "regrow_host_up") == [0]
     assert values(text, "regrow_mailbox_depth") == values(text, "regrow_loop_lag_seconds") == []
+
+
+def test_of_a_host_that_is_long_gone_nothing_is_served() -> None:
+    text = text_of(AppMetrics(hosts=(BUSY, BUSY.gone(GONE_SERVED_S + 1))), "desk")
+
+    assert values(text, "regrow_host_up") == [1]
+    assert values(text, "regrow_turns_total") == [100]
 
 
 def test_what_a_label_holds_can_not_break_out_of_it() -> None:

@@ -40,16 +40,18 @@ def test_a_keeper_that_hangs_costs_what_there_is_no_room_for_and_holds_nobody_up
     queue.flush(0.0)
     assert begun.wait(SOON_S)
     began_s = time.monotonic()
-    for number in range(100):
-        queue.put(number)
-    is_flushed = queue.flush(0.0)
-    queue.close(0.01)
+    with capture_logs() as logs:
+        for number in range(100):
+            queue.put(number)
+        is_flushed = queue.flush(0.0)
+        queue.close(0.01)
     took_s = time.monotonic() - began_s
     go_on.set()
 
     assert not is_flushed
     assert took_s < 5.0
     assert queue.dropped == {"queue_full": 90, "closed": 10}
+    assert [(line["keeper"], line["dropped"]) for line in logs] == [("test", 1), ("test", 99)]
 
 
 def test_large_spans_are_bounded_by_their_bytes_while_a_keeper_hangs_and_what_has_no_room_is_counted() -> None:
@@ -75,7 +77,7 @@ def test_large_spans_are_bounded_by_their_bytes_while_a_keeper_hangs_and_what_ha
 
     assert is_flushed
     assert kept == ["first", *["x" * 100] * 10, "x" * 1_000]
-    assert queue.dropped == {"queue_full": 21, "closed": 0}
+    assert queue.dropped == {"queue_full": 21}
 
 
 def test_a_batch_of_large_spans_ends_before_it_has_as_many_as_others() -> None:
@@ -100,10 +102,13 @@ def test_a_keeper_that_fails_costs_the_batch_which_is_counted_and_told_once_a_mi
         for number in range(3):
             queue.put(number)
             queue.flush(SOON_S)
-    queue.close(SOON_S)
+        queue.close(SOON_S)
 
-    assert queue.dropped == {"OSError": 3, "closed": 0}
-    assert [(line["event"], line["reason"]) for line in logs] == [("spans were dropped", "no space left on device")]
+    assert queue.dropped == {"OSError": 3}
+    assert [(line["event"], line["dropped"], line["reason"]) for line in logs] == [
+        ("spans were dropped", 1, "no space left on device"),
+        ("spans were dropped", 2, "no space left on device"),  # and at the end those that were not told yet
+    ]
 
 
 def test_what_has_begun_and_not_ended_is_delivered_too() -> None:
@@ -120,6 +125,17 @@ def test_what_has_begun_and_not_ended_is_delivered_too() -> None:
     queue.close(SOON_S)
 
     assert [each for batch in batches for each in batch] == ["begun", "ended"]
+
+
+def test_a_keeper_that_asks_for_it_is_called_where_nothing_waits() -> None:
+    batches: list[Sequence[int]] = []
+    queue = RecordQueue[int]("test", batches.append)
+
+    is_delivered = queue.flush(SOON_S, asks=True)
+    queue.close(SOON_S)
+
+    assert is_delivered
+    assert batches == [[]]
 
 
 def test_after_its_end_nothing_is_taken_and_its_thread_is_gone() -> None:

@@ -160,6 +160,7 @@ async def test_without_a_current_span_a_report_has_a_short_one_of_its_own(traces
     span = traces.spans[telemetry.SUPERVISE]
     assert [event.name for event in span.events] == [telemetry.CHILD_STARTED]
     assert span.parent is None
+    assert (span.attributes or {})[telemetry.SHOWN_AS] == telemetry.SHOWN_AS_CHAIN
 
 
 def test_what_an_error_says_stands_in_the_trace_without_its_secrets(

@@ -92,13 +92,13 @@ def test_what_a_terminal_would_obey_is_shown_as_a_sign() -> None:
 def test_the_list_tells_what_is_not_there() -> None:
     out = io.StringIO()
 
-    show_traces([summary_of(CHAIN)], {"queue_full": 1_200, "OSError": 3}, to=out)
+    show_traces([summary_of(CHAIN)], {"otlp_proto_http: queue_full": 1_200, "store: OSError": 3}, to=out)
 
     lines = out.getvalue().splitlines()
     assert lines[1].split()[-6:] == ["6.5", "ms", "7", "312→45", "$0.0123", "1"]
     assert lines[2:] == [
-        "3 spans were dropped (OSError)",
-        "1,200 spans were dropped, since their store or exporter was too slow",
+        "1,200 spans were dropped by otlp_proto_http, for it was too slow",
+        "3 spans were dropped by their store, for it failed with OSError",
     ]
 
 

@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from regrow.cluster import tracing
 from regrow.cluster.config import EXPORTER_VARIABLE, TracingSettings
 from regrow.cluster.errors import ConfigError
+from regrow.cluster.span_route import SpanRoute
 from regrow.cluster.span_store import FILE_NAME, SpanFile
 from regrow.runtime import telemetry
 from regrow.runtime.redaction import REDACTED, Redaction
@@ -123,13 +124,13 @@ def test_of_apps_in_one_process_all_must_want_content_and_the_patterns_of_all_co
     one = TracingSettings(content=begins_with_content, redact=(r"EMP-\d+",))
     other = TracingSettings(content=not begins_with_content, redact=(r"hunter\d+",))
 
-    tracing.begin(one, None)
+    tracing.begin(one, first := SpanRoute())
     sampling = telemetry.spans.sampling
-    tracing.begin(other, None)
+    tracing.begin(other, SpanRoute())
     both_want = telemetry.spans.with_content
     told = telemetry.without_secrets("EMP-17 says hunter22", 100)
     same_sampling = telemetry.spans.sampling is sampling
-    asyncio.run(tracing.end(one, None))
+    asyncio.run(tracing.end(one, first))
 
     assert not both_want
     assert told == f"{REDACTED} says {REDACTED}"
@@ -141,12 +142,13 @@ def test_of_apps_in_one_process_all_must_want_content_and_the_patterns_of_all_co
 @pytest.mark.usefixtures("alone")
 def test_no_message_has_spans_once_the_last_app_of_a_process_has_stopped() -> None:
     settings = TracingSettings(content=True)
-    tracing.begin(settings, None)
-    tracing.begin(settings, None)
+    one, other = SpanRoute(), SpanRoute()
+    tracing.begin(settings, one)
+    tracing.begin(settings, other)
 
-    asyncio.run(tracing.end(settings, None))
+    asyncio.run(tracing.end(settings, one))
     is_one_left = telemetry.spans.sampling is not None and telemetry.spans.with_content
-    asyncio.run(tracing.end(settings, None))
+    asyncio.run(tracing.end(settings, other))
 
     assert is_one_left
     assert telemetry.spans.sampling is None

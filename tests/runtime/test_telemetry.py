@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from regrow.runtime import telemetry
 from regrow.runtime.message import Message
-from regrow.runtime.redaction import Redaction
+from regrow.runtime.redaction import MARGIN_CHARS, Redaction
 from regrow.runtime.testing import run_virtual
 from tests.runtime.scripted import Echo, Process
 
@@ -95,7 +95,7 @@ def test_a_trace_goes_through_agents_and_their_spans_hang_below_it(traces: Trace
 
     async def back(message: Message, ctx: CellContext) -> str:
         assert not get_current_span().get_span_context().is_valid  # only the envelope carries it
-        with ctx.span("look up", pages=3):
+        with ctx.span("look up", pages=3), ctx.span("judge", **{telemetry.SHOWN_AS: "EVALUATOR"}):
             ctx.log.info("looking")
         return ""
 
@@ -112,7 +112,8 @@ def test_a_trace_goes_through_agents_and_their_spans_hang_below_it(traces: Trace
     outside, inner = traces.spans["outside"].get_span_context(), traces.spans["look up"]
     assert outside is not None and inner.parent is not None
     assert inner.parent.span_id == outside.span_id
-    assert dict(inner.attributes or {}) == {"pages": 3}
+    assert dict(inner.attributes or {}) == {"pages": 3, telemetry.SHOWN_AS: telemetry.SHOWN_AS_CHAIN}
+    assert dict(traces.spans["judge"].attributes or {}) == {telemetry.SHOWN_AS: "EVALUATOR"}
     assert [(line["agent"], line["incarnation"], line["trace"]) for line in logs if line["event"] == "looking"] == [
         ("desk/back", 2, f"{outside.trace_id:032x}")
     ]
@@ -181,7 +182,7 @@ def test_of_a_long_text_only_what_may_be_kept_is_searched_for_secrets(monkeypatc
     monkeypatch.setattr(telemetry.spans, "redact", redact)
 
     assert telemetry.without_secrets("x" * 10_000_000, 500) == "x" * 500
-    assert searched == [500 + telemetry.MARGIN_CHARS]
+    assert searched == [500 + MARGIN_CHARS]
 
 
 def test_what_is_sent_from_two_spans_by_turns_names_the_one_that_is_current(traces: Traces) -> None:
