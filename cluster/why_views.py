@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from operator import itemgetter
 from typing import IO, Any
 
 from rich.table import Table
@@ -46,7 +47,7 @@ def parts(found: Found) -> Iterator[Part]:
     yield _head(found)
     yield from _deaths(found)
     yield from _since(found)
-    if decided := sorted([*map(_decided, found.decisions), *map(_ended_above, found.above)]):
+    if decided := sorted([*map(_decided, found.decisions), *map(_ended_above, found.above)], key=itemgetter(0)):
         yield _title("what was decided")
         yield from (_line(at_ms, text) for at_ms, text in decided[-TOLD:])
     if found.losses:
@@ -125,14 +126,20 @@ def _death(death: Death, told: set[str]) -> Iterator[Part]:
     yield Text()
     yield Text.assemble(
         (f"{_time(death.at_ms)}  ", "dim"),
-        (f"#{death.incarnation} {reason['kind']}{printable(on)}: ", "red"),
-        f"{printable(str(reason['text']))}{printable(at)}",
+        (f"#{death.incarnation} {reason['kind']}{printable(on)}", "red"),
+        f"{printable(_after_kind(reason))}{printable(at)}",
         (f"  {where}" if where else "", "dim"),
     )
     traceback = users_part(str(reason.get("traceback", "")))
     if (text := "\n".join(traceback)) not in told:
         told.add(text)
         yield from (Text(f"  {printable(line)}", style="dim") for line in traceback)
+
+
+def _after_kind(reason: Mapping[str, Any]) -> str:
+    """What a reason says beside its kind, with which the texts of some begin."""
+    kind, text = str(reason["kind"]), str(reason["text"])
+    return text[len(kind) :] if text.casefold().startswith(kind) else f": {text}"
 
 
 def _decided(incident: Incident) -> tuple[int, str]:

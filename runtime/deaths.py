@@ -62,7 +62,13 @@ def note(cell: Cell, envelope: Envelope, fate: Fate, command: str | None = None)
     """Remembers what became of a message; `command` where it is not the one under which it is stored."""
     if command is None and cell.intake is not None:
         command = envelope.command_id
+    if fate is Fate.REFUSED and command is not None and _is_set_aside(cell.recent, command):
+        return  # that its asker is refused then is no word of its own
     cell.recent.append((cell.runtime.loop.time(), type(envelope.message), envelope.origin, command, fate))
+
+
+def _is_set_aside(recents: Recents, command: str) -> bool:
+    return any(known == command and fate is Fate.QUARANTINED for _, _, _, known, fate in recents)
 
 
 class Had(Message):

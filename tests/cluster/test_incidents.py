@@ -168,7 +168,8 @@ async def test_a_message_that_was_set_aside_is_named_when_the_app_is_gone(settin
     found = found_of(settings, "desk/bookkeeper")
     (death,) = found.deaths
     assert death.messages is not None
-    assert [each["fate"] for each in death.messages] == ["quarantined", "crashed"]
+    assert [each["fate"] for each in death.messages] == ["quarantined"]
+    assert found.losses == ()
     assert told(found)["next"][0]["command"].startswith("regrow quarantine show desk/bookkeeper@0")
     (row,) = in_quarantine(found)
     assert (row["message"], row["sender"]) == ("Note", "outside")
@@ -199,10 +200,13 @@ async def test_a_message_that_is_set_aside_without_a_death_is_told_until_a_perso
             return [row["id"] for row in rows] if len(rows) == 2 else []
 
         first, second = await until(both, "both are set aside")
+        had = await running.engine.messages(ActorId("desk/cashier"))
+        assert had is not None
+        assert [each.fate for each in had] == ["quarantined", "quarantined"]
         await set_aside.decided(running, first, set_aside.Decision.DROP, None)
 
     found = found_of(settings, "desk/cashier")
-    assert found.deaths == ()
+    assert found.deaths == found.losses == ()
     assert [row["id"] for row in in_quarantine(found)] == [second]
     assert told(found)["next"][0]["command"] == f"regrow quarantine show {second}"
     assert decision_text(found.decisions[0]) == f"a person ordered: drop of {first}"

@@ -236,6 +236,18 @@ def test_decisions_and_the_end_of_a_supervisor_above_stand_in_the_order_of_their
     assert places == sorted(places)
 
 
+def test_what_was_decided_within_one_millisecond_stands_in_the_order_in_which_it_was_told() -> None:
+    text = shown(replace(FOUND, decisions=(report("restarting", 1), report("child_started", 1))))
+
+    assert text.index("desk restarts it") < text.index("#1 runs")
+
+
+def test_the_kind_of_an_end_is_not_told_twice() -> None:
+    ended = replace(FOUND, deaths=deaths_of([report("child_terminated", 1, KILLED)]))
+
+    assert "#1 killed (as by SIGKILL)  h1" in shown(ended)
+
+
 def test_messages_of_an_agent_that_lives_are_those_since_its_last_death_or_all_that_it_has() -> None:
     messages = ({**HAD, "age_s": 60.0, "message": "Old"}, {**HAD, "age_s": 1.0, "fate": "under way", "message": "New"})
     lives = replace(FOUND, is_app_running=True, messages=messages, looked_ms=AT_MS + 10_000)
