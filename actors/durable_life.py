@@ -367,17 +367,18 @@ class DurableLife:
 
     async def _failed(self, entry: Entry, turn: Turn, error: BaseException) -> None:
         """Counts an attempt; the last one sets the message aside."""
-        reason = await self._attempts.failed(entry, error)
-        if reason is not None:
+        if (reason := await self._attempts.failed(entry, error)) is not None:
             await self._set_aside(entry, turn, reason)
-            if entry.envelope.kind == Kind.ASK:  # it is told here, and not by the end of this life, which knows less
-                self._cell.in_turn.pop(entry.envelope, None)
+            self._cell.in_turn.pop(entry.envelope, None)  # told here: to the end of this life it would be lost
+            if entry.envelope.kind == Kind.ASK:
                 self._cell.runtime.fail(entry.envelope, failure_of(self._in_quarantine(entry, reason)))
-                self._cell.end(crashed(error, on_message=type(entry.envelope.message).__name__))
+            self._cell.end(crashed(error, on_message=type(entry.envelope.message).__name__))
 
     async def _quarantine(self, entry: Entry, turn: Turn, reason: str) -> NoReturn:
         await self._set_aside(entry, turn, reason)
         self._agent.state = self._read(self._written, self._agent.schema)
+        if entry.envelope.kind == Kind.TELL:  # nobody waits for a refusal, and what is set aside is not lost
+            self._cell.in_turn.pop(entry.envelope, None)
         raise self._in_quarantine(entry, reason)
 
     def _in_quarantine(self, entry: Entry, reason: str) -> InQuarantine:

@@ -40,7 +40,7 @@ from regrow.cluster.control_client import (
     socket_path,
 )
 from regrow.cluster.deeds import DEED_TIMEOUT_S, Deed
-from regrow.cluster.errors import AppAlreadyRunning, AppNotRunning
+from regrow.cluster.errors import AppAlreadyRunning, AppNotRunning, did_you_mean
 from regrow.cluster.letters import letters_told
 from regrow.cluster.pausable_loop import PausableLoop
 from regrow.cluster.set_aside import Decision
@@ -360,8 +360,9 @@ class ControlSocket:
     async def _ask(self, running: Running, order: _Ask) -> dict[str, object]:
         target = running.app.made_from(ActorId(order.agent))
         if target is None:
-            known = ", ".join([*running.app.agents, *(f"{kind}/KEY" for kind in running.app.keyed.kinds)])
-            raise Misuse(f"{self.app} has no agent {order.agent!r}; its agents are: {known}")
+            known = [*running.app.agents, *(f"{kind}/KEY" for kind in running.app.keyed.kinds)]
+            told = did_you_mean(order.agent, known, of="its agents are: ")
+            raise Misuse(f"{self.app} has no agent {order.agent!r}; {told}")
         message = message_for(order.agent, request_class(order.agent, target, order.type), order.fields, order.words)
         reply = await running.ref(order.agent).ask(message, timeout_s=order.timeout_s)
         return {"agent": order.agent, "type": type(message).__name__, "reply": plain_value(reply)}

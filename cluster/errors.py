@@ -70,12 +70,20 @@ class NothingKnown(Misuse):
     Attributes: `app`, `agent` as it was given, and `known`, the ids of whom something is kept.
     """
 
-    def __init__(self, app: str, agent: str, *, known: Sequence[str]) -> None:
-        told = f"something is kept of: {_listed(known)}" if known else "nor is anything kept of any other"
-        if near := _nearest(agent, known):
-            told = f"did you mean {near}? " + told[0].upper() + told[1:]
+    def __init__(
+        self, app: str, agent: str, *, known: Sequence[str], folder: str = "", running: Sequence[str] = ()
+    ) -> None:
+        where = f" in {folder}" if folder else ""
+        if known:
+            told = did_you_mean(agent, known, of="something is kept of: ")
+        elif near := get_close_matches(app, running, 1, NEAR) or list(running[:1]):
+            told = f"did you mean {near[0]}{agent.removeprefix(app)}? These run here: {_listed(running)}"
+        else:
+            told = (
+                "nor is anything kept of any other; look from the folder of the app, or name its config with --config"
+            )
         super().__init__(
-            f"nothing is known of {agent!r}: {app} does not run, and of trouble with it nothing is kept; {told}"
+            f"nothing is known of {agent!r}: {app} does not run, and of trouble with it nothing is kept{where}; {told}"
         )
         self.app = app
         self.agent = agent
@@ -106,10 +114,8 @@ class NoSuchAgent(Misuse):
     def __init__(self, app: str, agent: str, *, known: Sequence[str] = (), spawned_by: str | None = None) -> None:
         if spawned_by is not None:
             told = f"if {spawned_by} has spawned it, it ends and comes back with that one, so name that one"
-        elif near := _nearest(agent, known):
-            told = f"did you mean {near}? There are: {_listed(known)}"
         else:
-            told = f"there are: {_listed(known)}"
+            told = did_you_mean(agent, known)
         super().__init__(f"{app} supervises no {agent!r}; {told}")
         self.app = app
         self.agent = agent
@@ -270,10 +276,19 @@ class ScriptBroke(RegrowError):
     """A function in the script of a test raised something of its own, in the test's process."""
 
 
+def did_you_mean(agent: str, known: Sequence[str], *, of: str = "there are: ") -> str:
+    """What to say to who has named nobody: who was meant perhaps, and, after `of`, who there is."""
+    told = of + _listed(known)
+    near = _nearest(agent, known)
+    return f"did you mean {near}? {told[0].upper()}{told[1:]}" if near else told
+
+
 def _nearest(agent: str, known: Sequence[str]) -> str:
-    """Whom somebody may have meant; empty where nobody is near."""
+    """Whom somebody may have meant: a name like it, or the same one elsewhere in the tree. Empty where nobody is."""
+    name = agent.rpartition("/")[2]
     near = get_close_matches(agent, [id for id in known if id.count("/") == agent.count("/")], 1, NEAR)
-    return near[0] if near else ""
+    elsewhere = {id.rpartition("/")[2]: id for id in known}
+    return near[0] if near else next((elsewhere[each] for each in get_close_matches(name, elsewhere, 1, NEAR)), "")
 
 
 def _listed(known: Sequence[str]) -> str:

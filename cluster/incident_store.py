@@ -35,6 +35,9 @@ class Sort(StrEnum):
 KEPT_OF = {Sort.DEATH: 20, Sort.REPORT: 100, Sort.LOSS: 50, Sort.ORDER: 20, Sort.QUARANTINE: 20}
 """How many of each sort are kept of one agent, the latest ones: a flood of one sort leaves the others as they are."""
 
+ENDS_READ = 1_000
+"""How many words on ends are read for a look at all of an app."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
@@ -100,6 +103,11 @@ class IncidentFile:
     def of_agent(self, agent: str) -> list[Incident]:
         """All that is kept of an agent, oldest first."""
         return self._incidents("WHERE agent = ? ORDER BY id", (agent,))
+
+    def ends(self) -> list[Incident]:
+        """The latest words on ends of lives, of whatever agent, oldest first."""
+        latest = self._incidents("WHERE sort IN (?, ?) ORDER BY id DESC LIMIT ?", (Sort.DEATH, Sort.REPORT, ENDS_READ))
+        return latest[::-1]
 
     def agents(self) -> list[str]:
         """Of whom something is kept, but that somebody wrote to them."""

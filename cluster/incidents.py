@@ -182,13 +182,13 @@ class Incidents:
         self._told = counts
 
     def _redacted(self, about: Mapping[str, object]) -> Mapping[str, object]:
-        """Of a reason all texts but its kind; names of messages and agents are no text of that sort."""
-        match about.get("reason"):
-            case dict() as reason:
-                kept = {name: self._redact(said) if isinstance(said, str) else said for name, said in reason.items()}
-                return {**about, "reason": kept}
-            case _:
-                return about
+        """Of a reason all texts but its kind, and why messages were refused; names are no text of that sort."""
+        kept = dict(about)
+        if isinstance(reason := about.get("reason"), dict):
+            kept["reason"] = {k: self._redact(said) if isinstance(said, str) else said for k, said in reason.items()}
+        if isinstance(messages := about.get("messages"), list):
+            kept["messages"] = [{**had, "why": self._redact(had["why"])} if had["why"] else had for had in messages]
+        return kept
 
 
 def _reason(reason: ExitReason | None) -> dict[str, object] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from regrow.cluster import cli_calls, control_client
@@ -25,9 +26,13 @@ class LiveAgent:
     looked_ms: int = 0
     nodes: Mapping[str, Row] | None = None
     """Everybody in the trees of the app, by id."""
+    started_ms: int = 0
+    """When the app was started."""
     messages: tuple[Row, ...] | None = None
     """Its latest messages, oldest first; also None where no such agent is running."""
     quarantined: tuple[Row, ...] | None = None
+    waits: tuple[Row, ...] = ()
+    """Its messages that wait for somebody's answer."""
     history: tuple[Row, ...] = ()
     """How its latest turns ended, where a journal keeps that."""
     unknown: tuple[str, ...] = ()
@@ -36,22 +41,28 @@ class LiveAgent:
 def asked_of(app: str, agent: str) -> LiveAgent:
     """What the app says; in at most TREE_TIMEOUT_S, and ANSWER_S for each of what can hang by itself."""
     try:
-        nodes = _by_id(cli_calls.tree_of(app))
+        about = cli_calls.seen(app)
     except AppNotRunning:
         why = f"{app} does not run, so what lies in its journal, such as its history, can not be looked at"
         return LiveAgent(unknown=(why,))
     except (TooLate, ControlError) as error:
         return LiveAgent(unknown=(f"{app} does not say how it is now ({error})",))
+    if not about["tree"]:
+        return LiveAgent(unknown=(f"{app} is {about['state']}, and does not say how its agents are",))
     unknown: list[str] = []
+    of = agent if "/" in agent else ""  # of an app it is asked for all of its agents
     messages = _asked(app, "messages", unknown, "the latest messages of its agents", agent=agent)
-    quarantine = _asked(app, "set_aside", unknown, "what is in quarantine", agent=agent)
+    quarantine = _asked(app, "set_aside", unknown, "what is in quarantine", agent=of)
+    waits = _asked(app, "waits", unknown, "what waits for an answer", agent=of)
     history = _asked(app, "history", unknown, "the history of its agents", agent=agent, limit=TOLD)
     had = messages["messages"] if messages is not None else None
     return LiveAgent(
         looked_ms=time.time_ns() // 1_000_000,
-        nodes=nodes,
+        nodes=_by_id(about["tree"]),
+        started_ms=int(datetime.fromisoformat(about["started_at"]).timestamp() * 1_000),
         messages=tuple(had) if had is not None else None,
         quarantined=tuple(quarantine["messages"]) if quarantine is not None else None,
+        waits=tuple(waits["waits"]) if waits is not None else (),
         history=tuple(map(_turn, history["turns"])) if history is not None else (),
         unknown=tuple(unknown),
     )

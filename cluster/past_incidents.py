@@ -6,57 +6,80 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from regrow.cluster import cli_calls, past_traces
+from regrow.cluster import cli_calls, control_client, past_traces
 from regrow.cluster.config import Settings
 from regrow.cluster.errors import IncidentsUnreadable, NoSuchAgent, NothingKnown
 from regrow.cluster.incident_store import FILE_NAME, Incident, IncidentFile, Sort
 from regrow.cluster.live_agent import LiveAgent, asked_of
 from regrow.cluster.span_row import SpanRow
-from regrow.cluster.why import TOLD, Death, Found, deaths_of, decisions_of, time_told
+from regrow.cluster.why import TOLD, Death, Found, Other, deaths_of, decisions_of, others_of, time_told
 from regrow.runtime import telemetry
+from regrow.runtime.errors import Misuse
+from regrow.runtime.redaction import Redaction
 
 NS_PER_MS = 1_000_000
 
 
 def found_of(settings: Settings, agent: str) -> Found:
-    """All that is known of `APP/AGENT`. Raises Misuse, NoSuchAgent, NothingKnown, IncidentsUnreadable."""
-    app = cli_calls.app_of(agent)
+    """All that is known of `APP/AGENT`, or of `APP` as a whole.
+
+    Raises Misuse, NoSuchAgent, NothingKnown, IncidentsUnreadable.
+    """
+    app = agent.partition(":")[0] if "/" not in agent else cli_calls.app_of(agent)
+    if not app:
+        raise Misuse(f"{agent!r} names no agent; write APP/AGENT, such as hello/greet, or APP (regrow ps shows them)")
     path = settings.data_dir_of(app) / FILE_NAME
-    file = IncidentFile(path) if path.exists() else None
     live = asked_of(app, agent)
-    incidents, above, agents, left_out = _kept(file, agent)
+    kept = _kept(IncidentFile(path) if path.exists() else None, agent)
     unknown = list(live.unknown)
-    if not incidents and not _is_known(live, agent):
-        _refuse_unknown(app, agent, live, agents, is_above_known=bool(above))
+    if not kept.incidents and not _is_known(live, agent) and not (kept.others and agent == app):
+        _refuse_unknown(app, agent, live, kept, folder=path.parent)
         unknown.append(
             f"nothing is kept of {agent} itself: nothing has gone wrong with it, or there is nobody of that id"
         )
-    deaths = deaths_of(incidents)
+    deaths = deaths_of(kept.incidents)
     turns = _turns(settings, app, agent)
     _say_what_is_not_known(deaths, live.history or turns, unknown)
-    if left_out:
-        told = ", ".join(f"{count:,} ({reason})" for reason, count in sorted(left_out.items()))
+    if kept.left_out:
+        told = ", ".join(f"{count:,} ({reason})" for reason, count in sorted(kept.left_out.items()))
         unknown.append(f"incidents of the app that were not kept, of whatever agent: {told}")
+    nodes = live.nodes or {}
     return Found(
         agent=agent,
-        node=live.nodes.get(agent) if live.nodes is not None else None,
+        node=nodes.get(agent),
         is_app_running=live.nodes is not None,
+        started_ms=live.started_ms,
+        supervisors=tuple(nodes[each] for each in _above(agent) if each in nodes),
+        others=kept.others,
         deaths=deaths,
-        decisions=decisions_of(incidents),
-        losses=tuple(each for each in incidents if each.sort is Sort.LOSS),
-        above=above,
+        decisions=decisions_of(kept.incidents),
+        losses=tuple(each for each in kept.incidents if each.sort is Sort.LOSS),
+        above=kept.above,
         looked_ms=live.looked_ms,
-        messages=live.messages,
+        messages=_redacted(settings, live.messages),
         turns=turns,
         history=live.history,
-        set_aside=tuple(each for each in incidents if each.sort is Sort.QUARANTINE),
+        set_aside=tuple(each for each in kept.incidents if each.sort is Sort.QUARANTINE),
         quarantined=live.quarantined,
-        left_out=left_out,
+        waits=live.waits,
+        left_out=kept.left_out,
         unknown=tuple(unknown),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """What the data folder has: of the agent, of supervisors above it that gave up, and of everybody else."""
+
+    incidents: list[Incident] = field(default_factory=list[Incident])
+    above: tuple[Death, ...] = ()
+    others: tuple[Other, ...] = ()
+    agents: list[str] = field(default_factory=list[str])
+    left_out: dict[str, int] = field(default_factory=dict[str, int])
 
 
 def _is_known(live: LiveAgent, agent: str) -> bool:
@@ -64,23 +87,38 @@ def _is_known(live: LiveAgent, agent: str) -> bool:
     return agent in (live.nodes or ()) or live.messages is not None or bool(live.history)
 
 
-def _refuse_unknown(app: str, agent: str, live: LiveAgent, kept: list[str], *, is_above_known: bool) -> None:
+def _refuse_unknown(app: str, agent: str, live: LiveAgent, kept: _Kept, *, folder: Path) -> None:
     if live.nodes is not None:
-        raise NoSuchAgent(app, agent, known=sorted({*live.nodes, *kept}))
-    if not is_above_known:  # else why it is not there is known, whoever it is
-        raise NothingKnown(app, agent, known=kept)
+        raise NoSuchAgent(app, agent, known=sorted({*live.nodes, *kept.agents}))
+    if not kept.above:  # else why it is not there is known, whoever it is
+        running = control_client.running_apps()
+        raise NothingKnown(app, agent, known=kept.agents, folder=str(folder), running=running)
 
 
-def _kept(file: IncidentFile | None, agent: str) -> tuple[list[Incident], tuple[Death, ...], list[str], dict[str, int]]:
-    """What is kept of the agent, the ends of supervisors above it that gave up, who else is there, what is not."""
+def _kept(file: IncidentFile | None, agent: str) -> _Kept:
     if file is None:
-        return [], (), [], {}
+        return _Kept()
     with _reading(file):
-        incidents = file.of_agent(agent)
         above: list[Death] = []
         for supervisor in _above(agent):
             above += (each for each in deaths_of(file.of_agent(supervisor)) if each.reason["kind"] == "escalated")
-        return incidents, tuple(sorted(above, key=lambda each: each.at_ms)), file.agents(), file.left_out()
+        return _Kept(
+            incidents=file.of_agent(agent),
+            above=tuple(sorted(above, key=lambda each: each.at_ms)),
+            others=others_of(file.ends(), agent),
+            agents=file.agents(),
+            left_out=file.left_out(),
+        )
+
+
+def _redacted(
+    settings: Settings, messages: tuple[Mapping[str, Any], ...] | None
+) -> tuple[Mapping[str, Any], ...] | None:
+    """Messages as their process has them, without what looks like a secret in why they were refused."""
+    if messages is None:
+        return None
+    redact = Redaction(settings.tracing.redact)
+    return tuple({**each, "why": redact(each["why"])} if each.get("why") else each for each in messages)
 
 
 def _above(agent: str) -> Iterator[str]:

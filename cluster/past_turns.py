@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from regrow.actors.durable import DurableAgent
 from regrow.actors.turn_history import read_about
+from regrow.cluster.errors import did_you_mean
 from regrow.cluster.journal_desk import LIST_LIMIT, EndedTurn, ListTurns
 from regrow.cluster.set_aside import asked_at_desk, kept_apart_told, time_told
 from regrow.runtime import ActorId, Misuse
@@ -31,8 +32,8 @@ async def turns_of(running: Running, agent: str, limit: int) -> dict[str, Any]:
     found = await asked_at_desk(running, ListTurns(agent=agent, limit=limit))
     if target is None and not found.is_known:
         raise Misuse(
-            f"{running.app.name} has no agent {agent!r} and its journal has never had it; its agents are: "
-            f"{', '.join(agents)}"
+            f"{running.app.name} has no agent {agent!r} and its journal has never had it; "
+            + did_you_mean(agent, list(agents), of="its agents are: ")
         )
     return {"agent": agent, "turns": [_told(agent, turn) for turn in found.turns], "more": found.more}
 

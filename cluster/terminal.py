@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from io import TextIOWrapper
 from typing import IO
 
 from rich.cells import cell_len
@@ -16,7 +17,12 @@ PLAIN_WIDTH_CHARS = 1_000
 
 
 def console_for(to: IO[str]) -> Console:
-    """The console for a terminal, or for a file or pipe, where nothing is cut off."""
+    """The console for a terminal, or for a file or pipe, where nothing is cut off.
+
+    A sign that the encoding of `to` lacks is written as a question mark.
+    """
+    if isinstance(to, TextIOWrapper):  # as with LC_ALL=C, where lines of a tree have no signs
+        to.reconfigure(errors="replace")
     width = None if to.isatty() else PLAIN_WIDTH_CHARS
     return _Console(file=to, width=width, highlight=False, markup=False, emoji=False)
 

@@ -1,6 +1,6 @@
-"""Why an agent is as it is: what was kept of its deaths, decisions and losses, put together, and what to do next.
+"""Why an agent is as it is: what was kept of its deaths, decisions and losses, put together.
 
-Nothing here reads or asks; see past_incidents.
+Nothing here reads or asks; see past_incidents. What to do next is in why_advice.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from regrow.cluster.deeds import Deed
 from regrow.cluster.incident_store import Incident, Sort
 from regrow.supervisors.report import ReportKind
 
@@ -18,11 +17,6 @@ DEATHS_TOLD = 5
 """How many of the latest deaths are told."""
 TOLD = 20
 """How many of the latest messages, decisions and losses."""
-
-CLOCKS_MS = 1_000
-"""What two words on one death may lie apart, by the way that each came."""
-KILLED_BY_PERSON = "killed by order of a person"
-"""As in `operations`, which is not loaded for a look."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +33,12 @@ class Death:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Advice:
-    """One thing to do, and the command that does it where there is one."""
+class Other:
+    """Somebody else of the app who has died, how often as far as that is kept, and how at last."""
 
-    text: str
-    command: str = ""
+    agent: str
+    deaths: int
+    last: Death
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +49,12 @@ class Found:
     node: Mapping[str, Any] | None = None
     """How it is now, as `regrow ps --json` has it; None where that can not be told."""
     is_app_running: bool = False
+    started_ms: int = 0
+    """When the app that runs was started; 0 where none runs."""
+    supervisors: tuple[Mapping[str, Any], ...] = ()
+    """Those above it as they are now, the root first, as `node`."""
+    others: tuple[Other, ...] = ()
+    """Everybody else who has died, in the order of their last deaths."""
     deaths: tuple[Death, ...] = ()
     decisions: tuple[Incident, ...] = ()
     losses: tuple[Incident, ...] = ()
@@ -70,6 +71,8 @@ class Found:
     """Messages that went into quarantine, oldest first."""
     quarantined: tuple[Mapping[str, Any], ...] | None = None
     """What is there now; None where that can not be told."""
+    waits: tuple[Mapping[str, Any], ...] = ()
+    """Messages that wait for somebody's answer, as `regrow waits --json` has them."""
     left_out: Mapping[str, int] = field(default_factory=dict[str, int])
     unknown: tuple[str, ...] = ()
 
@@ -101,6 +104,59 @@ def deaths_of(incidents: Iterable[Incident]) -> tuple[Death, ...]:
                 messages=known.messages if known is not None else None,
             )
     return tuple(found[life] for life in sorted(found))
+
+
+def others_of(incidents: Iterable[Incident], agent: str) -> tuple[Other, ...]:
+    """Who else has died, in the order of the last deaths. The incidents are those of several agents, oldest first."""
+    each_has: dict[str, list[Incident]] = {}
+    for each in incidents:
+        if each.agent != agent:
+            each_has.setdefault(each.agent, []).append(each)
+    deaths = ((other, deaths_of(has)) for other, has in each_has.items())
+    found = (Other(agent=other, deaths=len(died), last=died[-1]) for other, died in deaths if died)
+    return tuple(sorted(found, key=lambda other: other.last.at_ms))
+
+
+def below(found: Found) -> tuple[Other, ...]:
+    """Those of the others that it supervises, or that its supervisors do; of an app all, services too."""
+    is_app = "/" not in found.agent
+    return found.others if is_app else tuple(o for o in found.others if o.agent.startswith(f"{found.agent}/"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Those who died at last of the same, such as all in one process; the latest of them is the last one."""
+
+    others: tuple[Other, ...]
+
+    @property
+    def last(self) -> Death:
+        """The latest of their last deaths."""
+        return self.others[-1].last
+
+    @property
+    def names(self) -> str:
+        """Who they are, in a few words."""
+        more = len(self.others) - 1
+        return self.others[-1].agent + (f" and {more:,} other{'s' * (more > 1)}" if more else "")
+
+    @property
+    def deaths(self) -> int:
+        """All of them together."""
+        return sum(other.deaths for other in self.others)
+
+
+def groups_below(found: Found) -> tuple[Group, ...]:
+    """Who died below it, by what they died of at last, in the order of the latest deaths."""
+    of: dict[str, list[Other]] = {}
+    for other in below(found):
+        of.setdefault(str(other.last.reason["text"]), []).append(other)
+    return tuple(sorted((Group(others=tuple(each)) for each in of.values()), key=lambda group: group.last.at_ms))
+
+
+def is_supervisor(found: Found) -> bool:
+    """Whether it supervises others, as far as that is known."""
+    return found.node["kind"] == "supervisor" if found.node is not None else bool(below(found))
 
 
 def _life(incident: Incident) -> tuple[int, int]:
@@ -206,100 +262,6 @@ def decision_text(incident: Incident) -> str:
             return f"#{incident.incarnation} ended in order ({about['reason']['text']})"
 
 
-def what_next(found: Found) -> tuple[Advice, ...]:
-    """What a person may do about what was found; what matters most comes first."""
-    advice = [*_about_quarantine(found), *_about_escalation(found)]
-    if found.deaths:
-        advice += _about_death(found, found.deaths[-1])
-    elif any(each.about.get("deed") in tuple(Deed) for each in found.decisions):
-        advice.append(Advice(text="nothing: it ended because a person wanted it so"))
-    advice += _about_messages(found)
-    if found.node is not None and found.node["state"] in ("finished", "stopped") and found.deaths:
-        advice.append(Advice(text="it does not run; start it when its cause is mended", command=_restart(found)))
-    return tuple(advice) or (Advice(text="nothing: nothing has gone wrong with it that is known"),)
-
-
-def _about_quarantine(found: Found) -> Iterable[Advice]:
-    rows = in_quarantine(found)
-    when = "" if found.is_app_running else " once the app runs again"
-    if len(rows) > 1:
-        yield Advice(
-            text=f"{len(rows)} messages of it are set aside and wait for you: look at each{when}",
-            command=f"regrow quarantine list {found.agent}",
-        )
-    for row in rows[-1:]:
-        yield Advice(
-            text=f"{row.get('message', 'a message of it')} is set aside and waits for you: look at it{when}, then "
-            "requeue or drop it; where a step was begun and its result is not known, look whether it was done, and "
-            "requeue with --assume",
-            command=f"regrow quarantine show {row['id']}",
-        )
-
-
-def _about_escalation(found: Found) -> Iterable[Advice]:
-    """Of a supervisor that gave up since: what came of an escalation before the last death is over."""
-    since_ms = found.deaths[-1].at_ms - CLOCKS_MS if found.deaths else 0
-    gave_up = [each for each in found.decisions if each.about.get("kind") == ReportKind.ESCALATED.value]
-    if gave_up and gave_up[-1].at_ms >= since_ms:
-        about = gave_up[-1].about
-        yield Advice(
-            text=f"{about['supervisor']} gave up because of {found.agent}: {about['restarts']} restarts within "
-            f"{about['within_s']:g} s, where max_restarts={about['max_restarts']}; mend what it dies of, and raise the "
-            "limits only for what passes by itself"
-        )
-    for death in found.above:
-        if death.at_ms >= since_ms and found.agent != f"{death.agent}/{death.reason['child']}":
-            yield Advice(
-                text=f"{death.agent}, a supervisor above it, gave up because of another child: {death.reason['text']}; "
-                "look at that one",
-                command=_why_of(death),
-            )
-
-
-def _about_death(found: Found, death: Death) -> Iterable[Advice]:
-    reason, life = death.reason, f"{found.agent}#{death.incarnation}"
-    text = str(reason.get("text", ""))
-    match reason["kind"]:
-        case "crashed":
-            at = f" at {reason['place']}" if reason.get("place") else ""
-            on = f" when it handles {reason['on_message']}" if reason.get("on_message") else " in its start"
-            yield Advice(text=f"mend {text}{at}, which it raises{on}")
-        case "killed" if KILLED_BY_PERSON in text:
-            yield Advice(text=f"nothing: a person had {life} killed")
-        case "killed" if "out of memory" in text:
-            yield Advice(text=f"{life} was killed for want of memory: give its node more, or it a host of its own")
-        case "killed" if "SIGKILL" in text:
-            yield Advice(
-                text=f"the process of {life} was killed from outside or broke in native code: look for its pid "
-                f"{death.pid or ''} in the kernel's log (dmesg) for the out-of-memory killer".replace("  ", " ")
-            )
-        case "killed":
-            yield Advice(text=f"{life} did not end within its limits, or was ended with others: {text}")
-        case "escalated":
-            yield Advice(text=f"it gave up because of a child; look at that one ({text})", command=_why_of(death))
-        case "fenced":
-            yield Advice(text=f"nothing for {life}: a newer life has its state; look at the network of its host")
-        case _:
-            yield Advice(text=f"look at what {life} ended with: {text}")
-
-
-def _why_of(death: Death) -> str:
-    return f"regrow why {death.agent}/{death.reason['child']}"
-
-
-def _about_messages(found: Found) -> Iterable[Advice]:
-    messages = found.messages or last_messages(found)
-    refused = [each for each in messages if each["fate"] == "refused" and each["trace"]]
-    if refused:
-        yield Advice(
-            text=f"{refused[-1]['message']} was refused; its trace says by whom, and a guard's evidence stands there",
-            command=f"regrow trace {refused[-1]['trace'][:12]}",
-        )
-    full = [each for each in found.losses if "full" in str(each.about["reason"])]
-    if full:
-        yield Advice(text="its mailbox was full: make it faster, have more of it, or give it a larger mailbox")
-
-
 def last_messages(found: Found) -> Sequence[Mapping[str, Any]]:
     """The messages before the last death that left any word of them."""
     return next((death.messages for death in reversed(found.deaths) if death.messages), ())
@@ -325,16 +287,15 @@ def _without_age(message: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: said for name, said in message.items() if name != "age_s"}
 
 
-def _restart(found: Found) -> str:
-    return f"regrow restart {found.agent}" if found.is_app_running else ""
+NOW = ("state", "incarnation", "restarts", "mailbox")
 
 
 def told(found: Found) -> dict[str, Any]:
-    """All of it as JSON."""
+    """All of it as JSON, but what to do next."""
     return {
         "agent": found.agent,
         "app_running": found.is_app_running,
-        "now": None if found.node is None else {key: found.node[key] for key in ("state", "incarnation", "restarts")},
+        "now": None if found.node is None else {key: found.node[key] for key in NOW},
         "deaths": [_death_told(death) for death in found.deaths[-DEATHS_TOLD:]],
         "decisions": [
             {"at": time_told(each.at_ms), "text": decision_text(each), **each.about} for each in found.decisions[-TOLD:]
@@ -342,13 +303,14 @@ def told(found: Found) -> dict[str, Any]:
         "lost": [{"at": time_told(each.at_ms), **each.about} for each in found.losses[-TOLD:]],
         "above": [_death_told(death) for death in found.above],
         "messages": None if found.messages is None else list(found.messages),
+        "below": [_other_told(other) for other in below(found)[-TOLD:]],
+        "waits": list(found.waits),
         "turns": list(found.turns),
         "history": list(found.history),
         "retried": [asdict(each) for each in retries_of(found)],
         "quarantined": list(in_quarantine(found)),
         "left_out": dict(found.left_out),
         "unknown": list(found.unknown),
-        "next": [{"text": each.text, "command": each.command} for each in what_next(found)],
     }
 
 
@@ -360,6 +322,16 @@ def _death_told(death: Death) -> dict[str, Any]:
         "host": death.host,
         "pid": death.pid,
         "messages": None if death.messages is None else list(death.messages),
+    }
+
+
+def _other_told(other: Other) -> dict[str, Any]:
+    last = other.last
+    return {
+        "agent": other.agent,
+        "deaths": other.deaths,
+        "last_at": time_told(last.at_ms),
+        "last_reason": last.reason["text"],
     }
 
 

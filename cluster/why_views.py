@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from operator import itemgetter
 from typing import IO, Any
 
 from rich.table import Table
@@ -19,13 +20,16 @@ from regrow.cluster.why import (
     TOLD,
     Death,
     Found,
+    Group,
     Retry,
     decision_text,
+    groups_below,
     in_quarantine,
+    is_supervisor,
     retries_of,
     since_death,
-    what_next,
 )
+from regrow.cluster.why_advice import what_next
 from regrow.runtime.lifecycle import INSTALLED, STANDARD_LIBRARY
 
 ROOMS = ("runtime", "supervisors", "memory", "router", "actors", "cluster")
@@ -46,9 +50,17 @@ def parts(found: Found) -> Iterator[Part]:
     yield _head(found)
     yield from _deaths(found)
     yield from _since(found)
-    if decided := sorted([*map(_decided, found.decisions), *map(_ended_above, found.above)]):
+    if there := groups_below(found):
+        yield _title("who died below it, the latest last")
+        yield _groups(there[-TOLD:])
+    if decided := sorted([*map(_decided, found.decisions), *map(_ended_above, found.above)], key=itemgetter(0)):
         yield _title("what was decided")
         yield from (_line(at_ms, text) for at_ms, text in decided[-TOLD:])
+        if decided[-1][0] < found.started_ms:
+            yield _line(found.started_ms, "the app was started anew; what is above is of an earlier run")
+    if found.waits:
+        yield _title("waiting for an answer")
+        yield from (Text(printable(f"  {_wait_text(row)}")) for row in found.waits[-TOLD:])
     if found.losses:
         yield _title("messages that were lost")
         for each in found.losses[-TOLD:]:
@@ -75,6 +87,8 @@ def _head(found: Found) -> Text:
     if found.node is not None:
         restarts = found.node["restarts"]
         state = f"{found.node['state']}, life #{found.node['incarnation']}, {restarts} restart{'s' * (restarts != 1)}"
+        if queued := found.node["mailbox"]:
+            state += f", {_messages_told(queued)} in its mailbox"
     elif found.is_app_running:
         state = "running, and nobody in the trees of its app" if found.messages is not None else "not running"
     else:
@@ -88,7 +102,7 @@ def _deaths(found: Found) -> Iterator[Part]:
         yield Text("no death of it is known")
     told: set[str] = set()
     for death in reversed(found.deaths[-DEATHS_TOLD:]):
-        yield from _death(death, told)
+        yield from _death(death, told, is_earlier=death.at_ms < found.started_ms)
     if (messages := _before_death(found)) is not None:
         yield _title(f"its last {_messages_told(len(messages))} before that, oldest first")
         yield _messages(messages, at_ms=found.deaths[-1].at_ms)
@@ -101,13 +115,16 @@ def _deaths(found: Found) -> Iterator[Part]:
 
 
 def _before_death(found: Found) -> Sequence[Mapping[str, Any]] | None:
-    """What the last one that died had; None where its process took that along, and where nobody died."""
-    return found.deaths[-1].messages or None if found.deaths else None
+    """What the last one that died had; None where its process took that along, and where nobody died.
+
+    Of a supervisor these are ends of children, which are told with the children.
+    """
+    return found.deaths[-1].messages or None if found.deaths and not is_supervisor(found) else None
 
 
 def _since(found: Found) -> Iterator[Part]:
     """What an agent that lives has had since its last death, or at all."""
-    if since := since_death(found):
+    if not is_supervisor(found) and (since := since_death(found)):
         told = _messages_told(len(since))
         yield _title(f"the {told} since then" if found.deaths else f"its last {told}, oldest first")
         yield _messages(since, at_ms=found.looked_ms)
@@ -117,22 +134,29 @@ def _messages_told(count: int) -> str:
     return f"{count} message{'s' * (count != 1)}"
 
 
-def _death(death: Death, told: set[str]) -> Iterator[Part]:
+def _death(death: Death, told: set[str], *, is_earlier: bool) -> Iterator[Part]:
     reason = death.reason
-    where = " · ".join(filter(None, (death.host, f"pid {death.pid}" if death.pid else "")))
+    run = "in an earlier run" if is_earlier else ""
+    where = " · ".join(filter(None, (death.host, f"pid {death.pid}" if death.pid else "", run)))
     on = f", handling {reason['on_message']}" if reason.get("on_message") else ""
     at = f" (at {reason['place']})" if reason.get("place") else ""
     yield Text()
     yield Text.assemble(
         (f"{_time(death.at_ms)}  ", "dim"),
-        (f"#{death.incarnation} {reason['kind']}{printable(on)}: ", "red"),
-        f"{printable(str(reason['text']))}{printable(at)}",
+        (f"#{death.incarnation} {reason['kind']}{printable(on)}", "red"),
+        f"{printable(_after_kind(reason))}{printable(at)}",
         (f"  {where}" if where else "", "dim"),
     )
     traceback = users_part(str(reason.get("traceback", "")))
     if (text := "\n".join(traceback)) not in told:
         told.add(text)
         yield from (Text(f"  {printable(line)}", style="dim") for line in traceback)
+
+
+def _after_kind(reason: Mapping[str, Any]) -> str:
+    """What a reason says beside its kind, with which the texts of some begin."""
+    kind, text = str(reason["kind"]), str(reason["text"])
+    return text[len(kind) :] if text.casefold().startswith(kind) else f": {text}"
 
 
 def _decided(incident: Incident) -> tuple[int, str]:
@@ -148,6 +172,20 @@ def _retry_text(retry: Retry, since: str) -> str:
     return f"{tries}, then {retry.outcome}" if retry.outcome else f"{tries}; {since}"
 
 
+def _wait_text(row: Mapping[str, Any]) -> str:
+    call = row.get("call")
+    what = f"consent to {call['tool']} {call['arguments']}" if call else str(row["for"]).rpartition(":")[2]
+    return f"{row['id']}  for {what}"
+
+
+def _groups(groups: Sequence[Group]) -> Table:
+    table = _table("last died", "agent", "deaths", "of")
+    for each in groups:
+        names = (printable(each.names), str(each.deaths), printable(str(each.last.reason["text"])))
+        table.add_row(Text(_time(each.last.at_ms), style="dim"), *map(Text, names))
+    return table
+
+
 def _waiting_text(row: Mapping[str, Any]) -> str:
     why = f"  {row['message']} from {row['sender']}: {row['reason']}" if "reason" in row else ""
     return f"{row['id']}{why}"
@@ -156,24 +194,24 @@ def _waiting_text(row: Mapping[str, Any]) -> str:
 def _messages(messages: Sequence[Mapping[str, Any]], *, at_ms: int) -> Table:
     table = _table("time", "message", "from", "became", "trace")
     for each in messages:
-        fate = each["fate"]
+        fate, why = each["fate"], printable(each.get("why", ""))
         table.add_row(
             Text(_time(at_ms - int(each["age_s"] * 1_000)), style="dim"),
             Text(printable(each["message"])),
             Text(printable(each["sender"])),
-            Text(fate, style=FATE_STYLES.get(fate, "")),
+            Text(f"{fate}: {why.partition(':')[0]}" if why else fate, style=FATE_STYLES.get(fate, "")),
             Text(each["trace"][:12], style="dim"),
         )
     return table
 
 
 def _turns(turns: Sequence[Mapping[str, Any]]) -> Table:
-    table = _table("time", "message", "took", "became", "trace")
+    table = _table("time", "message", "took", "trace", "became")
     for each in turns:
         took = "no end" if each["took_ms"] is None else f"{each['took_ms']:.1f} ms"
-        at = datetime.fromisoformat(each["at"])
-        names = (printable(each["message"]), took, printable(each["status"]), each["trace"][:12])
-        table.add_row(Text(f"{at.astimezone():%H:%M:%S}", style="dim"), *map(Text, names))
+        at_ms = int(datetime.fromisoformat(each["at"]).timestamp() * 1_000)
+        names = (printable(each["message"]), took, each["trace"][:12], printable(each["status"]))
+        table.add_row(Text(_time(at_ms), style="dim"), *map(Text, names))
     return table
 
 

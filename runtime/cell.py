@@ -93,7 +93,7 @@ class Cell:
         self.children: dict[ActorId, Incarnation] = {}
         self.timers: set[asyncio.TimerHandle] = set()
         self.task: asyncio.Task[None] | None = None
-        self.in_turn: dict[Envelope, None] = {}
+        self.in_turn: dict[Envelope, float] = {}
         self.recent = no_messages()
         self._on_ended: asyncio.Future[None] = runtime.loop.create_future()
         self.debts = Debts(runtime, request.actor)

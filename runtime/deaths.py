@@ -1,6 +1,6 @@
 """How the lives of this process ended, which messages each had before, and which were set aside: for `regrow why`.
 
-Of a message its type, its sender and what became of it are kept, and never what it says.
+Of a message its type, its sender and what became of it are kept, with the error of a refusal, and never what it says.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from regrow.runtime.telemetry import trace_id
 if TYPE_CHECKING:
     from regrow.runtime.cell import Cell
     from regrow.runtime.envelope import Envelope, Origin
+    from regrow.runtime.errors import Refused
 
 RECENT = 20
 """How many messages an agent remembers; it keeps them from one life to the next."""
+REFUSAL_LIMIT_CHARS = 300
+"""So much is remembered of why a message was refused."""
 UNTOLD = 256
 """How many deaths wait to be told on, and how many messages that were set aside; of those beyond only the number is."""
 
@@ -31,6 +34,8 @@ class Fate(StrEnum):
     HANDLED = "handled"
     REFUSED = "refused"
     STASHED = "stashed"
+    WAITING = "waiting"
+    """Its turn waits for an answer, and the journal keeps it until then."""
     CRASHED = "crashed"
     CUT = "cut"
     """Its life ended, or was stopped, while it was handled."""
@@ -42,8 +47,8 @@ class Fate(StrEnum):
 HANDLED = Fate.HANDLED
 """By this name it is had without a look into the enum, once for each message."""
 
-Recent: TypeAlias = "tuple[float, type, Origin, str | None, Fate]"
-"""One message that an agent had: when, of which type, from where, its command id, and its fate.
+Recent: TypeAlias = "tuple[float, type, Origin, str | None, Fate, str]"
+"""One message that an agent had: when, of which type, from where, its command id, its fate, and why it was refused.
 
 The command id is that of a message which is stored, and comes again where its turn fails. One is made for each message,
 so it is a plain tuple, holds what is there already, and computes nothing.
@@ -58,11 +63,22 @@ def no_messages() -> Recents:
     return deque(maxlen=RECENT)
 
 
-def note(cell: Cell, envelope: Envelope, fate: Fate, command: str | None = None) -> None:
+def note(
+    cell: Cell, envelope: Envelope, fate: Fate, command: str | None = None, *, refusal: Refused | None = None
+) -> None:
     """Remembers what became of a message; `command` where it is not the one under which it is stored."""
     if command is None and cell.intake is not None:
         command = envelope.command_id
-    cell.recent.append((cell.runtime.loop.time(), type(envelope.message), envelope.origin, command, fate))
+    why = ""
+    if refusal is not None:
+        if command is not None and _is_set_aside(cell.recent, command):
+            return  # that its asker is refused then is no word of its own
+        why = f"{type(refusal).__name__}: {refusal}"[:REFUSAL_LIMIT_CHARS]
+    cell.recent.append((cell.runtime.loop.time(), type(envelope.message), envelope.origin, command, fate, why))
+
+
+def _is_set_aside(recents: Recents, command: str) -> bool:
+    return any(known == command and fate is Fate.QUARANTINED for _, _, _, known, fate, _ in recents)
 
 
 class Had(Message):
@@ -74,6 +90,8 @@ class Had(Message):
     fate: str
     trace: str
     command: str
+    why: str = ""
+    """Of one that was refused, the error in one line."""
 
 
 class Death(Message):
@@ -151,7 +169,7 @@ class Deaths:
 
     def _note_turns(self, cell: Cell) -> None:
         """What it crashed on has been noted; all else that runs is cut."""
-        _, message, origin, _, fate = cell.recent[-1] if cell.recent else (0.0, None, None, None, HANDLED)
+        _, message, origin, _, fate, _ = cell.recent[-1] if cell.recent else (0.0, None, None, None, HANDLED, "")
         for envelope in cell.in_turn:
             is_noted = fate is Fate.CRASHED and origin is envelope.origin and message is type(envelope.message)
             if not is_noted:
@@ -167,14 +185,14 @@ def had_and_has(cell: Cell, now_s: float) -> tuple[Had, ...]:
     """The same of one that lives, with what it handles at the moment."""
     is_stored = cell.intake is not None
     has = (
-        _had((now_s, type(each.message), each.origin, each.command_id if is_stored else None, Fate.UNDER_WAY), now_s)
-        for each in list(cell.in_turn)
+        _had((at_s, type(each.message), each.origin, each.command_id if is_stored else None, Fate.UNDER_WAY, ""), now_s)
+        for each, at_s in list(cell.in_turn.copy().items())
     )
     return (*had_by(cell, now_s), *has)[-RECENT:]
 
 
 def _had(recent: Recent, now_s: float) -> Had:
-    at_s, message, origin, command, fate = recent
+    at_s, message, origin, command, fate, why = recent
     sender = str(origin.sender) if origin.sender is not None else origin.principal or "outside"
     return Had(
         age_s=round(now_s - at_s, 6),
@@ -183,4 +201,5 @@ def _had(recent: Recent, now_s: float) -> Had:
         fate=fate.value,
         trace=trace_id(origin.trace),
         command=command or "",
+        why=why,
     )

@@ -111,7 +111,7 @@ class Escalated(Message):
     abnormal = property(lambda self: True)
 
     def __str__(self) -> str:
-        return f"Escalated: {self.child} ended {self.restarts} times too often ({self.cause})"
+        return f"Escalated: {self.child} ended {self.restarts} times, which is too often ({self.cause})"
 
 
 class Fenced(Message):

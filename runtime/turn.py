@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from regrow.runtime import telemetry
 from regrow.runtime.contain import is_interrupt
-from regrow.runtime.context import Stashed, current
+from regrow.runtime.context import CellContext, Parked, Stashed, current
 from regrow.runtime.deaths import HANDLED, Fate, note
 from regrow.runtime.envelope import Envelope, Kind, mark_handled
 from regrow.runtime.errors import AskCycle, CallingSelf, InvalidMessage, Refused
@@ -113,7 +113,7 @@ def _queued_beside(cell: Cell) -> list[Envelope]:
 
 def start_turn_beside(cell: Cell, envelope: Envelope) -> None:
     """Handles one envelope in a task of its own."""
-    cell.in_turn[envelope] = None  # at once: the life may end before the task's first step
+    cell.in_turn[envelope] = cell.runtime.loop.time()  # at once: the life may end before the task's first step
     turns, behavior = cell.turns, cell.behavior  # of this life: one that is killed and does not let go outlives it
     task = cell.spawn_task(run_turn(cell, envelope))
     turns[task] = None
@@ -136,7 +136,7 @@ async def run_turn(cell: Cell, envelope: Envelope) -> None:
         return
     behavior = cell.behavior
     assert behavior is not None
-    cell.in_turn[envelope] = None
+    cell.in_turn[envelope] = cell.runtime.loop.time()
     cell.runtime.metrics.turns += 1
     span = begin_turn(cell, envelope) if telemetry.spans.sampling is not None else None
     ctx = cell.context(envelope)
@@ -172,8 +172,10 @@ async def run_turn(cell: Cell, envelope: Envelope) -> None:
             span.end(failure)
         if ctx.flow is not None:
             cell.runtime.streams.end(ctx.flow)
-        if cell.behavior is behavior and cell.in_turn.pop(envelope, 0) is None:  # else its end was noted
-            note(cell, envelope, HANDLED if failure is None and not is_stashed else _fate_of(failure))
+        if cell.behavior is behavior and cell.in_turn.pop(envelope, None) is not None:  # else its end was noted
+            refused = failure if isinstance(failure, Refused) else None
+            is_plain = failure is None and ctx.instead is None
+            note(cell, envelope, HANDLED if is_plain else _fate_of(failure, ctx), refusal=refused)
         if envelope.mark is not None and not is_stashed and not is_kept:
             mark_handled(envelope)  # of what is kept, its intake says when whoever sent it may forget it
 
@@ -270,10 +272,16 @@ def _cancelled(cell: Cell, envelope: Envelope, error: asyncio.CancelledError) ->
         cell.runtime.dead_letters.add(envelope, "stopped", cell.incarnation)
 
 
-def _fate_of(failure: BaseException | None) -> Fate:
-    if failure is None:
-        return Fate.STASHED
-    return Fate.REFUSED if isinstance(failure, Refused) else Fate.CUT
+def _fate_of(failure: BaseException | None, ctx: CellContext) -> Fate:
+    if failure is not None:
+        return Fate.REFUSED if isinstance(failure, Refused) else Fate.CUT
+    match ctx.instead:
+        case Stashed():
+            return Fate.STASHED
+        case Parked():
+            return Fate.WAITING
+        case _:
+            return HANDLED
 
 
 def _crash(cell: Cell, envelope: Envelope, error: BaseException) -> None:

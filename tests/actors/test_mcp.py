@@ -307,7 +307,7 @@ async def test_a_server_that_dies_too_often_ends_its_supervisor(folder: Path) ->
             await running.ref("desk/user").ask(Do(), timeout_s=PATIENCE_S)
         reason = await running.engine.wait_ended()
 
-    assert "raw ended 4 times too often (ServerEnded" in str(reason)
+    assert "raw ended 4 times, which is too often (ServerEnded" in str(reason)
 
 
 async def test_a_call_without_a_session_in_the_app_says_what_to_add(folder: Path) -> None:

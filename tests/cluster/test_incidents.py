@@ -22,7 +22,8 @@ from regrow.cluster.errors import IncidentsUnreadable, NoSuchAgent, NothingKnown
 from regrow.cluster.incident_store import FILE_NAME
 from regrow.cluster.incidents import LOSSES_PER_S
 from regrow.cluster.past_incidents import found_of
-from regrow.cluster.why import decision_text, in_quarantine, retries_of, told, what_next
+from regrow.cluster.why import decision_text, in_quarantine, retries_of, told
+from regrow.cluster.why_advice import what_next
 from regrow.cluster.why_views import show
 from regrow.runtime import ActorId, Message, Refused
 from regrow.runtime.deaths import RECENT
@@ -44,6 +45,8 @@ class Clerk(Agent):
     async def note(self, message: Note) -> None:
         if message.text == "no":
             raise Refused("not that")
+        if message.text.startswith("no "):
+            raise Refused(f"not that, {message.text.removeprefix('no ')}")
         if message.text == "fall":
             raise ValueError("it \x1b[31mfell")
         if message.text == "wait":
@@ -97,7 +100,7 @@ async def test_a_death_is_told_with_its_messages_and_what_was_decided_when_the_a
     assert [each.about.get("kind") for each in found.decisions] == ["restarting", "child_started", "child_terminated"]
     assert [each.about["reason"] for each in found.losses] == ["refused", "crashed"]
     assert "secret" not in json.dumps(told(found))
-    assert "mend ValueError" in told(found)["next"][0]["text"]
+    assert "mend ValueError" in what_next(found)[0].text
 
 
 async def test_lives_of_two_runs_have_the_same_numbers_and_are_not_taken_for_one(settings: Settings) -> None:
@@ -121,7 +124,7 @@ async def test_where_a_supervisor_gives_up_its_end_is_told_with_the_child_that_w
 
     found = found_of(settings, "desk/clerk")
     assert [each.reason["kind"] for each in found.above] == ["escalated"]
-    assert "desk gave up because of desk/clerk: 3 restarts" in told(found)["next"][0]["text"]
+    assert "desk gave up because of desk/clerk: 3 restarts" in what_next(found)[0].text
 
 
 async def test_of_a_sibling_it_is_told_who_took_it_along_when_the_app_is_gone(settings: Settings) -> None:
@@ -168,8 +171,9 @@ async def test_a_message_that_was_set_aside_is_named_when_the_app_is_gone(settin
     found = found_of(settings, "desk/bookkeeper")
     (death,) = found.deaths
     assert death.messages is not None
-    assert [each["fate"] for each in death.messages] == ["quarantined", "crashed"]
-    assert told(found)["next"][0]["command"].startswith("regrow quarantine show desk/bookkeeper@0")
+    assert [each["fate"] for each in death.messages] == ["quarantined"]
+    assert found.losses == ()
+    assert what_next(found)[0].command.startswith("regrow quarantine show desk/bookkeeper@0")
     (row,) = in_quarantine(found)
     assert (row["message"], row["sender"]) == ("Note", "outside")
     assert row["reason"] == "1 attempts failed, the last with ValueError: it can not be booked"
@@ -199,12 +203,15 @@ async def test_a_message_that_is_set_aside_without_a_death_is_told_until_a_perso
             return [row["id"] for row in rows] if len(rows) == 2 else []
 
         first, second = await until(both, "both are set aside")
+        had = await running.engine.messages(ActorId("desk/cashier"))
+        assert had is not None
+        assert [each.fate for each in had] == ["quarantined", "quarantined"]
         await set_aside.decided(running, first, set_aside.Decision.DROP, None)
 
     found = found_of(settings, "desk/cashier")
-    assert found.deaths == ()
+    assert found.deaths == found.losses == ()
     assert [row["id"] for row in in_quarantine(found)] == [second]
-    assert told(found)["next"][0]["command"] == f"regrow quarantine show {second}"
+    assert what_next(found)[0].command == f"regrow quarantine show {second}"
     assert decision_text(found.decisions[0]) == f"a person ordered: drop of {first}"
 
 
@@ -216,14 +223,17 @@ async def test_the_verb_answers_with_json_and_for_who_is_not_there_with_one_sent
         await had(running, "fall")
         await restarted(running, 1)
 
-    good, unknown, none = (
-        CliRunner().invoke(_cli, ["why", *words]) for words in (["desk/clerk", "--json"], ["desk/clark"], ["desk"])
+    good, unknown, none, app = (
+        CliRunner().invoke(_cli, ["why", *words])
+        for words in (["desk/clerk", "--json"], ["desk/clark"], ["/clerk"], ["desk"])
     )
 
     assert (good.exit_code, json.loads(good.stdout)["agent"]) == (0, "desk/clerk")
     assert (unknown.exit_code, unknown.stdout) == (2, "")
     assert "did you mean desk/clerk?" in unknown.stderr
     assert (none.exit_code, none.stderr.count("\n")) == (2, 1)
+    assert app.exit_code == 0
+    assert "regrow why desk/clerk" in app.stdout
 
 
 @pytest.fixture
@@ -247,7 +257,72 @@ async def test_of_an_agent_that_lives_and_never_died_its_messages_are_told_and_w
         ended.set()
 
     assert found.messages is not None
-    assert [each["fate"] for each in found.messages] == ["handled", "refused", "under way"]
+    assert [(each["fate"], each["why"]) for each in found.messages] == [
+        ("handled", ""),
+        ("refused", "Refused: not that"),
+        ("under way", ""),
+    ]
+    assert found.started_ms <= found.looked_ms
+
+
+async def test_it_is_told_for_how_long_a_message_has_been_under_way(settings: Settings) -> None:
+    async with DESK.start(engine="inline", settings=settings) as running:
+        ended.clear()
+        await had(running, "wait")
+
+        async def age_s() -> float:
+            told = await running.engine.messages(ActorId("desk/clerk"))
+            assert told is not None
+            return told[0].age_s if told else 0.0
+
+        assert await until(age_s, "it has been so for a while") > 0
+        ended.set()
+
+
+async def test_a_secret_in_why_a_message_was_refused_is_kept_and_told_nowhere(
+    settings: Settings, control: ControlSocket
+) -> None:
+    own = settings.model_copy(update={"tracing": TracingSettings(redact=(r"EMP-\d+",))})
+    async with DESK.start(engine="inline", settings=own) as running:
+        control.attach(running)
+        await had(running, "no EMP-4711")
+        live = await asyncio.to_thread(found_of, own, "desk/clerk")
+        await had(running, "fall")
+        await restarted(running, 1)
+
+    assert live.messages is not None and live.messages[0]["why"] == "Refused: not that, [redacted]"
+    (death,) = found_of(own, "desk/clerk").deaths
+    assert death.messages is not None and death.messages[0]["why"] == "Refused: not that, [redacted]"
+    kept = b"".join(file.read_bytes() for file in own.data_dir_of("desk").iterdir())
+    assert b"EMP-4711" not in kept
+
+
+class Consent(Message):
+    by: str
+
+
+class Doorkeeper(DurableAgent[Books]):
+    @on
+    async def note(self, message: Note, ctx: DurableContext) -> None:
+        await ctx.wait_for(Consent, timeout_s=60)
+
+
+async def test_what_waits_for_an_answer_is_told_and_is_not_called_handled(
+    settings: Settings, control: ControlSocket
+) -> None:
+    app = App("desk", Supervisor(children=[child(Doorkeeper)]), journal="memory")
+    async with app.start(engine="inline", settings=settings) as running:
+        control.attach(running)
+        await running.ref(Doorkeeper).tell(Note(text="x"))
+        (row,) = await until(running.waits, "it waits")
+
+        found = await asyncio.to_thread(found_of, settings, "desk/doorkeeper")
+        all_of_it = await asyncio.to_thread(found_of, settings, "desk")
+
+    assert found.messages is not None
+    assert [each["fate"] for each in found.messages] == ["waiting"]
+    assert [each["id"] for each in found.waits] == [each["id"] for each in all_of_it.waits] == [row["id"]]
+    assert what_next(found)[0].command == f"regrow approve {row['id']}"
 
 
 async def test_of_a_durable_agent_its_journal_tells_how_turns_ended_and_what_was_tried_again(
@@ -335,7 +410,7 @@ async def test_an_agent_that_nobody_knows_is_one_sentence_with_the_nearest_name(
 
     with pytest.raises(NothingKnown, match=r"desk does not run.*did you mean desk/clerk\?"):
         found_of(settings, "desk/clark")
-    with pytest.raises(NothingKnown, match="nor is anything kept of any other"):
+    with pytest.raises(NothingKnown, match=r"nothing is kept in .*/desk/other; nor is anything kept of any other"):
         found_of(settings.model_copy(update={"data_dir": settings.data_dir_of("desk") / "other"}), "desk/clerk")
 
 

@@ -174,7 +174,7 @@ def test_texts_of_errors_are_told_to_those_who_may_act_alone() -> None:
     [
         ("", ""),
         ("Killed (Ann did it)", "Killed"),
-        ("Escalated: desk/Ann ended 4 times too often (KeyError: Ann)", "Escalated"),
+        ("Escalated: desk/Ann ended 4 times, which is too often (KeyError: Ann)", "Escalated"),
         ("my.Wrong: Ann", "my.Wrong"),
         ("Ann Example", "Ann"),
     ],

@@ -250,6 +250,9 @@ async def test_an_unknown_agent_is_told_with_those_there_are() -> None:
             await host.do(Deed.KILL, "desk/clerk")
         with pytest.raises(NoSuchAgent, match="did you mean desk/inner/greet"):
             await host.do(Deed.RESTART, "desk/inner/gret")
+        for elsewhere in ("desk/greet", "desk/gret"):
+            with pytest.raises(NoSuchAgent, match="did you mean desk/inner/greet"):
+                await host.do(Deed.KILL, elsewhere)
         with pytest.raises(NoSuchAgent, match="if desk/inner/greet has spawned it"):
             await host.do(Deed.KILL, "desk/inner/greet/kid")
         with pytest.raises(Misuse, match="desk is the root, which nobody supervises"):

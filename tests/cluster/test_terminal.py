@@ -92,3 +92,13 @@ def test_what_became_of_an_agent_is_told_in_signs_that_can_be_shown() -> None:
     done = {"agent": "desk/clerk", "deed": "restart", "before": None, "after": None, "took_s": 0.1, "why": HOSTILE}
 
     assert views.deed_text({**done, "state": "stopped"}) == f"desk/clerk did not run and is stopped: {SHOWN}"
+
+
+def test_a_sign_that_the_encoding_lacks_is_a_question_mark_and_no_error() -> None:
+    kept = io.BytesIO()
+    to = io.TextIOWrapper(kept, encoding="ascii")
+
+    console_for(to).print(Text("desk · running"))
+
+    to.flush()
+    assert kept.getvalue() == b"desk ? running\n"

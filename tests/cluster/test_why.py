@@ -15,12 +15,14 @@ from regrow.cluster.why import (
     deaths_of,
     decision_text,
     decisions_of,
+    groups_below,
     in_quarantine,
+    others_of,
     retries_of,
     since_death,
     told,
-    what_next,
 )
+from regrow.cluster.why_advice import what_next
 from regrow.cluster.why_views import show, users_part
 from regrow.runtime import turn
 from tests.cluster.incident_rows import AT_MS, CRASHED, HAD, KILLED, death, incident, loss, report
@@ -174,7 +176,19 @@ def test_where_a_supervisor_gave_up_the_child_and_the_limits_are_named() -> None
 def test_a_refusal_leads_to_its_trace() -> None:
     refused = replace(death(), about={"reason": CRASHED, "messages": [{**HAD, "fate": "refused"}]})
 
-    assert what_next(replace(FOUND, deaths=deaths_of([refused])))[-1].command == "regrow trace abababababab"
+    found = replace(FOUND, deaths=deaths_of([refused]), turns=({"trace": HAD["trace"]},))
+
+    assert what_next(found)[-1].command == "regrow trace abababababab"
+
+
+def test_a_refusal_is_told_with_its_error_and_without_a_trace_that_was_not_recorded() -> None:
+    refused = {**HAD, "fate": "refused", "why": "RunUsedUp: the run has said too much"}
+
+    (advice,) = what_next(replace(FOUND, messages=(refused,)))
+
+    assert (advice.text, advice.command) == ("Question was refused: RunUsedUp: the run has said too much", "")
+    assert "refused: RunUsedUp\n" not in shown(replace(FOUND, messages=(refused,)))
+    assert "refused: RunUsedUp" in shown(replace(FOUND, messages=(refused,)))
 
 
 def test_what_a_person_ordered_needs_nothing() -> None:
@@ -236,6 +250,18 @@ def test_decisions_and_the_end_of_a_supervisor_above_stand_in_the_order_of_their
     assert places == sorted(places)
 
 
+def test_what_was_decided_within_one_millisecond_stands_in_the_order_in_which_it_was_told() -> None:
+    text = shown(replace(FOUND, decisions=(report("restarting", 1), report("child_started", 1))))
+
+    assert text.index("desk restarts it") < text.index("#1 runs")
+
+
+def test_the_kind_of_an_end_is_not_told_twice() -> None:
+    ended = replace(FOUND, deaths=deaths_of([report("child_terminated", 1, KILLED)]))
+
+    assert "#1 killed (as by SIGKILL)  h1" in shown(ended)
+
+
 def test_messages_of_an_agent_that_lives_are_those_since_its_last_death_or_all_that_it_has() -> None:
     messages = ({**HAD, "age_s": 60.0, "message": "Old"}, {**HAD, "age_s": 1.0, "fate": "under way", "message": "New"})
     lives = replace(FOUND, is_app_running=True, messages=messages, looked_ms=AT_MS + 10_000)
@@ -268,3 +294,101 @@ def test_turns_of_the_journal_stand_where_a_process_took_its_messages_along() ->
 
     assert "its latest turns, as the journal has them" in text
     assert "Charge: 2 tries did not end it, then committed" in text
+
+
+# ---- what lives, and what is above, beside and below ---------------------------------------------
+
+NODE = {"kind": "worker", "state": "running", "incarnation": 2, "restarts": 0, "mailbox": 0, "strategy": ""}
+
+
+def test_a_turn_that_takes_long_is_told_with_what_waits_behind_it() -> None:
+    turn = {**HAD, "fate": "under way", "age_s": 300.0}
+    found = replace(FOUND, is_app_running=True, node={**NODE, "mailbox": 3}, messages=(turn,))
+
+    advice = what_next(found)[0]
+    assert advice.text.startswith(
+        "it has handled Question for 5 min, and 3 messages wait behind it: if that is too long"
+    )
+    assert advice.command == "regrow kill desk/clerk"
+    assert "3 messages in its mailbox" in shown(found)
+    assert what_next(replace(found, messages=({**turn, "age_s": 1.0},)))[0].text.startswith("nothing")
+
+
+def test_what_waits_for_a_person_is_told_with_the_call_and_the_command_that_answers() -> None:
+    row = {
+        "id": "desk/clerk@1",
+        "sent": "2026-11-28T10:00:00+00:00",
+        "for": "x:ToolApproval",
+        "call": {"tool": "pay", "arguments": '{"cents":5}'},
+    }
+    found = replace(FOUND, is_app_running=True, node=NODE, waits=(row,))
+
+    advice = what_next(found)[0]
+    assert 'a message of desk/clerk waits for consent to pay {"cents":5} since 2026-11-28' in advice.text
+    assert advice.command == "regrow approve desk/clerk@1"
+    assert 'desk/clerk@1  for consent to pay {"cents":5}' in shown(found)
+
+
+def test_who_died_below_a_supervisor_is_told_by_what_they_died_of_and_the_latest_is_led_to() -> None:
+    incidents = [
+        *(death(life, agent=f"desk/inner/{life}") for life in (1, 2)),
+        death(3, KILLED, agent="desk/other"),
+    ]
+    desk, inner = (Found(agent=agent, others=others_of(incidents, agent)) for agent in ("desk", "desk/inner"))
+
+    assert [group.names for group in groups_below(desk)] == ["desk/inner/2 and 1 other", "desk/other"]
+    assert [advice.command for advice in what_next(desk)] == ["regrow why desk/other", "regrow why desk/inner/2"]
+    assert [advice.command for advice in what_next(inner)] == ["regrow why desk/inner/2"]
+    assert "desk/inner/2 and 1 other  2       ValueError: bad" in shown(desk)
+    assert what_next(replace(FOUND, others=desk.others))[0].text.startswith("nothing")
+
+
+def test_of_deaths_below_those_of_an_earlier_run_are_led_to_only_where_none_is_of_this_one() -> None:
+    others = others_of([death(1, agent="desk/a"), death(5, KILLED, agent="desk/b")], "desk")
+    found = Found(agent="desk", others=others, is_app_running=True, started_ms=AT_MS + 3_000)
+
+    assert [advice.command for advice in what_next(found)] == ["regrow why desk/b"]
+    assert len(what_next(replace(found, started_ms=AT_MS + 9_000))) == 2
+
+
+def test_one_that_was_started_anew_since_a_sibling_died_leads_to_that_one() -> None:
+    supervisor = {**NODE, "id": "desk", "kind": "supervisor", "strategy": "rest_for_one"}
+    found = replace(
+        FOUND,
+        is_app_running=True,
+        node={**NODE, "restarts": 1},
+        supervisors=(supervisor,),
+        others=others_of([death(1, agent="desk/scribe")], "desk/clerk"),
+    )
+
+    advice = what_next(found)[0]
+    assert advice.text.startswith("it was stopped and started anew in order, as desk does (rest_for_one)")
+    assert advice.command == "regrow why desk/scribe"
+    for_itself = replace(found, supervisors=({**supervisor, "strategy": "one_for_one"},))
+    assert what_next(for_itself)[0].text.startswith("nothing")
+
+
+def test_what_gave_up_in_an_earlier_run_asks_for_nothing_and_is_told_as_earlier() -> None:
+    found = replace(FOUND, is_app_running=True, node=NODE, decisions=(report("escalated", restarts=4),))
+    after = replace(found, started_ms=AT_MS + 60_000)
+
+    assert "gave up" in what_next(found)[0].text
+    assert what_next(after)[0].text.startswith("nothing")
+    assert "the app was started anew" in shown(after)
+    assert "in an earlier run" in shown(replace(after, deaths=deaths_of([death()])))
+
+
+def test_what_happens_in_this_run_comes_before_a_death_in_an_earlier_one() -> None:
+    refused = {**HAD, "fate": "refused", "why": "RunUsedUp: too much"}
+    died = deaths_of([report("child_terminated", 1, KILLED)])
+    found = replace(FOUND, is_app_running=True, node=NODE, messages=(refused,), deaths=died)
+
+    assert "SIGKILL" not in what_next(replace(found, started_ms=AT_MS + 60_000))[0].text
+    assert what_next(replace(found, started_ms=AT_MS + 60_000))[0].text.startswith("Question was refused")
+    assert what_next(found)[0].text.startswith("the process of desk/clerk#1 was killed")
+
+
+def test_one_that_died_of_an_ask_leads_to_who_did_not_answer() -> None:
+    failed = {**CRASHED, "type_name": "AskFailed", "message": "desk/bank#3 died handling Pay (ValueError: bad)"}
+
+    assert what_next(replace(FOUND, deaths=deaths_of([death(1, failed)])))[0].command == "regrow why desk/bank"

@@ -11,7 +11,7 @@ import pytest
 from regrow.cluster.app import EngineName
 from regrow.cluster.config import Settings
 from regrow.cluster.past_incidents import found_of
-from regrow.cluster.why import what_next
+from regrow.cluster.why_advice import what_next
 from regrow.runtime import ActorId
 from tests.integration.apps import victims
 from tests.integration.apps.victims import Crash, Hold, Note

@@ -68,6 +68,7 @@ def test_the_commands_show_what_the_guide_shows(tmp_path: Path) -> None:
     assert without_chance(listed) == without_chance(shown[0])
     assert without_chance(drawn) == without_chance(shown[1])
     assert without_chance(regrow(tmp_path, "why", "seen/clerk")) == without_chance(shown[2])
+    assert without_chance(regrow(tmp_path, "why", "seen")) == without_chance(shown[3])
 
 
 def test_the_code_in_the_guide_is_the_code_of_its_example() -> None:

@@ -153,7 +153,11 @@ def test_an_ask_failed_without_a_crash_has_no_exception_to_show() -> None:
         (Killed(detail="limit"), True, "Killed (limit)"),
         (Crashed(type_name="ValueError", message="no"), True, "ValueError: no"),
         (Crashed(type_name="ValueError", message=""), True, "ValueError"),
-        (Escalated(child="clerk", restarts=4, cause="Boom"), True, "Escalated: clerk ended 4 times too often (Boom)"),
+        (
+            Escalated(child="clerk", restarts=4, cause="Boom"),
+            True,
+            "Escalated: clerk ended 4 times, which is too often (Boom)",
+        ),
         (Fenced(), True, "Fenced: a newer incarnation owns the state"),
         (NoProc(), True, "NoProc: no such agent is running"),
     ],
