@@ -44,6 +44,7 @@ from regrow.cluster.errors import AppAlreadyRunning, AppNotRunning, did_you_mean
 from regrow.cluster.letters import letters_told
 from regrow.cluster.pausable_loop import PausableLoop
 from regrow.cluster.set_aside import Decision
+from regrow.cluster.tree import written
 from regrow.runtime.address import ActorId
 from regrow.runtime.errors import Closed, Misuse, RegrowError
 from regrow.runtime.journal_answers import Assume
@@ -285,7 +286,8 @@ class ControlSocket:
             if crowded:
                 raise Closed(f"{self.app} answers as many as it can, {CONNECTIONS_LIMIT} at once; try again")
             found = await self._do(_parsed(line), connection)
-            answer = json.dumps({"v": PROTOCOL_VERSION, "ok": found}).encode() + b"\n"
+            told = found if isinstance(found, bytes) else json.dumps(found).encode()
+            answer = b'{"v": %d, "ok": %b}\n' % (PROTOCOL_VERSION, told)
             if len(answer) > ANSWER_LIMIT_BYTES:
                 raise Misuse(
                     f"the answer has {len(answer):,} bytes and at most {ANSWER_LIMIT_BYTES:,} are sent; ask for less"
@@ -315,7 +317,7 @@ class ControlSocket:
             case _About():
                 return self._about()
             case _Tree():
-                return [node.model_dump(mode="json") for node in await self._started().tree()]
+                return await written(self._started().engine.walk())
             case _Ask():
                 return await self._ask(self._started(), order)
             case _DeadLetters():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 from regrow.cluster.deeds import Deed, Replaced
 from regrow.cluster.letters import Letters
 from regrow.cluster.metrics import AppMetrics
-from regrow.cluster.tree import Trees
+from regrow.cluster.tree import Stretch, Trees
 from regrow.runtime import ActorId, ExitReason, Runtime
 from regrow.runtime.deaths import Had
 
@@ -38,6 +39,10 @@ class Engine(Protocol):
 
     async def trees(self) -> Trees:
         """The trees and counts of the app as they are now."""
+        ...
+
+    def walk(self) -> AsyncIterator[Stretch]:
+        """The trees stretch by stretch, with time for others in between; see Stretch."""
         ...
 
     async def letters(self) -> Letters:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Literal
 
 from regrow.actors.skill_places import look_in
@@ -25,7 +25,7 @@ from regrow.cluster.redis_owner import RedisOwner
 from regrow.cluster.roots import Roots
 from regrow.cluster.services import ServiceConfig, service_config, service_id
 from regrow.cluster.spec_courier import SpecsHere
-from regrow.cluster.tree import Counts, Trees
+from regrow.cluster.tree import Counts, Stretch, Trees, grown
 from regrow.cluster.waker import Waker
 from regrow.runtime import ActorId, ExitReason, HostId, Runtime, Shutdown
 from regrow.runtime.deaths import Had, had_and_has
@@ -153,7 +153,12 @@ class InlineEngine:
         assert self._roots is not None
         runtime = self.runtime
         counts = Counts(messages=runtime.handled, dead_letters=tuple(sorted(runtime.dead_letters.counts.items())))
-        return Trees(roots=await self._roots.tree(self._stats), counts=counts)
+        return Trees(roots=grown([stretch async for stretch in self.walk()]), counts=counts)
+
+    def walk(self) -> AsyncIterator[Stretch]:
+        """See Engine."""
+        assert self._roots is not None
+        return self._roots.walk(self._stats)
 
     async def letters(self) -> Letters:
         """See Engine."""
@@ -176,7 +181,7 @@ class InlineEngine:
     async def _service_config(self) -> ServiceConfig:
         return await service_config(self._app.name, self._redis, self._settings)
 
-    async def _stats(self, actor: ActorId, _host: HostId) -> tuple[str, int, str]:
+    def _stats(self, actor: ActorId, _host: HostId) -> tuple[str, int, str]:
         cell = self.runtime.cells.get(actor)
         return (cell.state.value, len(cell.mailbox), platform.node()) if cell is not None else ("", 0, "")
 

@@ -7,10 +7,10 @@ import json
 import os
 import threading
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 import structlog
@@ -46,7 +46,7 @@ from regrow.cluster.ray_spans import sent_to
 from regrow.cluster.ray_transport import RayTransport, contact_error, got_through
 from regrow.cluster.recording import Recording, attach
 from regrow.cluster.spec_courier import SpecCourier
-from regrow.cluster.tree import Trees
+from regrow.cluster.tree import Counts, Stretch, Trees, grown
 from regrow.runtime import (
     ActorId,
     Behavior,
@@ -70,6 +70,8 @@ from regrow.runtime.peers import Peers
 from regrow.runtime.transport import PeerDead
 from regrow.supervisors import AnySupervisorSpec, SupervisorSpec
 from regrow.supervisors import errors as supervisors_errors
+
+T = TypeVar("T")
 
 log = structlog.get_logger("regrow.app")
 
@@ -173,9 +175,17 @@ class RayEngine:
 
     async def trees(self) -> Trees:
         """See Engine."""
-        trees = unpack_as(Trees, await self._guardian_says(self._guardian.trees.remote))
+        counts, *packed = await self._guardian_says(self._guardian.trees.remote)
+        stretches = [stretch async for stretch in _unpacked(packed)]
         # What came back too late, or found nobody, is known here alone.
-        return Trees(roots=trees.roots, counts=trees.counts.with_dead(self.runtime.dead_letters.counts))
+        dead = self.runtime.dead_letters.counts
+        return Trees(roots=grown(stretches), counts=unpack_as(Counts, counts).with_dead(dead))
+
+    async def walk(self) -> AsyncIterator[Stretch]:
+        """See Engine."""
+        _, *packed = await self._guardian_says(self._guardian.trees.remote)
+        async for stretch in _unpacked(packed):
+            yield stretch
 
     async def letters(self) -> Letters:
         """See Engine."""
@@ -208,7 +218,7 @@ class RayEngine:
         assert isinstance(answer, Replaced)
         return answer
 
-    async def _guardian_says(self, look: Callable[[], Awaitable[bytes]]) -> bytes:
+    async def _guardian_says(self, look: Callable[[], Awaitable[T]]) -> T:
         """What a look gives, once the guardian can be reached; one that restarts is waited for."""
         deadline = self.runtime.loop.time() + GUARDIAN_WAIT_S
         while True:
@@ -348,6 +358,12 @@ def _stop_limit_s(spec: AnySupervisorSpec) -> float:
         else:
             limit_s += child.shutdown_s if child.shutdown_s is not None else UNLIMITED_STOP_S
     return limit_s
+
+
+async def _unpacked(packed: Sequence[bytes]) -> AsyncIterator[Stretch]:
+    for stretch in packed:
+        yield unpack_as(Stretch, stretch)
+        await asyncio.sleep(0)
 
 
 def _no_cells(request: StartRequest) -> Behavior:

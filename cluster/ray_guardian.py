@@ -54,7 +54,7 @@ from regrow.cluster.redis_owner import RedisOwner
 from regrow.cluster.roots import Roots
 from regrow.cluster.services import service_config
 from regrow.cluster.spec_courier import SpecCourier
-from regrow.cluster.tree import Counts, Trees
+from regrow.cluster.tree import Counts
 from regrow.cluster.waker import Waker
 from regrow.runtime import (
     ActorId,
@@ -256,8 +256,8 @@ class Guardian:
 
     # ---- looking -------------------------------------------------------------------------------
 
-    async def trees(self) -> bytes:
-        """The trees of the app with what every host says of its cells."""
+    async def trees(self) -> list[bytes]:
+        """The counts of the app, and then its trees with what every host says of its cells, stretch by stretch."""
         await self.start()
         records, joined = self._keeper.hosts, self._keeper.within_reach()
         looks = asyncio.gather(*map(self._stats_of, joined.values()))
@@ -265,7 +265,7 @@ class Guardian:
         stats = dict(zip(joined, looked, strict=True))
         cells = {host: {name: (state, depth) for name, state, depth in told.cells} for host, told in stats.items()}
 
-        async def of(actor: ActorId, host: HostId) -> tuple[str, int, str]:
+        def of(actor: ActorId, host: HostId) -> tuple[str, int, str]:
             record = records.get(host)
             if record is not None and not record.reachable:
                 return "unreachable", 0, record.node
@@ -274,7 +274,7 @@ class Guardian:
 
         counts = Counts(messages=sum(known.messages for known in stats.values()))
         counts = counts.with_dead(dict(letters.counts))
-        return pack(Trees(roots=await self._roots.tree(of), counts=counts))
+        return [pack(counts), *[pack(stretch) async for stretch in self._roots.walk(of)]]
 
     async def letters(self) -> bytes:
         """The dead letters of this process and of all hosts, dead or alive."""

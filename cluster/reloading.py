@@ -9,7 +9,7 @@ goes on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ from regrow.cluster.letters import Letters
 from regrow.cluster.metrics import AppMetrics
 from regrow.cluster.old_messages import understand_old_messages
 from regrow.cluster.sources import Sources, Stamp
-from regrow.cluster.tree import Trees
+from regrow.cluster.tree import Stretch, Trees
 from regrow.runtime import ActorId, ExitReason, RegrowError, Runtime, Shutdown
 from regrow.runtime.deaths import Had
 from regrow.supervisors.spec import Kind, Restart
@@ -110,6 +110,10 @@ class ReloadingEngine:
     async def trees(self) -> Trees:
         """See Engine."""
         return await self._inner.trees()
+
+    def walk(self) -> AsyncIterator[Stretch]:
+        """See Engine."""
+        return self._inner.walk()
 
     async def letters(self) -> Letters:
         """See Engine."""

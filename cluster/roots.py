@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import platform
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import structlog
 
@@ -17,7 +17,7 @@ from regrow.cluster.errors import AppNotStarted
 from regrow.cluster.keyed_ids import KeyedIds
 from regrow.cluster.reports import Reports
 from regrow.cluster.services import ServiceConfig, known_service, service_spec, services_root
-from regrow.cluster.tree import TreeNode
+from regrow.cluster.tree import STRETCH_NODES, Stretch, TreeNode
 from regrow.runtime import (
     ActorId,
     AskFailed,
@@ -58,7 +58,7 @@ GROW_AGAIN = 5
 AGAIN_S = 1.0
 """How often a tree that has run before is started again where a child does not start, and the time in between."""
 
-Stats = Callable[[ActorId, HostId], Awaitable[tuple[str, int, str]]]
+Stats = Callable[[ActorId, HostId], tuple[str, int, str]]
 """Gives an agent's state, its mailbox depth and its node, wherever it runs; empty where nobody knows."""
 
 
@@ -182,43 +182,63 @@ class Roots:
                 cell.stop(Shutdown(detail="the app was stopped"), None)
                 await cell.wait_ended()
 
-    async def tree(self, stats: Stats) -> tuple[TreeNode, ...]:
-        """The tree of every root that runs, the user's first."""
-        nodes = [await self._node(root, stats) for root in (self.app, services_root(self.app))]
-        return tuple(node for node in nodes if node is not None)
+    async def walk(self, stats: Stats) -> AsyncIterator[Stretch]:
+        """The tree of every root that runs, the user's first; others run between two stretches.
 
-    async def _node(self, actor: ActorId, stats: Stats) -> TreeNode | None:
+        The children of a supervisor are those of one moment; each is told as it is when the walk comes to it.
+        """
+        nodes: list[TreeNode] = []
+        depths: list[int] = []
+        for node, depth in self._walk(stats):
+            nodes.append(node)
+            depths.append(depth)
+            if len(nodes) == STRETCH_NODES:
+                yield Stretch(nodes=tuple(nodes), depths=tuple(depths))
+                nodes, depths = [], []
+                await asyncio.sleep(0)
+        if nodes:
+            yield Stretch(nodes=tuple(nodes), depths=tuple(depths))
+
+    def _walk(self, stats: Stats) -> Iterator[tuple[TreeNode, int]]:
+        for root in (self.app, services_root(self.app)):
+            if self.supervisor(root) is not None:
+                yield self._root_node(root), 0
+                yield from self._below(root, stats, 1)
+
+    def _below(self, actor: ActorId, stats: Stats, depth: int) -> Iterator[tuple[TreeNode, int]]:
         supervisor = self.supervisor(actor)
-        if supervisor is None:
-            return None
+        for row in supervisor.rows_one_by_one() if supervisor is not None else ():
+            yield self._child_node(row, stats), depth
+            if row.kind is Kind.SUPERVISOR:
+                yield from self._below(ActorId(row.actor), stats, depth + 1)
+
+    def _child_node(self, row: ChildRow, stats: Stats) -> TreeNode:
+        actor = ActorId(row.actor)
+        state, mailbox, node = stats(actor, HostId(row.host or ""))
+        strategy, intensity = "", ""
+        if row.kind is Kind.SUPERVISOR and self.supervisor(actor) is not None:
+            node = platform.node()  # supervisors live here, and of this process no host tells
+            strategy, intensity = self._rules(actor)
+        return TreeNode(
+            id=row.actor,
+            kind=row.kind.value,
+            state=row.state if row.state != "running" else state or row.state,
+            incarnation=row.incarnation,
+            mailbox=mailbox,
+            restarts=row.restarts,
+            pid=row.pid or 0,
+            host=row.host or "",
+            node=node,
+            last_reason=row.last_reason,
+            restart=row.restart.value,
+            strategy=strategy,
+            intensity=intensity,
+        )
+
+    def _root_node(self, actor: ActorId) -> TreeNode:
         assert self._runtime is not None
-        children: list[TreeNode] = []
-        for row in supervisor.rows():
-            below = await self._node(ActorId(row.actor), stats) if row.kind is Kind.SUPERVISOR else None
-            state, mailbox, node = await stats(ActorId(row.actor), HostId(row.host or ""))
-            if below is not None:
-                node = below.node  # supervisors live here, and of this process no host tells
-            children.append(
-                TreeNode(
-                    id=row.actor,
-                    kind=row.kind.value,
-                    state=row.state if row.state != "running" else state or row.state,
-                    incarnation=row.incarnation,
-                    mailbox=mailbox,
-                    restarts=row.restarts,
-                    pid=row.pid or 0,
-                    host=row.host or "",
-                    node=node,
-                    last_reason=row.last_reason,
-                    restart=row.restart.value,
-                    strategy=below.strategy if below is not None else "",
-                    intensity=below.intensity if below is not None else "",
-                    children=below.children if below is not None else (),
-                )
-            )
         cell = self._runtime.cells[actor]
-        spec = cell.request.target
-        assert isinstance(spec, AnySupervisorSpec)
+        strategy, intensity = self._rules(actor)
         return TreeNode(
             id=actor,
             kind=Kind.SUPERVISOR.value,
@@ -227,10 +247,17 @@ class Roots:
             pid=self._runtime.pid,
             host=self._runtime.host,
             node=platform.node(),
-            strategy=spec.strategy.value if isinstance(spec, SupervisorSpec) else Strategy.ONE_FOR_ONE.value,
-            intensity=f"{spec.max_restarts} in {spec.within_s:g} s",
-            children=tuple(children),
+            strategy=strategy,
+            intensity=intensity,
         )
+
+    def _rules(self, supervisor: ActorId) -> tuple[str, str]:
+        """Its strategy, and how many restarts it bears."""
+        assert self._runtime is not None
+        spec = self._runtime.cells[supervisor].request.target
+        assert isinstance(spec, AnySupervisorSpec)
+        strategy = spec.strategy if isinstance(spec, SupervisorSpec) else Strategy.ONE_FOR_ONE
+        return strategy.value, f"{spec.max_restarts} in {spec.within_s:g} s"
 
     @property
     def starter(self) -> Starter:
@@ -246,8 +273,7 @@ class Roots:
     def row(self, actor: ActorId) -> ChildRow | None:
         """What the supervisor of an actor knows of it; None when it has no such child, or does not run itself."""
         supervisor = self.supervisor(parent_id(actor))
-        rows = supervisor.rows() if supervisor is not None else ()
-        return next((row for row in rows if row.actor == actor), None)
+        return supervisor.row(actor) if supervisor is not None else None
 
     def runs(self, actor: ActorId) -> bool:
         """True for a supervisor that has started all its children and does not end."""

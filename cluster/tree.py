@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 from regrow.runtime.message import Message
+
+STRETCH_NODES = 100
+"""Of a look at a large app nobody is held up longer than it takes to write down so many of its agents."""
 
 
 class TreeNode(Message):
@@ -35,6 +39,40 @@ class TreeNode(Message):
         yield depth, self
         for node in self.children:
             yield from node.walk(depth + 1)
+
+
+class Stretch(Message):
+    """Some nodes of the trees of an app, parents first, each without its children; `depths` is 0 for a root.
+
+    A look at ten thousand agents is taken, sent and read by stretches, so that none of it is long.
+    """
+
+    nodes: tuple[TreeNode, ...]
+    depths: tuple[int, ...]
+
+
+def grown(stretches: Sequence[Stretch]) -> tuple[TreeNode, ...]:
+    """The trees of which these are all the stretches, one behind the other."""
+    below: dict[int, list[TreeNode]] = {}
+    for stretch in reversed(stretches):
+        for node, depth in zip(reversed(stretch.nodes), reversed(stretch.depths), strict=True):
+            children = below.pop(depth + 1, [])
+            whole = node.model_copy(update={"children": tuple(reversed(children))}) if children else node
+            below.setdefault(depth, []).append(whole)
+    return tuple(reversed(below.get(0, [])))
+
+
+async def written(walk: AsyncIterator[Stretch]) -> bytes:
+    """The same trees as one JSON text, as `model_dump` has them."""
+    parts: list[str] = []
+    last = -1
+    async for stretch in walk:
+        for node, depth in zip(stretch.nodes, stretch.depths, strict=True):
+            parts.append("]}" * (last - depth + 1) + ("," if depth <= last else ""))
+            fields = json.dumps(node.model_dump(mode="json", exclude={"children"}))
+            parts.append(f'{fields[:-1]}, "children": [')
+            last = depth
+    return f"[{''.join(parts)}{']}' * (last + 1)}]".encode()
 
 
 class Counts(Message):

@@ -7,7 +7,7 @@ the two sorts of supervisors.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import islice
 from typing import TypeVar
 
@@ -62,13 +62,22 @@ class Bookkeeping:
 
     def rows(self) -> tuple[ChildRow, ...]:
         """The children as they are at this moment, even in the middle of a restart; () before the start."""
+        return tuple(self._children.rows())
+
+    def rows_one_by_one(self) -> Iterator[ChildRow]:
+        """The same children, each as it is when the iterator comes to it: with ten thousand, others run in between."""
         return self._children.rows()
+
+    def row(self, actor: str) -> ChildRow | None:
+        """One of them by its full id; None where it is no child."""
+        child = self._children.of_actor(actor)
+        return child.row() if child is not None else None
 
     async def which_children(self) -> tuple[ChildRow, ...]:
         """The children in start order, between restarts."""
 
         async def read() -> tuple[ChildRow, ...]:
-            return self._children.rows()
+            return tuple(self._children.rows())
 
         return await self._turn(read)
 

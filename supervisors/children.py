@@ -249,9 +249,9 @@ class ChildList:
         """The children as the deciders see them."""
         return states_of(self)
 
-    def rows(self) -> tuple[ChildRow, ...]:
-        """The children as others see them."""
-        return tuple(child.row() for child in self)
+    def rows(self) -> Iterator[ChildRow]:
+        """The children of this moment, each as others see it when the iterator comes to it."""
+        return (child.row() for child in tuple(self))
 
     def counts(self) -> ChildCounts:
         """How many there are of each sort."""

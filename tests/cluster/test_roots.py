@@ -8,6 +8,7 @@ from regrow.actors import agent
 from regrow.cluster.making import BehaviorFactory
 from regrow.cluster.roots import Roots
 from regrow.cluster.services import ServiceConfig
+from regrow.cluster.tree import grown
 from regrow.runtime import ActorId, HostId, Runtime
 from regrow.runtime.local_starter import LocalStarter
 from regrow.supervisors import Supervisor, child
@@ -25,7 +26,7 @@ async def no_services() -> ServiceConfig:
     raise AssertionError("no service is used here")
 
 
-async def of_agents_only(actor: ActorId, host: HostId) -> tuple[str, int, str]:
+def of_agents_only(actor: ActorId, host: HostId) -> tuple[str, int, str]:
     """What hosts tell: only of agents, since supervisors live in the guardian."""
     return ("running", 2, "node-b") if actor.endswith("/greet") else ("", 0, "")
 
@@ -36,7 +37,7 @@ async def test_a_nested_supervisor_is_on_the_node_of_the_process_that_holds_supe
     roots.attach(runtime, LocalStarter(runtime))
     await roots.start(Supervisor(children=[child(Supervisor(children=[child(greet)]), id="inner")]))
 
-    (root,) = await roots.tree(of_agents_only)
+    (root,) = grown([stretch async for stretch in roots.walk(of_agents_only)])
 
     (inner,) = root.children
     (leaf,) = inner.children
