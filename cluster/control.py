@@ -19,9 +19,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
-
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Self
 
 from regrow.cluster import answers, past_turns, set_aside
 from regrow.cluster.cli_ask import message_for, plain_value, request_class
@@ -30,7 +28,6 @@ from regrow.cluster.control_client import (
     PROTOCOL_VERSION,
     READ_SIZE_BYTES,
     REQUEST_LIMIT_BYTES,
-    TIMEOUT_LIMIT_S,
     exit_code_of,
     folder_lock,
     make_runtime_dir,
@@ -39,17 +36,30 @@ from regrow.cluster.control_client import (
     remove_stale,
     socket_path,
 )
-from regrow.cluster.deeds import DEED_TIMEOUT_S, Deed
+from regrow.cluster.control_orders import (
+    AboutOrder,
+    AnyOrder,
+    ApproveOrder,
+    AskOrder,
+    DeadLettersOrder,
+    DecideOrder,
+    DeedOrder,
+    HistoryOrder,
+    ListedOrder,
+    MessagesOrder,
+    MetricsOrder,
+    StopOrder,
+    TreeOrder,
+    parsed,
+)
+from regrow.cluster.deeds import Deed
 from regrow.cluster.errors import AppAlreadyRunning, AppNotRunning, did_you_mean
 from regrow.cluster.letters import letters_told
 from regrow.cluster.pausable_loop import PausableLoop
-from regrow.cluster.set_aside import Decision
 from regrow.cluster.tree import written
 from regrow.runtime.address import ActorId
 from regrow.runtime.errors import Closed, Misuse, RegrowError
-from regrow.runtime.journal_answers import Assume
 from regrow.runtime.lifecycle import ExitReason, Shutdown
-from regrow.runtime.ref import DEFAULT_ASK_TIMEOUT_S
 
 if TYPE_CHECKING:
     from regrow.cluster.app import Running
@@ -62,109 +72,6 @@ READ_TIMEOUT_S = 10.0
 
 WRITE_TIMEOUT_S = 10.0
 """How long a client may take to read its answer."""
-
-
-class _Order(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    v: Literal[1]
-
-
-class _About(_Order):
-    do: Literal["about"]
-
-
-class _Tree(_Order):
-    do: Literal["tree"]
-
-
-class _Stop(_Order):
-    do: Literal["stop"]
-
-
-class _Ask(_Order):
-    """`fields` are the message's own; `words` are as somebody types them, `name=world` or in the fields' order."""
-
-    do: Literal["ask"]
-    agent: str
-    type: str = ""
-    fields: dict[str, Any] | None = None
-    words: tuple[str, ...] = ()
-    timeout_s: float = Field(default=DEFAULT_ASK_TIMEOUT_S, gt=0, le=TIMEOUT_LIMIT_S)
-
-
-class _DeadLetters(_Order):
-    do: Literal["dead_letters"]
-
-
-class _Metrics(_Order):
-    do: Literal["metrics"]
-
-
-class _Messages(_Order):
-    """The latest messages of an agent, without what they say."""
-
-    do: Literal["messages"]
-    agent: str
-
-
-class _Deed(_Order):
-    """To one agent or supervisor, by its whole id."""
-
-    do: Literal["kill", "restart"]
-    agent: str
-    timeout_s: float = Field(default=DEED_TIMEOUT_S, gt=0, le=TIMEOUT_LIMIT_S)
-
-
-class _Listed(_Order):
-    """The messages in quarantine, or those that wait for an answer: of one agent, or of the whole app."""
-
-    do: Literal["set_aside", "waits"]
-    agent: str = ""
-
-
-class _Decide(_Order):
-    """About one message in quarantine, by its id as `set_aside` tells it."""
-
-    do: Literal["decide"]
-    id: str
-    decision: Decision
-    assume: Assume | None = None
-
-
-class _Approve(_Order):
-    """Answer one of them; `fields` and `words` as in `ask`."""
-
-    do: Literal["approve"]
-    id: str
-    fields: dict[str, Any] | None = None
-    words: tuple[str, ...] = ()
-
-
-class _History(_Order):
-    """The newest turns of a durable agent that have ended, at most `limit`."""
-
-    do: Literal["history"]
-    agent: str
-    limit: int
-
-
-_AnyOrder = (
-    _About
-    | _Tree
-    | _Stop
-    | _Ask
-    | _DeadLetters
-    | _Metrics
-    | _Messages
-    | _Deed
-    | _Listed
-    | _Decide
-    | _Approve
-    | _History
-)
-
-_ORDER: TypeAdapter[_AnyOrder] = TypeAdapter(Annotated[_AnyOrder, Field(discriminator="do")])
 
 
 class ControlSocket:
@@ -285,7 +192,7 @@ class ControlSocket:
                 return b""
             if crowded:
                 raise Closed(f"{self.app} answers as many as it can, {CONNECTIONS_LIMIT} at once; try again")
-            found = await self._do(_parsed(line), connection)
+            found = await self._do(parsed(line), connection)
             told = found if isinstance(found, bytes) else json.dumps(found).encode()
             answer = b'{"v": %d, "ok": %b}\n' % (PROTOCOL_VERSION, told)
             if len(answer) > ANSWER_LIMIT_BYTES:
@@ -312,38 +219,38 @@ class ControlSocket:
             raise Misuse(f"a request is one line, and none came within {READ_TIMEOUT_S:g} s") from None
         return bytes(line)
 
-    async def _do(self, order: _AnyOrder, connection: socket.socket) -> object:
+    async def _do(self, order: AnyOrder, connection: socket.socket) -> object:
         match order:
-            case _About():
+            case AboutOrder():
                 return self._about()
-            case _Tree():
+            case TreeOrder():
                 return await written(self._started().engine.walk())
-            case _Ask():
+            case AskOrder():
                 return await self._ask(self._started(), order)
-            case _DeadLetters():
+            case DeadLettersOrder():
                 return letters_told(await self._started().dead_letters(), now=datetime.now(UTC))
-            case _Metrics():
+            case MetricsOrder():
                 return await self._started().metrics()
-            case _Messages():
+            case MessagesOrder():
                 had = await self._started().engine.messages(ActorId(order.agent))
                 return {"messages": None if had is None else [each.model_dump(mode="json") for each in had]}
-            case _Deed():
+            case DeedOrder():
                 running = self._started()
                 deed, actor = Deed(order.do), ActorId(order.agent)
                 done = await running.engine.carry_out(deed, actor, timeout_s=order.timeout_s)
                 return done.model_dump(mode="json")
-            case _Listed():
+            case ListedOrder():
                 listed = set_aside.listed if order.do == "set_aside" else answers.waits
                 return await listed(self._started(), order.agent)
-            case _Decide():
+            case DecideOrder():
                 by = await asyncio.to_thread(peer_principal, connection)
                 return await set_aside.decided(self._started(), order.id, order.decision, order.assume, by=by)
-            case _Approve():
+            case ApproveOrder():
                 by = await asyncio.to_thread(peer_principal, connection)  # whom a directory elsewhere may have to name
                 return await answers.approved(self._started(), order.id, order.fields, order.words, by=by)
-            case _History():
+            case HistoryOrder():
                 return await past_turns.turns_of(self._started(), order.agent, order.limit)
-            case _Stop():
+            case StopOrder():
                 self._stopping = True
                 self._request_stop()
                 reason = await asyncio.shield(self._ended)
@@ -359,7 +266,7 @@ class ControlSocket:
             "state": state,
         }
 
-    async def _ask(self, running: Running, order: _Ask) -> dict[str, object]:
+    async def _ask(self, running: Running, order: AskOrder) -> dict[str, object]:
         target = running.app.made_from(ActorId(order.agent))
         if target is None:
             known = [*running.app.agents, *(f"{kind}/KEY" for kind in running.app.keyed.kinds)]
@@ -374,26 +281,6 @@ class ControlSocket:
             state = "has ended" if self._ended.done() else "is still starting; try again in a moment"
             raise AppNotRunning(self.app, f"{self.app} {state}")
         return self._running
-
-
-def _parsed(line: bytes) -> _AnyOrder:
-    """Raises Misuse that says what a request should be."""
-    try:
-        request = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise Misuse(f"a request is one line of JSON ({error}); send it with the regrow command") from error
-    version = request.get("v") if isinstance(request, dict) else None
-    if version != PROTOCOL_VERSION:
-        raise Misuse(
-            f"this app speaks version {PROTOCOL_VERSION} of the control protocol and was asked in {version!r}; "
-            "use the regrow command of the app's own environment"
-        )
-    try:
-        return _ORDER.validate_python(request)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise Misuse(f"the request can not be read: {f'{place}: ' if place else ''}{first['msg']}") from error
 
 
 def _refusal(error: RegrowError) -> bytes:
