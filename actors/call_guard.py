@@ -14,7 +14,7 @@ from regrow.runtime.errors import Refused
 from regrow.runtime.guard_errors import RunsUnreachable
 from regrow.runtime.guards import Rung
 from regrow.runtime.likeness import STATELESS, StateLikenesses, likenesses, read_json, state_likenesses
-from regrow.runtime.message_count import used_up
+from regrow.runtime.run_ends import used_up
 from regrow.runtime.run_store import Amounts, CallNote
 from regrow.supervisors.outcome import tone
 from regrow.supervisors.repeats import repeated
@@ -88,6 +88,7 @@ class GuardedCall:
         finding = await self._repeated()
         if guards.has_caps and (finding is None or finding.rung < Rung.REFUSE):
             taken = await self._guarding.runs.take(run, Amounts(calls=1), guards)
+            self._guarding.heard(run, taken)
             if taken.over:
                 finding = used_up(taken.over, taken.counts, taken.age_s, guards, run=run)
         if finding is not None:

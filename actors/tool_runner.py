@@ -155,12 +155,15 @@ class ToolRunner:
 
     async def _in_its_place(self, call: Allowed, ctx: Context, step: Step | None, counts: ToolCounts) -> Given:
         tool = call.tool
-        deadline = self._loop.time() + tool.timeout_s
+        deadline, ends_at = self._loop.time() + tool.timeout_s, ctx.runtime.guarding.ends_at(ctx.origin())
+        if ends_at is not None:
+            deadline = min(deadline, ends_at)
         places = self._places.setdefault(tool, asyncio.Semaphore(tool.concurrency))
         try:
             async with asyncio.timeout_at(deadline):
                 await places.acquire()
         except TimeoutError as error:
+            self._check_run(ctx, ends_at)
             raise ToolBusy(
                 f"{tool.name} was not run: for {tool.timeout_s:g} s all its {tool.concurrency} places in this host "
                 "were taken (concurrency); try again later",
@@ -179,15 +182,22 @@ class ToolRunner:
             await self._let_go(task, tool)
             if _blocks(tool) and not place.in_thread:
                 counts.cost_usd -= tool.cost_usd
+                self._check_run(ctx, ends_at)
                 raise ToolBusy(
                     f"{tool.name} was not run: for {tool.timeout_s:g} s all {TOOL_THREADS} threads for tools of this "
                     "host were taken; try again later",
                     tool=tool.name,
                 )
+            self._check_run(ctx, ends_at)
             raise _timed_out(tool)
         if task.cancelled():
             raise ToolFailed(f"{tool.name} failed: it cancelled itself", tool=tool.name)
         return task.result()
+
+    def _check_run(self, ctx: Context, ends_at: float | None) -> None:
+        """Raises RunUsedUp where a call has no more time since the seconds of its run are over."""
+        if ends_at is not None and ends_at <= self._loop.time():
+            raise ctx.runtime.guarding.time_is_up(ctx.origin(), agent=ctx.id)
 
     async def _let_go(self, task: asyncio.Task[Given], tool: Tool[Any]) -> None:
         """Ends a call; one that does not listen is left to itself, so that its agent does not hang with it."""

@@ -9,6 +9,7 @@ from regrow.cluster.code import agent_class
 from regrow.runtime.guards import Guarding, Guards
 from regrow.runtime.memory_runs import MemoryRuns
 from regrow.runtime.message_count import MessageCount
+from regrow.runtime.run_ends import RunEnds
 from regrow.supervisors.stall_watch import StallWatch
 from regrow.supervisors.turn_guard import ByGuards
 
@@ -27,11 +28,15 @@ def keep_guard(runtime: Runtime, guards: Guards, runs: RunStore | None = None) -
     """From now on this process has these guards; without a store it counts runs in its own memory."""
     counted: RunStore = runs if runs is not None else MemoryRuns(runtime.loop.time)
     judges = guards.hop_limit is not None or guards.loop_rounds is not None
+    ends = RunEnds(guards, runtime.loop.time) if guards.has_caps else None
     runtime.guarding = Guarding(
         guards,
         turns=ByGuards(guards) if judges else None,
         runs=counted,
-        messages=MessageCount(runtime, guards, counted) if guards.has_caps else None,
+        messages=MessageCount(runtime, guards, counted, ends) if ends is not None else None,
+        ends=ends,
     )
+    if ends is not None:
+        ends.on_sooner = runtime.asking.run_ends
     if guards.stall_s is not None:
         StallWatch(runtime, guards, guards.stall_s).begin()

@@ -17,7 +17,7 @@ from regrow.router.provider import estimated_usage
 from regrow.runtime.errors import Refused
 from regrow.runtime.guard_errors import RunUsedUp
 from regrow.runtime.guards import Rung
-from regrow.runtime.message_count import used_up
+from regrow.runtime.run_ends import used_up
 from regrow.runtime.run_store import NUSD_PER_USD, Amounts
 
 if TYPE_CHECKING:
@@ -49,12 +49,14 @@ class RunBudget:
         Cancelled, as when nobody reads any more, its call counts with all that was held back for it.
 
         Raises:
-            RunUsedUp: its run has come to a cap, or one of money can not be kept; no model was called.
+            RunUsedUp: its run has come to a cap, or one of money can not be kept; no model was called. Or its seconds
+                were over while one was, which counts as one that was cancelled.
             RunsUnreachable: the store does not answer, so that nothing may be spent.
         """
         if ctx is None or not ctx.runtime.guarding.guards.has_caps:
             return await call()
-        guards, runs, origin = ctx.runtime.guarding.guards, ctx.runtime.guarding.runs, ctx.origin()
+        guarding, origin = ctx.runtime.guarding, ctx.origin()
+        guards, runs = guarding.guards, guarding.runs
         self._check_price(guards.max_cost_usd)
         id = f"{ctx.runtime.host}/{ctx.runtime.fresh_number()}"
         least = Amounts(calls=1, tokens=estimated_usage(request, "").input_tokens)
@@ -65,23 +67,37 @@ class RunBudget:
         except asyncio.CancelledError:
             self._close(self._taken_back(runs, origin.run, id, taking))
             raise
+        guarding.heard(origin.run, taken)
         if taken.over:
             finding = used_up(taken.over, taken.counts, taken.age_s, guards, run=origin.run)
-            ctx.runtime.guarding.found(finding, origin, agent=request.agent)
+            guarding.found(finding, origin, agent=request.agent)
             if guards.top >= Rung.REFUSE:
                 finding.refuse()
+        limit = asyncio.timeout_at(guarding.ends_at(origin))
+        try:
+            async with limit:
+                return await self._counted(runs, origin.run, id, call, most=least.plus(held))
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise guarding.time_is_up(origin, agent=request.agent) from error
+
+    async def _counted(
+        self, runs: RunStore, run: str, id: str, call: Callable[[], Awaitable[ModelReply]], *, most: Amounts
+    ) -> ModelReply:
+        """What the call gives, which comes to `most` where nobody knows what it has come to."""
         try:
             reply = await call()
         except ProviderFailed as failed:
-            await self._settled(runs, origin.run, id, least.plus(held) if failed.may_have_cost else Amounts(calls=1))
+            await self._settled(runs, run, id, most if failed.may_have_cost else Amounts(calls=1))
             raise
         except Refused:  # by the budget of the app: no model was called
-            await self._settled(runs, origin.run, id, Amounts())
+            await self._settled(runs, run, id, Amounts())
             raise
         except asyncio.CancelledError:  # the request may have been sent, and nobody waits for what it comes to
-            self._close(runs.settle(origin.run, id, least.plus(held)))
+            self._close(runs.settle(run, id, most))
             raise
-        await self._settled(runs, origin.run, id, self._cost_of(reply))
+        await self._settled(runs, run, id, self._cost_of(reply))
         return reply
 
     async def aclose(self) -> None:

@@ -76,12 +76,16 @@ class Asking:
     ) -> PendingAsk:
         """Sends a request that begins `now`; the future of what it returns ends once, with the reply or an error.
 
-        The turn's own deadline counts where that is earlier. Whoever stops waiting before the end calls `give_up`.
+        The turn's own deadline counts where that is earlier, and the end of its run. Whoever stops waiting before the
+        end calls `give_up`.
         """
         check_timeout(timeout_s)
         runtime = self._runtime
         envelope = runtime.envelope(Kind.ASK, target, request)
         deadline = now + timeout_s
+        ends_at = runtime.guarding.ends_at(envelope.origin)
+        if ends_at is not None and ends_at < deadline:
+            timeout_s, deadline = ends_at - now, ends_at
         turn = current.get()
         if turn is None:
             ask = self._asks.open(target.actor, request, timeout_s, deadline)
@@ -154,12 +158,22 @@ class Asking:
                 self._asks.fail(ask.ask_id, AskFailed(ask.actor, NoProc(), text))
 
     def _too_late(self, ask: PendingAsk) -> RegrowError:
-        """At its deadline: an ask that waits for a process without contact is unknown, and not merely late."""
-        envelope = ask.envelope
+        """At its deadline: the run may be over, and one that waits for a process without contact is not merely late."""
+        envelope, guarding = ask.envelope, self._runtime.guarding
+        if envelope is not None and (ends_at := guarding.ends_at(envelope.origin)) is not None:
+            if ends_at <= self._runtime.loop.time():
+                sender = envelope.origin.sender
+                return guarding.time_is_up(envelope.origin, agent=sender.actor if sender is not None else "")
         if envelope is None or envelope.holder is None or not self._runtime.delivery.is_lost(envelope):
             return timed_out(ask)
         may_have_run = not envelope.holder.withdraw(envelope)
         return ContactLost(ask.actor, type(ask.request).__name__, may_have_run=may_have_run)
+
+    def run_ends(self, run: str, at: float) -> None:
+        """What is asked in this run waits until then at most."""
+        for ask in self._asks:
+            if ask.envelope is not None and ask.envelope.origin.run == run:
+                self._asks.shorten(ask, at)
 
     def fail_all(self) -> None:
         """Ends every ask that waits, since the runtime closes."""

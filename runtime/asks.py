@@ -123,6 +123,14 @@ class Asks:
             self._set_timer(deadline)
         return ask
 
+    def shorten(self, ask: PendingAsk, deadline: float) -> None:
+        """Has an ask wait until then at most."""
+        if deadline < ask.deadline:
+            ask.timeout_s -= ask.deadline - deadline
+            ask.deadline = deadline
+            if deadline < self._timer_at:
+                self._set_timer(deadline)
+
     def close(self, ask: PendingAsk) -> None:
         """The asker is no longer interested; a reply that comes now is late."""
         self._waiting.pop(ask.ask_id, None)

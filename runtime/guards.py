@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from regrow.runtime.cell import Cell
     from regrow.runtime.envelope import Envelope, Origin
     from regrow.runtime.guard_errors import GuardTripped
-    from regrow.runtime.run_store import RunStore
+    from regrow.runtime.run_ends import RunEnds
+    from regrow.runtime.run_store import RunStore, Taken
 
 log = structlog.get_logger("regrow.guards")
 
@@ -125,9 +126,13 @@ class Finding:
         """The same, with the rung that is really taken."""
         return self if self.rung <= top else replace(self, rung=top)
 
+    def refusal(self) -> GuardTripped:
+        """The same as the error that it is."""
+        return self.error(self.text, **self.evidence)
+
     def refuse(self) -> NoReturn:
         """Raises it."""
-        raise self.error(self.text, **self.evidence)
+        raise self.refusal()
 
 
 class TurnGuard(Protocol):
@@ -153,12 +158,20 @@ class Guarding:
     """What the guards of one process have: their limits, what judges turns and messages, and where runs are counted."""
 
     def __init__(
-        self, guards: Guards, *, turns: TurnGuard | None, runs: RunStore, messages: MessageGuard | None = None
+        self,
+        guards: Guards,
+        *,
+        turns: TurnGuard | None,
+        runs: RunStore,
+        messages: MessageGuard | None = None,
+        ends: RunEnds | None = None,
     ) -> None:
         self.guards = guards
         self.turns = turns
         self.runs = runs
         self.messages = messages
+        self.ends = ends
+        """When runs end; None where none has a cap."""
         self.findings: dict[str, int] = {}
         """How often each guard has found something here, by the class of its error."""
         self.calling: Counter[str] = Counter()
@@ -167,6 +180,22 @@ class Guarding:
         self._thought_s: OrderedDict[str, float] = OrderedDict()
         """How long agents here have waited for models since their last calls of tools."""
         self._told: OrderedDict[tuple[str, int, str, str], int] = OrderedDict()
+
+    def ends_at(self, origin: Origin) -> float | None:
+        """When the seconds of a run are over, by the clock of this loop; None where nothing ends it."""
+        return self.ends.ends_at(origin) if self.ends is not None else None
+
+    def heard(self, run: str, taken: Taken) -> None:
+        """The store has said what a run has come to."""
+        if self.ends is not None:
+            self.ends.heard(run, taken)
+
+    def time_is_up(self, origin: Origin, *, agent: str) -> GuardTripped:
+        """The refusal of what is under way when the seconds of its run are over, which also stands in the trace."""
+        assert self.ends is not None, "only a cap ends a run"
+        finding = self.ends.over(origin)
+        self.found(finding, origin, agent=agent)
+        return finding.refusal()
 
     def thought(self, agent: str, seconds: float) -> None:
         """An agent has waited so long for a model, which is no wait for anything to change."""

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from regrow.runtime.guard_errors import RunsUnreachable, RunUsedUp
-from regrow.runtime.guards import Finding, Guards, Rung
+from regrow.runtime.guard_errors import RunsUnreachable
+from regrow.runtime.guards import Guards, Rung
+from regrow.runtime.run_ends import RunEnds, used_up
 from regrow.runtime.run_store import Amounts, RunStore, cap_passed
 
 if TYPE_CHECKING:
@@ -33,27 +34,27 @@ class _Sent:
     untold: int = 0
     telling: int = 0
     known: Amounts = field(default_factory=Amounts)
-    began_s: float = 0.0
     refused: int = 0
 
 
 class MessageCount:
     """The messages of the runs of one process."""
 
-    def __init__(self, runtime: Runtime, guards: Guards, runs: RunStore) -> None:
+    def __init__(self, runtime: Runtime, guards: Guards, runs: RunStore, ends: RunEnds) -> None:
         self._runtime = runtime
         self._guards = guards
         self._runs = runs
+        self._ends = ends
         self._sent: OrderedDict[str, _Sent] = OrderedDict()
         self._telling: set[asyncio.Task[None]] = set()
 
     def sent(self, origin: Origin) -> None:
         """See MessageGuard."""
-        run, now_s = origin.run, self._runtime.loop.time()
+        run = origin.run
         if not run:
             return  # from outside: with its first turn a run begins
-        sent = self._sent_in(run, now_s)
-        age_s = now_s - sent.began_s
+        sent = self._sent_in(run)
+        age_s = self._runtime.loop.time() - self._ends.met(run).began_s
         counts = sent.known.plus(Amounts(messages=sent.telling + sent.untold))
         if over := cap_passed(counts.plus(Amounts(messages=1)), age_s, self._guards):
             sent.refused += self._guards.top >= Rung.REFUSE
@@ -68,10 +69,10 @@ class MessageCount:
             self._telling.add(task := self._runtime.spawn_task(self._tell(run, sent)))
             task.add_done_callback(self._telling.discard)
 
-    def _sent_in(self, run: str, now_s: float) -> _Sent:
+    def _sent_in(self, run: str) -> _Sent:
         """What this run has sent from here, from now on the last that is forgotten."""
         sent = self._sent.pop(run, None)
-        self._sent[run] = sent = sent if sent is not None else _Sent(began_s=now_s)
+        self._sent[run] = sent = sent if sent is not None else _Sent()
         if len(self._sent) > MAX_RUNS:
             self._sent.popitem(last=False)
         return sent
@@ -86,34 +87,5 @@ class MessageCount:
                 sent.telling = 0
                 return
             sent.known = taken.counts
-            sent.began_s = self._runtime.loop.time() - taken.age_s
+            self._ends.heard(run, taken)
             sent.telling, sent.untold = sent.untold, 0
-
-
-def used_up(over: str, counts: Amounts, age_s: float, guards: Guards, *, run: str, refused: int = 0) -> Finding:
-    """What is to be said of a run that has come to the cap named `over`.
-
-    `counts` are what was let through, and `refused` how many messages of the run were not, in this process.
-    """
-    come_to = {
-        "max_messages": f"{counts.messages:,} messages",
-        "max_calls": f"{counts.calls:,} calls",
-        "max_tokens": f"{counts.tokens:,} tokens",
-        "max_cost_usd": f"${counts.cost_nusd / 1e9:.6f}",
-        "max_s": f"{age_s:,.1f} s",
-    }
-    cap = getattr(guards, over)
-    more = (
-        f", so {refused:,} {'message' if refused == 1 else 'messages'} more went nowhere from here" if refused else ""
-    )
-    return Finding(
-        error=RunUsedUp,
-        rung=Rung.REFUSE,
-        text=(
-            f"run {run} has come to {come_to[over]}, and {over}={cap:,} is its cap{more}; look in its trace at what it "
-            f"did again and again, begin a new run, or raise {over}"
-        ),
-        evidence={"cap": over, "limit": cap, "messages": counts.messages, "calls": counts.calls}
-        | {"tokens": counts.tokens, "cost_usd": counts.cost_nusd / 1e9, "age_s": round(age_s, 3), "run": run}
-        | ({"refused": refused} if refused else {}),
-    )
