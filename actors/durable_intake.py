@@ -117,13 +117,14 @@ class DurableIntake:
         if entry is None or self._served is None:
             return Attempt()
         before, entry.tried_by = entry.tried_by, self._served
-        earlier = attempt_span_id(entry.command, before) if before is not None and entry.tries else 0
+        is_again = before is not None and (entry.tries or before != self._served)
+        earlier = attempt_span_id(entry.command, before) if before is not None and is_again else 0
         entry.tries += 1
         return Attempt(
             # In one life again, as after a wait, it is another span all the same.
             span_id=0 if before == self._served else attempt_span_id(entry.command, self._served),
             earlier=earlier,
-            number=max(entry.tries, entry.attempts + 1),
+            number=max(entry.tries, entry.attempts + 1, 2 if earlier else 1),
         )
 
     def dropped(self, envelope: Envelope) -> Kept:
@@ -223,7 +224,9 @@ class DurableIntake:
             self._cell.mailbox.put_back(envelope)
         if dead is not None and pending:
             for entry in self._entries.values():
-                if entry.command == pending[0].command and not entry.tries:
+                # Put back from quarantine, it may never have been in that process' hands; its last attempt is known.
+                is_put_back = pending[0].failed_in is not None and not entry.attempts
+                if entry.command == pending[0].command and not entry.tries and not is_put_back:
                     entry.tried_by, entry.tries = dead.epoch, 1
         self._enter(others)
         self.is_loaded = True
@@ -323,6 +326,6 @@ class DurableIntake:
             envelope.deadline = self._durability.deadline(message.expires_ms)
         entry.begun = entry.was_stored = True
         entry.attempts = message.attempts
-        entry.tried_by = self._served if message.begun is not None else None
+        entry.tried_by = self._served if message.begun is not None else message.failed_in
         entry.tick = beside if isinstance(beside, Tick) else None
         return entry

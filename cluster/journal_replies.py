@@ -63,7 +63,7 @@ def enqueued(reply: Sequence[Any]) -> Enqueued:
 
 def pending(fields: Sequence[Any]) -> Pending:
     """A message in the mailbox."""
-    seq, command, body, expires_ms, attempts, begun = fields
+    seq, command, body, expires_ms, attempts, begun, failed_in = fields
     return Pending(
         seq=seq,
         command=CommandId(command.decode()),
@@ -71,6 +71,7 @@ def pending(fields: Sequence[Any]) -> Pending:
         expires_ms=_given(expires_ms),
         attempts=attempts,
         begun=_given(begun),
+        failed_in=_given(failed_in),
     )
 
 

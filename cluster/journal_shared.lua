@@ -73,7 +73,7 @@ local function following()
     if size > a.bytes and #found > 0 then break end
     local kept = noted and unpacked(redis.call('HGET', notes, fields[2])) or {n = 0}
     local place, expires = tonumber(string.sub(id, 1, -3)), tonumber(fields[6]) or false
-    found[#found + 1] = {place, fields[2], fields[4], expires, kept.n, kept.b or false}
+    found[#found + 1] = {place, fields[2], fields[4], expires, kept.n, kept.b or false, kept.l or false}
   end
   return found
 end

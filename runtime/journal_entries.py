@@ -202,7 +202,10 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """A message that waits for its turn. `begun` is the beginning state of one that resumes after a wait."""
+    """A message that waits for its turn. `begun` is the beginning state of one that resumes after a wait.
+
+    `failed_in` is the last life that has failed on it, also before somebody has put it back from quarantine.
+    """
 
     seq: int
     command: CommandId
@@ -210,6 +213,7 @@ class Pending:
     expires_ms: int | None
     attempts: int
     begun: bytes | None
+    failed_in: Epoch | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -164,6 +164,7 @@ class AgentRow:
                     expires_ms=message.expires_ms,
                     attempts=noted.attempts,
                     begun=noted.begun,
+                    failed_in=Epoch(noted.last_epoch) if noted.last_epoch else None,
                 )
             )
         return tuple(found)

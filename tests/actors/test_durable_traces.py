@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from regrow.actors import DurableAgent, DurableContext, Retries, on
 from regrow.actors.durable_errors import WaitTimedOut
 from regrow.runtime.address import ActorId
+from regrow.runtime.journal_entries import OperationId, partition_of
 from regrow.runtime.message import Message, Request
 from regrow.runtime.testing import pass_time
 from tests.actors.durable_stand import Host, memory_journal, on_virtual_time
@@ -124,6 +125,67 @@ class Hanging(Clerk):
     async def save(self, request: Save, ctx: DurableContext) -> str:
         await pass_time(1_000)
         return ""
+
+
+def test_what_a_person_requeues_is_linked_to_the_last_attempt_also_in_another_process(recorded: Recorded) -> None:
+    @on_virtual_time
+    async def run() -> None:
+        journal = memory_journal()
+        first = await Host.on(journal, "first")
+        await first.start(Clerk, CLERK)
+        world.crashes = Clerk.poison_after
+        await first.ref(CLERK).tell(Save())
+        await pass_time(10)
+        (row,) = await journal.quarantined(partition_of(ActorId(CLERK)))
+        assert first.runtime.durability is not None
+        await first.runtime.aclose()
+        await journal.revoke(first.runtime.durability.host, reaped=True)
+        await journal.requeue(ActorId(CLERK), row.command, operation=OperationId("again"))
+        second = await Host.on(journal, "second")
+        await second.start(Clerk, CLERK)
+        await pass_time(1)
+
+    run()
+
+    root, turns = recorded.one(f"send {CLERK}"), recorded.named(f"invoke_agent {CLERK}")
+    assert len(turns) == Clerk.poison_after + 1
+    assert all(is_below(turn, root) for turn in turns)
+    assert [linked(turn) for turn in turns[1:]] == [[id_of(turn)] for turn in turns[:-1]]
+    assert attributes(turns[-1]).get("error.type") is None
+
+
+class Later(DurableAgent[Kept]):
+    @on
+    async def save(self, request: Save, ctx: DurableContext) -> str:
+        ctx.remind("again", Approval(), after_s=60)
+        return "saved"
+
+    @on
+    async def approve(self, message: Approval, ctx: DurableContext) -> None:
+        await ctx.step("charge", charge)
+        if world.crashes:
+            world.crashes -= 1
+            raise ValueError("crashed")
+
+
+def test_a_reminder_stays_in_the_trace_of_whoever_set_it_and_its_turn_is_linked_when_it_runs_again(
+    recorded: Recorded,
+) -> None:
+    @on_virtual_time
+    async def run() -> None:
+        host = await Host.on(memory_journal())
+        await host.start(Later, CLERK)
+        await ask(host)
+        world.crashes = 1
+        await pass_time(100)
+
+    run()
+
+    asked, (before, after) = recorded.one(f"invoke_agent {CLERK}"), recorded.named(f"process {CLERK}")
+    assert trace_of(before) == trace_of(after) == trace_of(asked)
+    assert linked(after) == [id_of(before)]
+    assert is_below(before, asked)
+    assert is_below(after, asked)
 
 
 def test_each_attempt_at_a_step_has_a_span_that_is_linked_to_the_one_before(recorded: Recorded) -> None:

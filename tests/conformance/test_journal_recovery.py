@@ -292,6 +292,7 @@ async def test_requeue_settles_open_steps_and_counts_attempts_anew(
     assert settled == [SettleVerdict.SETTLED, SettleVerdict.SETTLED, SettleVerdict.NOT_QUARANTINED]
     (taken,) = await holder.taken()
     assert (taken.command, taken.body, taken.attempts) == (command, b"poison", 0)
+    assert taken.failed_in == holder.epoch
     assert [record.state for record in await stand.journal.steps(CLERK, command)] == states
     assert await stand.journal.quarantined(HERE) == ()
 
