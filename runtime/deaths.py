@@ -10,6 +10,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
+from regrow.runtime.contain import text_of
 from regrow.runtime.dead_letters import NAME_LIMIT_CHARS
 from regrow.runtime.lifecycle import MESSAGE_LIMIT_CHARS, ExitReason
 from regrow.runtime.message import Message
@@ -73,7 +74,7 @@ def note(
     if refusal is not None:
         if command is not None and _is_set_aside(cell.recent, command):
             return  # that its asker is refused then is no word of its own
-        why = f"{type(refusal).__name__}: {refusal}"[:REFUSAL_LIMIT_CHARS]
+        why = f"{type(refusal).__name__}: {text_of(refusal)}"[:REFUSAL_LIMIT_CHARS]
     cell.recent.append((cell.runtime.loop.time(), type(envelope.message), envelope.origin, command, fate, why))
 
 
