@@ -24,6 +24,8 @@ Row = Mapping[str, Any]
 class LiveAgent:
     """An agent as its app tells of it at `looked_ms`, a Unix time. None stands for what it did not tell."""
 
+    is_gone: bool = False
+    """Its app does not run; one that does not answer may."""
     looked_ms: int = 0
     nodes: Mapping[str, Row] | None = None
     """Everybody in the trees of the app, by id."""
@@ -45,7 +47,7 @@ def asked_of(app: str, agent: str) -> LiveAgent:
         about = cli_calls.seen(app)
     except AppNotRunning:
         why = f"{app} does not run, so what lies in its journal, such as its history, can not be looked at"
-        return LiveAgent(unknown=(why,))
+        return LiveAgent(is_gone=True, unknown=(why,))
     except (TooLate, ControlError) as error:
         return LiveAgent(unknown=(f"{app} does not say how it is now ({error})",))
     if not about["tree"]:

@@ -16,7 +16,18 @@ from regrow.cluster.errors import IncidentsUnreadable, NoSuchAgent, NothingKnown
 from regrow.cluster.incident_store import FILE_NAME, Incident, IncidentFile, Sort
 from regrow.cluster.live_agent import LiveAgent, asked_of
 from regrow.cluster.span_row import SpanRow
-from regrow.cluster.why import TOLD, Death, Found, Other, deaths_of, decisions_of, others_of, time_told
+from regrow.cluster.why import (
+    TOLD,
+    Death,
+    Found,
+    Other,
+    deaths_of,
+    decisions_of,
+    last_run_ms,
+    others_of,
+    silent_since,
+    time_told,
+)
 from regrow.runtime import telemetry
 from regrow.runtime.errors import Misuse
 from regrow.runtime.redaction import Redaction
@@ -47,12 +58,17 @@ def found_of(settings: Settings, agent: str) -> Found:
     if kept.left_out:
         told = ", ".join(f"{count:,} ({reason})" for reason, count in sorted(kept.left_out.items()))
         unknown.append(f"incidents of the app that were not kept, of whatever agent: {told}")
+    if live.is_gone and kept.silent_since_ms:
+        unknown.append(
+            f"how {app} ended: nothing is kept that is later than {time_told(kept.silent_since_ms)}, as where its "
+            "process is killed, its machine goes down or its disk is full"
+        )
     nodes = live.nodes or {}
     return Found(
         agent=agent,
         node=nodes.get(agent),
         is_app_running=live.nodes is not None,
-        started_ms=live.started_ms,
+        started_ms=live.started_ms or kept.run_ms,
         supervisors=tuple(nodes[each] for each in _above(agent) if each in nodes),
         others=kept.others,
         deaths=deaths,
@@ -78,6 +94,8 @@ class _Kept:
     incidents: list[Incident] = field(default_factory=list[Incident])
     above: tuple[Death, ...] = ()
     others: tuple[Other, ...] = ()
+    run_ms: int = 0
+    silent_since_ms: int = 0
     agents: list[str] = field(default_factory=list[str])
     left_out: dict[str, int] = field(default_factory=dict[str, int])
 
@@ -102,10 +120,13 @@ def _kept(file: IncidentFile | None, agent: str) -> _Kept:
         above: list[Death] = []
         for supervisor in _above(agent):
             above += (each for each in deaths_of(file.of_agent(supervisor)) if each.reason["kind"] == "escalated")
+        ends = file.ends()
         return _Kept(
             incidents=file.of_agent(agent),
             above=tuple(sorted(above, key=lambda each: each.at_ms)),
-            others=others_of(file.ends(), agent),
+            others=others_of(ends, agent),
+            run_ms=last_run_ms(ends),
+            silent_since_ms=silent_since(ends),
             agents=file.agents(),
             left_out=file.left_out(),
         )

@@ -50,7 +50,7 @@ class Found:
     """How it is now, as `regrow ps --json` has it; None where that can not be told."""
     is_app_running: bool = False
     started_ms: int = 0
-    """When the app that runs was started; 0 where none runs."""
+    """When the app was started that runs, or ran last; 0 where that is not known."""
     supervisors: tuple[Mapping[str, Any], ...] = ()
     """Those above it as they are now, the root first, as `node`."""
     others: tuple[Other, ...] = ()
@@ -115,6 +115,39 @@ def others_of(incidents: Iterable[Incident], agent: str) -> tuple[Other, ...]:
     deaths = ((other, deaths_of(has)) for other, has in each_has.items())
     found = (Other(agent=other, deaths=len(died), last=died[-1]) for other, died in deaths if died)
     return tuple(sorted(found, key=lambda other: other.last.at_ms))
+
+
+def end_not_kept(found: Found) -> str:
+    """How it ended at last by what its supervisor says, where no death of this run was kept; empty otherwise."""
+    if found.node is None or any(death.at_ms >= found.started_ms for death in found.deaths):
+        return ""
+    last = str(found.node["last_reason"])
+    return "" if last.startswith(_IN_ORDER) else last
+
+
+_IN_ORDER = ("Normal", "Shutdown")
+
+
+def last_run_ms(incidents: Iterable[Incident]) -> int:
+    """When the latest run of an app began of which there are words on ends; 0 where there are none."""
+    return max((_life(each)[0] for each in incidents), default=0)
+
+
+def silent_since(incidents: Sequence[Incident]) -> int:
+    """When the last word on ends came of an app that has ended without one on its own end; 0 where it has one.
+
+    Who has had trouble is told to end in order when an app is stopped, and a root that gives up is told too.
+    """
+    run_ms = last_run_ms(incidents)
+    told: dict[str, str] = {}
+    for each in incidents:
+        if _life(each)[0] == run_ms:
+            told[each.agent] = str(each.about.get("kind", each.sort))
+    has_ended = any("/" not in agent for agent in told)
+    return 0 if has_ended or not _RUNS & set(told.values()) else incidents[-1].at_ms
+
+
+_RUNS = {ReportKind.CHILD_STARTED.value, ReportKind.RESTARTING.value}
 
 
 def below(found: Found) -> tuple[Other, ...]:
@@ -287,7 +320,7 @@ def _without_age(message: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: said for name, said in message.items() if name != "age_s"}
 
 
-NOW = ("state", "incarnation", "restarts", "mailbox")
+NOW = ("state", "incarnation", "restarts", "mailbox", "last_reason")
 
 
 def told(found: Found) -> dict[str, Any]:
