@@ -16,18 +16,8 @@ from regrow.cluster.errors import IncidentsUnreadable, NoSuchAgent, NothingKnown
 from regrow.cluster.incident_store import FILE_NAME, Incident, IncidentFile, Sort
 from regrow.cluster.live_agent import LiveAgent, asked_of
 from regrow.cluster.span_row import SpanRow
-from regrow.cluster.why import (
-    TOLD,
-    Death,
-    Found,
-    Other,
-    deaths_of,
-    decisions_of,
-    last_run_ms,
-    others_of,
-    silent_since,
-    time_told,
-)
+from regrow.cluster.why import TOLD, Death, Found, Other, deaths_of, decisions_of, messages_gone, others_of, time_told
+from regrow.cluster.why_below import last_run_ms, silent_since
 from regrow.runtime import telemetry
 from regrow.runtime.errors import Misuse
 from regrow.runtime.redaction import Redaction
@@ -54,7 +44,8 @@ def found_of(settings: Settings, agent: str) -> Found:
         )
     deaths = deaths_of(kept.incidents)
     turns = _turns(settings, app, agent)
-    _say_what_is_not_known(deaths, live.history or turns, unknown)
+    if gone := messages_gone(deaths, live.history, turns):
+        unknown.append(gone)
     if kept.left_out:
         told = ", ".join(f"{count:,} ({reason})" for reason, count in sorted(kept.left_out.items()))
         unknown.append(f"incidents of the app that were not kept, of whatever agent: {told}")
@@ -161,26 +152,18 @@ def _turns(settings: Settings, app: str, agent: str) -> tuple[Mapping[str, Any],
             "at": time_told(row.start_ns // NS_PER_MS),
             "name": row.name.partition(" ")[0],
             "message": telemetry_of(row, telemetry.MESSAGE_TYPE),
+            "incarnation": int(telemetry_of(row, telemetry.AGENT_INCARNATION) or 0),
             "took_ms": None if row.end_ns is None else (row.end_ns - row.start_ns) / NS_PER_MS,
             "status": row.status,
             "trace": row.trace_id,
         }
-        for row in rows[-TOLD:]
+        for row in sorted(rows, key=lambda row: row.start_ns)[-TOLD:]
     )
 
 
 def telemetry_of(row: SpanRow, name: str) -> str:
     """An attribute of a span as text; empty where it has none of that name."""
     return str(json.loads(row.attributes).get(name, ""))
-
-
-def _say_what_is_not_known(deaths: tuple[Death, ...], turns: object, unknown: list[str]) -> None:
-    for death in deaths[-1:]:
-        if death.messages is None and death.reason["kind"] in ("killed", "fenced"):
-            instead = "its recorded turns stand below" if turns else "no traces of it were recorded either"
-            unknown.append(
-                f"which messages life #{death.incarnation} had before its end went with its process; {instead}"
-            )
 
 
 @contextmanager

@@ -126,7 +126,8 @@ def _line(node: SpanNode, guide: str, began: Mapping[str, int]) -> Text:
         at = began.get(link["span_id"])
         text.append(f"  again, after {'one not recorded' if at is None else f'that at +{_took(at)}'}", style="yellow")
     if row.failed:
-        text.append(f"  ✗ {_printable(row.status)[:STATUS_CHARS]}", style="red")
+        status = _printable(row.status)
+        text.append(f"  ✗ {status[:STATUS_CHARS]}{'…' if len(status) > STATUS_CHARS else ''}", style="red")
     if node.is_lost_child:
         text.append("  (its parent was not recorded)", style="dim")
     for event in json.loads(row.events):

@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from regrow.cluster.deeds import Deed
-from regrow.cluster.why import Death, Found, end_not_kept, groups_below, in_quarantine, last_messages
+from regrow.cluster.why import Death, Found, end_not_kept, in_quarantine, last_messages
+from regrow.cluster.why_below import groups_below
 from regrow.supervisors.report import ReportKind
 
 CLOCKS_MS = 1_000
@@ -251,8 +252,3 @@ def _about_messages(found: Found) -> Iterable[Advice]:
 
 def _restart(found: Found) -> str:
     return f"regrow restart {found.agent}" if found.is_app_running else ""
-
-
-def told(found: Found) -> list[dict[str, str]]:
-    """What to do next, as JSON."""
-    return [{"text": each.text, "command": each.command} for each in what_next(found)]

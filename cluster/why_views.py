@@ -20,16 +20,14 @@ from regrow.cluster.why import (
     TOLD,
     Death,
     Found,
-    Group,
     Retry,
     decision_text,
-    groups_below,
     in_quarantine,
-    is_supervisor,
     retries_of,
     since_death,
 )
 from regrow.cluster.why_advice import what_next
+from regrow.cluster.why_below import Group, groups_below, is_supervisor
 from regrow.runtime.lifecycle import INSTALLED, STANDARD_LIBRARY
 
 ROOMS = ("runtime", "supervisors", "memory", "router", "actors", "cluster")
@@ -206,11 +204,12 @@ def _messages(messages: Sequence[Mapping[str, Any]], *, at_ms: int) -> Table:
 
 
 def _turns(turns: Sequence[Mapping[str, Any]]) -> Table:
-    table = _table("time", "message", "took", "trace", "became")
+    table = _table("time", "life", "message", "took", "trace", "became")
     for each in turns:
         took = "no end" if each["took_ms"] is None else f"{each['took_ms']:.1f} ms"
         at_ms = int(datetime.fromisoformat(each["at"]).timestamp() * 1_000)
-        names = (printable(each["message"]), took, each["trace"][:12], printable(each["status"]))
+        life = f"#{each['incarnation']}"
+        names = (life, printable(each["message"]), took, each["trace"][:12], printable(each["status"]))
         table.add_row(Text(_time(at_ms), style="dim"), *map(Text, names))
     return table
 

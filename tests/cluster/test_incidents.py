@@ -22,8 +22,9 @@ from regrow.cluster.errors import IncidentsUnreadable, NoSuchAgent, NothingKnown
 from regrow.cluster.incident_store import FILE_NAME
 from regrow.cluster.incidents import LOSSES_PER_S
 from regrow.cluster.past_incidents import found_of
-from regrow.cluster.why import decision_text, in_quarantine, retries_of, told
+from regrow.cluster.why import decision_text, in_quarantine, retries_of
 from regrow.cluster.why_advice import what_next
+from regrow.cluster.why_told import told
 from regrow.cluster.why_views import show
 from regrow.runtime import ActorId, Message, Refused
 from regrow.runtime.deaths import RECENT

@@ -15,15 +15,15 @@ from regrow.cluster.why import (
     deaths_of,
     decision_text,
     decisions_of,
-    groups_below,
     in_quarantine,
+    messages_gone,
     others_of,
     retries_of,
-    silent_since,
     since_death,
-    told,
 )
 from regrow.cluster.why_advice import what_next
+from regrow.cluster.why_below import groups_below, silent_since
+from regrow.cluster.why_told import told
 from regrow.cluster.why_views import show, users_part
 from regrow.runtime import turn
 from tests.cluster.incident_rows import AT_MS, CRASHED, HAD, KILLED, death, incident, loss, report
@@ -423,3 +423,17 @@ def test_an_app_that_was_killed_has_told_nothing_of_its_end_and_one_that_was_sto
     assert silent_since([]) == silent_since([*runs, stopped]) == silent_since([*runs, gave_up]) == 0
     later = [replace(each, about={**each.about, "run_ms": 2}) for each in (*runs, stopped)]
     assert silent_since([before, *later]) == 0
+
+
+def test_where_messages_went_with_their_process_it_is_told_what_stands_in_their_place() -> None:
+    killed = deaths_of([report("child_terminated", 4, KILLED)])
+    turn = {"at": "2026-11-28T10:00:00+00:00", "message": "Question", "took_ms": None, "status": "", "trace": "ab" * 16}
+    of_it, of_next = {**turn, "incarnation": 4}, {**turn, "incarnation": 11}
+
+    assert messages_gone(killed, (), (of_next,)).endswith(
+        "life #4 had before its end went with its process; no traces of it were recorded either"
+    )
+    assert messages_gone(killed, (), (of_it, of_next)).endswith("its turns are told as they were recorded")
+    assert messages_gone(killed, ({"outcome": "committed"},), ()).endswith("as the journal has them")
+    assert messages_gone(deaths_of([death()]), (), ()) == messages_gone((), (), ()) == ""
+    assert "#11   Question  no end  abababababab" in shown(replace(FOUND, deaths=killed, turns=(of_it, of_next)))
