@@ -26,14 +26,14 @@ def why(
 
     It is read from the data folder, so that this works when the agent, its host or the app is gone.
     """
-    from regrow.cluster import why_advice, why_views
+    from regrow.cluster import why_views
     from regrow.cluster.config import Settings
     from regrow.cluster.past_incidents import found_of
-    from regrow.cluster.why import told
+    from regrow.cluster.why_told import told
 
     found = found_of(Settings.load(config), agent)
     if as_json:
-        print_json({**told(found), "next": why_advice.told(found)})
+        print_json(told(found))
     else:
         why_views.show(found, to=sys.stdout)
     return 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +24,8 @@ Row = Mapping[str, Any]
 class LiveAgent:
     """An agent as its app tells of it at `looked_ms`, a Unix time. None stands for what it did not tell."""
 
+    is_gone: bool = False
+    """Its app does not run; one that does not answer may."""
     looked_ms: int = 0
     nodes: Mapping[str, Row] | None = None
     """Everybody in the trees of the app, by id."""
@@ -39,47 +42,71 @@ class LiveAgent:
 
 
 def asked_of(app: str, agent: str) -> LiveAgent:
-    """What the app says; in at most TREE_TIMEOUT_S, and ANSWER_S for each of what can hang by itself."""
+    """What the app says; in at most TREE_TIMEOUT_S, and ANSWER_S for what can hang by itself."""
     try:
         about = cli_calls.seen(app)
     except AppNotRunning:
         why = f"{app} does not run, so what lies in its journal, such as its history, can not be looked at"
-        return LiveAgent(unknown=(why,))
+        return LiveAgent(is_gone=True, unknown=(why,))
     except (TooLate, ControlError) as error:
         return LiveAgent(unknown=(f"{app} does not say how it is now ({error})",))
     if not about["tree"]:
         return LiveAgent(unknown=(f"{app} is {about['state']}, and does not say how its agents are",))
-    unknown: list[str] = []
-    of = agent if "/" in agent else ""  # of an app it is asked for all of its agents
-    messages = _asked(app, "messages", unknown, "the latest messages of its agents", agent=agent)
-    quarantine = _asked(app, "set_aside", unknown, "what is in quarantine", agent=of)
-    waits = _asked(app, "waits", unknown, "what waits for an answer", agent=of)
-    history = _asked(app, "history", unknown, "the history of its agents", agent=agent, limit=TOLD)
-    had = messages["messages"] if messages is not None else None
+    questions = _questions(agent)
+    with ThreadPoolExecutor(len(questions)) as threads:  # what hangs is waited for once
+        told = dict(zip(questions, threads.map(lambda do: _asked(app, do, questions[do]), questions), strict=True))
+    had = told["messages"].answer.get("messages")
+    aside = told["set_aside"].answer.get("messages")
     return LiveAgent(
         looked_ms=time.time_ns() // 1_000_000,
         nodes=_by_id(about["tree"]),
         started_ms=int(datetime.fromisoformat(about["started_at"]).timestamp() * 1_000),
         messages=tuple(had) if had is not None else None,
-        quarantined=tuple(quarantine["messages"]) if quarantine is not None else None,
-        waits=tuple(waits["waits"]) if waits is not None else (),
-        history=tuple(map(_turn, history["turns"])) if history is not None else (),
-        unknown=tuple(unknown),
+        quarantined=tuple(aside) if aside is not None else None,
+        waits=tuple(told["waits"].answer.get("waits", ())),
+        history=tuple(map(_turn, told["history"].answer.get("turns", ()))),
+        unknown=tuple(each.unknown for each in told.values() if each.unknown),
     )
 
 
-def _asked(app: str, do: str, unknown: list[str], what: str, **more: object) -> dict[str, Any] | None:
-    """The answer to one question; None where there is none, and then `unknown` has why."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    what: str
+    is_of_journal: bool = True
+    order: Mapping[str, object]
+
+
+def _questions(agent: str) -> dict[str, _Question]:
+    """What an app is asked of an agent; of an app itself what all of its agents have in the journal."""
+    of = {"agent": agent if "/" in agent else ""}
+    return {
+        "messages": _Question(what="the latest messages of its agents", is_of_journal=False, order={"agent": agent}),
+        "set_aside": _Question(what="what is in quarantine", order=of),
+        "waits": _Question(what="what waits for an answer", order=of),
+        "history": _Question(what="the history of its agents", order={"agent": agent, "limit": TOLD}),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """The answer to one question; where there is none, `unknown` says why, or is empty if there can be none."""
+
+    answer: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    unknown: str = ""
+
+
+def _asked(app: str, do: str, question: _Question) -> _Answer:
     try:
-        answer: dict[str, Any] = control_client.call(app, do, wait_s=ANSWER_S, **more)
+        return _Answer(answer=control_client.call(app, do, wait_s=ANSWER_S, **question.order))
     except ControlError as error:
-        if error.type_name != "Misuse":  # that is said of an app without a journal, and of an agent that is not durable
-            unknown.append(f"{app} can not say {what} ({error})")
+        if error.type_name == "Misuse":  # said of an app without a journal, and of an agent that is not durable
+            return _Answer()
+        return _Answer(unknown=f"{app} can not say {question.what} ({error})")
     except (TooLate, AppNotRunning) as error:
-        unknown.append(f"{app} did not say {what} ({error})")
-    else:
-        return answer
-    return None
+        why = str(error)
+        if question.is_of_journal and isinstance(error, TooLate):
+            why = f"its journal did not answer within {ANSWER_S:g} s; look at its Redis, and at the log of {app}"
+        return _Answer(unknown=f"{app} did not say {question.what} ({why})")
 
 
 def _by_id(roots: list[Any]) -> dict[str, Row]:

@@ -16,7 +16,8 @@ from regrow.cluster.errors import IncidentsUnreadable, NoSuchAgent, NothingKnown
 from regrow.cluster.incident_store import FILE_NAME, Incident, IncidentFile, Sort
 from regrow.cluster.live_agent import LiveAgent, asked_of
 from regrow.cluster.span_row import SpanRow
-from regrow.cluster.why import TOLD, Death, Found, Other, deaths_of, decisions_of, others_of, time_told
+from regrow.cluster.why import TOLD, Death, Found, Other, deaths_of, decisions_of, messages_gone, others_of, time_told
+from regrow.cluster.why_below import last_run_ms, silent_since
 from regrow.runtime import telemetry
 from regrow.runtime.errors import Misuse
 from regrow.runtime.redaction import Redaction
@@ -43,16 +44,22 @@ def found_of(settings: Settings, agent: str) -> Found:
         )
     deaths = deaths_of(kept.incidents)
     turns = _turns(settings, app, agent)
-    _say_what_is_not_known(deaths, live.history or turns, unknown)
+    if gone := messages_gone(deaths, live.history, turns):
+        unknown.append(gone)
     if kept.left_out:
         told = ", ".join(f"{count:,} ({reason})" for reason, count in sorted(kept.left_out.items()))
         unknown.append(f"incidents of the app that were not kept, of whatever agent: {told}")
+    if live.is_gone and kept.silent_since_ms:
+        unknown.append(
+            f"how {app} ended: nothing is kept that is later than {time_told(kept.silent_since_ms)}, as where its "
+            "process is killed, its machine goes down or its disk is full"
+        )
     nodes = live.nodes or {}
     return Found(
         agent=agent,
         node=nodes.get(agent),
         is_app_running=live.nodes is not None,
-        started_ms=live.started_ms,
+        started_ms=live.started_ms or kept.run_ms,
         supervisors=tuple(nodes[each] for each in _above(agent) if each in nodes),
         others=kept.others,
         deaths=deaths,
@@ -78,6 +85,8 @@ class _Kept:
     incidents: list[Incident] = field(default_factory=list[Incident])
     above: tuple[Death, ...] = ()
     others: tuple[Other, ...] = ()
+    run_ms: int = 0
+    silent_since_ms: int = 0
     agents: list[str] = field(default_factory=list[str])
     left_out: dict[str, int] = field(default_factory=dict[str, int])
 
@@ -102,10 +111,13 @@ def _kept(file: IncidentFile | None, agent: str) -> _Kept:
         above: list[Death] = []
         for supervisor in _above(agent):
             above += (each for each in deaths_of(file.of_agent(supervisor)) if each.reason["kind"] == "escalated")
+        ends = file.ends()
         return _Kept(
             incidents=file.of_agent(agent),
             above=tuple(sorted(above, key=lambda each: each.at_ms)),
-            others=others_of(file.ends(), agent),
+            others=others_of(ends, agent),
+            run_ms=last_run_ms(ends),
+            silent_since_ms=silent_since(ends),
             agents=file.agents(),
             left_out=file.left_out(),
         )
@@ -140,26 +152,18 @@ def _turns(settings: Settings, app: str, agent: str) -> tuple[Mapping[str, Any],
             "at": time_told(row.start_ns // NS_PER_MS),
             "name": row.name.partition(" ")[0],
             "message": telemetry_of(row, telemetry.MESSAGE_TYPE),
+            "incarnation": int(telemetry_of(row, telemetry.AGENT_INCARNATION) or 0),
             "took_ms": None if row.end_ns is None else (row.end_ns - row.start_ns) / NS_PER_MS,
             "status": row.status,
             "trace": row.trace_id,
         }
-        for row in rows[-TOLD:]
+        for row in sorted(rows, key=lambda row: row.start_ns)[-TOLD:]
     )
 
 
 def telemetry_of(row: SpanRow, name: str) -> str:
     """An attribute of a span as text; empty where it has none of that name."""
     return str(json.loads(row.attributes).get(name, ""))
-
-
-def _say_what_is_not_known(deaths: tuple[Death, ...], turns: object, unknown: list[str]) -> None:
-    for death in deaths[-1:]:
-        if death.messages is None and death.reason["kind"] in ("killed", "fenced"):
-            instead = "its recorded turns stand below" if turns else "no traces of it were recorded either"
-            unknown.append(
-                f"which messages life #{death.incarnation} had before its end went with its process; {instead}"
-            )
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from io import TextIOWrapper
 from typing import IO
 
@@ -32,11 +32,31 @@ class _Console(Console):
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """See Console."""
-        for segment in super().render(renderable, options):
-            if segment.control or segment.text.isprintable() or segment.text == "\n":
-                yield segment
-            else:
-                yield Segment("".join(map(_in_place, segment.text)), segment.style)
+        segments = map(_shown, super().render(renderable, options))
+        return segments if self.is_terminal else _without_ends(segments)
+
+
+def _shown(segment: Segment) -> Segment:
+    if segment.control or segment.text.isprintable() or segment.text == "\n":
+        return segment
+    return Segment("".join(map(_in_place, segment.text)), segment.style)
+
+
+def _without_ends(segments: Iterable[Segment]) -> Iterator[Segment]:
+    """Lines without the spaces that fill their last column: a pipe may lead to a terminal, which breaks long lines."""
+    blank: list[Segment] = []
+    for segment in segments:
+        if segment.text == "\n":
+            blank.clear()
+        body = segment.text.rstrip(" ")
+        if body or segment.control:
+            yield from blank
+            yield Segment(body, segment.style, segment.control)
+            spaces = segment.text[len(body) :]
+            blank = [Segment(spaces)] if spaces else []
+        else:
+            blank.append(segment)
+    yield from blank
 
 
 def _in_place(sign: str) -> str:

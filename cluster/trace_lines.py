@@ -124,7 +124,8 @@ def _told(node: SpanNode, began: Mapping[str, int], *, above: str) -> Text:
         at = began.get(link["span_id"])
         text.append(f"  again, after {'one not recorded' if at is None else f'that at +{took(at)}'}", style="yellow")
     if row.failed:
-        text.append(f"  ✗ {printable(row.status)[:STATUS_CHARS]}", style="red")
+        status = printable(row.status)
+        text.append(f"  ✗ {status[:STATUS_CHARS]}{'…' if len(status) > STATUS_CHARS else ''}", style="red")
     if node.is_lost_child:
         text.append("  (its parent was not recorded)", style="dim")
     for event in json.loads(row.events):

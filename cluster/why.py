@@ -6,7 +6,7 @@ Nothing here reads or asks; see past_incidents. What to do next is in why_advice
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -50,7 +50,7 @@ class Found:
     """How it is now, as `regrow ps --json` has it; None where that can not be told."""
     is_app_running: bool = False
     started_ms: int = 0
-    """When the app that runs was started; 0 where none runs."""
+    """When the app was started that runs, or ran last; 0 where that is not known."""
     supervisors: tuple[Mapping[str, Any], ...] = ()
     """Those above it as they are now, the root first, as `node`."""
     others: tuple[Other, ...] = ()
@@ -81,7 +81,7 @@ def deaths_of(incidents: Iterable[Incident]) -> tuple[Death, ...]:
     """The ends of lives that did not end in order, oldest first: as its process has told, its supervisor, or both."""
     found: dict[tuple[int, int], Death] = {}
     for each in incidents:
-        reason, life = each.about.get("reason"), _life(each)
+        reason, life = each.about.get("reason"), life_of(each)
         known = found.get(life)
         if each.sort is Sort.DEATH:
             found[life] = Death(
@@ -117,49 +117,18 @@ def others_of(incidents: Iterable[Incident], agent: str) -> tuple[Other, ...]:
     return tuple(sorted(found, key=lambda other: other.last.at_ms))
 
 
-def below(found: Found) -> tuple[Other, ...]:
-    """Those of the others that it supervises, or that its supervisors do; of an app all, services too."""
-    is_app = "/" not in found.agent
-    return found.others if is_app else tuple(o for o in found.others if o.agent.startswith(f"{found.agent}/"))
+def end_not_kept(found: Found) -> str:
+    """How it ended at last by what its supervisor says, where no death of this run was kept; empty otherwise."""
+    if found.node is None or any(death.at_ms >= found.started_ms for death in found.deaths):
+        return ""
+    last = str(found.node["last_reason"])
+    return "" if last.startswith(_IN_ORDER) else last
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """Those who died at last of the same, such as all in one process; the latest of them is the last one."""
-
-    others: tuple[Other, ...]
-
-    @property
-    def last(self) -> Death:
-        """The latest of their last deaths."""
-        return self.others[-1].last
-
-    @property
-    def names(self) -> str:
-        """Who they are, in a few words."""
-        more = len(self.others) - 1
-        return self.others[-1].agent + (f" and {more:,} other{'s' * (more > 1)}" if more else "")
-
-    @property
-    def deaths(self) -> int:
-        """All of them together."""
-        return sum(other.deaths for other in self.others)
+_IN_ORDER = ("Normal", "Shutdown")
 
 
-def groups_below(found: Found) -> tuple[Group, ...]:
-    """Who died below it, by what they died of at last, in the order of the latest deaths."""
-    of: dict[str, list[Other]] = {}
-    for other in below(found):
-        of.setdefault(str(other.last.reason["text"]), []).append(other)
-    return tuple(sorted((Group(others=tuple(each)) for each in of.values()), key=lambda group: group.last.at_ms))
-
-
-def is_supervisor(found: Found) -> bool:
-    """Whether it supervises others, as far as that is known."""
-    return found.node["kind"] == "supervisor" if found.node is not None else bool(below(found))
-
-
-def _life(incident: Incident) -> tuple[int, int]:
+def life_of(incident: Incident) -> tuple[int, int]:
     """Which life it is about, of all that the agent has had in all runs of its app, in their order."""
     return incident.about.get("run_ms", 0), incident.incarnation
 
@@ -206,6 +175,21 @@ def retries_of(found: Found) -> tuple[Retry, ...]:
             message=each["message"], command=each["command"], failed=each["failed_before"], outcome=each["outcome"]
         )
     return tuple(each for command, each in known.items() if command and each.failed)
+
+
+def messages_gone(
+    deaths: Sequence[Death], history: Sequence[Mapping[str, Any]], turns: Sequence[Mapping[str, Any]]
+) -> str:
+    """Says that the last one that died took its messages along, and what is told in their place; empty where not."""
+    if not deaths or deaths[-1].messages is not None or deaths[-1].reason["kind"] not in ("killed", "fenced"):
+        return ""
+    life = deaths[-1].incarnation
+    instead = "no traces of it were recorded either"
+    if history:
+        instead = "its turns are told as the journal has them"
+    elif any(turn["incarnation"] == life for turn in turns):
+        instead = "its turns are told as they were recorded"
+    return f"which messages life #{life} had before its end went with its process; {instead}"
 
 
 _TRIED_AGAIN = ("crashed", "cut")
@@ -285,54 +269,6 @@ def since_death(found: Found) -> Sequence[Mapping[str, Any]]:
 
 def _without_age(message: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: said for name, said in message.items() if name != "age_s"}
-
-
-NOW = ("state", "incarnation", "restarts", "mailbox")
-
-
-def told(found: Found) -> dict[str, Any]:
-    """All of it as JSON, but what to do next."""
-    return {
-        "agent": found.agent,
-        "app_running": found.is_app_running,
-        "now": None if found.node is None else {key: found.node[key] for key in NOW},
-        "deaths": [_death_told(death) for death in found.deaths[-DEATHS_TOLD:]],
-        "decisions": [
-            {"at": time_told(each.at_ms), "text": decision_text(each), **each.about} for each in found.decisions[-TOLD:]
-        ],
-        "lost": [{"at": time_told(each.at_ms), **each.about} for each in found.losses[-TOLD:]],
-        "above": [_death_told(death) for death in found.above],
-        "messages": None if found.messages is None else list(found.messages),
-        "below": [_other_told(other) for other in below(found)[-TOLD:]],
-        "waits": list(found.waits),
-        "turns": list(found.turns),
-        "history": list(found.history),
-        "retried": [asdict(each) for each in retries_of(found)],
-        "quarantined": list(in_quarantine(found)),
-        "left_out": dict(found.left_out),
-        "unknown": list(found.unknown),
-    }
-
-
-def _death_told(death: Death) -> dict[str, Any]:
-    return {
-        "at": time_told(death.at_ms),
-        "incarnation": death.incarnation,
-        "reason": dict(death.reason),
-        "host": death.host,
-        "pid": death.pid,
-        "messages": None if death.messages is None else list(death.messages),
-    }
-
-
-def _other_told(other: Other) -> dict[str, Any]:
-    last = other.last
-    return {
-        "agent": other.agent,
-        "deaths": other.deaths,
-        "last_at": time_told(last.at_ms),
-        "last_reason": last.reason["text"],
-    }
 
 
 def time_told(ms: int) -> str:

@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from regrow.cluster.deeds import Deed
-from regrow.cluster.why import Death, Found, groups_below, in_quarantine, last_messages
+from regrow.cluster.why import Death, Found, end_not_kept, in_quarantine, last_messages
+from regrow.cluster.why_below import groups_below
 from regrow.supervisors.report import ReportKind
 
 CLOCKS_MS = 1_000
@@ -36,6 +37,13 @@ def what_next(found: Found) -> tuple[Advice, ...]:
     """What a person may do about what was found; what matters most comes first."""
     advice = [*_about_quarantine(found), *_about_waits(found), *_about_turn(found), *_about_escalation(found)]
     is_fresh = bool(found.deaths) and found.deaths[-1].at_ms >= found.started_ms
+    if last := end_not_kept(found):
+        advice.append(
+            Advice(
+                text=f"it ended with {last[:REASON_LIMIT_CHARS]}, and no more of that is kept: look at the log of "
+                "the app, and there whether incidents were dropped, as where a disk is full"
+            )
+        )
     if is_fresh:
         advice += _about_death(found, found.deaths[-1])
     elif not found.deaths and any(each.about.get("deed") in tuple(Deed) for each in found.decisions):
@@ -244,8 +252,3 @@ def _about_messages(found: Found) -> Iterable[Advice]:
 
 def _restart(found: Found) -> str:
     return f"regrow restart {found.agent}" if found.is_app_running else ""
-
-
-def told(found: Found) -> list[dict[str, str]]:
-    """What to do next, as JSON."""
-    return [{"text": each.text, "command": each.command} for each in what_next(found)]

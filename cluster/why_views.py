@@ -20,20 +20,20 @@ from regrow.cluster.why import (
     TOLD,
     Death,
     Found,
-    Group,
     Retry,
     decision_text,
-    groups_below,
     in_quarantine,
-    is_supervisor,
     retries_of,
     since_death,
 )
 from regrow.cluster.why_advice import what_next
+from regrow.cluster.why_below import Group, groups_below, is_supervisor
 from regrow.runtime.lifecycle import INSTALLED, STANDARD_LIBRARY
 
 ROOMS = ("runtime", "supervisors", "memory", "router", "actors", "cluster")
 FATE_STYLES = {"handled": "green", "crashed": "red", "quarantined": "red", "cut": "yellow", "refused": "yellow"}
+WHOLE = {"time", "last died", "ended", "trace"}
+"""The columns of which a part would be of no use; in a terminal that is narrow the others are cut."""
 
 Part = Text | Table
 
@@ -182,7 +182,7 @@ def _groups(groups: Sequence[Group]) -> Table:
     table = _table("last died", "agent", "deaths", "of")
     for each in groups:
         names = (printable(each.names), str(each.deaths), printable(str(each.last.reason["text"])))
-        table.add_row(Text(_time(each.last.at_ms), style="dim"), *map(Text, names))
+        table.add_row(Text(_time(each.last.at_ms), style="dim"), *map(_cell, names))
     return table
 
 
@@ -197,21 +197,22 @@ def _messages(messages: Sequence[Mapping[str, Any]], *, at_ms: int) -> Table:
         fate, why = each["fate"], printable(each.get("why", ""))
         table.add_row(
             Text(_time(at_ms - int(each["age_s"] * 1_000)), style="dim"),
-            Text(printable(each["message"])),
-            Text(printable(each["sender"])),
-            Text(f"{fate}: {why.partition(':')[0]}" if why else fate, style=FATE_STYLES.get(fate, "")),
+            _cell(printable(each["message"])),
+            _cell(printable(each["sender"])),
+            _cell(f"{fate}: {why.partition(':')[0]}" if why else fate, style=FATE_STYLES.get(fate, "")),
             Text(each["trace"][:12], style="dim"),
         )
     return table
 
 
 def _turns(turns: Sequence[Mapping[str, Any]]) -> Table:
-    table = _table("time", "message", "took", "trace", "became")
+    table = _table("time", "life", "message", "took", "trace", "became")
     for each in turns:
         took = "no end" if each["took_ms"] is None else f"{each['took_ms']:.1f} ms"
         at_ms = int(datetime.fromisoformat(each["at"]).timestamp() * 1_000)
-        names = (printable(each["message"]), took, each["trace"][:12], printable(each["status"]))
-        table.add_row(Text(_time(at_ms), style="dim"), *map(Text, names))
+        life = f"#{each['incarnation']}"
+        names = (life, printable(each["message"]), took, each["trace"][:12], printable(each["status"]))
+        table.add_row(Text(_time(at_ms), style="dim"), *map(_cell, names))
     return table
 
 
@@ -220,7 +221,7 @@ def _ended_turns(turns: Sequence[Mapping[str, Any]]) -> Table:
     for each in turns:
         at_ms = int(datetime.fromisoformat(each["ended"]).timestamp() * 1_000)
         names = (printable(each["message"]), printable(each["outcome"]), str(each["failed_before"] or ""))
-        table.add_row(Text(_time(at_ms), style="dim"), *map(Text, names))
+        table.add_row(Text(_time(at_ms), style="dim"), *map(_cell, names))
     return table
 
 
@@ -251,8 +252,12 @@ def _our_folders() -> tuple[str, ...]:
 def _table(*names: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in names:
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
+        table.add_column(name, no_wrap=name in WHOLE, overflow="ellipsis")
     return table
+
+
+def _cell(text: str, style: str = "") -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
 def _title(text: str) -> Text:

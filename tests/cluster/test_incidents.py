@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from regrow.actors import Agent, DurableAgent, DurableContext, on
-from regrow.cluster import live_agent, set_aside
+from regrow.cluster import answers, live_agent, set_aside
 from regrow.cluster.app import App, Running
 from regrow.cluster.cli import _cli  # pyright: ignore[reportPrivateUsage]
 from regrow.cluster.config import IncidentSettings, Settings, TracingSettings
@@ -22,8 +22,9 @@ from regrow.cluster.errors import IncidentsUnreadable, NoSuchAgent, NothingKnown
 from regrow.cluster.incident_store import FILE_NAME
 from regrow.cluster.incidents import LOSSES_PER_S
 from regrow.cluster.past_incidents import found_of
-from regrow.cluster.why import decision_text, in_quarantine, retries_of, told
+from regrow.cluster.why import decision_text, in_quarantine, retries_of
 from regrow.cluster.why_advice import what_next
+from regrow.cluster.why_told import told
 from regrow.cluster.why_views import show
 from regrow.runtime import ActorId, Message, Refused
 from regrow.runtime.deaths import RECENT
@@ -359,8 +360,28 @@ async def test_an_app_that_does_not_answer_costs_a_bounded_time_and_hides_nothin
         found = await asyncio.to_thread(found_of, settings, "desk/clerk")
 
     assert found.quarantined is None
-    assert any("did not say what is in quarantine" in each for each in found.unknown)
+    assert any("quarantine (its journal did not answer within 0.05 s" in each for each in found.unknown)
     assert found.messages is not None
+
+
+async def test_all_that_is_asked_of_an_app_is_asked_at_once(
+    settings: Settings, control: ControlSocket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = asyncio.Barrier(2)
+
+    async def none_of_both(running: Running, agent: str) -> dict[str, object]:
+        await both.wait()
+        return {"messages": [], "waits": []}
+
+    monkeypatch.setattr(live_agent, "ANSWER_S", 2.0)
+    monkeypatch.setattr(set_aside, "listed", none_of_both)
+    monkeypatch.setattr(answers, "waits", none_of_both)
+    async with DESK.start(engine="inline", settings=settings) as running:
+        control.attach(running)
+
+        found = await asyncio.to_thread(found_of, settings, "desk/clerk")
+
+    assert (found.quarantined, found.unknown) == ((), ())
 
 
 async def test_an_app_in_which_nothing_goes_wrong_leaves_no_file(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,8 @@ from regrow.cluster.printable import printable, printable_lines
 from regrow.cluster.terminal import console_for
 from regrow.cluster.top import Choice, Look
 from regrow.cluster.top_views import frame
+from regrow.cluster.why import Found
+from regrow.cluster.why_views import parts
 from tests.cluster.test_cli import AGENT, ROOT
 
 HOSTILE = "it \x1b[31mfell\x1b]0;title\x07\x9b2J\u202e!"
@@ -102,3 +105,27 @@ def test_a_sign_that_the_encoding_lacks_is_a_question_mark_and_no_error() -> Non
 
     to.flush()
     assert kept.getvalue() == b"desk ? running\n"
+
+
+def test_into_a_pipe_no_line_ends_with_spaces_and_columns_stay() -> None:
+    table = Table(box=None, pad_edge=False)
+    for name in ("agent", "ended with"):
+        table.add_column(name, no_wrap=True)
+    table.add_row("a", "a long reason")
+    table.add_row("bcdefgh", "")
+    to = io.StringIO()
+
+    console_for(to).print(table)
+
+    assert to.getvalue().splitlines() == ["agent    ended with", "a        a long reason", "bcdefgh"]
+
+
+def test_in_a_narrow_terminal_times_and_ids_of_traces_are_whole() -> None:
+    had = {"age_s": 0.0, "message": "AskForAnAnswer", "sender": "desk/inner/door", "fate": "crashed", "command": ""}
+    to = Terminal()
+    console = console_for(to)
+    console.width = 60
+    for part in parts(Found(agent="desk/clerk", looked_ms=1_764_000_000_000, messages=({**had, "trace": "ab" * 16},))):
+        console.print(part)
+
+    assert re.search(r"\d\d:\d\d:\d\d\b.*abababababab", to.getvalue())

@@ -15,14 +15,15 @@ from regrow.cluster.why import (
     deaths_of,
     decision_text,
     decisions_of,
-    groups_below,
     in_quarantine,
+    messages_gone,
     others_of,
     retries_of,
     since_death,
-    told,
 )
 from regrow.cluster.why_advice import what_next
+from regrow.cluster.why_below import groups_below, silent_since
+from regrow.cluster.why_told import told
 from regrow.cluster.why_views import show, users_part
 from regrow.runtime import turn
 from tests.cluster.incident_rows import AT_MS, CRASHED, HAD, KILLED, death, incident, loss, report
@@ -298,7 +299,15 @@ def test_turns_of_the_journal_stand_where_a_process_took_its_messages_along() ->
 
 # ---- what lives, and what is above, beside and below ---------------------------------------------
 
-NODE = {"kind": "worker", "state": "running", "incarnation": 2, "restarts": 0, "mailbox": 0, "strategy": ""}
+NODE = {
+    "kind": "worker",
+    "state": "running",
+    "incarnation": 2,
+    "restarts": 0,
+    "mailbox": 0,
+    "strategy": "",
+    "last_reason": "",
+}
 
 
 def test_a_turn_that_takes_long_is_told_with_what_waits_behind_it() -> None:
@@ -388,7 +397,43 @@ def test_what_happens_in_this_run_comes_before_a_death_in_an_earlier_one() -> No
     assert what_next(found)[0].text.startswith("the process of desk/clerk#1 was killed")
 
 
+def test_an_end_that_could_not_be_kept_is_told_by_what_its_supervisor_says() -> None:
+    node = {**NODE, "restarts": 1, "last_reason": "ValueError: bad"}
+    found = replace(FOUND, is_app_running=True, node=node, started_ms=AT_MS)
+
+    assert what_next(found)[0].text.startswith("it ended with ValueError: bad, and no more of that is kept")
+    in_order = replace(found, node={**node, "last_reason": "Shutdown"})
+    assert what_next(in_order)[0].text.startswith("nothing")
+    assert what_next(replace(found, deaths=deaths_of([death()])))[0].text.startswith("mend ValueError")
+
+
 def test_one_that_died_of_an_ask_leads_to_who_did_not_answer() -> None:
     failed = {**CRASHED, "type_name": "AskFailed", "message": "desk/bank#3 died handling Pay (ValueError: bad)"}
 
     assert what_next(replace(FOUND, deaths=deaths_of([death(1, failed)])))[0].command == "regrow why desk/bank"
+
+
+def test_an_app_that_was_killed_has_told_nothing_of_its_end_and_one_that_was_stopped_or_gave_up_has() -> None:
+    runs = [report("child_terminated", 1, CRASHED), report("restarting", 1), report("child_started", 2)]
+    stopped = report("child_terminated", 3, reason("shutdown", "Shutdown"))
+    gave_up = death(3, {"kind": "escalated", "child": "clerk", "text": "Escalated"}, agent="desk")
+    before = incident(Sort.REPORT, 1, agent="desk/other", kind="child_started", run_ms=1)
+
+    assert silent_since(runs) == runs[-1].at_ms
+    assert silent_since([]) == silent_since([*runs, stopped]) == silent_since([*runs, gave_up]) == 0
+    later = [replace(each, about={**each.about, "run_ms": 2}) for each in (*runs, stopped)]
+    assert silent_since([before, *later]) == 0
+
+
+def test_where_messages_went_with_their_process_it_is_told_what_stands_in_their_place() -> None:
+    killed = deaths_of([report("child_terminated", 4, KILLED)])
+    turn = {"at": "2026-11-28T10:00:00+00:00", "message": "Question", "took_ms": None, "status": "", "trace": "ab" * 16}
+    of_it, of_next = {**turn, "incarnation": 4}, {**turn, "incarnation": 11}
+
+    assert messages_gone(killed, (), (of_next,)).endswith(
+        "life #4 had before its end went with its process; no traces of it were recorded either"
+    )
+    assert messages_gone(killed, (), (of_it, of_next)).endswith("its turns are told as they were recorded")
+    assert messages_gone(killed, ({"outcome": "committed"},), ()).endswith("as the journal has them")
+    assert messages_gone(deaths_of([death()]), (), ()) == messages_gone((), (), ()) == ""
+    assert "#11   Question  no end  abababababab" in shown(replace(FOUND, deaths=killed, turns=(of_it, of_next)))
