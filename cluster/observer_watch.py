@@ -1,6 +1,6 @@
 """What an observer sees of its app: looked at again and again while anybody watches, once for all who do.
 
-Its trees are looked at four times in a second, so that a death is seen at once; what waits for people, and what was
+Its trees are looked at six times in a second, so that a death is seen at once; what waits for people, and what was
 lost, once in a second. Where a look takes long, the next one comes later: an app is busy with looks at it for a fifth
 of its time at most.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,12 +22,14 @@ from regrow.cluster.observer_news import News, news_between, news_of_app
 from regrow.cluster.observer_tree import Forest
 from regrow.runtime.errors import RegrowError
 
-TREE_EVERY_S = 0.25
+TREE_EVERY_S = 0.15
 REST_EVERY_S = 1.0
 REST_SHARE = 4.0
 """After a look there are at least so many times what it took without one."""
 TIMES_KEPT = 5
 """The shortest of so many looks counts: what is longer waited for a busy machine, and cost the app no more."""
+NODE_S = 0.001
+"""Nor does a look cost an app more than this for each of its agents: what takes longer waited for processes of Ray."""
 PAUSE_LIMIT_S = 5.0
 """The longest time without a look, however long one takes."""
 NEWS_KEPT = 60
@@ -131,9 +133,9 @@ class Watch:
             parts, forest = await self._calls.do(look)
             self._publish(parts, forest)
             took_s.append(loop.time() - began_s)
-            pause_s = min(max(every_s, min(took_s) * REST_SHARE), PAUSE_LIMIT_S)
+            pause = pause_s(every_s, took_s, nodes=len(self.seen.forest.nodes))
             try:
-                await asyncio.wait_for(hurry.wait(), pause_s)
+                await asyncio.wait_for(hurry.wait(), pause)
             except TimeoutError:
                 pass
 
@@ -228,6 +230,12 @@ class Watch:
     def _tell(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+
+def pause_s(every_s: float, took_s: Iterable[float], *, nodes: int) -> float:
+    """How long nobody looks after the latest of these looks, at trees of so many nodes."""
+    cost_s = min(*took_s, max(nodes, 1) * NODE_S)
+    return min(max(every_s, cost_s * REST_SHARE), PAUSE_LIMIT_S)
 
 
 def _of_host(told: Mapping[str, Any]) -> dict[str, Any]:

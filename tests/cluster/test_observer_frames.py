@@ -21,7 +21,7 @@ from regrow.cluster.observer_tree import (
     opened_at_first,
     rows_of,
 )
-from regrow.cluster.observer_watch import Seen
+from regrow.cluster.observer_watch import PAUSE_LIMIT_S, TREE_EVERY_S, Seen, pause_s
 
 CROWD = 10_000
 
@@ -267,3 +267,20 @@ def test_the_end_and_the_next_start_of_an_app_are_told(before: int | None, after
     told = news_of_app({"app": "desk", "pid": before}, {"app": "desk", "pid": after}, at="now")
 
     assert [each["what"] for each in told] == ([what] if what else [])
+
+
+# ---- how often an app is looked at ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("took_s", "nodes", "pause"),
+    [
+        ([0.01], 10, TREE_EVERY_S),
+        ([0.4, 0.3, 0.5], 10, TREE_EVERY_S),  # it waited for others: ten agents cost nobody so much
+        ([0.4, 0.3, 0.5], CROWD, 1.2),
+        ([0.4], 0, TREE_EVERY_S),  # nothing has been seen yet
+        ([60.0], CROWD, PAUSE_LIMIT_S),
+    ],
+)
+def test_after_a_look_an_app_has_four_times_its_cost_in_peace(took_s: list[float], nodes: int, pause: float) -> None:
+    assert pause_s(TREE_EVERY_S, took_s, nodes=nodes) == pytest.approx(pause)

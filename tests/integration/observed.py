@@ -19,104 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel
-
-from regrow import (
-    Agent,
-    App,
-    Context,
-    DurableAgent,
-    DurableContext,
-    Request,
-    Running,
-    Supervisor,
-    Work,
-    child,
-    on,
-    tool,
-)
+from regrow import App, Running
 from regrow.cluster.config import MemorySettings, Settings, TracingSettings
 from regrow.cluster.control import ControlSocket
 from regrow.cluster.observer_server import Observer, listening
 from regrow.runtime import Message
+from tests.integration.apps.shop import app
 
 T = TypeVar("T")
 
 PATIENCE_S = 30.0
-SCRIPT = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+SCRIPT = "<img src=x onerror=\"window.owned=1;document.title='owned'\"><script>window.owned=1</script>"
 """What somebody may write who hopes that a page takes it for markup."""
-
-
-class Say(Request[str]):
-    text: str
-
-
-class Note(Message):
-    text: str
-
-
-class Pay(Request[str]):
-    to: str
-    cents: int
-
-
-class Speaker(Agent):
-    @on
-    async def say(self, request: Say, ctx: Context) -> str:
-        return (await ctx.models.complete(Work.SYNTHESIZE, request.text)).text
-
-    @on
-    async def note(self, note: Note) -> None:
-        raise ValueError(note.text)
-
-
-@tool(idempotent=True, approval=lambda call: call.cents > 1_000)
-async def transfer(to: str, cents: int) -> str:
-    """Moves money.
-
-    Args:
-        to: whose it is then
-        cents: how much
-    """
-    return f"{cents} cents are {to}'s"
-
-
-class Books(BaseModel):
-    paid: int = 0
-
-
-class Cashier(DurableAgent[Books]):
-    """Pays, and asks a person where it is much; what is sent to nobody ends it again and again."""
-
-    tools = [transfer]
-
-    @on
-    async def pay(self, request: Pay, ctx: DurableContext) -> str:
-        if not request.to:
-            raise ValueError("there is nobody to pay")
-        done = await ctx.tools.call(transfer, {"to": request.to, "cents": request.cents})
-        self.state = Books(paid=self.state.paid + request.cents)
-        return str(done)
-
-
-desk = Supervisor(
-    strategy="rest_for_one", max_restarts=50, children=[child(Speaker, id="analyst"), child(Speaker, id="scribe")]
-)
-readers = Supervisor(children=[child(Speaker, id=f"reader-{number}") for number in range(1, 151)])
-app = App(
-    "shop",
-    Supervisor(
-        max_restarts=50,
-        children=[
-            child(desk, id="desk"),
-            child(readers, id="readers"),
-            child(Cashier, id="cashier"),
-            child(Cashier, id="till"),
-            child(Speaker, id="courier", restart="temporary"),
-        ],
-    ),
-    journal="memory",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from regrow.cluster import observer_app, observer_server
-from tests.integration.observed import SCRIPT, Note, Observed, Pay, Say, observed
+from tests.integration.apps.shop import Note, Pay, Say
+from tests.integration.observed import SCRIPT, Observed, observed
 from tests.integration.waiting import until_now
 
 pytestmark = pytest.mark.slow
