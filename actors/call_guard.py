@@ -13,7 +13,8 @@ import structlog
 from regrow.runtime.errors import Refused
 from regrow.runtime.guard_errors import RunsUnreachable
 from regrow.runtime.guards import Rung
-from regrow.runtime.likeness import STATELESS, StateLikenesses, likenesses, read_json, state_likenesses
+from regrow.runtime.likeness import STATELESS, StateLikenesses, likenesses, state_likenesses
+from regrow.runtime.likeness_parts import read_json
 from regrow.runtime.run_ends import used_up
 from regrow.runtime.run_store import Amounts, CallNote
 from regrow.supervisors.outcome import tone

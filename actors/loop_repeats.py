@@ -13,7 +13,8 @@ from regrow.actors.handoff import HandoffFailed
 from regrow.actors.tool_errors import InvalidArguments, NotApproved, ToolDenied, UnknownTool
 from regrow.runtime.guard_errors import RepeatedCall
 from regrow.runtime.guards import Finding, Guards, Rung
-from regrow.runtime.likeness import likeness, likenesses, read_json
+from regrow.runtime.likeness import likeness, likenesses
+from regrow.runtime.likeness_parts import read_json
 from regrow.supervisors.repeats import repeats_told
 
 if TYPE_CHECKING:

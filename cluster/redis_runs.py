@@ -17,7 +17,8 @@ from redis.exceptions import RedisError
 
 from regrow.router.bounded_redis import BoundedRedis, client_at
 from regrow.runtime.guard_errors import RunsUnreachable
-from regrow.runtime.likeness import Degree, Likenesses, StateLikenesses
+from regrow.runtime.likeness import Likenesses, StateLikenesses
+from regrow.runtime.likeness_parts import Degree
 from regrow.runtime.run_store import (
     COUNTED,
     KEPT_CALLS,

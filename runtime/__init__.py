@@ -2,7 +2,7 @@
 
 Reading order: errors, address, message, lifecycle, envelope → mailbox, cell, context, ref, asking →
 delivery, runtime → link, codec, peers (between processes) → journal, memory_journal (what outlives a host) →
-guards, likeness, run_store (what stops a runaway) → testing.
+guards, likeness, likeness_parts, run_ends, run_store (what stops a runaway) → testing.
 
 Importing the room loads none of it: a name is loaded when it is first used, and a command needs few.
 """

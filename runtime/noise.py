@@ -84,6 +84,13 @@ def is_counter(name: str) -> bool:
     return not COUNTER_WORDS.isdisjoint(name.split("_"))
 
 
+@lru_cache(maxsize=4_096)
+def subjects_of(tool: str) -> frozenset[str]:
+    """Names of fields that say what a call of this tool is about: `id`, and for get_message `message_id`."""
+    things = {word.removesuffix("s") for word in plain_name(tool).split("_")[1:]} - {""}
+    return frozenset({"id"}.union(*({each, f"{each}_id", f"{each}_uuid"} for each in things))) - ID_NAMES
+
+
 def is_clock(name: str, value: object) -> bool:
     """Whether a field of this name, in the one spelling, tells what time it is."""
     return (name in CLOCK_NAMES or name.endswith(("_at", "_time", "_ts"))) and is_moment(value)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Final
 
-from regrow.runtime.likeness import Degree
+from regrow.runtime.likeness_parts import Degree
 from regrow.runtime.run_store import CallNote, Tone
 
 SLEEP_S: Final = 5.0

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Final
 
-from regrow.runtime.likeness import read_json
+from regrow.runtime.likeness_parts import read_json
 from regrow.runtime.run_store import Tone
 
 MAX_WORDS: Final = 8

@@ -17,7 +17,8 @@ from typing import Final
 
 from regrow.runtime.guard_errors import RepeatedCall
 from regrow.runtime.guards import Finding, Guards, Rung
-from regrow.runtime.likeness import STATELESS, Degree, Likenesses, StateLikenesses
+from regrow.runtime.likeness import STATELESS, Likenesses, StateLikenesses
+from regrow.runtime.likeness_parts import Degree
 from regrow.runtime.run_store import CallNote, Tone
 from regrow.supervisors.call_history import CallHistory
 from regrow.supervisors.rounds import Rounds, recurring_at_end, rounds_at_end

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from regrow.runtime.guard_errors import CausalLoop, HopsUsedUp
 from regrow.runtime.guards import Finding, Guards, Rung
-from regrow.runtime.likeness import package_of, written_and_unmarked
+from regrow.runtime.likeness import written_and_unmarked
+from regrow.runtime.likeness_parts import package_of
 from regrow.supervisors.rounds import Rounds, rounds_at_end
 
 if TYPE_CHECKING:

@@ -64,12 +64,13 @@ def test_runs_that_were_written_are_read_and_judged_alike(tmp_path: Path) -> Non
 
 
 def test_a_call_in_a_file_may_say_in_which_state_it_was_made(tmp_path: Path) -> None:
-    lines: list[dict[str, object]] = [
-        {"run": name, "kind": "label", "of": "loop", "runaway": name == "stays"} for name in ("stays", "packs")
-    ]
+    lines: list[dict[str, object]] = []
+    for name in ("stays", "packs"):
+        lines.append({"run": name, "kind": "label", "of": "loop", "runaway": name == "stays"})
     for at, left in enumerate("abcdefghijklmnopqrst"):
         call = {"kind": "call", "agent": "desk/a", "tool": "look", "arguments": {"at": "x"}, "outcome": "0", "at": at}
-        lines += [{**call, "run": "stays", "state": {"left": []}}, {**call, "run": "packs", "state": {"left": left}}]
+        lines.append({**call, "run": "stays", "state": {"left": ""}})
+        lines.append({**call, "run": "packs", "state": {"left": left}})
     (tmp_path / "runs.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
 
     stays, packs = read_runs(tmp_path / "runs.jsonl")

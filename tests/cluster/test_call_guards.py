@@ -247,7 +247,7 @@ class Packs(Agent):
     async def ask(self, ask: Ask, ctx: Context) -> str:
         pressed.clear()
         self.left = [chr(ord("a") + at % 26) * (1 + at // 26) for at in range(50)]
-        while self.left:
+        for _ in range(50):
             self.packed()
             await ctx.tools.call(press, {"button": "next"})
         return "packed"

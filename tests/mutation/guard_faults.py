@@ -9,6 +9,8 @@ LIKENESS = "tests/runtime/test_likeness.py"
 GUARDS = "tests/cluster/test_guards.py"
 ROWS = "tests/cluster/test_span_row.py"
 CALLS = "tests/cluster/test_call_guards.py"
+TIME = "tests/cluster/test_run_time.py"
+WIRE = "tests/router/test_wire_attempts.py"
 LOOKS = "tests/supervisors/test_repeats_by_looks.py"
 MONEY = "tests/cluster/test_run_money.py"
 TELEMETRY = "tests/runtime/test_telemetry.py"
@@ -18,8 +20,8 @@ GUARD_FAULTS = (
     Fault(
         name="a change far behind in a large state is not seen",
         edits=of(
-            "runtime/likeness.py",
-            ("_written(list(islice(items, at, at + MAX_WRITTEN)))", '""'),
+            "runtime/likeness_parts.py",
+            ("return _written(list(islice(items, at, at + MAX_WRITTEN)))", 'return ""'),
             ("_written(fields[at : at + MAX_WRITTEN])", '""'),
         ),
         inline=(f"{LIKENESS}::test_a_change_far_behind_in_a_large_value_is_one",),
@@ -95,6 +97,38 @@ GUARD_FAULTS = (
             ),
         ),
         inline=(f"{LOOKS}::test_one_thing_after_the_other_is_work_however_many_there_are",),
+        two_hosts=(),
+    ),
+    Fault(
+        name="a change of the agent's state between two calls is not seen",
+        edits=of(
+            "actors/call_guard.py",
+            ("return state_likenesses(state,", "return STATELESS if state else state_likenesses(state,"),
+        ),
+        inline=(f"{CALLS}::test_who_calls_the_same_for_each_thing_on_a_list_of_its_own_is_not_stopped",),
+        two_hosts=(),
+    ),
+    Fault(
+        name="a counter in the agent's state hides a loop of calls",
+        edits=of(
+            "supervisors/repeats.py",
+            ("        if is_still:\n            break", "        if degree == 0:\n            break"),
+        ),
+        inline=(f"{CALLS}::test_who_only_counts_its_calls_is_stopped_all_the_same",),
+        two_hosts=(),
+    ),
+    Fault(
+        name="an ask outlasts the seconds of its run",
+        edits=of(
+            "runtime/asking.py", ("ends_at is not None and ends_at < deadline", "ends_at is not None and ends_at < 0")
+        ),
+        inline=(f"{TIME}::test_an_ask_that_is_under_way_is_refused_when_the_seconds_of_its_run_are_over",),
+        two_hosts=(),
+    ),
+    Fault(
+        name="each life of a process has a new budget of attempts in hiding",
+        edits=of("router/wire_attempts.py", ("runs if runs is not None else MemoryRuns(now_s)", "MemoryRuns(now_s)")),
+        inline=(f"{WIRE}::test_a_next_life_of_the_process_has_what_is_left_of_the_budget_and_no_new_one",),
         two_hosts=(),
     ),
     Fault(

@@ -13,7 +13,8 @@ from uuid import UUID
 
 import pytest
 
-from regrow.runtime.likeness import Degree, likeness, likenesses
+from regrow.runtime.likeness import likeness, likenesses
+from regrow.runtime.likeness_parts import Degree
 from regrow.runtime.message import Message
 
 

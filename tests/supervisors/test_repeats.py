@@ -8,7 +8,8 @@ import pytest
 
 from regrow.runtime.guard_errors import RepeatedCall
 from regrow.runtime.guards import Guards, Rung
-from regrow.runtime.likeness import Degree, Likenesses
+from regrow.runtime.likeness import Likenesses
+from regrow.runtime.likeness_parts import Degree
 from regrow.runtime.run_store import KEPT_CALLS, CallNote, Tone
 from regrow.supervisors.repeats import repeated
 
