@@ -13,10 +13,13 @@ from regrow import Context
 from regrow.actors.loop_answer import LoopAnswer
 from regrow.actors.loop_errors import TurnsUsedUp
 from regrow.actors.tool import tool
+from regrow.cluster.config import MemorySettings, Settings, TracingSettings
 from regrow.router.usage import UsageTotals
 from regrow.runtime import telemetry
 from regrow.runtime.testing import virtual
 from tests.actors.loop_stage import PRICED, call, calling, looped, saying
+from tests.actors.test_handoff import HAND, Refunds, handing
+from tests.runtime.recorded import is_below, recording
 
 
 @tool(cost_usd=0.25)
@@ -64,6 +67,24 @@ def test_the_spans_of_models_and_tools_stand_below_that_of_their_loop(exporter: 
     assert (told["regrow.loop.turns"], told["regrow.loop.calls"], told["regrow.loop.left_out"]) == (2, 2, 0)
     assert (told["gen_ai.usage.input_tokens"], told["gen_ai.usage.output_tokens"]) == (1_800, 200)
     assert told["regrow.loop.cost_usd"] == pytest.approx(0.52)
+
+
+def test_a_conversation_that_is_handed_over_goes_on_in_its_trace_below_the_loop_that_handed_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = Settings(memory=MemorySettings(store="memory"), tracing=TracingSettings(enabled=True, store_mb=0))
+
+    @virtual
+    async def run() -> None:
+        await looped(handing, [HAND, "done"], others=[Refunds], settings=settings)
+
+    with recording(monkeypatch) as recorded:
+        run()
+
+    loop, taken = recorded.one("agent_loop desk/shop"), recorded.one("invoke_agent desk/refunds")
+    assert is_below(loop, recorded.one("invoke_agent desk/shop"))
+    assert is_below(taken, loop)
+    assert is_below(recorded.one("agent_loop desk/refunds"), taken)
 
 
 def test_a_loop_that_ended_without_an_answer_says_why_on_its_span(exporter: InMemorySpanExporter) -> None:

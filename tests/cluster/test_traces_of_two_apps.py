@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry import trace
 
 from regrow.actors import Agent, Context, on, tool
+from regrow.cluster import tracing
 from regrow.cluster.app import App, Running
 from regrow.cluster.config import MemorySettings, Settings, TracingSettings
+from regrow.cluster.record_queue import RecordQueue
 from regrow.cluster.span_store import FILE_NAME, SpanFile
-from regrow.runtime import ActorRef
+from regrow.runtime import ActorRef, telemetry
 from regrow.runtime.message import Request
 from regrow.supervisors import Supervisor, child
 
 pytestmark = pytest.mark.slow
+
+SOON_S = 30.0
 
 other_side: dict[str, ActorRef] = {}
 """Whom an agent asks in another app."""
@@ -105,6 +111,61 @@ async def test_of_an_app_that_is_not_traced_no_span_is_kept_anywhere(tmp_path: P
 
     assert kept(tmp_path / "a") == (turn_of("foo") if is_first_traced else [])
     assert kept(tmp_path / "b") == ([] if is_first_traced else turn_of("bar"))
+
+
+async def exported_by(queue: RecordQueue[Any], folder: Path) -> dict[str, int]:
+    """Has an app that is traced ask one that is not; what the first one says of spans that this exporter dropped."""
+    async with runs(folder / "a", "foo") as foo, runs(folder / "b", "bar", enabled=False) as bar:
+        other_side["ref"] = bar.ref(Clerk)
+        await foo.ref(Clerk).ask(Question(is_for_both=True))
+        await asyncio.to_thread(queue.flush, SOON_S)
+        dropped: dict[str, int] = (await foo.metrics())["total"]["spans_dropped"]
+        return dropped
+
+
+@pytest.fixture
+def exporter(monkeypatch: pytest.MonkeyPatch) -> Exporter:
+    """An exporter of this process besides those that it has."""
+    exporter = Exporter()
+    queues = [*tracing._process.exports, exporter.queue]  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(tracing._process, "exports", queues)  # pyright: ignore[reportPrivateUsage]
+    return exporter
+
+
+class Exporter:
+    """Keeps the names of spans, or fails."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.fails = False
+        self.queue: RecordQueue[Any] = RecordQueue("test", self.export)
+
+    def export(self, batch: Sequence[Any]) -> None:
+        if self.fails:
+            raise OSError("away")
+        self.names += [span.name for span in batch]
+
+
+async def test_no_exporter_gets_a_span_of_an_app_that_is_not_traced(exporter: Exporter, tmp_path: Path) -> None:
+    dropped = await exported_by(exporter.queue, tmp_path)
+
+    names = sorted(name for name in exporter.names if name != telemetry.SUPERVISE)
+    assert names == turn_of("foo")
+    assert dropped == {}
+
+
+async def test_each_run_of_an_app_counts_the_spans_that_were_dropped_while_it_ran(
+    exporter: Exporter, tmp_path: Path
+) -> None:
+    exporter.fails = True
+
+    first = (await exported_by(exporter.queue, tmp_path))["test: OSError"]
+    second = (await exported_by(exporter.queue, tmp_path))["test: OSError"]
+
+    left_out = SpanFile(tmp_path / "a" / FILE_NAME).left_out()
+    assert first >= len(TURN)
+    assert second <= first + 1  # the report that the first run ends with comes behind its count
+    assert left_out["test: OSError"] == sum(exporter.queue.dropped.values())
 
 
 @pytest.mark.parametrize("is_other_traced", [True, False])

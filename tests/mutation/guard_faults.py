@@ -145,7 +145,7 @@ GUARD_FAULTS = (
     ),
     Fault(
         name="half of a secret stays at the edge of what is kept",
-        edits=of("runtime/telemetry.py", ("read[: max(0, len(read) - MARGIN_CHARS)]", "read")),
+        edits=of("runtime/redaction.py", ("read[: max(0, len(read) - MARGIN_CHARS)]", "read")),
         inline=(f"{TELEMETRY}::test_of_a_secret_at_the_edge_of_what_is_kept_no_part_stays",),
         two_hosts=(),
     ),

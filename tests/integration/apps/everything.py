@@ -18,6 +18,7 @@ from regrow import (
     Context,
     DurableAgent,
     DurableContext,
+    Message,
     Packed,
     Request,
     StreamRequest,
@@ -29,7 +30,7 @@ from regrow import (
     tool,
 )
 from regrow.actors import Retries
-from tests.integration.waiting import until
+from tests.integration.waiting import until, until_now
 
 SERVER = Path(__file__).resolve().parents[2] / "actors/mcp_raw_server.py"
 raw = mcp("raw", command=[sys.executable, "-I", str(SERVER), "well", "/dev/null"], timeout_s=60, start_timeout_s=60)
@@ -58,6 +59,30 @@ class Tell(StreamRequest[str, int]):
 
 class Note(Request[int]):
     text: str
+
+
+class Fall(Message):
+    """Its agent crashes on it."""
+
+
+class Block(Request[int]):
+    """Holds up the loop of its host until there is a file `go`; there is a file `begun` as soon as it does."""
+
+    begun: str
+    go: str
+
+
+class Broken(Request[int]):
+    """Fails as long as there is no file `mended`."""
+
+    mended: str
+
+
+class Slow(Request[int]):
+    """Begins a line in `begun` for each run, which waits until there is a file `go`."""
+
+    begun: str
+    go: str
 
 
 class Pid(Request[int]):
@@ -95,6 +120,20 @@ class Counter(Agent):
     async def count(self, request: Count) -> int:
         return len(request.text)
 
+    @on
+    async def fall(self, message: Fall) -> None:
+        raise ValueError("fallen")
+
+    @on
+    async def block(self, request: Block) -> int:
+        Path(request.begun).touch()
+        until_now(Path(request.go).exists, "the host may go on", within_s=60)
+        return 1
+
+    @on
+    async def pid(self, request: Pid) -> int:
+        return os.getpid()
+
 
 class Teller(Agent):
     """Tells a text word by word."""
@@ -112,7 +151,7 @@ class Teller(Agent):
 class Analyst(Agent):
     """Has everybody work at one question."""
 
-    tools = [temperature, weigh, raw, Counter.as_tool()]
+    tools = [temperature, weigh, raw, Counter.as_tool(Count, name="counter")]
 
     @on
     async def learn(self, request: Learn, ctx: Context) -> str:
@@ -128,6 +167,7 @@ class Analyst(Agent):
             await ctx.tools.call("counter", {"text": answer.text})
         own = await ctx.spawn(Counter, "own")
         letters: int = await ctx.ask(own, Count(text=answer.text))
+        await own.stop()
         async with ctx.ref("teller").stream(Tell(text="one two three", go=question.go)) as stream:
             words = [word async for word in stream]
         await ctx.ask(ctx.ref(Account, key="東京"), Note(text=answer.text))
@@ -153,6 +193,19 @@ class Account(DurableAgent[Book]):
         return self.state.notes
 
     @on
+    async def broken(self, request: Broken) -> int:
+        if not Path(request.mended).exists():
+            raise ValueError("broken")
+        return 1
+
+    @on
+    async def slow(self, request: Slow) -> int:
+        with Path(request.begun).open("a") as begun:
+            begun.write("begun\n")
+        await until(Path(request.go).exists, "the account may go on", within_s=60)
+        return 1
+
+    @on
     async def pid(self, request: Pid) -> int:
         return os.getpid()
 
@@ -165,7 +218,7 @@ app = App(
             child(raw),
             child(Counter, id="counter", placement=THERE),
             child(Teller, id="teller", placement=THERE),
-            keyed(Account, id="account", placement=THERE),
+            keyed(Account, id="account", placement=THERE, max_restarts=100),
             child(Analyst, id="analyst", placement=HERE),
         ],
     ),
