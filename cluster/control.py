@@ -40,7 +40,7 @@ from regrow.cluster.control_client import (
     socket_path,
 )
 from regrow.cluster.deeds import DEED_TIMEOUT_S, Deed
-from regrow.cluster.errors import AppAlreadyRunning, AppNotRunning, did_you_mean
+from regrow.cluster.errors import AppAlreadyRunning, AppNotRunning, NoSuchAgent
 from regrow.cluster.letters import letters_told
 from regrow.cluster.pausable_loop import PausableLoop
 from regrow.cluster.set_aside import Decision
@@ -169,10 +169,11 @@ _ORDER: TypeAdapter[_AnyOrder] = TypeAdapter(Annotated[_AnyOrder, Field(discrimi
 class ControlSocket:
     """The socket of one app, from before its start until after its stop; enter it, or `open` and `aclose`."""
 
-    def __init__(self, app: str, *, engine: str, request_stop: Callable[[], None]) -> None:
+    def __init__(self, app: str, *, engine: str, request_stop: Callable[[], None], data_dir: Path = Path()) -> None:
         """`request_stop` begins an orderly stop at once and may be called more than once."""
         self.app = app
         self._engine = engine
+        self._data_dir = data_dir
         self._request_stop = request_stop
         self._started_at = datetime.now(UTC)
         self._path = Path()
@@ -353,6 +354,7 @@ class ControlSocket:
             "app": self.app,
             "engine": self._engine,
             "pid": os.getpid(),
+            "data_dir": str(self._data_dir.absolute()),
             "started_at": self._started_at.isoformat(timespec="seconds"),
             "state": state,
         }
@@ -361,8 +363,7 @@ class ControlSocket:
         target = running.app.made_from(ActorId(order.agent))
         if target is None:
             known = [*running.app.agents, *(f"{kind}/KEY" for kind in running.app.keyed.kinds)]
-            told = did_you_mean(order.agent, known, of="its agents are: ")
-            raise Misuse(f"{self.app} has no agent {order.agent!r}; {told}")
+            raise NoSuchAgent(self.app, order.agent, known=known)
         message = message_for(order.agent, request_class(order.agent, target, order.type), order.fields, order.words)
         reply = await running.ref(order.agent).ask(message, timeout_s=order.timeout_s)
         return {"agent": order.agent, "type": type(message).__name__, "reply": plain_value(reply)}

@@ -33,8 +33,10 @@ def found_of(settings: Settings, agent: str) -> Found:
     app = agent.partition(":")[0] if "/" not in agent else cli_calls.app_of(agent)
     if not app:
         raise Misuse(f"{agent!r} names no agent; write APP/AGENT, such as hello/greet, or APP (regrow ps shows them)")
-    path = settings.data_dir_of(app) / FILE_NAME
     live = asked_of(app, agent)
+    if live.data_dir is not None:
+        settings = settings.model_copy(update={"data_dir": live.data_dir})
+    path = settings.data_dir_of(app) / FILE_NAME
     kept = _kept(IncidentFile(path) if path.exists() else None, agent)
     unknown = list(live.unknown)
     if not kept.incidents and not _is_known(live, agent) and not (kept.others and agent == app):

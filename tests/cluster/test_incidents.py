@@ -238,9 +238,25 @@ async def test_the_verb_answers_with_json_and_for_who_is_not_there_with_one_sent
 
 
 @pytest.fixture
-async def control(nobody_runs: None) -> AsyncIterator[ControlSocket]:
-    async with ControlSocket("desk", engine="inline", request_stop=lambda: None) as control:
+async def control(nobody_runs: None, settings: Settings) -> AsyncIterator[ControlSocket]:
+    folder = settings.data_dir_of("desk")
+    async with ControlSocket("desk", engine="inline", request_stop=lambda: None, data_dir=folder) as control:
         yield control
+
+
+async def test_of_an_app_that_runs_what_is_kept_is_found_from_every_folder(
+    settings: Settings, control: ControlSocket, tmp_path: Path
+) -> None:
+    async with DESK.start(engine="inline", settings=settings) as running:
+        control.attach(running)
+        await had(running, "fall")
+        await restarted(running, 1)
+
+        async def kept() -> list[object]:
+            elsewhere = Settings(data_dir=tmp_path / "elsewhere")
+            return list((await asyncio.to_thread(found_of, elsewhere, "desk/clerk")).deaths)
+
+        assert len(await until(kept, "its death is found")) == 1
 
 
 async def test_of_an_agent_that_lives_and_never_died_its_messages_are_told_and_what_it_handles(
