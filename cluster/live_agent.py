@@ -63,7 +63,7 @@ def asked_of(app: str, agent: str) -> LiveAgent:
     return LiveAgent(
         looked_ms=time.time_ns() // 1_000_000,
         nodes=_by_id(about["tree"]),
-        data_dir=Path(about["data_dir"]),
+        data_dir=Path(about["data_dir"]) if "data_dir" in about else None,  # of an older Regrow it is not told
         started_ms=int(datetime.fromisoformat(about["started_at"]).timestamp() * 1_000),
         messages=tuple(had) if had is not None else None,
         quarantined=tuple(aside) if aside is not None else None,

@@ -244,6 +244,17 @@ async def control(nobody_runs: None, settings: Settings) -> AsyncIterator[Contro
         yield control
 
 
+async def test_where_no_app_of_that_name_runs_those_that_do_are_named(
+    settings: Settings, control: ControlSocket
+) -> None:
+    for name, answer in (
+        ("desks/clerk", r"did you mean desk/clerk\? These apps run here: desk"),
+        ("clerk", "; these apps run here: desk; write APP or APP/AGENT"),
+    ):
+        with pytest.raises(NothingKnown, match=answer):
+            await asyncio.to_thread(found_of, settings, name)
+
+
 async def test_of_an_app_that_runs_what_is_kept_is_found_from_every_folder(
     settings: Settings, control: ControlSocket, tmp_path: Path
 ) -> None:
