@@ -235,6 +235,7 @@ async def test_the_verb_answers_with_json_and_for_who_is_not_there_with_one_sent
     assert (none.exit_code, none.stderr.count("\n")) == (2, 1)
     assert app.exit_code == 0
     assert "regrow why desk/clerk" in app.stdout
+    assert "crashed: Note from app:desk to desk/clerk" in app.stdout
 
 
 @pytest.fixture
