@@ -127,6 +127,8 @@ def run(
             target, engine=engine.value if engine else None, config=config, reload=reload, say=say, show=show
         )
     say(f"{ended.app} ended: {ended.reason}")
+    if ended.exit_code:
+        say(f"what led to that is told by: regrow why {ended.app}")
     if as_json:
         reason = ended.reason.model_dump(mode="json")
         print_json({"app": ended.app, "engine": ended.engine, "reason": reason, "text": str(ended.reason)})
@@ -242,8 +244,14 @@ def ask(
 ) -> int:
     """Ask an agent of a running app, and print its reply."""
     from regrow.cluster import cli_calls, views
+    from regrow.cluster.errors import ControlError
 
-    answer = cli_calls.asked(agent, words or [], type_name=type_name, timeout_s=timeout_s)
+    try:
+        answer = cli_calls.asked(agent, words or [], type_name=type_name, timeout_s=timeout_s)
+    except ControlError as error:
+        if error.type_name in ("AskFailed", "AskTimeout"):
+            error.add_note(f"what led to that is told by: regrow why {agent}")
+        raise
     if as_json:
         print_json(answer)
     else:

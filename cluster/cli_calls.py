@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from regrow.cluster import control_client
@@ -36,6 +38,16 @@ def all_seen() -> list[dict[str, Any]]:
     """Every app that runs here. One that does not say how it is has the state NO_ANSWER, and a `note` why."""
     found = (seen_anyway(app, pid) for app, pid in control_client.running_pids().items())
     return [each for each in found if each is not None]
+
+
+def data_dirs(app: str | None = None) -> list[Path]:
+    """The data folders of one app, or of all that run here; those that do not answer are left out."""
+    found: list[Path] = []
+    for name in control_client.running_apps():
+        if app in (None, name):
+            with suppress(AppNotRunning, TooLate, ControlError):
+                found += (Path(folder) for folder in [_about(name).get("data_dir")] if folder)
+    return found
 
 
 def only_app() -> str:

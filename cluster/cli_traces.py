@@ -31,13 +31,16 @@ def traces(
 ) -> int:
     """List the traces that were recorded, newest last: when, from where, how long, what they cost, what failed.
 
-    They are read from the data folder, so that this works when the app is gone.
+    They are read from the data folder, so that this works when the app is gone. While an app runs it works from every
+    folder.
     """
     from regrow.cluster import past_traces, trace_views
     from regrow.cluster.config import Settings
     from regrow.cluster.trace_tree import summary_json
 
-    found, left_out = past_traces.latest(past_traces.files_of(Settings.load(config), app), limit=limit)
+    settings = Settings.load(config)
+    files = past_traces.files_of(settings, app) or past_traces.files_anywhere(settings, app)
+    found, left_out = past_traces.latest(files, limit=limit)
     if as_json:
         print_json({"traces": [summary_json(each) for each in found], "left_out": left_out})
     elif found:
@@ -62,7 +65,7 @@ def trace(
     from regrow.cluster.config import Settings
     from regrow.cluster.trace_tree import span_json, summary_json, summary_of, tree_of
 
-    rows = past_traces.spans_of(past_traces.files_of(Settings.load(config)), id)
+    rows = past_traces.spans_of(past_traces.files_anywhere(Settings.load(config)), id)
     if as_json:
         print_json({**summary_json(summary_of(rows)), "spans": [span_json(row) for row in rows]})
     else:

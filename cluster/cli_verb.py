@@ -55,7 +55,8 @@ def _told(error: Exception, *, as_json: bool) -> int:
         text += f" ({error.cause.place})"
     if code == EXIT_BUG:
         text = f"this is a bug of Regrow, please report it with what follows: {type(error).__name__}: {text}"
-    say(text)
+    for line in (text, *getattr(error, "__notes__", ())):
+        say(line)
     if code == EXIT_BUG:
         traceback.print_exception(error)
     if as_json:

@@ -53,7 +53,7 @@ from regrow.cluster.control_orders import (
     parsed,
 )
 from regrow.cluster.deeds import Deed
-from regrow.cluster.errors import AppAlreadyRunning, AppNotRunning, did_you_mean
+from regrow.cluster.errors import AppAlreadyRunning, AppNotRunning, NoSuchAgent
 from regrow.cluster.letters import letters_told
 from regrow.cluster.pausable_loop import PausableLoop
 from regrow.cluster.tree import written
@@ -77,10 +77,11 @@ WRITE_TIMEOUT_S = 10.0
 class ControlSocket:
     """The socket of one app, from before its start until after its stop; enter it, or `open` and `aclose`."""
 
-    def __init__(self, app: str, *, engine: str, request_stop: Callable[[], None]) -> None:
+    def __init__(self, app: str, *, engine: str, request_stop: Callable[[], None], data_dir: Path = Path()) -> None:
         """`request_stop` begins an orderly stop at once and may be called more than once."""
         self.app = app
         self._engine = engine
+        self._data_dir = data_dir
         self._request_stop = request_stop
         self._started_at = datetime.now(UTC)
         self._path = Path()
@@ -262,6 +263,7 @@ class ControlSocket:
             "app": self.app,
             "engine": self._engine,
             "pid": os.getpid(),
+            "data_dir": str(self._data_dir.absolute()),
             "started_at": self._started_at.isoformat(timespec="seconds"),
             "state": state,
         }
@@ -270,8 +272,7 @@ class ControlSocket:
         target = running.app.made_from(ActorId(order.agent))
         if target is None:
             known = [*running.app.agents, *(f"{kind}/KEY" for kind in running.app.keyed.kinds)]
-            told = did_you_mean(order.agent, known, of="its agents are: ")
-            raise Misuse(f"{self.app} has no agent {order.agent!r}; {told}")
+            raise NoSuchAgent(self.app, order.agent, known=known)
         message = message_for(order.agent, request_class(order.agent, target, order.type), order.fields, order.words)
         reply = await running.ref(order.agent).ask(message, timeout_s=order.timeout_s)
         return {"agent": order.agent, "type": type(message).__name__, "reply": plain_value(reply)}

@@ -76,8 +76,10 @@ class NothingKnown(Misuse):
         where = f" in {folder}" if folder else ""
         if known:
             told = did_you_mean(agent, known, of="something is kept of: ")
-        elif near := get_close_matches(app, running, 1, NEAR) or list(running[:1]):
-            told = f"did you mean {near[0]}{agent.removeprefix(app)}? These run here: {_listed(running)}"
+        elif running:
+            near = get_close_matches(app, running, 1, NEAR)
+            meant = f"did you mean {near[0]}{agent.removeprefix(app)}? These" if near else "these"
+            told = f"{meant} apps run here: {_listed(running)}; write APP or APP/AGENT"
         else:
             told = (
                 "nor is anything kept of any other; look from the folder of the app, or name its config with --config"

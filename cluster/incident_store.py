@@ -36,7 +36,7 @@ KEPT_OF = {Sort.DEATH: 20, Sort.REPORT: 100, Sort.LOSS: 50, Sort.ORDER: 20, Sort
 """How many of each sort are kept of one agent, the latest ones: a flood of one sort leaves the others as they are."""
 
 ENDS_READ = 1_000
-"""How many words on ends are read for a look at all of an app."""
+"""How many words on ends, and how many losses, are read for a look at all of an app."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +108,10 @@ class IncidentFile:
         """The latest words on ends of lives, of whatever agent, oldest first."""
         latest = self._incidents("WHERE sort IN (?, ?) ORDER BY id DESC LIMIT ?", (Sort.DEATH, Sort.REPORT, ENDS_READ))
         return latest[::-1]
+
+    def losses(self) -> list[Incident]:
+        """The latest losses, of whatever agent, oldest first."""
+        return self._incidents("WHERE sort = ? ORDER BY id DESC LIMIT ?", (Sort.LOSS, ENDS_READ))[::-1]
 
     def agents(self) -> list[str]:
         """Of whom something is kept, but that somebody wrote to them."""

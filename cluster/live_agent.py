@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from regrow.cluster import cli_calls, control_client
@@ -29,6 +30,8 @@ class LiveAgent:
     looked_ms: int = 0
     nodes: Mapping[str, Row] | None = None
     """Everybody in the trees of the app, by id."""
+    data_dir: Path | None = None
+    """Where the app keeps what it keeps, wherever somebody looks from."""
     started_ms: int = 0
     """When the app was started."""
     messages: tuple[Row, ...] | None = None
@@ -60,6 +63,7 @@ def asked_of(app: str, agent: str) -> LiveAgent:
     return LiveAgent(
         looked_ms=time.time_ns() // 1_000_000,
         nodes=_by_id(about["tree"]),
+        data_dir=Path(about["data_dir"]) if "data_dir" in about else None,  # of an older Regrow it is not told
         started_ms=int(datetime.fromisoformat(about["started_at"]).timestamp() * 1_000),
         messages=tuple(had) if had is not None else None,
         quarantined=tuple(aside) if aside is not None else None,

@@ -33,8 +33,10 @@ def found_of(settings: Settings, agent: str) -> Found:
     app = agent.partition(":")[0] if "/" not in agent else cli_calls.app_of(agent)
     if not app:
         raise Misuse(f"{agent!r} names no agent; write APP/AGENT, such as hello/greet, or APP (regrow ps shows them)")
-    path = settings.data_dir_of(app) / FILE_NAME
     live = asked_of(app, agent)
+    if live.data_dir is not None:
+        settings = settings.model_copy(update={"data_dir": live.data_dir})
+    path = settings.data_dir_of(app) / FILE_NAME
     kept = _kept(IncidentFile(path) if path.exists() else None, agent)
     unknown = list(live.unknown)
     if not kept.incidents and not _is_known(live, agent) and not (kept.others and agent == app):
@@ -64,7 +66,7 @@ def found_of(settings: Settings, agent: str) -> Found:
         others=kept.others,
         deaths=deaths,
         decisions=decisions_of(kept.incidents),
-        losses=tuple(each for each in kept.incidents if each.sort is Sort.LOSS),
+        losses=tuple(each for each in kept.losses if agent != app or each.at_ms >= live.started_ms),
         above=kept.above,
         looked_ms=live.looked_ms,
         messages=_redacted(settings, live.messages),
@@ -80,9 +82,13 @@ def found_of(settings: Settings, agent: str) -> Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kept:
-    """What the data folder has: of the agent, of supervisors above it that gave up, and of everybody else."""
+    """What the data folder has: of the agent, of supervisors above it that gave up, and of everybody else.
+
+    The losses of an app are those of all of its agents.
+    """
 
     incidents: list[Incident] = field(default_factory=list[Incident])
+    losses: list[Incident] = field(default_factory=list[Incident])
     above: tuple[Death, ...] = ()
     others: tuple[Other, ...] = ()
     run_ms: int = 0
@@ -111,9 +117,11 @@ def _kept(file: IncidentFile | None, agent: str) -> _Kept:
         above: list[Death] = []
         for supervisor in _above(agent):
             above += (each for each in deaths_of(file.of_agent(supervisor)) if each.reason["kind"] == "escalated")
-        ends = file.ends()
+        ends, incidents = file.ends(), file.of_agent(agent)
+        is_app = "/" not in agent
         return _Kept(
-            incidents=file.of_agent(agent),
+            incidents=incidents,
+            losses=file.losses() if is_app else [each for each in incidents if each.sort is Sort.LOSS],
             above=tuple(sorted(above, key=lambda each: each.at_ms)),
             others=others_of(ends, agent),
             run_ms=last_run_ms(ends),

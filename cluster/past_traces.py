@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from regrow.cluster import cli_calls
 from regrow.cluster.config import Settings
 from regrow.cluster.errors import NoSuchTrace, TracesUnreadable
 from regrow.cluster.span_row import SpanRow
@@ -31,6 +32,14 @@ def files_of(settings: Settings, app: str | None = None) -> list[SpanFile]:
     else:
         paths = sorted(Path(".regrow").absolute().glob(f"*/{FILE_NAME}"))
     return [SpanFile(path) for path in paths if path.exists()]
+
+
+def files_anywhere(settings: Settings, app: str | None = None) -> list[SpanFile]:
+    """The same with those of apps that run on this machine, wherever their data lies."""
+    here = files_of(settings, app)
+    known = {file.path for file in here}
+    paths = [folder / FILE_NAME for folder in cli_calls.data_dirs(app)]
+    return [*here, *(SpanFile(path) for path in paths if path not in known and path.exists())]
 
 
 def latest(files: Sequence[SpanFile], *, limit: int = LISTED) -> tuple[list[TraceSummary], dict[str, int]]:

@@ -245,9 +245,17 @@ def _about_messages(found: Found) -> Iterable[Advice]:
             + ("; its trace says by whom, and a guard's evidence stands there" if is_recorded else ""),
             command=f"regrow trace {last['trace'][:12]}" if is_recorded else "",
         )
+    if found.losses and "/" not in found.agent:
+        lost = found.losses[-1]
+        yield Advice(
+            text=f"{_messages(len(found.losses))} of it did not come to {'its' if len(found.losses) == 1 else 'their'} "
+            f"end, the last one {lost.about['message']} to {lost.agent} ({lost.about['reason']})",
+            command=f"regrow why {lost.agent}",
+        )
     full = [each for each in found.losses if "full" in str(each.about["reason"])]
     if full:
-        yield Advice(text="its mailbox was full: make it faster, have more of it, or give it a larger mailbox")
+        whose = "its mailbox" if full[-1].agent == found.agent else f"the mailbox of {full[-1].agent}"
+        yield Advice(text=f"{whose} was full: make it faster, have more of it, or give it a larger mailbox")
 
 
 def _restart(found: Found) -> str:

@@ -32,7 +32,7 @@ def told(found: Found) -> dict[str, Any]:
         "decisions": [
             {"at": time_told(each.at_ms), "text": decision_text(each), **each.about} for each in found.decisions[-TOLD:]
         ],
-        "lost": [{"at": time_told(each.at_ms), **each.about} for each in found.losses[-TOLD:]],
+        "lost": [{"at": time_told(each.at_ms), "to": each.agent, **each.about} for each in found.losses[-TOLD:]],
         "above": [_death_told(death) for death in found.above],
         "messages": None if found.messages is None else list(found.messages),
         "below": [_other_told(other) for other in below(found)[-TOLD:]],

@@ -65,7 +65,8 @@ def parts(found: Found) -> Iterator[Part]:
         yield _title("messages that were lost")
         for each in found.losses[-TOLD:]:
             about = each.about
-            yield _line(each.at_ms, f"{about['reason']}: {about['message']} from {about['sender']}")
+            to = f" to {each.agent}" if each.agent != found.agent else ""
+            yield _line(each.at_ms, f"{about['reason']}: {about['message']} from {about['sender']}{to}")
     if retries := retries_of(found):
         yield _title("messages that were tried again")
         since = "it is kept, and comes again" if found.messages is not None else "what became of it, its journal knows"

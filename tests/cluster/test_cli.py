@@ -380,11 +380,27 @@ def test_doctor_fails_only_for_what_is_bad(
     assert as_json.json["findings"][1]["verdict"] == verdict.value
 
 
+@pytest.mark.parametrize(("type_name", "leads"), [("AskFailed", True), ("AskTimeout", True), ("NotApproved", False)])
+def test_an_ask_that_came_to_nothing_leads_to_why(
+    regrow: Regrow, monkeypatch: pytest.MonkeyPatch, type_name: str, leads: bool
+) -> None:
+    def call(app: str, do: str, **more: object) -> object:
+        raise ControlError("desk/clerk died", type_name=type_name, exit_code=2)
+
+    monkeypatch.setattr(control_client, "call", call)
+
+    said, as_json = regrow("ask", "desk/clerk", "x"), regrow("ask", "desk/clerk", "x", "--json")
+
+    assert said.err.splitlines()[0] == "regrow: desk/clerk died"
+    assert ("regrow why desk/clerk" in said.err) == leads
+    assert as_json.json["error"]["text"] == "desk/clerk died"
+
+
 @pytest.mark.parametrize(
     ("reason", "code"),
     [(Shutdown(detail="interrupted"), 0), (Escalated(child="clerk", restarts=4, cause="ValueError: bad"), 1)],
 )
-def test_run_ends_with_the_reason_of_its_root(
+def test_run_ends_with_the_reason_of_its_root_and_where_it_is_told_what_led_to_it(
     regrow: Regrow, monkeypatch: pytest.MonkeyPatch, reason: Shutdown | Escalated, code: int
 ) -> None:
     def run(target: str, **more: object) -> Ended:
@@ -399,6 +415,7 @@ def test_run_ends_with_the_reason_of_its_root(
     assert said.json["reason"] == reason.model_dump(mode="json")
     assert "an agent prints this" in said.err
     assert f"regrow: desk ended: {reason}" in said.err
+    assert ("regrow why desk" in said.err) == bool(code)
 
 
 # ---- errors --------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from regrow.cluster.cli import _cli  # pyright: ignore[reportPrivateUsage]
+from regrow.cluster.control import ControlSocket
 from regrow.cluster.span_store import FILE_NAME, SpanStore
 from tests.cluster.span_rows import TRACE, row
 
@@ -30,6 +32,7 @@ Regrow = Callable[..., Said]
 @pytest.fixture
 def regrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Regrow:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # no app that runs on this machine is asked
 
     def run(*words: str) -> Said:
         done = CliRunner().invoke(_cli, words)
@@ -54,6 +57,25 @@ def test_traces_of_all_apps_are_listed_or_those_of_one(regrow: Regrow) -> None:
     assert (both.code, both.err) == (0, "")
     assert [line.split()[0] for line in both.out.splitlines()] == ["trace", TRACE[:12], OTHER[:12]]
     assert [each["root"] for each in json.loads(one.out)["traces"]] == ["send shop/a"]
+
+
+@pytest.mark.usefixtures("stored")
+async def test_those_of_an_app_that_runs_are_found_from_every_folder(
+    regrow: Regrow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    folder = tmp_path / ".regrow" / "desk"
+
+    async with ControlSocket("desk", engine="inline", request_stop=lambda: None, data_dir=folder):
+        listed = await asyncio.to_thread(regrow, "traces")
+        other = await asyncio.to_thread(regrow, "traces", "shop")
+        drawn = await asyncio.to_thread(regrow, "trace", TRACE[:7])
+
+    assert [line.split()[0] for line in listed.out.splitlines()] == ["trace", TRACE[:12]]
+    assert (other.out, other.code) == ("", 0)
+    assert drawn.out.splitlines()[1].startswith("send desk/a")
 
 
 @pytest.mark.usefixtures("stored")

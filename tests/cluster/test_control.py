@@ -133,7 +133,8 @@ async def test_about_tells_which_app_runs_where(served: ControlSocket) -> None:
     about = await called("about")
 
     started_at = about.pop("started_at")
-    assert about == {"app": "small", "engine": "inline", "pid": os.getpid(), "state": "running"}
+    here = {"data_dir": str(Path.cwd())}
+    assert about == {"app": "small", "engine": "inline", "pid": os.getpid(), "state": "running", **here}
     assert started_at.endswith("+00:00")
 
 
@@ -272,7 +273,7 @@ async def test_an_app_that_is_still_starting_says_so() -> None:
 async def test_an_unknown_agent_is_answered_with_those_there_are(served: ControlSocket) -> None:
     text = await refusal("small/gret", "x")
 
-    assert "no agent 'small/gret'" in text
+    assert "no 'small/gret'; did you mean small/greet?" in text
     assert "small/greet, small/nothing, small/counter, small/listener" in text
 
 

@@ -235,12 +235,40 @@ async def test_the_verb_answers_with_json_and_for_who_is_not_there_with_one_sent
     assert (none.exit_code, none.stderr.count("\n")) == (2, 1)
     assert app.exit_code == 0
     assert "regrow why desk/clerk" in app.stdout
+    assert "crashed: Note from app:desk to desk/clerk" in app.stdout
 
 
 @pytest.fixture
-async def control(nobody_runs: None) -> AsyncIterator[ControlSocket]:
-    async with ControlSocket("desk", engine="inline", request_stop=lambda: None) as control:
+async def control(nobody_runs: None, settings: Settings) -> AsyncIterator[ControlSocket]:
+    folder = settings.data_dir_of("desk")
+    async with ControlSocket("desk", engine="inline", request_stop=lambda: None, data_dir=folder) as control:
         yield control
+
+
+async def test_where_no_app_of_that_name_runs_those_that_do_are_named(
+    settings: Settings, control: ControlSocket
+) -> None:
+    for name, answer in (
+        ("desks/clerk", r"did you mean desk/clerk\? These apps run here: desk"),
+        ("clerk", "; these apps run here: desk; write APP or APP/AGENT"),
+    ):
+        with pytest.raises(NothingKnown, match=answer):
+            await asyncio.to_thread(found_of, settings, name)
+
+
+async def test_of_an_app_that_runs_what_is_kept_is_found_from_every_folder(
+    settings: Settings, control: ControlSocket, tmp_path: Path
+) -> None:
+    async with DESK.start(engine="inline", settings=settings) as running:
+        control.attach(running)
+        await had(running, "fall")
+        await restarted(running, 1)
+
+        async def kept() -> list[object]:
+            elsewhere = Settings(data_dir=tmp_path / "elsewhere")
+            return list((await asyncio.to_thread(found_of, elsewhere, "desk/clerk")).deaths)
+
+        assert len(await until(kept, "its death is found")) == 1
 
 
 async def test_of_an_agent_that_lives_and_never_died_its_messages_are_told_and_what_it_handles(

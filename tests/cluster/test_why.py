@@ -206,7 +206,7 @@ def test_as_json_it_has_no_contents_of_messages() -> None:
     found = replace(FOUND, deaths=deaths_of([death()]), losses=(loss(),))
 
     assert set(told(found)["deaths"][0]["messages"][0]) == {"age_s", "message", "sender", "fate", "trace", "command"}
-    assert set(told(found)["lost"][0]) == {"at", "reason", "message", "sender"}
+    assert set(told(found)["lost"][0]) == {"at", "to", "reason", "message", "sender"}
 
 
 def test_of_a_traceback_the_users_own_frames_are_shown() -> None:
@@ -437,3 +437,13 @@ def test_where_messages_went_with_their_process_it_is_told_what_stands_in_their_
     assert messages_gone(killed, ({"outcome": "committed"},), ()).endswith("as the journal has them")
     assert messages_gone(deaths_of([death()]), (), ()) == messages_gone((), (), ()) == ""
     assert "#11   Question  no end  abababababab" in shown(replace(FOUND, deaths=killed, turns=(of_it, of_next)))
+
+
+def test_what_agents_of_an_app_have_lost_is_told_of_the_app_with_whom_it_was_for() -> None:
+    found = Found(agent="desk", losses=(loss(1), loss(2, agent="desk/scribe")))
+
+    (advice,) = what_next(found)
+    assert "2 messages of it did not come to their end, the last one M2 to desk/scribe (crashed)" in advice.text
+    assert advice.command == "regrow why desk/scribe"
+    assert "crashed: M2 from outside to desk/scribe" in shown(found)
+    assert " to desk/clerk" not in shown(replace(FOUND, losses=(loss(1),)))
