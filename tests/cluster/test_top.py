@@ -198,7 +198,7 @@ def test_a_frame_fits_its_terminal_and_shows_the_chosen_one_and_the_keys(rows: i
 
 
 def test_a_key_that_is_longer_than_the_window_leaves_its_state_and_counts_in_sight() -> None:
-    wallet = {**AGENT, "id": f"desk/wallet/{'k' * 180}", "mailbox": 12_345}
+    wallet: dict[str, Any] = {**AGENT, "id": f"desk/wallet/{'k' * 180}", "mailbox": 12_345}
     now = replace(look(1.0), tree=[{**ROOT, "children": [wallet]}])
 
     shown = drawn(None, now, Choice(agent=wallet["id"]), rows=24, columns=80)

@@ -1,4 +1,4 @@
-"""Ten thousand dead letters a second, with the page and `regrow top` open: work goes on, and nothing grows without bound."""
+"""Ten thousand dead letters a second, with the page and `regrow top` open: work goes on, and nothing grows."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ FLOOD_S = 3.0
 AT_ONCE = 200
 """So many are sent in one go, and then others have their turn."""
 RATE_PER_S = 10_000
+"""In a second of processor time: a machine that is busy with something else has less of them."""
 PAGE_BYTES_S = 200_000
 ASK_EVERY_S = 0.05
 ANSWER_S = 0.5
@@ -38,16 +39,16 @@ def test_a_flood_of_dead_letters_holds_up_no_ask_and_floods_no_page_no_terminal_
         answers: list[float] = []
         shop.do(lambda: asked_until(shop, asyncio.Event(), answers, once=True))
         answers.clear()
-        before_bytes, begun_s = peak_bytes(), time.monotonic()
+        before_bytes, begun_s, spent_s = peak_bytes(), time.monotonic(), time.process_time()
         sent = shop.do(lambda: flood(shop, answers))
-        taken_s = time.monotonic() - begun_s
+        taken_s, spent_s = time.monotonic() - begun_s, time.process_time() - spent_s
         page.sees(sent)
         top.shows(f"{sent:,} dead letters")
         size_bytes, told_s = page.close()
         log = capfd.readouterr()
 
     lines = [line for line in (log.out + log.err).splitlines() if "dead letter" in line]
-    assert sent / taken_s >= RATE_PER_S
+    assert sent / spent_s >= RATE_PER_S
     assert size_bytes / told_s < PAGE_BYTES_S
     assert max(answers) < ANSWER_S, answers
     assert len(answers) >= FLOOD_S
