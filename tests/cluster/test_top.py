@@ -204,7 +204,7 @@ def test_a_key_that_is_longer_than_the_window_leaves_its_state_and_counts_in_sig
     shown = drawn(None, now, Choice(agent=wallet["id"]), rows=24, columns=80)
 
     (line,) = [line for line in shown.splitlines() if "kkk" in line]
-    assert AGENT["state"] in line
+    assert str(AGENT["state"]) in line
     assert "12,345" in line
 
 
