@@ -41,6 +41,7 @@ def observe(
 
     from regrow.cluster import cli_calls
     from regrow.cluster.config import Settings
+    from regrow.cluster.observer_access import is_loopback
 
     name = app if app is not None else cli_calls.only_app()
     cli_calls.seen(name)  # one that does not run, or does not answer, is told now and not by an empty page
@@ -57,6 +58,8 @@ def observe(
             typer.echo(place.link)
         if token is None:
             say("whoever has this link may approve, restart, kill and requeue; keep it to yourself")
+        if not is_loopback(host):
+            say("other machines can ask here, and what is sent can be read on the way; put a proxy with TLS before it")
         say(f"{name} is shown at {place.url} until Ctrl-C")
         try:
             asyncio.run(observer.run())

@@ -32,6 +32,12 @@ READ_WITHIN_MS = 20_000
 HEAD_LIMIT_BYTES = 65_536
 """Of the lines before the body of a request, the address with all that a page has opened included."""
 STOP_WITHIN_S = 2
+ELSEWHERE = {
+    "0.0.0.0": (socket.AF_INET, "192.0.2.1", "127.0.0.1"),
+    "::": (socket.AF_INET6, "2001:db8::1", "::1"),
+}
+"""For all addresses of a family: one of others, which is kept free for documents (RFC 5737, RFC 3849), and loopback."""
+PORT_OF_NOBODY = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +88,23 @@ def listening(host: str, port: int) -> socket.socket:
     return listener
 
 
+def address_to_open(host: str) -> str:
+    """Where a browser finds what listens at `host`, which may stand for every address of this machine.
+
+    Then it is the address by which this machine goes to others, or loopback where it goes nowhere.
+    """
+    elsewhere = ELSEWHERE.get(host)
+    if elsewhere is None:
+        return host
+    family, there, here = elsewhere
+    with socket.socket(family, socket.SOCK_DGRAM) as asked:
+        try:
+            asked.connect((there, PORT_OF_NOBODY))  # nothing is sent: the system says which way it would go
+        except OSError:
+            return here
+        return str(asked.getsockname()[0])
+
+
 class Observer:
     """Shows one app at a socket that listens at `host`. Without a token one is made, and is part of the link."""
 
@@ -90,7 +113,8 @@ class Observer:
     ) -> None:
         self._listener = listener
         made = token or secrets.token_urlsafe(32)
-        shown, port = f"[{host}]" if ":" in host else host, listener.getsockname()[1]
+        address, port = address_to_open(host), listener.getsockname()[1]
+        shown = f"[{address}]" if ":" in address else address
         url = f"http://{shown}:{port}/"
         self.place = Place(url=url, link=url if token else f"{url}#token={made}")
         watch = Watch(app)

@@ -81,7 +81,7 @@ export class Tree {
   /** Brings the line of a row to what it says. Its elements stay, or a click on one that is just replaced would be lost. */
   draw(id, row) {
     const line = this.lines.get(id) ?? this.newLine(id);
-    const { toggle, title, life, state, mailbox, restarts, place, facts, why, deeds } = line.parts;
+    const { toggle, title, life, state, mailbox, restarts, place, facts, rules, why, deeds } = line.parts;
     if (line.life !== undefined && line.life !== row.life) {
       line.classList.add("back");
       clearTimeout(line.mark);
@@ -104,9 +104,10 @@ export class Tree {
     put(place, row.pid && row.pid !== this.frame.parts.app.pid ? `pid ${row.pid} · ${row.node}` : "");
     place.title = place.textContent;
     put(facts, this.facts(row));
+    put(rules, row.strategy ? `${facts.textContent ? " · " : ""}${row.strategy}, ${row.intensity.replaceAll(" ", "\u00a0")}` : "");
     put(why, row.reason ? `last ended with ${row.reason}` : "");
     why.title = row.reason;
-    line.ariaLabel = [last(id, "/"), row.state, facts.textContent, `${mailbox.textContent} in mailbox`, of(Number(restarts.dataset.number), "restart"), place.textContent, why.textContent].filter(Boolean).join(", ");
+    line.ariaLabel = [last(id, "/"), row.state, facts.textContent + rules.textContent, `${mailbox.textContent} in mailbox`, of(Number(restarts.dataset.number), "restart"), place.textContent, why.textContent].filter(Boolean).join(", ");
     line.tabIndex = id === this.at ? 0 : -1;
     const may = this.deeds(row);
     deeds.hidden = !may.length;
@@ -128,6 +129,7 @@ export class Tree {
       title: made("b", { title: id }),
       life: cell("life"),
       facts: cell("facts"),
+      rules: cell("facts rules"),
       state: cell("state"),
       mailbox: cell("cell mailbox"),
       restarts: cell("cell restarts"),
@@ -135,7 +137,7 @@ export class Tree {
       why: cell("why"),
       deeds: made("span", { className: "deeds" }, ...deeds),
     };
-    const name = made("span", { className: "name" }, toggle, parts.title, parts.life, parts.facts);
+    const name = made("span", { className: "name" }, toggle, parts.title, parts.life, parts.facts, parts.rules);
     const line = made("div", { role: "treeitem", className: "row", id: `row:${id}` }, name, parts.state, parts.mailbox, parts.restarts, parts.place, parts.why, parts.deeds);
     line.parts = parts;
     line.addEventListener("click", () => this.go(id));
@@ -153,7 +155,6 @@ export class Tree {
     if (!row.below) return "";
     const states = Object.entries(row.below.states).filter(([state]) => state !== "running");
     const told = [of(row.below.agents, "agent"), ...states.map(([state, number]) => `${count(number)} ${state}`)];
-    if (row.strategy) told.push(`${row.strategy}, ${row.intensity.replaceAll(" ", "\u00a0")}`);
     return told.join(" · ");
   }
 

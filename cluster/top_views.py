@@ -28,7 +28,7 @@ def frame(
     """One frame, in a terminal of so many rows and columns; it has no more lines than that."""
     above: list[ConsoleRenderable] = [_line(views.app_line(now.about, now=at))]
     if now.note:
-        above.append(_line(Text(now.note, style="yellow")))
+        above.append(_line(Text(printable(now.note), style="yellow")))
     hosts: Sequence[Mapping[str, Any]] = ()
     models: Sequence[Mapping[str, Any]] = ()
     if now.metrics is not None:
@@ -61,7 +61,7 @@ def why_frame(lines: Sequence[Text], choice: Choice, *, rows: int) -> ConsoleRen
     """So much of it as there is room for: what to do next stands last, so the end is what is shown at first."""
     end = len(lines) - choice.lines_back
     shown = lines[max(0, end - why_room(rows)) : end]
-    return Group(*shown, _line(Text(f"{choice.agent} · {KEYS_OF_WHY}", style="dim")))
+    return Group(*shown, _line(Text(f"{KEYS_OF_WHY} · {printable(choice.agent)}", style="dim")))
 
 
 def why_room(rows: int) -> int:
@@ -86,14 +86,15 @@ def _block(room: int, table: Callable[[int], Table]) -> list[ConsoleRenderable]:
 
 def _totals(total: Mapping[str, Any], rate: Rates) -> Text:
     restarts, dead = sum(total["restarts"].values()), sum(total["dead_letters"].values())
+    # What matters most stands first: the line ends where the terminal does.
     facts = (
         f"{total['agents']:,} agents",
-        f"{rate.messages:,.0f} messages/s",
-        f"{total['mailbox_depth']:,} waiting",
         f"{restarts:,} restarts",
         f"{dead:,} dead letters",
-        f"{total['tokens']:,} tokens",
         f"${total['cost_usd']:,.4f}",
+        f"{rate.messages:,.0f} messages/s",
+        f"{total['mailbox_depth']:,} waiting",
+        f"{total['tokens']:,} tokens",
     )
     return Text(" · ".join(facts))
 
@@ -104,19 +105,20 @@ def _tree(rows: Sequence[tuple[str, Mapping[str, Any]]], choice: Choice, *, room
     which = "agent" if len(shown) == len(rows) else f"agent ({at + 1:,} of {len(rows):,})"
     has_pid = columns >= NARROW_COLUMNS
     table = _table((which, "left"), ("state", "left"), ("mailbox", "right"), ("restarts", "right"))
+    table.columns[0].max_width = columns * 2 // 5  # a key of two hundred letters leaves the others their room
     if has_pid:
         table.add_column("pid", justify="right", no_wrap=True)
-    table.add_column("last ended with", no_wrap=True, overflow="ellipsis")
+    table.add_column(_line(Text("last ended with")))  # the one column that may shrink, so that the others are whole
     for number in shown:
         guide, node = rows[number]
         name = node["id"].rpartition("/")[2] if guide else node["id"]
         table.add_row(
-            Text.assemble((guide, "dim"), name),
+            Text.assemble((guide, "dim"), printable(name)),
             Text(node["state"], style=views.STATE_STYLES.get(node["state"], "")),
             "" if node["kind"] == "supervisor" else f"{node['mailbox']:,}",
             Text(f"{node['restarts']:,}", style="yellow" if node["restarts"] else ""),
             *([str(node["pid"] or "")] if has_pid else ()),
-            Text(printable(" ".join(node["last_reason"].split()))),
+            _line(Text(printable(" ".join(node["last_reason"].split())))),
             style="reverse" if node["id"] == choice.agent else "",
         )
     return table
@@ -125,9 +127,9 @@ def _tree(rows: Sequence[tuple[str, Mapping[str, Any]]], choice: Choice, *, room
 def _hosts(hosts: Sequence[Mapping[str, Any]], rate_of: Mapping[str, Rates], *, room: int, columns: int) -> Table:
     """Those that live first."""
     cells: dict[tuple[str, str], Callable[[Mapping[str, Any]], Text]] = {
-        ("host", "left"): lambda each: Text(each["host"]),
+        ("host", "left"): lambda each: Text(printable(each["host"])),
         ("pid", "right"): lambda each: Text(str(each["pid"])),
-        ("node", "left"): lambda each: Text(each["node"]),
+        ("node", "left"): lambda each: Text(printable(each["node"])),
         ("agents", "right"): lambda each: Text(f"{each['agents']:,}"),
         ("messages/s", "right"): lambda each: Text(f"{rate_of[each['host']].messages:,.0f}"),
         ("waiting", "right"): lambda each: Text(f"{each['mailbox_depth']:,}"),
@@ -150,8 +152,8 @@ def _models(models: Sequence[Mapping[str, Any]], *, room: int) -> Table:
     table = _table(("model", "left"), ("tier", "left"), ("calls", "right"), ("tokens", "right"), ("cost", "right"))
     for each in _fitting(models, room):
         table.add_row(
-            Text(each["model"]),
-            Text(each["tier"]),
+            Text(printable(each["model"])),
+            Text(printable(each["tier"])),
             f"{each['calls']:,}",
             f"{each['tokens']:,}",
             f"${each['cost_usd']:,.4f}",

@@ -60,7 +60,7 @@ def app_line(about: Mapping[str, Any], *, now: datetime) -> Text:
         started = datetime.fromisoformat(about["started_at"])
         state += f" for {_duration((now - started.astimezone(UTC)).total_seconds())}"
     pid = f"pid {about['pid']}" if about["pid"] else None
-    return Text(" · ".join(filter(None, (about["app"], about["engine"], pid, state))), style="bold")
+    return Text(printable(" · ".join(filter(None, (about["app"], about["engine"], pid, state)))), style="bold")
 
 
 def show_tree(tree: Sequence[Mapping[str, Any]], *, to: IO[str]) -> None:

@@ -197,6 +197,46 @@ def test_a_frame_fits_its_terminal_and_shows_the_chosen_one_and_the_keys(rows: i
     assert rows < 10 or any("a400" in line for line in lines)
 
 
+def test_a_key_that_is_longer_than_the_window_leaves_its_state_and_counts_in_sight() -> None:
+    wallet: dict[str, Any] = {**AGENT, "id": f"desk/wallet/{'k' * 180}", "mailbox": 12_345}
+    now = replace(look(1.0), tree=[{**ROOT, "children": [wallet]}])
+
+    shown = drawn(None, now, Choice(agent=wallet["id"]), rows=24, columns=80)
+
+    (line,) = [line for line in shown.splitlines() if "kkk" in line]
+    assert str(AGENT["state"]) in line
+    assert "12,345" in line
+
+
+def test_nothing_that_others_have_written_steers_the_terminal_or_is_markup() -> None:
+    before, now = hostile(look(0.0)), hostile(look(2.0, messages=1_500))
+
+    shown = drawn(before, now, Choice(agent=now.tree[0]["children"][0]["id"]), rows=60, columns=400)
+
+    assert "[bold]x" in shown
+    assert "\x1b" not in shown and "\x07" not in shown and "\u202e" not in shown
+
+
+def hostile(seen: Look) -> Look:
+    """The look with what would steer a terminal behind each text that is not one of our own words."""
+
+    def spoiled(told: Any, name: str = "") -> Any:
+        if isinstance(told, dict):
+            return {key: spoiled(value, key) for key, value in told.items()}
+        if isinstance(told, list):
+            return [spoiled(each, name) for each in told]
+        is_ours = name in ("state", "kind", "started_at", "engine", "restart", "strategy", "intensity")
+        return told if is_ours or not isinstance(told, str) else f"{told}\x1b[2J\x07\u202e[bold]x"
+
+    return replace(
+        seen,
+        about=spoiled(seen.about),
+        tree=spoiled(seen.tree),
+        metrics=spoiled(seen.metrics),
+        note=spoiled("it hangs"),
+    )
+
+
 def test_where_not_all_processes_fit_those_that_live_are_shown_and_the_others_counted() -> None:
     many = [counts(host=f"desk.h{number}", alive=number == 24) for number in range(25)]
     now = look(1.0)
@@ -229,7 +269,7 @@ def test_a_frame_has_tree_rates_restarts_cost_and_hosts() -> None:
     shown = drawn(look(0.0), look(2.0, messages=1_500), Choice(agent="desk/analyst"))
 
     assert "desk · ray · pid 7 · running for 5 min" in shown
-    assert "2 agents · 250 messages/s · 7 waiting · 2 restarts · 3 dead letters · 1,234 tokens · $0.0123" in shown
+    assert "2 agents · 2 restarts · 3 dead letters · $0.0123 · 250 messages/s · 7 waiting · 1,234 tokens" in shown
     for part in ("└─ analyst", "desk.h1", "node-a", "gpt-5-mini", "q end"):
         assert part in shown
 
@@ -252,7 +292,7 @@ def test_of_a_long_why_its_end_is_shown_since_what_to_do_stands_there() -> None:
     assert len(end.splitlines()) <= 12
     assert len(begin.splitlines()) <= 12
     assert "mend ValueError" in end
-    assert end.splitlines()[-1].startswith("desk/clerk · ↑↓")
+    assert end.splitlines()[-1].startswith("↑↓")
     assert begin.startswith("desk/clerk · its app does not run")
 
 

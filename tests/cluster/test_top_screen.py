@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
-import sys
-import termios
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 from regrow.actors import Agent, on
 from regrow.cluster.app import App, Running
@@ -24,13 +22,13 @@ from regrow.cluster.config import Settings
 from regrow.cluster.control import ControlSocket
 from regrow.cluster.control_client import TREE_TIMEOUT_S
 from regrow.cluster.top_lookout import Lookout
+from regrow.cluster.tree import Stretch
 from regrow.runtime import Closed, Message
 from regrow.supervisors import Supervisor, child
 from tests.integration.waiting import until
+from tests.terminal import COMMAND, TopProgram
 
 pytestmark = [pytest.mark.slow, pytest.mark.program]
-
-COMMAND = (sys.executable, "-c", "from regrow.cluster.entry import main; main()", "top")
 
 
 class Fall(Message):
@@ -73,67 +71,53 @@ async def running(environment: dict[str, str], tmp_path: Path) -> AsyncIterator[
         yield app
 
 
-class Terminal:
-    """A terminal with `regrow top` in it."""
+class Terminal(TopProgram):
+    """The program with an app of this loop, which goes on while somebody waits."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
-        self._main, end = pty.openpty()
-        self.size(rows=24, columns=80)
-        os.set_blocking(self._main, False)
-        self.program = subprocess.Popen([*COMMAND, "desk"], stdin=end, stdout=end, stderr=end, env=environment)
-        os.close(end)
-        self._shown = ""
-
-    def size(self, *, rows: int, columns: int) -> None:
-        """Somebody draws the window larger or smaller."""
-        termios.tcsetwinsize(self._main, (rows, columns))
-
-    def press(self, keys: str) -> None:
-        """Somebody presses these; what was shown before is forgotten."""
-        self._shown = ""
-        os.write(self._main, keys.encode())
-
-    async def shows(self, *texts: str) -> None:
+    async def shown(self, *texts: str) -> None:
         """Waits until all this has been shown since the last key."""
-        await until(lambda: all(text in self._read() for text in texts), f"{texts} is shown", within_s=30)
+        await asyncio.to_thread(self.shows, *texts)
+
+    async def drawn_anew(self, *, rows: int, columns: int) -> None:
+        """Somebody draws the window smaller or larger, which a terminal tells its program."""
+        self.size(rows=rows, columns=columns)
+        self.program.send_signal(signal.SIGWINCH)
+
+    async def fits(self, *, rows: int, columns: int, last: str, beside: str) -> None:
+        """Waits for a frame of that size whose last line says one thing, and which shows another beside it."""
+
+        def is_so() -> bool:
+            lines = [line.rstrip() for line in self.frame()]
+            says = [line for line in lines if line]
+            is_whole = len(lines) == rows and all(cell_len(line) <= columns for line in lines)
+            return is_whole and bool(says) and last in says[-1] and beside in "\n".join(says)
+
+        await until(is_so, f"{rows} rows of {columns} columns with {last!r} and {beside!r}")
 
     async def ended(self) -> int:
         """Waits for the end of the program; its exit code."""
-        await until(lambda: self._read() is not None and self.program.poll() is not None, "it ends", within_s=30)
+        await until(lambda: self.read() is not None and self.program.poll() is not None, "it ends", within_s=30)
         return self.program.returncode
 
-    @property
-    def shown(self) -> str:
-        """What was shown since the last key."""
-        return self._read()
 
-    def close(self) -> None:
-        self.program.kill()
-        self.program.wait()
-        os.close(self._main)
-
-    def _read(self) -> str:
-        try:
-            self._shown += os.read(self._main, 100_000).decode(errors="replace")
-        except (BlockingIOError, OSError):  # nothing new, or the program has ended
-            pass
-        return self._shown
+def terminal_of(environment: dict[str, str], *, rows: int = 24, columns: int = 80) -> Terminal:
+    return Terminal("desk", rows=rows, columns=columns, environment=environment)
 
 
 async def test_keys_choose_an_agent_open_its_why_go_back_and_end(running: Running, environment: dict[str, str]) -> None:
     await running.ref(Clerk).tell(Fall())
-    terminal = Terminal(environment)
+    terminal = terminal_of(environment)
     try:
-        await terminal.shows("steady", "clerk", "messages/s", "q end")
+        await terminal.shown("steady", "clerk", "messages/s", "q end")
         terminal.press("\x1b[B")
-        await terminal.shows("clerk")
+        await terminal.shown("clerk")
         terminal.press("\r")
-        await terminal.shows("desk/clerk", "what to do next", "ValueError: it fell", "Esc back")
+        await terminal.shown("desk/clerk", "what to do next", "ValueError: it fell", "Esc back")
         terminal.press("\x1b")
-        await terminal.shows("steady", "messages/s")
+        await terminal.shown("steady", "messages/s")
         terminal.press("q")
         assert await terminal.ended() == 0
-        assert "\x1b[?1049l" in terminal.shown  # the screen of before is back
+        assert "\x1b[?1049l" in terminal.read()  # the screen of before is back
     finally:
         terminal.close()
 
@@ -143,15 +127,16 @@ async def test_keys_are_heard_while_the_app_does_not_answer(
 ) -> None:
     asked, over = asyncio.Event(), asyncio.Event()
 
-    async def never() -> None:
+    async def never() -> AsyncIterator[Stretch]:
         asked.set()
         await over.wait()
         raise Closed("the test is over")
+        yield
 
-    terminal = Terminal(environment)
+    terminal = terminal_of(environment)
     try:
-        await terminal.shows("clerk", "q end")
-        monkeypatch.setattr(running.engine, "trees", never)
+        await terminal.shown("clerk", "q end")
+        monkeypatch.setattr(running.engine, "walk", never)
         await asked.wait()
         asked_s = time.monotonic()
         terminal.press("\x1b[Bj\x1b[5~q")
@@ -164,13 +149,33 @@ async def test_keys_are_heard_while_the_app_does_not_answer(
 
 
 async def test_a_window_of_another_size_is_filled_at_once(running: Running, environment: dict[str, str]) -> None:
-    terminal = Terminal({name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES")})
+    terminal = terminal_of({name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES")})
     try:
-        await terminal.shows("messages/s", "q end")
-        assert "node" not in terminal.shown  # there is no room for it in 80 columns
+        await terminal.shown("messages/s", "q end")
+        assert "node" not in terminal.read()  # there is no room for it in 80 columns
         terminal.size(rows=40, columns=140)
         terminal.program.send_signal(signal.SIGWINCH)
-        await terminal.shows("node")
+        await terminal.shown("node")
+    finally:
+        terminal.close()
+
+
+async def test_tree_and_why_fit_every_window_also_while_it_is_drawn_smaller_and_larger(
+    running: Running, environment: dict[str, str]
+) -> None:
+    for _ in range(3):
+        await running.ref(Clerk).tell(Fall())
+    terminal = terminal_of({name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES")})
+    try:
+        await terminal.fits(rows=24, columns=80, last="q end", beside="└─ clerk")
+        terminal.press("j\r")
+        await terminal.fits(rows=24, columns=80, last="Esc back", beside="it fell")
+        await terminal.drawn_anew(rows=10, columns=50)
+        await terminal.fits(rows=10, columns=50, last="Esc back", beside="desk/clerk")
+        await terminal.drawn_anew(rows=40, columns=140)
+        await terminal.fits(rows=40, columns=140, last="Esc back", beside="what to do next")
+        terminal.press("\x1b")
+        await terminal.fits(rows=40, columns=140, last="q end", beside="└─ clerk")
     finally:
         terminal.close()
 
@@ -179,13 +184,13 @@ async def test_an_app_that_ends_is_shown_as_ended_and_when_it_is_back_as_running
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     async with desk(tmp_path):
-        terminal = Terminal(environment)
-        await terminal.shows("clerk", "q end")
+        terminal = terminal_of(environment)
+        await terminal.shown("clerk", "q end")
     try:
-        await terminal.shows("desk · inline", "ended")
+        await terminal.shown("desk · inline", "ended")
         terminal.press("?")
         async with desk(tmp_path):
-            await terminal.shows("running for", "clerk")
+            await terminal.shown("running for", "clerk")
             terminal.press("q")
             assert await terminal.ended() == 0
     finally:
@@ -193,10 +198,10 @@ async def test_an_app_that_ends_is_shown_as_ended_and_when_it_is_back_as_running
 
 
 async def test_without_colours_it_has_none(running: Running, environment: dict[str, str]) -> None:
-    terminal = Terminal({**environment, "NO_COLOR": "1"})
+    terminal = terminal_of({**environment, "NO_COLOR": "1"})
     try:
-        await terminal.shows("clerk", "q end")
-        assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", terminal.shown)
+        await terminal.shown("clerk", "q end")
+        assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", terminal.read())
     finally:
         terminal.close()
 

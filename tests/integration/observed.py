@@ -93,16 +93,28 @@ class Observed:
         return self.request("/orders", method="POST", body=json.dumps(order).encode(), headers=self.authorized)
 
     @contextmanager
-    def frames(self, query: str = "", headers: Mapping[str, str] | None = None) -> Iterator[Iterator[dict[str, Any]]]:
-        """What a page with that address is told, one after the other."""
+    def frames(
+        self,
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+        size: Callable[[int], None] = lambda size_bytes: None,
+    ) -> Iterator[Iterator[dict[str, Any]]]:
+        """What a page with that address is told, one after the other; `size` is given the bytes of each."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         try:
             connection.request("GET", f"/events?{query}", headers=dict(headers or {}))
             with connection.getresponse() as answer:
                 assert answer.status == 200, answer.read()
-                yield (json.loads(line[6:]) for line in _in_time(answer) if line.startswith(b"data: "))
+                yield _told(_in_time(answer), size)
         finally:
             connection.close()
+
+
+def _told(lines: Iterable[bytes], size: Callable[[int], None]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        size(len(line))
+        if line.startswith(b"data: "):
+            yield json.loads(line[6:])
 
 
 def _in_time(lines: Iterable[bytes]) -> Iterator[bytes]:

@@ -91,12 +91,14 @@ def test_where_other_machines_can_ask_a_look_needs_the_token_of_the_file(shell: 
     try:
         told = json.loads(observer.out.wait("link")[0])
         observer.err.wait("until Ctrl-C")
-        url = told["url"].replace("0.0.0.0", "127.0.0.1")
+        url = told["url"]
         answers = [status(f"{url}traces"), status(f"{url}traces", TOKEN), status(url)]
     finally:
         observer.kill()
 
     assert answers == [401, 200, 200]
+    assert "0.0.0.0" not in url  # which no browser opens
+    assert "TLS" in observer.err.whole()
     assert TOKEN not in json.dumps(told)
 
 

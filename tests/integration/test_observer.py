@@ -143,6 +143,31 @@ def test_what_a_failed_span_says_is_told_to_those_who_may_act_alone(shop: Observ
     assert owner[0].startswith("ValueError: ")
 
 
+def test_nothing_that_a_stranger_is_told_holds_what_people_have_written(shop: Observed) -> None:
+    word = "Xanthippe"
+    shop.tell("shop/desk/scribe", Note(text=word))
+    shop.tell("shop/till", Pay(to=word, cents=5_000))
+    shop.tell("shop/nobody", Note(text=word))
+    parts = ("tree", "letters", "quarantine", "waits", "metrics", "news")
+
+    def told(headers: dict[str, str]) -> str:
+        known = json.dumps(first(shop, *parts, headers=headers))
+        listed = shop.request("/traces", headers=headers)
+        ids = [each["trace_id"] for each in listed.json["traces"]]
+        traces = [shop.request(f"/traces/{id}", headers=headers).text for id in ids]
+        return " ".join([known, listed.text, *traces])
+
+    until_now(lambda: told(shop.authorized).count(word) >= 3, "its owner is told it: as error, arguments and trace")
+    stranger = told({})
+    (row,) = [
+        each for each in first(shop, "waits", headers=shop.authorized)["waits"]["rows"] if word in str(each["call"])
+    ]
+    shop.order(do="approve", id=row["id"], fields={"approved": False, "reason": "it was a test"})
+
+    assert "shop/till" in stranger
+    assert word not in stranger
+
+
 # ---- what is done --------------------------------------------------------------------------------
 
 

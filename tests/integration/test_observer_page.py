@@ -1,13 +1,11 @@
 """The page of `regrow observe` in a real browser: what is seen of a death, what is done with keys, and how it looks.
 
-One browser and one app for all. The pictures of the guide are made here, and kept by
-REGROW_SCREENSHOTS=docs/guides/images; chosen by `-k fits_its_window`, so that they show nothing of the other tests.
+One browser and one app for all.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
 import time
@@ -22,14 +20,12 @@ from regrow.cluster.observer_frames import TREE, changes
 from tests.integration import chromium
 from tests.integration.apps.shop import Note, Pay, Say
 from tests.integration.observed import SCRIPT, Observed, observed
-from tests.integration.waiting import until_now
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route, ViewportSize
 
 pytestmark = [pytest.mark.slow, pytest.mark.program, pytest.mark.again]
 
-PHONE: ViewportSize = {"width": 390, "height": 844}
 WIDE: ViewportSize = {"width": 1200, "height": 760}
 KILLS = 5
 WITHIN_S = 1.0
@@ -366,36 +362,3 @@ def test_numbers_and_times_are_told_as_people_read_them(shop: Observed, seen: Se
 def waiting(shop: Observed) -> bool:
     """Whether anything waits for a person."""
     return bool(shop.do(lambda: answers.waits(shop.running, ""))["waits"])
-
-
-@pytest.mark.parametrize(
-    ("name", "size", "scheme"), [("phone", PHONE, "light"), ("dark", WIDE, "dark"), ("wide", WIDE, "light")]
-)
-def test_the_page_fits_its_window(  # and is what the guide shows
-    shop: Observed, browser: Browser, tmp_path: Path, name: str, size: ViewportSize, scheme: str
-) -> None:
-    if not waiting(shop):
-        shop.tell("shop/till", Pay(to="Ann Example", cents=5_000))
-    context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
-    seen = Seen(context.new_page())
-    page = opened(seen, shop.link)
-    page.wait_for_selector("#waits .card")
-    shop.tell("shop/desk/scribe", Note(text="there is no such shelf"))
-    page.wait_for_selector("#news li:has-text('scribe')")
-    page.locator("#traces-panel").scroll_into_view_if_needed()
-    page.click("#traces tr:has-text('analyst') button")
-    page.wait_for_selector(".waterfall li")
-    page.evaluate("scrollTo(0, 0)" if scheme == "light" else "document.getElementById('trace').scrollIntoView()")
-    page.mouse.move(0, 0)
-
-    folder = Path(os.environ.get("REGROW_SCREENSHOTS", tmp_path))
-    picture = folder / f"observe-{name}.png"
-    page.screenshot(path=picture)
-    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    context.close()
-
-    assert overflow <= 0
-    assert paper == ("rgb(18, 22, 20)" if scheme == "dark" else "rgb(246, 247, 245)")
-    assert until_now(picture.exists, "the picture is there")
-    assert seen.complaints == []
