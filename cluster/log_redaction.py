@@ -28,8 +28,7 @@ VALUES = 500
 LEFT_OUT = "…"
 
 AS_THEY_ARE = frozenset(
-    ("agent", "actor", "supervisor", "receiver", "sender", "incarnation", "trace", "command", "run", "drop_with")
-    + ("host", "peer", "node", "logger", "level")
+    "agent actor supervisor receiver sender incarnation trace command run drop_with host peer node logger level".split()
 )
 """Fields that name something and say nothing: without them nobody could find it."""
 
