@@ -27,7 +27,9 @@ VALUES = 500
 """Of one line: each field, and each value inside of lists and objects."""
 LEFT_OUT = "…"
 
-AS_THEY_ARE = frozenset(("agent", "incarnation", "trace", "receiver", "sender", "logger", "level"))
+AS_THEY_ARE = frozenset(
+    "agent actor supervisor receiver sender incarnation trace command run drop_with host peer node logger level".split()
+)
 """Fields that name something and say nothing: without them nobody could find it."""
 
 

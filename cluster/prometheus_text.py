@@ -65,8 +65,8 @@ def _by(label: str, counts: Callable[[HostMetrics], tuple[tuple[str, int], ...]]
 
 def _spans_dropped(host: HostMetrics) -> Samples:
     for dropped, count in host.counted.spans_dropped:
-        keeper, _, reason = dropped.partition(": ")
-        yield "", (("keeper", keeper), ("reason", reason)), count
+        exporter, _, reason = dropped.partition(": ")
+        yield "", (("exporter", exporter), ("reason", reason)), count
 
 
 def _model_calls(host: HostMetrics) -> Samples:

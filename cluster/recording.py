@@ -72,7 +72,7 @@ class Recording:
                 self._route.queue.put(row)
 
     async def aclose(self) -> None:
-        """Hands on what waits, for tracing.FLUSH_LIMIT_S at most, and ends. May be called twice."""
+        """Hands on what waits, for tracing.END_LIMIT_S at most, and ends. May be called twice."""
         if not self._is_closed:
             self._is_closed = True
             await tracing.end(self._settings, self._route)

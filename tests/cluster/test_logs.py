@@ -183,8 +183,10 @@ def test_a_line_in_json_keeps_its_form_and_the_values_of_no_variables(capsys: py
     logs.configure(LogSettings(format="json"))
 
     tell_secrets()
+    structlog.get_logger("regrow").warning("set aside", command="019ab2d4-6c00-7000-8000-000000000001")
 
-    first, asked, failed, by_logging = map(json.loads, capsys.readouterr().err.splitlines())
+    first, asked, failed, by_logging, aside = map(json.loads, capsys.readouterr().err.splitlines())
+    assert aside["command"] == "019ab2d4-6c00-7000-8000-000000000001"  # which has the form of a card's number
     assert (first["reason"], first["password"]) == (REDACTED, REDACTED)
     assert asked["headers"] == {"authorization": REDACTED, "list": [REDACTED, {"EMP-17": 3}]}
     assert asked["pin"] == 1234

@@ -71,7 +71,7 @@ def test_every_count_is_read_back_with_its_labels() -> None:
     assert values(text, "regrow_dead_letters_total", reason="expired", **here) == [5]
     assert values(text, "regrow_tool_calls_total", outcome="ok", **here) == [6]
     assert values(text, "regrow_guards_total", guard="CausalLoop", **here) == [3]
-    assert values(text, "regrow_spans_dropped_total", keeper="otlp_proto_http", reason="ExportFailed", **here) == [8]
+    assert values(text, "regrow_spans_dropped_total", exporter="otlp_proto_http", reason="ExportFailed", **here) == [8]
     assert values(text, "regrow_model_calls_total", model="wise", tier="large", outcome="failed", **here) == [1]
     assert values(text, "regrow_model_calls_total", model="wise", tier="large", outcome="ok", **here) == [2]
     assert values(text, "regrow_model_tokens_total", direction="output", **here) == [30]

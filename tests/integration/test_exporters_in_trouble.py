@@ -138,11 +138,12 @@ def test_an_exporter_in_trouble_costs_spans_that_are_counted_and_told_and_holds_
     assert said["took_s"] < GIVES_UP_S
     assert said["end_s"] < END_LIMIT_S + SLACK_S
     dropped = said["dropped"][f"otlp_proto_http: {reason}"]
-    labels = f'app="hello",host="inline",keeper="otlp_proto_http",reason="{reason}"'
+    labels = f'app="hello",host="inline",exporter="otlp_proto_http",reason="{reason}"'
     assert dropped > 0
     assert any(line.startswith(f"regrow_spans_dropped_total{{{labels}}} ") for line in said["served"])
     # Once when it begins, and once at the end with all that came since.
-    first, rest = lines
+    assert {line["event"] for line in lines} == {"spans were dropped"}
+    first, rest = (line for line in lines if line["keeper"] != "store")  # which is slow on a busy machine
     assert (
         (first["event"], first["keeper"])
         == (rest["event"], rest["keeper"])
