@@ -30,6 +30,8 @@ MAX_WRITTEN: Final = 20_000
 MAX_DEPTH: Final = 8
 MAX_TEXT_CHARS: Final = 20_000
 """Of one text; of a longer one the beginning and the end are looked into, and between them each sign counts."""
+MAX_STATE_CHARS: Final = 2_000
+"""Of all texts in a state, which is read before each call of a tool; what has no room in it counts as it is written."""
 JSON_BEGINS: Final = ("{", "[", '"')
 
 
@@ -65,6 +67,7 @@ class Parts:
     """What counts of one value, piece by piece, each with the highest degree at which it does."""
 
     __slots__ = (
+        "_chars_left",
         "_is_result",
         "_is_state",
         "_names_subject",
@@ -97,6 +100,7 @@ class Parts:
         self._volatile = volatile
         self._is_result = is_result
         self._is_state = is_state
+        self._chars_left = MAX_STATE_CHARS
         self._subjects = subjects
         self._names_subject = False
         """Whether what is looked at says what a call is about, so that an id there is no noise."""
@@ -184,12 +188,17 @@ class Parts:
             self.add(UNMARKED, f"n{value!r}")
 
     def _text(self, text: str, depth: int) -> None:
+        if self._is_state:
+            if len(text) > self._chars_left:
+                self._leaf(f"t{len(text)}{_digest(text)}")
+                return
+            self._chars_left -= len(text)
         if text[:1] in JSON_BEGINS and depth < MAX_DEPTH and not isinstance(read := read_json(text), str):
             self.feed(read, depth + 1)
             return
         if len(text) > MAX_TEXT_CHARS:
             half = MAX_TEXT_CHARS // 2
-            between = blake2b(text[half:-half].encode(errors="surrogatepass"), digest_size=8).hexdigest()
+            between = _digest(text[half:-half])
             text = f"{text[:half]}…{between}…{text[-half:]}"
         # As models write the same twice: with other spaces, and other capitals.
         plain = " ".join(text.split()).casefold()
@@ -285,6 +294,10 @@ class Parts:
 def package_of(value: object) -> str:
     """The package from which the class of a value comes."""
     return type(value).__module__.partition(".")[0]
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
 
 
 def _number(value: object, volatile: AbstractSet[str] = frozenset(), own: str = "") -> int:

@@ -50,6 +50,7 @@ def stopped_at(call: tuple[str, object, object], state: Callable[[int], object],
         lambda at: {"done": {f"{ITEMS[at % 12]} of {ITEMS[at // 12]}": True}},
         lambda at: {"done": [f"item {each}" for each in range(at)]},
         lambda at: {"left": [id_of(each) for each in range(at, 150)]},
+        lambda at: {"book": "It is said that. " * 10_000, "read_up_to": f"{'It is said that. ' * 5_000}{id_of(at)}"},
     ],
 )
 def test_who_takes_one_thing_after_the_other_off_a_list_of_its_own_may_do_the_same_for_each(
