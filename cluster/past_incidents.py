@@ -61,6 +61,7 @@ def found_of(settings: Settings, agent: str) -> Found:
         agent=agent,
         node=nodes.get(agent),
         is_app_running=live.nodes is not None,
+        is_app_silent=live.nodes is None and not live.is_gone,
         started_ms=live.started_ms or kept.run_ms,
         supervisors=tuple(nodes[each] for each in _above(agent) if each in nodes),
         others=kept.others,

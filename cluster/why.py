@@ -49,6 +49,8 @@ class Found:
     node: Mapping[str, Any] | None = None
     """How it is now, as `regrow ps --json` has it; None where that can not be told."""
     is_app_running: bool = False
+    is_app_silent: bool = False
+    """It may run, and does not say how it is."""
     started_ms: int = 0
     """When the app was started that runs, or ran last; 0 where that is not known."""
     supervisors: tuple[Mapping[str, Any], ...] = ()

@@ -35,7 +35,13 @@ class Advice:
 
 def what_next(found: Found) -> tuple[Advice, ...]:
     """What a person may do about what was found; what matters most comes first."""
-    advice = [*_about_quarantine(found), *_about_waits(found), *_about_turn(found), *_about_escalation(found)]
+    advice = [
+        *_about_app(found),
+        *_about_quarantine(found),
+        *_about_waits(found),
+        *_about_turn(found),
+        *_about_escalation(found),
+    ]
     is_fresh = bool(found.deaths) and found.deaths[-1].at_ms >= found.started_ms
     if last := end_not_kept(found):
         advice.append(
@@ -59,9 +65,19 @@ def what_next(found: Found) -> tuple[Advice, ...]:
     return tuple(advice) or (Advice(text="nothing: nothing has gone wrong with it that is known"),)
 
 
+def _about_app(found: Found) -> Iterable[Advice]:
+    if found.is_app_silent:
+        app = found.agent.partition("/")[0].partition(":")[0]
+        yield Advice(
+            text=f"{app} does not say how it is: where it does not start or stop just now, its process hangs, and what "
+            "stands here is of before; see which process that is",
+            command=f"regrow ps {app}",
+        )
+
+
 def _about_quarantine(found: Found) -> Iterable[Advice]:
     rows = in_quarantine(found)
-    when = "" if found.is_app_running else " once the app runs again"
+    when = "" if found.is_app_running else f" once the app {'answers' if found.is_app_silent else 'runs'} again"
     if len(rows) > 1:
         yield Advice(
             text=f"{len(rows)} messages of it are set aside and wait for you: look at each{when}",

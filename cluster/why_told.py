@@ -27,6 +27,7 @@ def told(found: Found) -> dict[str, Any]:
     return {
         "agent": found.agent,
         "app_running": found.is_app_running,
+        "app_silent": found.is_app_silent,
         "now": None if found.node is None else {key: found.node[key] for key in NOW},
         "deaths": [_death_told(death) for death in found.deaths[-DEATHS_TOLD:]],
         "decisions": [

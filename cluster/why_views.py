@@ -93,7 +93,7 @@ def _head(found: Found) -> Text:
     elif found.is_app_running:
         state = "running, and nobody in the trees of its app" if found.messages is not None else "not running"
     else:
-        state = "its app does not run, or does not say"
+        state = "its app does not say how it is" if found.is_app_silent else "its app does not run"
     return Text(f"{printable(found.agent)} · {state}", style="bold")
 
 

@@ -447,3 +447,12 @@ def test_what_agents_of_an_app_have_lost_is_told_of_the_app_with_whom_it_was_for
     assert advice.command == "regrow why desk/scribe"
     assert "crashed: M2 from outside to desk/scribe" in shown(found)
     assert " to desk/clerk" not in shown(replace(FOUND, losses=(loss(1),)))
+
+
+def test_an_app_that_hangs_is_not_told_as_one_that_is_gone() -> None:
+    silent, gone = replace(FOUND, is_app_silent=True), replace(FOUND, deaths=deaths_of([death()]))
+
+    assert what_next(silent)[0].command == "regrow ps desk"
+    assert "its app does not say how it is" in shown(silent)
+    assert "its app does not run" in shown(gone)
+    assert what_next(gone)[0].text.startswith("mend ValueError")
