@@ -62,8 +62,8 @@ for at, name in ipairs(names) do counts[at] = tonumber(redis.call('HGET', key, n
 local function told() return {counts[1], counts[2], counts[3], counts[4], age_ms, over} end
 if id ~= '' and redis.call('HEXISTS', key, 'open/' .. id) == 1 then return told() end
 for at = 4, 1, -1 do
-  local cap = ARGV[6 + at]
-  if cap ~= '' and counts[at] + tonumber(ARGV[2 + at]) > tonumber(cap) then over = at end
+  local cap, is_taken = ARGV[6 + at], ARGV[2 + at] ~= '0' or ARGV[11 + at] ~= '0'
+  if is_taken and cap ~= '' and counts[at] + tonumber(ARGV[2 + at]) > tonumber(cap) then over = at end
 end
 if over == 0 and ARGV[11] ~= '' and age_ms > tonumber(ARGV[11]) then over = 5 end
 if over ~= 0 then return told() end

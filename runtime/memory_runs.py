@@ -54,7 +54,7 @@ class MemoryRuns:
         if id and id in counted.open:
             return Taken(counts=counted.counts, age_s=age_s)
         counts = counted.counts.plus(amounts)
-        if over := cap_passed(counts, age_s, guards):
+        if over := cap_passed(counts, age_s, guards, taking=amounts.plus(held)):
             return Taken(counts=counted.counts, age_s=age_s, over=over)
         counted.counts = counts.plus(held)
         if id:

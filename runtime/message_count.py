@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MAX_RUNS: Final = 10_000
 """Of those, the one that has sent nothing for longest is forgotten for another."""
 UNCAPPED: Final = Guards()
+ONE: Final = Amounts(messages=1)
 
 log = structlog.get_logger("regrow.guards")
 
@@ -56,7 +57,7 @@ class MessageCount:
         sent = self._sent_in(run)
         age_s = self._runtime.loop.time() - self._ends.met(run).began_s
         counts = sent.known.plus(Amounts(messages=sent.telling + sent.untold))
-        if over := cap_passed(counts.plus(Amounts(messages=1)), age_s, self._guards):
+        if over := cap_passed(counts.plus(ONE), age_s, self._guards, taking=ONE):
             sent.refused += self._guards.top >= Rung.REFUSE
             finding = used_up(over, counts, age_s, self._guards, run=run, refused=sent.refused)
             agent = origin.sender.actor if origin.sender is not None else ""

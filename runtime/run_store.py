@@ -125,8 +125,9 @@ class RunStore(Protocol):
     """Counts runs. All raise RunsUnreachable where the store does not answer."""
 
     async def take(self, run: str, amounts: Amounts, guards: Guards, *, id: str = "", held: Amounts = NOTHING) -> Taken:
-        """Adds to a run, unless it would pass one of its caps. With an `id` it is added once, and can be settled.
+        """Adds to a run, unless it would pass a cap on what it adds or holds, or on its time.
 
+        With an `id` it is added once, and can be settled.
         What is `held` back until then is added as well, and may pass a cap: it is what the next one finds used.
         """
         ...
@@ -152,14 +153,17 @@ class RunStore(Protocol):
         ...
 
 
-def cap_passed(counts: Amounts, age_s: float, guards: Guards) -> str:
-    """The name of the first cap that a run with these counts has passed; empty where it has passed none."""
+def cap_passed(counts: Amounts, age_s: float, guards: Guards, *, taking: Amounts) -> str:
+    """The name of the first cap that a run with these counts has passed; empty where it has passed none.
+
+    Of caps on amounts only those count of which something is `taking` any: no message is refused for its run's tokens.
+    """
     cost_nusd = None if guards.max_cost_usd is None else round(guards.max_cost_usd * NUSD_PER_USD)
     caps: tuple[tuple[str, float, float | None], ...] = (
-        ("max_messages", counts.messages, guards.max_messages),
-        ("max_calls", counts.calls, guards.max_calls),
-        ("max_tokens", counts.tokens, guards.max_tokens),
-        ("max_cost_usd", counts.cost_nusd, cost_nusd),
+        ("max_messages", counts.messages, guards.max_messages if taking.messages else None),
+        ("max_calls", counts.calls, guards.max_calls if taking.calls else None),
+        ("max_tokens", counts.tokens, guards.max_tokens if taking.tokens else None),
+        ("max_cost_usd", counts.cost_nusd, cost_nusd if taking.cost_nusd else None),
         ("max_s", age_s, guards.max_s),
     )
     return next((name for name, value, cap in caps if cap is not None and value > cap), "")

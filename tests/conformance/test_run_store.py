@@ -105,7 +105,7 @@ async def test_a_settlement_may_pass_a_cap_and_then_nothing_more_is_taken(store:
     await store.take("a", Amounts(tokens=1), guards, id="one")
     await store.settle("a", "one", Amounts(tokens=50))
 
-    taken = await store.take("a", Amounts(calls=1), guards)
+    taken = await store.take("a", Amounts(tokens=1), guards)
 
     assert (taken.over, taken.counts) == ("max_tokens", Amounts(tokens=50))
 
@@ -151,6 +151,17 @@ async def test_what_is_held_back_may_pass_a_cap_and_leaves_no_room_for_others_un
     again = await store.take("a", call, guards, id="again", held=held)
     assert again.over == ""
     assert again.counts == Amounts(calls=3, tokens=11, cost_nusd=10 + NUSD_PER_USD // 16)
+
+
+async def test_nothing_is_refused_for_a_cap_of_which_it_takes_nothing(store: RunStore) -> None:
+    guards, held = Guards(max_tokens=10, max_cost_usd=0.1), Amounts(tokens=50, cost_nusd=NUSD_PER_USD)
+    await store.take("a", Amounts(calls=1), guards, id="model", held=held)
+
+    beside = [await store.take("a", each, guards) for each in (Amounts(calls=1), Amounts(messages=1))]
+    taken = await store.take("a", Amounts(calls=1), guards, id="next", held=Amounts(cost_nusd=1))
+
+    assert [each.over for each in beside] == ["", ""]
+    assert taken.over == "max_cost_usd"
 
 
 async def test_calls_are_kept_in_their_order_each_once_by_its_id(store: RunStore) -> None:

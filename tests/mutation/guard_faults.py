@@ -41,8 +41,8 @@ GUARD_FAULTS = (
         edits=of(
             "runtime/memory_runs.py",
             (
-                "if over := cap_passed(counts, age_s, guards):",
-                "if (over := cap_passed(counts, age_s, guards)) is None:",
+                "if over := cap_passed(counts, age_s, guards, taking=amounts.plus(held)):",
+                "if (over := cap_passed(counts, age_s, guards, taking=amounts.plus(held))) is None:",
             ),
         ),
         inline=("tests/conformance/test_run_store.py::test_what_would_pass_a_cap_is_not_added",),
