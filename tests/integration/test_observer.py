@@ -20,8 +20,7 @@ from tests.integration.waiting import until_now
 
 pytestmark = pytest.mark.slow
 
-TRIES = 3
-"""A machine that is busy with something else may be late once, and not each time."""
+DEATHS = 3
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +60,14 @@ def test_a_page_is_told_the_tree_at_once_and_a_death_within_a_second(shop: Obser
         assert not rows["shop/readers"]["open"]
 
         seen_s, known = [], 0
-        for _ in range(TRIES):
+        for _ in range(DEATHS):
             killed_s = time.monotonic()
             shop.tell("shop/desk/scribe", Note(text=SCRIPT))
             known = len(next(told["news"] for told in frames if told.get("news")))
             seen_s.append(time.monotonic() - killed_s)
 
-    assert min(seen_s) < 1.0
-    assert known >= TRIES
+    assert max(seen_s) < 1.0, seen_s
+    assert known >= DEATHS
     reasons = [
         first(shop, "tree", headers=headers)["tree"]["rows"]["shop/desk/scribe"]["reason"]
         for headers in (None, shop.authorized)

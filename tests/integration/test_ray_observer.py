@@ -28,8 +28,7 @@ from tests.integration.waiting import until
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.again, pytest.mark.asyncio(loop_scope="module")]
 
 CLERK = "victims/clerk"
-TRIES = 3
-"""A machine that is busy with something else may be late once, and not each time."""
+KILLS = 3
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +64,7 @@ async def test_hosts_are_shown_a_killed_one_within_a_second_and_what_is_ordered_
         monkeypatch.setenv("XDG_RUNTIME_DIR", short)
         async with shown(start, tmp_path) as shop:
             await everybody_is_shown_with_its_host(shop)
-            late_s = [await seen_after_its_detection(shop) for _ in range(TRIES)]
+            late_s = [await seen_after_its_detection(shop) for _ in range(KILLS)]
             refused = await asyncio.to_thread(
                 lambda: shop.request("/orders", method="POST", body=b'{"do": "kill", "agent": "victims/clerk"}')
             )
@@ -76,7 +75,7 @@ async def test_hosts_are_shown_a_killed_one_within_a_second_and_what_is_ordered_
             ]
             after = await node_of(shop.running, CLERK)
 
-    assert min(late_s) < 1.0
+    assert max(late_s) < 1.0, late_s
     assert refused.status == 401
     assert (killed.status, killed.json.get("text", "").partition(" (")[0]) == (200, f"{CLERK} was killed")
     assert "runs again after" in restarted.json.get("text", ""), restarted
