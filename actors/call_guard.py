@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+import structlog
+
 from regrow.runtime.errors import Refused
 from regrow.runtime.guard_errors import RunsUnreachable
 from regrow.runtime.guards import Rung
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from regrow.runtime.begun_together import Together
     from regrow.runtime.envelope import Origin
     from regrow.runtime.guards import Finding, Guarding
+
+
+log = structlog.get_logger("regrow.guards")
 
 _batch: ContextVar[str] = ContextVar("regrow_batch_of_calls", default="")
 
@@ -93,12 +98,12 @@ class GuardedCall:
 
     async def _repeated(self) -> Finding | None:
         guards, agent = self._guarding.guards, self._ctx.id
-        if not self._guarding.looks_for_calls(self._now_s()) or self._tool in guards.polls:
+        if guards.repeats_end is None or self._tool in guards.polls:
             return None
         try:
             before = await self._guarding.runs.calls(self._judged_in, agent)
-        except RunsUnreachable as error:
-            self._guarding.is_away(error, self._now_s())
+        except RunsUnreachable as error:  # it only looks for circles, and may not see one now
+            log.warning("the store of runs is away", reason=str(error))
             return None
         thought_s = self._guarding.thought_s(agent)
         return repeated(
@@ -140,7 +145,7 @@ class GuardedCall:
 
     async def _note(self, outcome: str, begun_s: float) -> None:
         guards = self._guarding.guards
-        if not self._guarding.looks_for_calls(self._now_s()):
+        if guards.repeats_end is None:
             return
         took_s = self._now_s() - begun_s
         read = read_json(outcome)
@@ -160,7 +165,7 @@ class GuardedCall:
         try:
             await self._guarding.runs.note(self._judged_in, self._ctx.id, call)
         except RunsUnreachable as error:
-            self._guarding.is_away(error, self._now_s())
+            log.warning("the store of runs is away", reason=str(error))
 
     def _now_s(self) -> float:
         return asyncio.get_running_loop().time()

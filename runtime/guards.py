@@ -24,7 +24,7 @@ from regrow.runtime.metrics import count_up
 if TYPE_CHECKING:
     from regrow.runtime.cell import Cell
     from regrow.runtime.envelope import Envelope, Origin
-    from regrow.runtime.guard_errors import GuardTripped, RunsUnreachable
+    from regrow.runtime.guard_errors import GuardTripped
     from regrow.runtime.run_ends import RunEnds
     from regrow.runtime.run_store import RunStore, Taken
 
@@ -36,8 +36,6 @@ DEFAULT_REPEATS_WARN: Final = 3
 DEFAULT_REPEATS_END: Final = 5
 DEFAULT_RETRY_SHARE: Final = 0.1
 MAX_COUNT: Final = 1_000_000_000
-STORE_AGAIN_S: Final = 10.0
-"""So long calls of tools do without a store of runs that did not answer: one that hangs must not hold up each."""
 MAX_TOLD: Final = 10_000
 """Findings of which is known how often they were made; the one of longest ago is forgotten for another."""
 
@@ -179,19 +177,9 @@ class Guarding:
         self.calling: Counter[str] = Counter()
         """How many calls of tools are under way here, by agent."""
         self.together = BegunTogether()
-        self._store_again_s = 0.0
         self._thought_s: OrderedDict[str, float] = OrderedDict()
         """How long agents here have waited for models since their last calls of tools."""
         self._told: OrderedDict[tuple[str, int, str, str], int] = OrderedDict()
-
-    def looks_for_calls(self, now_s: float) -> bool:
-        """Whether the store of runs is asked for calls, which only shows circles; not for a while where it is away."""
-        return self.guards.repeats_end is not None and now_s >= self._store_again_s
-
-    def is_away(self, error: RunsUnreachable, now_s: float) -> None:
-        """The store of runs did not answer."""
-        self._store_again_s = now_s + STORE_AGAIN_S
-        log.warning("the store of runs is away, so calls that repeat are not seen", reason=str(error))
 
     def ends_at(self, origin: Origin) -> float | None:
         """When the seconds of a run are over, by the clock of this loop; None where nothing ends it."""

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic import BaseModel
-from structlog.testing import capture_logs
 
 from regrow import Agent, App, Context, DurableAgent, DurableContext, Supervisor, child, on
 from regrow.actors.tool import tool
@@ -19,10 +18,8 @@ from regrow.router.catalog import ModelCard
 from regrow.router.conversation import ToolCall
 from regrow.router.provider import ProviderReply
 from regrow.router.request import ModelRequest
-from regrow.runtime.guard_errors import RepeatedCall, RunsUnreachable, Stalled
+from regrow.runtime.guard_errors import RepeatedCall, Stalled
 from regrow.runtime.guards import Guards, Rung
-from regrow.runtime.memory_runs import MemoryRuns
-from regrow.runtime.run_store import Calls
 from regrow.runtime.testing import pass_time, virtual
 from regrow.testing import ScriptedModel, TestApp
 from tests.actors.loop_stage import calling
@@ -117,41 +114,6 @@ async def test_a_restart_of_the_agent_that_calls_does_not_reset_its_count() -> N
             await killed.ask("boss", Start())
 
     assert len(looks) == 4
-
-
-class Away(MemoryRuns):
-    """A store that does not answer, and knows how often it was asked."""
-
-    asked = 0
-
-    async def calls(self, run: str, agent: str) -> Calls:
-        self.asked += 1
-        raise RunsUnreachable("away")
-
-
-class Slowly(Agent):
-    """Looks at the same each second."""
-
-    tools = [look]
-
-    @on
-    async def start(self, request: Start, ctx: Context) -> str:
-        for _ in range(25):
-            await ctx.tools.call(look, {"at": "door"})
-            await pass_time(1.0)
-        return "done"
-
-
-@virtual
-async def test_a_store_that_is_away_holds_up_no_call_and_is_asked_and_told_of_now_and_then() -> None:
-    looks.clear()
-    async with TestApp(App("desk", Supervisor(children=[child(Slowly, id="slowly")]))) as t:
-        t.running.engine.runtime.guarding.runs = away = Away(asyncio.get_running_loop().time)
-        with capture_logs() as logs:
-            assert await t.ask("slowly", Start(), timeout_s=60) == "done"
-
-    assert (len(looks), away.asked) == (25, 3)
-    assert [each["reason"] for each in logs if "store of runs" in each["event"]] == ["away"] * 3
 
 
 class AtOnce(Agent):
