@@ -8,10 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-import structlog
-
 from regrow.runtime.errors import Refused
-from regrow.runtime.guard_errors import RunsUnreachable
 from regrow.runtime.guards import Rung
 from regrow.runtime.likeness import STATELESS, StateLikenesses, likenesses, state_likenesses
 from regrow.runtime.likeness_parts import read_json
@@ -28,9 +25,6 @@ if TYPE_CHECKING:
     from regrow.runtime.begun_together import Together
     from regrow.runtime.envelope import Origin
     from regrow.runtime.guards import Finding, Guarding
-
-
-log = structlog.get_logger("regrow.guards")
 
 _batch: ContextVar[str] = ContextVar("regrow_batch_of_calls", default="")
 
@@ -100,11 +94,7 @@ class GuardedCall:
         guards, agent = self._guarding.guards, self._ctx.id
         if guards.repeats_end is None or self._tool in guards.polls:
             return None
-        try:
-            before = await self._guarding.runs.calls(self._judged_in, agent)
-        except RunsUnreachable as error:  # it only looks for circles, and may not see one now
-            log.warning("the store of runs is away", reason=str(error))
-            return None
+        before = await self._guarding.runs.calls(self._judged_in, agent)
         thought_s = self._guarding.thought_s(agent)
         return repeated(
             agent,
@@ -162,10 +152,7 @@ class GuardedCall:
             took_s=took_s,
             thought_s=self._guarding.called(self._ctx.id),
         )
-        try:
-            await self._guarding.runs.note(self._judged_in, self._ctx.id, call)
-        except RunsUnreachable as error:
-            log.warning("the store of runs is away", reason=str(error))
+        await self._guarding.runs.note(self._judged_in, self._ctx.id, call)
 
     def _now_s(self) -> float:
         return asyncio.get_running_loop().time()

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from regrow.cluster.code import agent_class
+from regrow.runtime.fallback_runs import FallbackRuns
 from regrow.runtime.guards import Guarding, Guards
 from regrow.runtime.memory_runs import MemoryRuns
 from regrow.runtime.message_count import MessageCount
@@ -25,10 +26,11 @@ def counts_calls(targets: Iterable[object], guards: Guards) -> bool:
 
 
 def keep_guard(runtime: Runtime, guards: Guards, runs: RunStore | None = None) -> None:
-    """From now on this process has these guards; without a store it counts runs in its own memory."""
-    counted: RunStore = runs if runs is not None else MemoryRuns(runtime.loop.time)
+    """From now on this process has these guards. It counts runs in this store, or else in its own memory."""
+    now_s = runtime.loop.time
+    counted: RunStore = FallbackRuns(runs, now_s) if runs is not None else MemoryRuns(now_s)
     judges = guards.hop_limit is not None or guards.loop_rounds is not None
-    ends = RunEnds(guards, runtime.loop.time) if guards.has_caps else None
+    ends = RunEnds(guards, now_s) if guards.has_caps else None
     runtime.guarding = Guarding(
         guards,
         turns=ByGuards(guards) if judges else None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from regrow.runtime.contain import text_of
@@ -25,6 +26,8 @@ SHORT_CHARS = 200
 SHORT_KEPT = 2_000
 VALUES = 500
 """Of one line: each field, and each value inside of lists and objects."""
+DEPTH = 16
+"""Lists and objects inside of each other; one that holds itself has no end."""
 LEFT_OUT = "…"
 
 AS_THEY_ARE = frozenset(
@@ -74,6 +77,7 @@ class _Telling:
         self._redaction = redaction
         self._room = LINE_CHARS
         self._values = VALUES
+        self._depth = 0
 
     def told(self, value: object, name: str, *, is_inside_secret: bool = False) -> object:
         self._values -= 1
@@ -89,17 +93,20 @@ class _Telling:
         )
 
     def _inside(self, value: Mapping[object, object] | Iterable[object], name: str, is_secret: bool) -> object:
-        if self._values <= 0:
+        if self._values <= 0 or self._depth >= DEPTH:
             return LEFT_OUT
+        self._depth += 1
+        told: object
         if isinstance(value, Mapping):
-            return {
-                self._text(str(key)): self.told(each, str(key), is_inside_secret=is_secret)
-                for key, each in self._first(value.items())
-            }
-        return [self.told(each, name, is_inside_secret=is_secret) for each in self._first(value)]
+            named = ((text_of(key), each) for key, each in self._first(value.items()))
+            told = {self._text(key): self.told(each, key, is_inside_secret=is_secret) for key, each in named}
+        else:
+            told = [self.told(each, name, is_inside_secret=is_secret) for each in self._first(value)]
+        self._depth -= 1
+        return told
 
     def _first(self, values: Iterable[T]) -> Iterable[T]:
-        for value in values:
+        for value in list(islice(values, self._values)):  # at once, since other threads may change it meanwhile
             if self._values <= 0:
                 return
             yield value

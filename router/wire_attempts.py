@@ -19,16 +19,12 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-import structlog
-
 from regrow.router.hidden_retries import RetryMeter, over_budget
 from regrow.runtime.envelope import Origin
 from regrow.runtime.guard_errors import RunsUnreachable
 from regrow.runtime.guards import Guards, Rung, found
 from regrow.runtime.memory_runs import MemoryRuns
 from regrow.runtime.run_store import RunStore, WireCounts
-
-log = structlog.get_logger("regrow.guards")
 
 _call: ContextVar[str] = ContextVar("regrow_wire_call", default="")
 _numbers = itertools.count(1)
@@ -108,8 +104,7 @@ class WireWatch:
         untold = self._meter.untold(to)
         try:
             self._known[to] = await self._runs.sent(to, untold)
-        except RunsUnreachable as error:
-            log.warning("the store of runs is away", reason=str(error))
+        except RunsUnreachable:
             self._meter.not_told(to, untold)
             return self._known.get(to, WireCounts()).plus(untold)
         return self._known[to]

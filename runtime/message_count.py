@@ -11,8 +11,6 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from regrow.runtime.guard_errors import RunsUnreachable
 from regrow.runtime.guards import Guards, Rung
 from regrow.runtime.run_ends import RunEnds, used_up
@@ -26,8 +24,6 @@ MAX_RUNS: Final = 10_000
 """Of those, the one that has sent nothing for longest is forgotten for another."""
 UNCAPPED: Final = Guards()
 ONE: Final = Amounts(messages=1)
-
-log = structlog.get_logger("regrow.guards")
 
 
 @dataclass(slots=True)
@@ -82,8 +78,7 @@ class MessageCount:
         while sent.telling:
             try:
                 taken = await self._runs.take(run, Amounts(messages=sent.telling), UNCAPPED)
-            except RunsUnreachable as error:  # counted here all the same, and told with the next message
-                log.warning("the store of runs is away", reason=str(error))
+            except RunsUnreachable:  # counted here all the same, and told with the next message
                 sent.untold += sent.telling
                 sent.telling = 0
                 return

@@ -14,12 +14,16 @@ from regrow import Agent, App, Context, DurableAgent, DurableContext, Supervisor
 from regrow.actors.tool import tool
 from regrow.actors.tool_approval import ToolApproval
 from regrow.actors.tool_errors import NotApproved
+from regrow.cluster.guarding import keep_guard
 from regrow.router.catalog import ModelCard
 from regrow.router.conversation import ToolCall
 from regrow.router.provider import ProviderReply
 from regrow.router.request import ModelRequest
+from regrow.runtime.fallback_runs import ANSWER_LIMIT_S
 from regrow.runtime.guard_errors import RepeatedCall, Stalled
 from regrow.runtime.guards import Guards, Rung
+from regrow.runtime.memory_runs import MemoryRuns
+from regrow.runtime.run_store import CallNote, Calls
 from regrow.runtime.testing import pass_time, virtual
 from regrow.testing import ScriptedModel, TestApp
 from tests.actors.loop_stage import calling
@@ -113,6 +117,30 @@ async def test_a_restart_of_the_agent_that_calls_does_not_reset_its_count() -> N
         with pytest.raises(RepeatedCall):
             await killed.ask("boss", Start())
 
+    assert len(looks) == 4
+
+
+class Silent(MemoryRuns):
+    """A store that takes no call and gives none."""
+
+    async def note(self, run: str, agent: str, call: CallNote) -> None:
+        await asyncio.Event().wait()
+
+    async def calls(self, run: str, agent: str) -> Calls:
+        await asyncio.Event().wait()
+        raise AssertionError("it hangs")
+
+
+@virtual
+async def test_while_the_store_of_runs_hangs_tools_are_called_without_it_and_their_loops_ended() -> None:
+    async with TestApp(watching()) as t:
+        runtime = t.running.engine.runtime
+        keep_guard(runtime, Guards(), Silent(runtime.loop.time))
+        began_s = runtime.loop.time()
+        with pytest.raises(RepeatedCall, match="5 times with this one"):
+            await t.ask("boss", Start())
+
+        assert runtime.loop.time() - began_s < 2 * ANSWER_LIMIT_S
     assert len(looks) == 4
 
 

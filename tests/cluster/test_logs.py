@@ -211,8 +211,6 @@ def test_what_a_line_costs_is_bounded_and_of_a_long_text_its_beginning_and_end_a
 ) -> None:
     logs.configure(LogSettings(format="json"))
     searched: list[int] = []
-    nested: list[Any] = []
-    nested.append(nested)
 
     def redact(text: str) -> str:
         searched.append(len(text))
@@ -225,7 +223,6 @@ def test_what_a_line_costs_is_bounded_and_of_a_long_text_its_beginning_and_end_a
             "text": f"begins {'x y ' * 1_000_000} ends",
             "more": "z " * 500_000,
             "many": list(range(100_000)),
-            "deep": nested,
         },
     )
 
@@ -233,6 +230,32 @@ def test_what_a_line_costs_is_bounded_and_of_a_long_text_its_beginning_and_end_a
     assert (line["text"][:6], line["text"][-4:], line["more"]) == ("begins", "ends", "…")
     assert len(line["many"]) < 1_000
     assert capsys.readouterr().err == ""
+
+
+class Mute:
+    """Has nothing to say of itself."""
+
+    def __str__(self) -> str:
+        raise ValueError("mute")
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_a_value_that_holds_itself_is_deep_or_can_not_be_told_costs_nobody_who_logs_it_an_error(
+    format: Literal["json", "console"], capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure(LogSettings(format=format))
+    itself: dict[str, Any] = {"begins": "here"}
+    itself["again"] = [itself]
+    deep: list[Any] = []
+    for _ in range(2_000):
+        deep = [deep]
+
+    structlog.get_logger("regrow").warning("odd", itself=itself, deep=deep, keys={Mute(): 1}, password=itself)
+
+    err = capsys.readouterr().err
+    assert "begins" in err
+    assert "Mute.__str__ raised ValueError" in err
+    assert len(err) < 4_000
 
 
 # ---- what lines are about ---------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from regrow.cluster.redis_runs import RedisRuns
+from regrow.runtime.fallback_runs import ANSWER_LIMIT_S, FallbackRuns
 from regrow.runtime.guard_errors import RunsUnreachable
 from regrow.runtime.guards import Guards
 from regrow.runtime.likeness import Likenesses, StateLikenesses
@@ -33,10 +35,11 @@ from tests.memory.redis_server import running_redis
 UNCAPPED = Guards()
 
 
-@pytest.fixture(params=["memory", EMBEDDED, REDIS_7, CLUSTER])
+@pytest.fixture(params=["memory", "fallback", EMBEDDED, REDIS_7, CLUSTER])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[RunStore]:
-    if request.param == "memory":
-        yield MemoryRuns(asyncio.get_running_loop().time)
+    now_s = asyncio.get_running_loop().time
+    if request.param in ("memory", "fallback"):
+        yield MemoryRuns(now_s) if request.param == "memory" else FallbackRuns(MemoryRuns(now_s), now_s)
         return
     url: str = request.getfixturevalue(request.param)
     runs = RedisRuns.from_url(url, app=f"app-{uuid.uuid4().hex}", cluster=request.param == "cluster")
@@ -247,4 +250,26 @@ async def test_a_redis_that_went_away_is_a_refusal_that_names_it(tmp_path_factor
             await runs.take("a", Amounts(calls=1), UNCAPPED)
 
     assert server.password not in str(caught.value)
+    await runs.aclose()
+
+
+@pytest.mark.slow  # it waits for the server as long as one may
+@pytest.mark.redis
+async def test_a_redis_that_hangs_costs_a_moment_and_calls_are_noted_beside_it(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    now_s = asyncio.get_running_loop().time
+    with running_redis(tmp_path_factory.mktemp("redis")) as server:
+        runs = FallbackRuns(RedisRuns.from_url(server.url, app="desk"), now_s)
+        await runs.note("a", "desk/a", made("before"))
+        server.process.send_signal(signal.SIGSTOP)
+        began_s = now_s()
+        for number in range(5):
+            await runs.note("a", "desk/a", made(f"beside/{number}"))
+        beside = (await runs.calls("a", "desk/a")).notes
+        took_s = now_s() - began_s
+        server.process.send_signal(signal.SIGCONT)
+
+        assert len(beside) == 5
+        assert took_s < 2 * ANSWER_LIMIT_S
     await runs.aclose()

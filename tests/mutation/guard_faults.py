@@ -118,6 +118,12 @@ GUARD_FAULTS = (
         two_hosts=(),
     ),
     Fault(
+        name="each call of a tool waits for a store of runs that hangs",
+        edits=of("runtime/fallback_runs.py", ("if now_s < self._asked_from_s:", "if now_s < 0:")),
+        inline=(f"{CALLS}::test_while_the_store_of_runs_hangs_tools_are_called_without_it_and_their_loops_ended",),
+        two_hosts=(),
+    ),
+    Fault(
         name="an ask outlasts the seconds of its run",
         edits=of(
             "runtime/asking.py", ("ends_at is not None and ends_at < deadline", "ends_at is not None and ends_at < 0")
