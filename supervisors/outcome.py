@@ -12,6 +12,7 @@ from regrow.runtime.run_store import Tone
 
 MAX_WORDS: Final = 8
 """What says more than that says something of its own."""
+MAX_ROW_WORDS: Final = 12
 MAX_LOOKED: Final = 2_000
 """Of a text, so many signs are looked at."""
 MAX_FIELDS: Final = 16
@@ -43,6 +44,17 @@ PENDING_WORDS: Final = re.compile(
     r"in[ _-]progress|not[ _-]ready|not yet)\b"
     r"(?! (?:shoes?|lists?|rooms?|times?|totals?|costs?|prices?|points?|fees?|permits?|blocks?)\b)"  # things, no states
 )
+_SOME: Final = r"[1-9]\d*"
+_ROWS: Final = r"(?:rows?|records?|documents?)"
+_WRITTEN: Final = r"(?:affected|changed|inserted|added|updated|deleted|removed|written|modified|upserted)"
+ROWS_WRITTEN: Final = re.compile(
+    rf"(?:(?:status |query )?(?:ok|success) )?(?:"
+    rf"insert 0 {_SOME}|(?:update|delete|merge|copy) {_SOME}"  # as PostgreSQL says it
+    rf"|{_SOME} {_ROWS} (?:was |were )?{_WRITTEN}(?: \d+(?: \d+)? (?:s|sec|ms))?"  # as MySQL does
+    rf"|(?:{_ROWS} )?{_WRITTEN}(?: {_ROWS}| count)? {_SOME}"
+    rf"|row ?count {_SOME})(?: last ?(?:row|insert) ?id \d+)?"  # as drivers of Python do
+)
+"""The words in which a database says that a statement has written something, and not nothing."""
 LITERALS: Final[Mapping[str, object]] = {"null": None, "true": True, "false": False}
 DONE_CODES: Final = range(200, 205)
 FAILED_CODES: Final = range(400, 600)
@@ -66,6 +78,8 @@ def _has_done(tool: str, read: object) -> bool:
     if isinstance(read, int | float):
         return read in DONE_CODES
     words = _words_of(read)
+    if len(words) <= MAX_ROW_WORDS and ROWS_WRITTEN.fullmatch(" ".join(words)):
+        return True
     known = _WORD.findall(tool.casefold())
     return 0 < len(words) <= MAX_WORDS and all(_is_done(each, known) for each in words)
 

@@ -32,6 +32,29 @@ def test_that_it_was_done(tool: str, outcome: object) -> None:
 @pytest.mark.parametrize(
     "outcome",
     [
+        "INSERT 0 1",
+        "UPDATE 3",
+        "1 row affected",
+        "Query OK, 1 row affected (0.01 sec)",
+        "Rows affected: 2",
+        "1 record inserted",
+        {"rowcount": 1},
+        {"status": "ok", "rows_affected": 1, "lastrowid": 17},
+        {"modified_count": 1},
+    ],
+)
+def test_that_a_database_has_written_something(outcome: object) -> None:
+    assert tone("sql", {"statement": "INSERT INTO items VALUES (1, 'one')"}, outcome) is Tone.DONE
+
+
+@pytest.mark.parametrize("outcome", ["UPDATE 0", "0 rows affected (0.01 sec)", {"rowcount": 0}, "SELECT 1", "1 row"])
+def test_that_it_has_written_nothing_or_only_read_is_something_of_its_own(outcome: object) -> None:
+    assert tone("sql", {"statement": "UPDATE items SET name = 'one' WHERE id = 1"}, outcome) is Tone.TOLD
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
         False,
         "Error 503: upstream unavailable",
         "2 failed, 9 passed in 1.20s",

@@ -105,6 +105,7 @@ def test_the_less_surely_it_is_noise_the_later_a_call_that_differs_by_it_is_ende
     [
         lambda at: ("delete_user", {"uuid": chance(at), "notify": False}, "ok"),
         lambda at: ("delete_row", {"row": at}, {"deleted": True}),
+        lambda at: ("sql", {"statement": f"INSERT INTO items VALUES ({at}, 'item {at}')"}, "1 row affected"),
         lambda at: (
             "get",
             {"id": chance(at)},
