@@ -80,7 +80,7 @@ def test_each_decision_is_one_sentence(kind: str, text: str) -> None:
     ("why", "advice"),
     [
         (CRASHED, "mend ValueError: bad at desk.py:41, which it raises when it handles Question"),
-        (KILLED, "look for its pid 42 in the kernel's log"),
+        (KILLED, "or ended itself, as by os._exit: look for its pid 42 in the kernel's log"),
         (reason("killed", "Killed (out of memory)"), "was killed for want of memory"),
         (reason("killed", f"Killed ({KILLED_BY_PERSON})"), "nothing: a person had desk/clerk#1 killed"),
         (reason("fenced", "Fenced"), "a newer life has its state"),
