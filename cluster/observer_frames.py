@@ -28,6 +28,8 @@ _KIND = re.compile(r"[\w.]*")
 def frame_of(seen: Seen, view: View, *, may_act: bool) -> Frame:
     """What a page with this view is to show. Who may not act sees what happens, and not what people and models say."""
     parts, rows = dict(seen.parts), rows_of(seen.forest, view)
+    if "app" in parts:  # where its data lies, often below somebody's name, no page has a use for
+        parts["app"] = {name: said for name, said in parts["app"].items() if name != "data_dir"}
     if "rows" in (waits := parts.get("waits", {})):
         parts["waits"] = {**waits, "rows": [_wait(row, may_act=may_act) for row in waits["rows"]]}
     if not may_act:

@@ -13,11 +13,11 @@ from typing import Any
 from regrow.cluster import cli_calls, control_client, past_traces
 from regrow.cluster.config import Settings
 from regrow.cluster.errors import IncidentsUnreadable, NoSuchAgent, NothingKnown
-from regrow.cluster.incident_store import FILE_NAME, Incident, IncidentFile, Sort
+from regrow.cluster.incident_store import ENDS_READ, FILE_NAME, Incident, IncidentFile, Sort
 from regrow.cluster.live_agent import LiveAgent, asked_of
 from regrow.cluster.span_row import SpanRow
 from regrow.cluster.why import TOLD, Death, Found, Other, deaths_of, decisions_of, messages_gone, others_of, time_told
-from regrow.cluster.why_below import last_run_ms, silent_since
+from regrow.cluster.why_below import last_run_ms, of_those_below, silent_since
 from regrow.runtime import telemetry
 from regrow.runtime.errors import Misuse
 from regrow.runtime.redaction import Redaction
@@ -39,7 +39,8 @@ def found_of(settings: Settings, agent: str) -> Found:
     path = settings.data_dir_of(app) / FILE_NAME
     kept = _kept(IncidentFile(path) if path.exists() else None, agent)
     unknown = list(live.unknown)
-    if not kept.incidents and not _is_known(live, agent) and not (kept.others and agent == app):
+    below = of_those_below(agent, kept.others)
+    if not kept.incidents and not _is_known(live, agent) and not below:
         _refuse_unknown(app, agent, live, kept, folder=path.parent)
         unknown.append(
             f"nothing is kept of {agent} itself: nothing has gone wrong with it, or there is nobody of that id"
@@ -51,6 +52,11 @@ def found_of(settings: Settings, agent: str) -> Found:
     if kept.left_out:
         told = ", ".join(f"{count:,} ({reason})" for reason, count in sorted(kept.left_out.items()))
         unknown.append(f"incidents of the app that were not kept, of whatever agent: {told}")
+    if kept.ends_since_ms and below:
+        unknown.append(
+            f"who has died below it before {time_told(kept.ends_since_ms)}, and how often: the latest {ENDS_READ:,} "
+            "words on ends are read"
+        )
     if live.is_gone and kept.silent_since_ms:
         unknown.append(
             f"how {app} ended: nothing is kept that is later than {time_told(kept.silent_since_ms)}, as where its "
@@ -93,6 +99,8 @@ class _Kept:
     above: tuple[Death, ...] = ()
     others: tuple[Other, ...] = ()
     run_ms: int = 0
+    ends_since_ms: int = 0
+    """Of when the first word on an end is that was read, where there are earlier ones."""
     silent_since_ms: int = 0
     agents: list[str] = field(default_factory=list[str])
     left_out: dict[str, int] = field(default_factory=dict[str, int])
@@ -126,6 +134,7 @@ def _kept(file: IncidentFile | None, agent: str) -> _Kept:
             above=tuple(sorted(above, key=lambda each: each.at_ms)),
             others=others_of(ends, agent),
             run_ms=last_run_ms(ends),
+            ends_since_ms=ends[0].at_ms if len(ends) == ENDS_READ else 0,
             silent_since_ms=silent_since(ends),
             agents=file.agents(),
             left_out=file.left_out(),

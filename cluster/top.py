@@ -177,11 +177,10 @@ def troubled_in(tree: Sequence[Mapping[str, Any]]) -> frozenset[str]:
 
 
 def ids_of(tree: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Everybody below the roots, as they stand in the tree; of the roots nobody is told why."""
+    """Everybody as they stand in the tree; the root comes first, whose `why` tells where to begin."""
     found: list[str] = []
     for node in tree:
-        for child in node["children"]:
-            found += [child["id"], *ids_of([child])]
+        found += [node["id"], *ids_of(node["children"])]
     return found
 
 

@@ -182,8 +182,9 @@ def _about_death(found: Found, death: Death) -> Iterable[Advice]:
             yield Advice(text=f"{life} was killed for want of memory: give its node more, or it a host of its own")
         case "killed" if "SIGKILL" in text:
             yield Advice(
-                text=f"the process of {life} was killed from outside or broke in native code: look for its pid "
-                f"{death.pid or ''} in the kernel's log (dmesg) for the out-of-memory killer".replace("  ", " ")
+                text=f"the process of {life} was killed from outside, broke in native code, or ended itself, as by "
+                f"os._exit: look for its pid {death.pid or ''} in the kernel's log (dmesg) for the out-of-memory "
+                "killer".replace("  ", " ")
             )
         case "killed":
             yield Advice(text=f"{life} did not end within its limits, or was ended with others: {text}")
@@ -264,8 +265,8 @@ def _about_messages(found: Found) -> Iterable[Advice]:
     if found.losses and "/" not in found.agent:
         lost = found.losses[-1]
         yield Advice(
-            text=f"{_messages(len(found.losses))} of it did not come to {'its' if len(found.losses) == 1 else 'their'} "
-            f"end, the last one {lost.about['message']} to {lost.agent} ({lost.about['reason']})",
+            text=f"{_messages(len(found.losses))} of it {'is' if len(found.losses) == 1 else 'are'} known to be lost, "
+            f"the last one {lost.about['message']} to {lost.agent} ({lost.about['reason']})",
             command=f"regrow why {lost.agent}",
         )
     full = [each for each in found.losses if "full" in str(each.about["reason"])]

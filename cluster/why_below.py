@@ -12,8 +12,12 @@ from regrow.supervisors.report import ReportKind
 
 def below(found: Found) -> tuple[Other, ...]:
     """Those of the others that it supervises, or that its supervisors do; of an app all, services too."""
-    is_app = "/" not in found.agent
-    return found.others if is_app else tuple(o for o in found.others if o.agent.startswith(f"{found.agent}/"))
+    return of_those_below(found.agent, found.others)
+
+
+def of_those_below(agent: str, others: tuple[Other, ...]) -> tuple[Other, ...]:
+    """The same, before all is found that there is."""
+    return others if "/" not in agent else tuple(other for other in others if other.agent.startswith(f"{agent}/"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

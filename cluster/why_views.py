@@ -28,12 +28,14 @@ from regrow.cluster.why import (
 )
 from regrow.cluster.why_advice import what_next
 from regrow.cluster.why_below import Group, groups_below, is_supervisor
-from regrow.runtime.lifecycle import INSTALLED, STANDARD_LIBRARY
+from regrow.runtime.lifecycle import GROUP_EDGE, INSTALLED, STANDARD_LIBRARY
 
 ROOMS = ("runtime", "supervisors", "memory", "router", "actors", "cluster")
 FATE_STYLES = {"handled": "green", "crashed": "red", "quarantined": "red", "cut": "yellow", "refused": "yellow"}
 WHOLE = {"time", "last died", "ended", "trace"}
 """The columns of which a part would be of no use; in a terminal that is narrow the others are cut."""
+LINE_LIMIT_CHARS = 1_000
+"""So much is shown of what an error says and of a line of its traceback; `--json` has more."""
 
 Part = Text | Table
 
@@ -145,19 +147,23 @@ def _death(death: Death, told: set[str], *, is_earlier: bool) -> Iterator[Part]:
     yield Text.assemble(
         (f"{_time(death.at_ms)}  ", "dim"),
         (f"#{death.incarnation} {reason['kind']}{printable(on)}", "red"),
-        f"{printable(_after_kind(reason))}{printable(at)}",
+        f"{printable(_cut(_after_kind(reason)))}{printable(at)}",
         (f"  {where}" if where else "", "dim"),
     )
     traceback = users_part(str(reason.get("traceback", "")))
     if (text := "\n".join(traceback)) not in told:
         told.add(text)
-        yield from (Text(f"  {printable(line)}", style="dim") for line in traceback)
+        yield from (Text(f"  {printable(_cut(line))}", style="dim") for line in traceback)
 
 
 def _after_kind(reason: Mapping[str, Any]) -> str:
     """What a reason says beside its kind, with which the texts of some begin."""
     kind, text = str(reason["kind"]), str(reason["text"])
     return text[len(kind) :] if text.casefold().startswith(kind) else f": {text}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LINE_LIMIT_CHARS else f"{text[:LINE_LIMIT_CHARS]}…"
 
 
 def _decided(incident: Incident) -> tuple[int, str]:
@@ -232,16 +238,21 @@ def users_part(traceback: str) -> list[str]:
     kept: list[str] = []
     is_users = True
     for line in lines:
-        if line.lstrip().startswith('File "'):
-            file = line.strip()[6:].partition('"')[0]
+        bare = GROUP_EDGE.sub("", line)
+        if _is_frame(line):
+            file = bare.strip()[6:].partition('"')[0]
             is_users = not (
                 file.startswith(("<", STANDARD_LIBRARY, *_our_folders())) or any(map(file.count, INSTALLED))
             )
-        elif not line.startswith("    "):
+        elif not bare.startswith("    "):
             is_users = True
         if is_users:
             kept.append(line)
-    return kept if any(line.lstrip().startswith('File "') for line in kept) else lines
+    return kept if any(map(_is_frame, kept)) else lines
+
+
+def _is_frame(line: str) -> bool:
+    return GROUP_EDGE.sub("", line).lstrip().startswith('File "')
 
 
 @cache

@@ -7,6 +7,7 @@ monitors, `Exited` the parent supervisor, `Started` is the answer to a start.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback as traceback_module
 from pathlib import Path
@@ -26,6 +27,8 @@ MESSAGE_LIMIT_CHARS = 2_000
 
 INSTALLED = ("/site-packages/", "/dist-packages/")
 STANDARD_LIBRARY = f"{Path(os.__file__).parent}/"
+GROUP_EDGE = re.compile(r"^ +[|+] ?")
+"""What stands before each line of a traceback of an exception group, such as a TaskGroup raises."""
 """Where nobody looks for what to mend when an agent has died."""
 
 
@@ -92,7 +95,7 @@ class Crashed(Message):
     def place(self) -> str:
         """`file:line` of the innermost frame that is the user's own code; empty when there is none."""
         for line in reversed(self.traceback.splitlines()):
-            stripped = line.strip()
+            stripped = GROUP_EDGE.sub("", line).strip()
             if stripped.startswith('File "'):
                 file, _, rest = stripped[6:].partition('", line ')
                 if not _is_of_others(file):

@@ -19,7 +19,7 @@ from regrow.cluster.cli import _cli  # pyright: ignore[reportPrivateUsage]
 from regrow.cluster.config import IncidentSettings, Settings, TracingSettings
 from regrow.cluster.control import ControlSocket
 from regrow.cluster.errors import IncidentsUnreadable, NoSuchAgent, NothingKnown
-from regrow.cluster.incident_store import FILE_NAME
+from regrow.cluster.incident_store import ENDS_READ, FILE_NAME, IncidentStore
 from regrow.cluster.incidents import LOSSES_PER_S
 from regrow.cluster.past_incidents import found_of
 from regrow.cluster.why import decision_text, in_quarantine, retries_of
@@ -30,6 +30,7 @@ from regrow.runtime import ActorId, Message, Refused
 from regrow.runtime.deaths import RECENT
 from regrow.runtime.journal_entries import JournalLimits
 from regrow.supervisors import Supervisor, child
+from tests.cluster.incident_rows import death
 from tests.integration.waiting import until
 
 
@@ -461,6 +462,30 @@ async def test_an_agent_that_nobody_knows_is_one_sentence_with_the_nearest_name(
         found_of(settings, "desk/clark")
     with pytest.raises(NothingKnown, match=r"nothing is kept in .*/desk/other; nor is anything kept of any other"):
         found_of(settings.model_copy(update={"data_dir": settings.data_dir_of("desk") / "other"}), "desk/clerk")
+
+
+def test_of_a_supervisor_it_is_told_who_died_below_it_when_the_app_is_gone(settings: Settings) -> None:
+    settings.data_dir_of("desk").mkdir()
+    store = IncidentStore(settings.data_dir_of("desk"), limit_bytes=1_000_000)
+    store.write([death(1, agent="desk/team/ann"), death(2, agent="desk/teamster")], {})
+    store.close()
+
+    (advice,) = what_next(found_of(settings, "desk/team"))
+    assert advice.command == "regrow why desk/team/ann"
+    with pytest.raises(NothingKnown):
+        found_of(settings, "desk/tea")
+
+
+@pytest.mark.parametrize(("deaths", "is_said"), [(ENDS_READ - 1, False), (ENDS_READ + 1, True)])
+def test_where_more_have_died_than_are_counted_that_is_said(settings: Settings, deaths: int, is_said: bool) -> None:
+    settings.data_dir_of("desk").mkdir()
+    store = IncidentStore(settings.data_dir_of("desk"), limit_bytes=16_000_000)
+    store.write([death(number, agent=f"desk/team/{number}") for number in range(deaths)], {})
+    store.close()
+
+    for who in ("desk", "desk/team"):
+        assert any(f"the latest {ENDS_READ:,} words" in each for each in found_of(settings, who).unknown) is is_said
+    assert not any("words" in each for each in found_of(settings, f"desk/team/{deaths - 1}").unknown)
 
 
 def test_a_file_that_can_not_be_read_is_one_sentence(settings: Settings) -> None:

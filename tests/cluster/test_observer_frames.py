@@ -156,6 +156,13 @@ def test_what_people_and_models_say_is_told_to_those_who_may_act_alone() -> None
     assert owner["waits"]["rows"][0]["call"] == {"tool": "pay", "arguments": '{"to": "Ann"}', "whole": True}
 
 
+def test_no_page_is_told_in_which_folder_the_data_of_an_app_lies() -> None:
+    seen = Seen(parts={"app": {"app": "desk", "state": "running", "data_dir": "/home/ada/desk/.regrow/desk"}})
+
+    for may_act in (False, True):
+        assert frame_of(seen, View(), may_act=may_act)["app"] == {"app": "desk", "state": "running"}
+
+
 def test_texts_of_errors_are_told_to_those_who_may_act_alone() -> None:
     said = "KeyError: Ann Example"
     seen = Seen(

@@ -296,8 +296,8 @@ def test_of_a_long_why_its_end_is_shown_since_what_to_do_stands_there() -> None:
     assert begin.startswith("desk/clerk · its app does not run")
 
 
-def test_everybody_below_the_roots_can_be_chosen() -> None:
-    assert ids_of(look(0.0).tree) == [AGENT["id"], "desk/analyst"]
+def test_everybody_can_be_chosen_and_first_the_root_whose_why_tells_where_to_begin() -> None:
+    assert ids_of(look(0.0).tree) == [ROOT["id"], AGENT["id"], "desk/analyst"]
 
 
 def test_the_screenshot_in_the_guide_is_what_it_looks_like() -> None:

@@ -58,7 +58,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
 async def desk(folder: Path) -> AsyncIterator[Running]:
     """The app, as it can be reached from outside."""
     async with (
-        ControlSocket("desk", engine="inline", request_stop=lambda: None) as control,
+        ControlSocket("desk", engine="inline", request_stop=lambda: None, data_dir=folder / "data") as control,
         DESK.start(engine="inline", settings=Settings(data_dir=folder / "data")) as app,
     ):
         control.attach(app)
@@ -109,7 +109,11 @@ async def test_keys_choose_an_agent_open_its_why_go_back_and_end(running: Runnin
     terminal = terminal_of(environment)
     try:
         await terminal.shown("steady", "clerk", "messages/s", "q end")
-        terminal.press("\x1b[B")
+        terminal.press("\r")
+        await terminal.shown("who died below it", "regrow why desk/clerk", "Esc back")
+        terminal.press("\x1b")
+        await terminal.shown("clerk")
+        terminal.press("\x1b[B\x1b[B")
         await terminal.shown("clerk")
         terminal.press("\r")
         await terminal.shown("desk/clerk", "what to do next", "ValueError: it fell", "Esc back")
@@ -168,7 +172,7 @@ async def test_tree_and_why_fit_every_window_also_while_it_is_drawn_smaller_and_
     terminal = terminal_of({name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES")})
     try:
         await terminal.fits(rows=24, columns=80, last="q end", beside="└─ clerk")
-        terminal.press("j\r")
+        terminal.press("jj\r")
         await terminal.fits(rows=24, columns=80, last="Esc back", beside="it fell")
         await terminal.drawn_anew(rows=10, columns=50)
         await terminal.fits(rows=10, columns=50, last="Esc back", beside="desk/clerk")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from dataclasses import replace
 from typing import Any
@@ -24,8 +25,9 @@ from regrow.cluster.why import (
 from regrow.cluster.why_advice import what_next
 from regrow.cluster.why_below import groups_below, silent_since
 from regrow.cluster.why_told import told
-from regrow.cluster.why_views import show, users_part
+from regrow.cluster.why_views import LINE_LIMIT_CHARS, show, users_part
 from regrow.runtime import turn
+from regrow.runtime.lifecycle import crashed
 from tests.cluster.incident_rows import AT_MS, CRASHED, HAD, KILLED, death, incident, loss, report
 
 FOUND = Found(agent="desk/clerk")
@@ -78,7 +80,7 @@ def test_each_decision_is_one_sentence(kind: str, text: str) -> None:
     ("why", "advice"),
     [
         (CRASHED, "mend ValueError: bad at desk.py:41, which it raises when it handles Question"),
-        (KILLED, "look for its pid 42 in the kernel's log"),
+        (KILLED, "or ended itself, as by os._exit: look for its pid 42 in the kernel's log"),
         (reason("killed", "Killed (out of memory)"), "was killed for want of memory"),
         (reason("killed", f"Killed ({KILLED_BY_PERSON})"), "nothing: a person had desk/clerk#1 killed"),
         (reason("fenced", "Fenced"), "a newer life has its state"),
@@ -223,6 +225,32 @@ def test_of_a_traceback_the_users_own_frames_are_shown() -> None:
         '    raise ValueError("bad")',
         "ValueError: bad",
     ]
+
+
+def test_of_a_group_of_errors_the_users_own_frames_and_the_innermost_place_are_told() -> None:
+    async def fall() -> None:
+        raise ValueError("bad")
+
+    async def take() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fall())
+
+    with pytest.raises(ExceptionGroup) as caught:
+        asyncio.run(take())
+    crash = crashed(caught.value)
+    files = [line.partition('"')[2].partition('"')[0] for line in users_part(crash.traceback) if 'File "' in line]
+
+    assert asyncio.taskgroups.__file__ in crash.traceback
+    assert files == [__file__] * 3
+    assert crash.place == f"test_why.py:{fall.__code__.co_firstlineno + 1}"
+
+
+def test_an_error_that_says_pages_leaves_what_to_do_in_sight() -> None:
+    said = "x" * 5 * LINE_LIMIT_CHARS
+    why = {**CRASHED, "text": f"ValueError: {said}", "traceback": f"Traceback:\nValueError: {said}\n"}
+
+    assert len(shown(replace(FOUND, deaths=deaths_of([death(1, why)])))) < 3 * LINE_LIMIT_CHARS
+    assert said in told(replace(FOUND, deaths=deaths_of([death(1, why)])))["deaths"][0]["reason"]["text"]
 
 
 def shown(found: Found) -> str:
@@ -443,7 +471,7 @@ def test_what_agents_of_an_app_have_lost_is_told_of_the_app_with_whom_it_was_for
     found = Found(agent="desk", losses=(loss(1), loss(2, agent="desk/scribe")))
 
     (advice,) = what_next(found)
-    assert "2 messages of it did not come to their end, the last one M2 to desk/scribe (crashed)" in advice.text
+    assert "2 messages of it are known to be lost, the last one M2 to desk/scribe (crashed)" in advice.text
     assert advice.command == "regrow why desk/scribe"
     assert "crashed: M2 from outside to desk/scribe" in shown(found)
     assert " to desk/clerk" not in shown(replace(FOUND, losses=(loss(1),)))
