@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar
@@ -63,10 +64,19 @@ def _stays_in_its_task(error: BaseException) -> bool:
 def is_interrupt(error: BaseException) -> bool:
     """True when the program itself is meant: Ctrl-C in its main thread, or a loop that is being torn down."""
     if isinstance(error, KeyboardInterrupt):
-        return threading.current_thread() is threading.main_thread()
+        return threading.current_thread() is threading.main_thread() and not _loop_has_ctrl_c()
     if isinstance(error, GeneratorExit):
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             return True
     return False
+
+
+def _loop_has_ctrl_c() -> bool:
+    """Whether Ctrl-C calls something in the loop, as under `regrow run`: then no KeyboardInterrupt comes of it.
+
+    One that an agent raises all the same would end the loop, and the app with it could neither go on nor stop. A loop
+    does not say which signals it has; the function that it leaves with Python in their place does.
+    """
+    return getattr(signal.getsignal(signal.SIGINT), "__name__", "") == "_sighandler_noop"

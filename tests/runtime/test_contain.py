@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import threading
 from typing import Any
@@ -97,6 +98,17 @@ def test_ctrl_c_in_the_main_thread_means_the_program_and_elsewhere_an_actor() ->
     assert is_interrupt(KeyboardInterrupt())
     assert is_interrupt(GeneratorExit()), "without a loop that runs, one is torn down"
     assert not is_interrupt(SystemExit())
+
+
+async def test_where_ctrl_c_is_told_to_the_loop_what_an_agent_raises_ends_that_agent_alone() -> None:
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    try:
+        with pytest.raises(Escape):
+            await contained(_raise, KeyboardInterrupt())
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+    assert is_interrupt(KeyboardInterrupt())
 
 
 async def _raise(error: BaseException) -> None:
