@@ -41,7 +41,9 @@ class Debts:
         kept = intake is not None and intake.keeps(envelope)
         if not self._owed:
             self._since = self._runtime.loop.time()
-            self._timer = self._runtime.loop.call_later(HOLD_S, self.pay, "its supervisor starts it again")
+            self._timer = self._runtime.loop.call_later(
+                HOLD_S, self.pay, "its supervisor starts it again unless it is temporary"
+            )
         self._owed.append((envelope, incarnation, reason, kept))
 
     def pay_restarted(self) -> None:

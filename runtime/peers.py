@@ -140,7 +140,9 @@ class Peers:
             else:
                 kept = ask.envelope is not None and self._runtime.delivery.keeps(ask.envelope)
                 asked = type(ask.request).__name__
-                text = end_text(ask.actor, 0, reason, asked, "its supervisor starts it again", kept=kept)
+                text = end_text(
+                    ask.actor, 0, reason, asked, "its supervisor starts it again unless it is temporary", kept=kept
+                )
                 self._runtime.asks.fail(ask.ask_id, AskFailed(ask.actor, reason, text))
 
     def _tell_death(self, host: HostId, reason: ExitReason) -> None:

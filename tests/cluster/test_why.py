@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +33,7 @@ from regrow.runtime.lifecycle import crashed
 from tests.cluster.incident_rows import AT_MS, CRASHED, HAD, KILLED, death, incident, loss, report
 
 FOUND = Found(agent="desk/clerk")
+GUIDE = Path(__file__).parents[2] / "docs/guides/seeing-what-happened.md"
 
 
 def reason(kind: str, text: str) -> dict[str, Any]:
@@ -209,6 +212,13 @@ def test_as_json_it_has_no_contents_of_messages() -> None:
 
     assert set(told(found)["deaths"][0]["messages"][0]) == {"age_s", "message", "sender", "fate", "trace", "command"}
     assert set(told(found)["lost"][0]) == {"at", "to", "reason", "message", "sender"}
+
+
+def test_the_guide_has_all_that_it_gives_as_json() -> None:
+    guide = GUIDE.read_text().partition("| key | what it has |\n|---|---|\n")[2].partition("\n\n")[0]
+    first_cells = [row.split("|")[1] for row in guide.splitlines()]
+
+    assert {key for cell in first_cells for key in re.findall("[a-z_]+", cell)} == set(told(FOUND))
 
 
 def test_of_a_traceback_the_users_own_frames_are_shown() -> None:

@@ -59,7 +59,10 @@ from tests.integration.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
-DEAD = r"talk/speaker#\d+ died handling (\w+) \((.*)\); (it is back after \d+ ms|its supervisor starts it again); "
+DEAD = (
+    r"talk/speaker#\d+ died handling (\w+) \((.*)\); "
+    r"(it is back after \d+ ms|its supervisor starts it again unless it is temporary); "
+)
 ONCE = r"not retried, since Agent delivers at most once"
 
 

@@ -54,7 +54,7 @@ async def test_an_asker_does_not_wait_for_a_restart_that_takes_its_time() -> Non
     loop = asyncio.get_running_loop()
     died_s = loop.time()
 
-    with pytest.raises(AskFailed, match="; its supervisor starts it again; "):
+    with pytest.raises(AskFailed, match="; its supervisor starts it again unless it is temporary; "):
         await asking
 
     assert loop.time() - died_s == pytest.approx(HOLD_S)

@@ -63,7 +63,7 @@ async def test_an_ask_that_was_taken_fails_with_the_reason_of_the_death() -> Non
     assert failure.value.reason == Killed(detail="there was killed")
     assert str(failure.value) == (
         "desk/clerk ended while it owed a reply to Hang (Killed (there was killed)); "
-        "its supervisor starts it again; not retried, since Agent delivers at most once"
+        "its supervisor starts it again unless it is temporary; not retried, since Agent delivers at most once"
     )
     assert asyncio.get_running_loop().time() - died_s < 0.1
 

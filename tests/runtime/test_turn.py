@@ -422,7 +422,7 @@ async def test_a_crash_fails_the_asker_with_everything_a_person_needs() -> None:
     assert error.reason.place.startswith("test_turn.py:")
     assert str(error) == (
         f"desk/clerk#1 died handling Echo (Boom: no such page at {error.reason.place}); "
-        "its supervisor starts it again; not retried, since Agent delivers at most once"
+        "its supervisor starts it again unless it is temporary; not retried, since Agent delivers at most once"
     )
 
 
