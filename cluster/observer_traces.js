@@ -10,7 +10,7 @@ const DEPTH_SHOWN = 12;
 const TICKS = 4;
 const TRACES = { trace: "trace", began: "began", root: "root", took: "took", number: "spans", spent: "tokens", cost: "cost", errors: "errors" };
 const SPENT = { agent: "agent", model: "model or tool", number: "calls", spent: "tokens", cost: "cost" };
-const SWITCH_ON = "Nothing is recorded here. Switch it on with [tracing] enabled = true in regrow.toml, and start this page from the folder of the app, or with --config.";
+const SWITCH_ON = "Nothing is recorded here yet. If tracing is off, switch it on with [tracing] enabled = true in regrow.toml; and start this page from the folder of the app, or with --config.";
 
 export class Traces {
   constructor() {
