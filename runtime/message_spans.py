@@ -76,17 +76,17 @@ class TurnSpan:
 def begin_turn(cell: Cell, envelope: Envelope) -> TurnSpan | None:
     """The span of the turn that handles an envelope; None for one that is not recorded."""
     sampling, creation = telemetry.spans.sampling, envelope.origin.trace
+    if creation:
+        if not telemetry.is_sampled(creation):
+            return None
+    elif envelope.kind != Kind.NOTICE or not _is_users(envelope.message):
+        return None  # what nearly all messages of an app find that is traced in part
     if sampling is None or not cell.runtime.is_traced or not getattr(cell.behavior, "traces_turns", False):
         return None
     now_s = cell.runtime.loop.time()
-    if creation:
-        if not telemetry.is_sampled(creation) or not sampling.admits(now_s):
-            return None
-        parent = telemetry.context_of(creation)
-    elif envelope.kind == Kind.NOTICE and _is_users(envelope.message) and sampling.begins(now_s):
-        parent = Context()  # a tick of its own timer
-    else:
+    if not (sampling.admits(now_s) if creation else sampling.begins(now_s)):
         return None
+    parent = telemetry.context_of(creation) if creation else Context()  # without one a tick of its own timer
     is_ask = isinstance(envelope.message, Request)  # whose asker may be gone, where it is read from a journal
     operation = telemetry.INVOKE_AGENT if is_ask else telemetry.PROCESS
     attributes: dict[str, str | int | float | bool] = {
