@@ -66,7 +66,8 @@ def one_sentence(done: CompletedProcess[str] | tuple[int, str, str]) -> str:
     code, err = (done[0], done[2]) if isinstance(done, tuple) else (done.returncode, done.stderr)
     assert code == 2, err
     assert "Traceback" not in err and "user_script" not in err
-    (told,) = [line for line in err.splitlines() if line.startswith("regrow: ")]
+    told, *where = [line for line in err.splitlines() if line.startswith("regrow: ")]
+    assert all(line.startswith("regrow: what led to that is told by: regrow why desk") for line in where), err
     return told
 
 
