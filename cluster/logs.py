@@ -54,7 +54,9 @@ class _OfLibraries(logging.Handler):
     """Lines that come by Python's own logging, and that nobody else has a handler for, as lines among all others."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """See logging.Handler."""
+        """See logging.Handler. At the very end of a program nothing can be written as it should be any more."""
+        if sys.is_finalizing():
+            return
         try:
             line = structlog.get_logger(record.name)
             line.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
