@@ -50,8 +50,8 @@ from regrow.cluster.trace_views import show_trace, show_traces
 BURST_ASKS = 12_000
 """More than may have a span at once."""
 WINDOW = 200
-REMOTE_ROUNDS = 3
-"""Times the rounds of another comparison: between processes the rates of rounds differ by more than what is sought."""
+TIMES_ROUNDS = 3
+"""So many times the rounds of another comparison: those of one side differ by more than what is sought."""
 TRACES = 1_000
 SPANS = 100
 """Of one trace, each with about as much to tell as a real one."""
@@ -90,7 +90,7 @@ async def in_process(folder: Path, options: Options, screen: Screen) -> Result:
                 return await rate(int(probed * options.side_s))
 
         off_side, on_side = partial(side, enabled=False), partial(side, enabled=True)
-        rounds = await alternated(options.rounds, {"tracing off": off_side, "as installed": on_side})
+        rounds = await alternated(TIMES_ROUNDS * options.rounds, {"tracing off": off_side, "as installed": on_side})
         screen.rates(title, rounds, "/s")
         off, on = (median(values) for values in rounds.values())
         result[key] = ratio(off, on)
@@ -134,7 +134,7 @@ async def across(folder: Path, options: Options, screen: Screen) -> Result:
                 return await runner.ask(Run(count=max(count, WINDOW), window=WINDOW), timeout_s=120.0)  # type: ignore[no-any-return]
 
             sides[name] = side
-        rounds = await alternated(REMOTE_ROUNDS * options.rounds, sides)
+        rounds = await alternated(TIMES_ROUNDS * options.rounds, sides)
     screen.rates("Asks of a turn that is recorded, between two hosts", rounds, "/s")
     off_rate, on_rate = (median(values) for values in rounds.values())
     return {"tracing_ratio_remote": ratio(off_rate, on_rate)}
