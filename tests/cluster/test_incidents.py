@@ -376,17 +376,21 @@ async def test_of_a_durable_agent_its_journal_tells_how_turns_ended_and_what_was
 async def test_an_app_that_does_not_answer_costs_a_bounded_time_and_hides_nothing_that_is_kept(
     settings: Settings, control: ControlSocket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def never(self: Running, agent: str) -> None:
-        await asyncio.Event().wait()
+    is_over = asyncio.Event()  # or the socket waits for its answer at the end
+
+    async def late(running: Running, agent: str) -> dict[str, object]:
+        await is_over.wait()
+        return {"messages": []}
 
     monkeypatch.setattr(live_agent, "ANSWER_S", 0.05)
-    monkeypatch.setattr(set_aside, "listed", never)
+    monkeypatch.setattr(set_aside, "listed", late)
     async with DESK.start(engine="inline", settings=settings) as running:
         control.attach(running)
         await had(running, "fall")
         await restarted(running, 1)
 
         found = await asyncio.to_thread(found_of, settings, "desk/clerk")
+        is_over.set()
 
     assert found.quarantined is None
     assert any("quarantine (its journal did not answer within 0.05 s" in each for each in found.unknown)
