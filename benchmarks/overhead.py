@@ -51,7 +51,7 @@ BURST_ASKS = 12_000
 """More than may have a span at once."""
 WINDOW = 200
 TIMES_ROUNDS = 3
-"""So many times the rounds of another comparison: those of one side differ by more than what is sought."""
+"""So many times the rounds of other comparisons, unless quick: those of one side differ by more than is sought."""
 TRACES = 1_000
 SPANS = 100
 """Of one trace, each with about as much to tell as a real one."""
@@ -74,6 +74,11 @@ async def measured(options: Options, screen: Screen) -> Result:
         return {**here, **remote, **looks(folder, options, screen), **await page(folder, options, screen)}
 
 
+def rounds_of(options: Options) -> int:
+    """How often tracing on and off alternate."""
+    return options.rounds if options.quick else TIMES_ROUNDS * options.rounds
+
+
 async def in_process(folder: Path, options: Options, screen: Screen) -> Result:
     """Asks inside one process, from outside and from a turn that is recorded."""
     result: Result = {}
@@ -90,7 +95,7 @@ async def in_process(folder: Path, options: Options, screen: Screen) -> Result:
                 return await rate(int(probed * options.side_s))
 
         off_side, on_side = partial(side, enabled=False), partial(side, enabled=True)
-        rounds = await alternated(TIMES_ROUNDS * options.rounds, {"tracing off": off_side, "as installed": on_side})
+        rounds = await alternated(rounds_of(options), {"tracing off": off_side, "as installed": on_side})
         screen.rates(title, rounds, "/s")
         off, on = (median(values) for values in rounds.values())
         result[key] = ratio(off, on)
@@ -134,7 +139,7 @@ async def across(folder: Path, options: Options, screen: Screen) -> Result:
                 return await runner.ask(Run(count=max(count, WINDOW), window=WINDOW), timeout_s=120.0)  # type: ignore[no-any-return]
 
             sides[name] = side
-        rounds = await alternated(TIMES_ROUNDS * options.rounds, sides)
+        rounds = await alternated(rounds_of(options), sides)
     screen.rates("Asks of a turn that is recorded, between two hosts", rounds, "/s")
     off_rate, on_rate = (median(values) for values in rounds.values())
     return {"tracing_ratio_remote": ratio(off_rate, on_rate)}
