@@ -23,7 +23,7 @@ export class Panels {
 
   /** Shows those parts that were told, all where it is another question who may act. */
   show(parts, told) {
-    if ("may_act" in told) {
+    if ("may_act" in told && parts.may_act !== this.mayAct) {
       this.mayAct = parts.may_act;
       for (const name of ["waits", "quarantine"]) this.lists[name].forget();
     }

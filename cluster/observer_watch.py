@@ -32,6 +32,8 @@ NODE_S = 0.001
 """Nor does a look cost an app more than this for each of its agents: what takes longer waited for processes of Ray."""
 PAUSE_LIMIT_S = 5.0
 """The longest time without a look, however long one takes."""
+FRESH_S = 5.0
+"""How long what was seen is told to who comes next, such as the same page that shows another part of the tree."""
 NEWS_KEPT = 60
 LETTERS_TOLD = 30
 WAITING_TOLD = 50
@@ -69,6 +71,7 @@ class Watch:
         self._forest = Forest()
         self._news: deque[News] = deque(maxlen=NEWS_KEPT)
         self._watchers = 0
+        self._watched_s = 0.0
         self._lanes: dict[str, asyncio.Task[None]] = {}
         self._calls = Calls(2, of="looks at the app")  # one of each lane
         self._changed = asyncio.Event()
@@ -78,15 +81,17 @@ class Watch:
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """While entered, the app is looked at. Who comes first is told nothing of what was seen before that."""
+        """While entered, the app is looked at. Who comes first is told nothing of what was seen long before that."""
+        loop = asyncio.get_running_loop()
         self._watchers += 1
-        if self._watchers == 1:
+        if self._watchers == 1 and loop.time() - self._watched_s > FRESH_S:
             self.seen = Seen(number=self.seen.number)
         self._look_on()
         try:
             yield
         finally:
             self._watchers -= 1
+            self._watched_s = loop.time()
             self.hurry()  # so that nothing goes on when nobody watches
 
     async def next(self, number: int) -> Seen | None:

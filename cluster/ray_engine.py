@@ -175,11 +175,11 @@ class RayEngine:
 
     async def trees(self) -> Trees:
         """See Engine."""
-        counts, *packed = await self._guardian_says(self._guardian.trees.remote)
+        (counts, *packed), letters = await asyncio.gather(
+            self._guardian_says(self._guardian.trees.remote), self.letters()
+        )
         stretches = [stretch async for stretch in _unpacked(packed)]
-        # What came back too late, or found nobody, is known here alone.
-        dead = self.runtime.dead_letters.counts
-        return Trees(roots=grown(stretches), counts=unpack_as(Counts, counts).with_dead(dead))
+        return Trees(roots=grown(stretches), counts=unpack_as(Counts, counts).with_dead(dict(letters.counts)))
 
     async def walk(self) -> AsyncIterator[Stretch]:
         """See Engine."""

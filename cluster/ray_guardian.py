@@ -257,12 +257,10 @@ class Guardian:
     # ---- looking -------------------------------------------------------------------------------
 
     async def trees(self) -> list[bytes]:
-        """The counts of the app, and then its trees with what every host says of its cells, stretch by stretch."""
+        """The trees with what every host says of its cells, stretch by stretch; first how many messages it had."""
         await self.start()
         records, joined = self._keeper.hosts, self._keeper.within_reach()
-        looks = asyncio.gather(*map(self._stats_of, joined.values()))
-        looked, letters = await asyncio.gather(looks, self._hearing.letters())
-        stats = dict(zip(joined, looked, strict=True))
+        stats = dict(zip(joined, await asyncio.gather(*map(self._stats_of, joined.values())), strict=True))
         cells = {host: {name: (state, depth) for name, state, depth in told.cells} for host, told in stats.items()}
 
         def of(actor: ActorId, host: HostId) -> tuple[str, int, str]:
@@ -273,7 +271,6 @@ class Guardian:
             return (*known, stats[host].node) if known is not None else ("", 0, "")
 
         counts = Counts(messages=sum(known.messages for known in stats.values()))
-        counts = counts.with_dead(dict(letters.counts))
         return [pack(counts), *[pack(stretch) async for stretch in self._roots.walk(of)]]
 
     async def letters(self) -> bytes:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from playwright.async_api import Page as AsyncPage
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 ARGUMENTS = ["--no-sandbox"]
 WITHIN_MS = 15_000
+NOTE_CLICK = """() => document.addEventListener(
+    "click", () => { window.clickedAt = Date.now() }, { capture: true, once: true })"""
+"""The next click is noted where it happens, since how long a test takes to come to it is not the page's."""
+CLICKED_AT_S = "window.clickedAt / 1000"
+"""When that was, by the clock of this machine."""
 
 
 def program() -> str:
@@ -23,6 +30,18 @@ def program() -> str:
         pytest.skip("there is no chromium here: apt-get install chromium")
     assert found is not None, "CI installs chromium in .ci/run"
     return found
+
+
+@contextmanager
+def launched() -> Iterator[Browser]:
+    """A browser for the tests of one module."""
+    found = program()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+        yield made
+        made.close()
 
 
 class Heard:

@@ -24,7 +24,7 @@ from regrow.cluster.config import MemorySettings, Settings, TracingSettings
 from regrow.cluster.control import ControlSocket
 from regrow.cluster.observer_server import Observer, listening
 from regrow.runtime import Message
-from tests.integration.apps.shop import app
+from tests.integration.apps.shop import Note, Pay, Say, app
 
 T = TypeVar("T")
 
@@ -123,6 +123,17 @@ def _in_time(lines: Iterable[bytes]) -> Iterator[bytes]:
     for line in lines:
         assert time.monotonic() < until_s, "what is waited for does not come"
         yield line
+
+
+@contextmanager
+def lived_in(folder: Path) -> Iterator[Observed]:
+    """The shop, in which something of everything has happened, and nothing else."""
+    with observed(folder=folder) as made:
+        made.do(lambda: made.running.ref("shop/desk/analyst").ask(Say(text="When does the shop open?")))
+        made.tell("shop/nobody", Note(text="x"))
+        made.tell("shop/cashier", Pay(to="", cents=1))
+        made.tell("shop/cashier", Pay(to="Ann Example", cents=5_000))
+        yield made
 
 
 @contextmanager

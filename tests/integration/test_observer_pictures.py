@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration import chromium
-from tests.integration.apps.shop import Note, Pay, Say
-from tests.integration.observed import Observed, observed
+from tests.integration.apps.shop import Note
+from tests.integration.observed import Observed, lived_in
 from tests.integration.test_examples import REPOSITORY
 
 if TYPE_CHECKING:
@@ -58,23 +58,14 @@ COMPARED = """async ([one, other]) => {
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Observed]:
     """The shop, in which something of everything has happened, and nothing else."""
-    with observed(folder=tmp_path) as made:
-        made.do(lambda: made.running.ref("shop/desk/analyst").ask(Say(text="When does the shop open?")))
-        made.tell("shop/nobody", Note(text="x"))
-        made.tell("shop/cashier", Pay(to="", cents=1))
-        made.tell("shop/cashier", Pay(to="Ann Example", cents=5_000))
+    with lived_in(tmp_path) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = chromium.program()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=program, args=chromium.ARGUMENTS)
+    with chromium.launched() as made:
         yield made
-        made.close()
 
 
 @pytest.mark.parametrize(
@@ -122,7 +113,7 @@ def all_is_shown(page: Page, shop: Observed) -> None:
     page.click("#traces tr:has-text('analyst') button")
     page.wait_for_selector(".waterfall li")
     page.wait_for_selector("#cost tr:has-text('analyst')")
-    page.wait_for_function("!document.querySelector('.row.back')")
+    page.wait_for_selector(".row.back", state="detached")
 
 
 def compared(page: Page, one: Path, other: Path) -> dict[str, Any]:

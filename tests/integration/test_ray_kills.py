@@ -33,8 +33,8 @@ from tests.integration.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.asyncio(loop_scope="module")]
 
-TOLD_WITHIN_S = 1.0
-"""From the SIGKILL to the failure that the asker sees."""
+TOLD_WITHIN_S = 5.0
+"""From the SIGKILL to the failure that the asker sees: milliseconds, and far less than its ask may take."""
 
 
 @pytest.fixture(scope="module")

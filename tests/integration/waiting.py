@@ -66,5 +66,14 @@ def until_none(look: Callable[[], Sequence[object]], what: str, *, within_s: flo
         _pause(LOOK_AROUND_S)
 
 
+def assert_prompt(late_s: Sequence[float], *, within_s: float) -> None:
+    """All but one of these came within it, and that one within thrice: others who test may hold up any process once."""
+    __tracebackhide__ = True
+    assert len(late_s) > 2, late_s
+    *most, latest = sorted(late_s)
+    assert most[-1] < within_s, list(late_s)
+    assert latest < 3 * within_s, list(late_s)
+
+
 def _pause(seconds: float = LOOK_S) -> None:
     threading.Event().wait(seconds)

@@ -57,7 +57,8 @@ def test_a_venv_that_is_ready_is_not_made_again(fresh: Path) -> None:
 def test_ci_leaves_out_no_test_but_those_of_the_night(house: House) -> None:
     by_day, by_night = ((house.root / ".ci" / name).read_text(encoding="utf-8") for name in ("run", "nightly"))
 
-    assert """make test ARGS="-m 'not nightly'" """ in by_day
+    assert """make test ARGS="-m 'not alone and not nightly'" """ in by_day
+    assert """make test ARGS="-m 'alone and not nightly'" JOBS=0 """ in by_day
     assert """make test ARGS="-m nightly" """ in by_night
 
 
