@@ -17,12 +17,14 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from regrow.cluster import answers, past_turns, set_aside
 from regrow.cluster.cli_ask import message_for, plain_value, request_class
+from regrow.cluster.config import Settings
 from regrow.cluster.control_client import (
     ANSWER_LIMIT_BYTES,
     PROTOCOL_VERSION,
@@ -60,6 +62,7 @@ from regrow.cluster.tree import written
 from regrow.runtime.address import ActorId
 from regrow.runtime.errors import Closed, Misuse, RegrowError
 from regrow.runtime.lifecycle import ExitReason, Shutdown
+from regrow.runtime.redaction import Redaction
 
 if TYPE_CHECKING:
     from regrow.cluster.app import Running
@@ -73,15 +76,22 @@ READ_TIMEOUT_S = 10.0
 WRITE_TIMEOUT_S = 10.0
 """How long a client may take to read its answer."""
 
+REASONS_KEPT = 1_000
+"""So many reasons are remembered with their secrets taken out, for each look finds most of them again."""
+
 
 class ControlSocket:
     """The socket of one app, from before its start until after its stop; enter it, or `open` and `aclose`."""
 
-    def __init__(self, app: str, *, engine: str, request_stop: Callable[[], None], data_dir: Path = Path()) -> None:
-        """`request_stop` begins an orderly stop at once and may be called more than once."""
+    def __init__(
+        self, app: str, *, engine: str, request_stop: Callable[[], None], settings: Settings | None = None
+    ) -> None:
+        """`request_stop` begins an orderly stop at once and may be called more than once; settings are the app's."""
+        known = settings if settings is not None else Settings()
         self.app = app
         self._engine = engine
-        self._data_dir = data_dir
+        self._data_dir = known.data_dir_of(app)
+        self._redact = lru_cache(REASONS_KEPT)(Redaction(known.tracing.redact))
         self._request_stop = request_stop
         self._started_at = datetime.now(UTC)
         self._path = Path()
@@ -225,7 +235,7 @@ class ControlSocket:
             case AboutOrder():
                 return self._about()
             case TreeOrder():
-                return await written(self._started().engine.walk())
+                return await written(self._started().engine.walk(), redact=self._redact)
             case AskOrder():
                 return await self._ask(self._started(), order)
             case DeadLettersOrder():
@@ -263,7 +273,7 @@ class ControlSocket:
             "app": self.app,
             "engine": self._engine,
             "pid": os.getpid(),
-            "data_dir": str(self._data_dir.absolute()),
+            "data_dir": str(self._data_dir),
             "started_at": self._started_at.isoformat(timespec="seconds"),
             "state": state,
         }

@@ -69,8 +69,7 @@ async def supervise(
     name = engine or settings.engine
     order = StopOrder(say)
     with order.on_signals():
-        data_dir = settings.data_dir_of(app.name)
-        async with ControlSocket(app.name, engine=name, request_stop=order.give, data_dir=data_dir) as control:
+        async with ControlSocket(app.name, engine=name, request_stop=order.give, settings=settings) as control:
             try:
                 running = await order.start(start() if start is not None else app.start(engine=name, settings=settings))
             except asyncio.CancelledError:

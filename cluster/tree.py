@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
 from regrow.runtime.message import Message
 
@@ -62,14 +62,16 @@ def grown(stretches: Sequence[Stretch]) -> tuple[TreeNode, ...]:
     return tuple(reversed(below.get(0, [])))
 
 
-async def written(walk: AsyncIterator[Stretch]) -> bytes:
-    """The same trees as one JSON text, as `model_dump` has them."""
+async def written(walk: AsyncIterator[Stretch], *, redact: Callable[[str], str]) -> bytes:
+    """The same trees as one JSON text, as `model_dump` has them, and what agents died of without secrets."""
     parts: list[str] = []
     last = -1
     async for stretch in walk:
         for node, depth in zip(stretch.nodes, stretch.depths, strict=True):
             parts.append("]}" * (last - depth + 1) + ("," if depth <= last else ""))
-            fields = json.dumps(node.model_dump(mode="json", exclude={"children"}))
+            fields = json.dumps(
+                {**node.model_dump(mode="json", exclude={"children"}), "last_reason": redact(node.last_reason)}
+            )
             parts.append(f'{fields[:-1]}, "children": [')
             last = depth
     return f"[{''.join(parts)}{']}' * (last + 1)}]".encode()

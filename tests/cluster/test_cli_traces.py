@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from regrow.cluster.cli import _cli  # pyright: ignore[reportPrivateUsage]
+from regrow.cluster.config import Settings
 from regrow.cluster.control import ControlSocket
 from regrow.cluster.span_store import FILE_NAME, SpanStore
 from tests.cluster.span_rows import TRACE, row
@@ -68,7 +69,8 @@ async def test_those_of_an_app_that_runs_are_found_from_every_folder(
     monkeypatch.chdir(elsewhere)
     folder = tmp_path / ".regrow" / "desk"
 
-    async with ControlSocket("desk", engine="inline", request_stop=lambda: None, data_dir=folder):
+    settings = Settings(data_dir=folder)
+    async with ControlSocket("desk", engine="inline", request_stop=lambda: None, settings=settings):
         listed = await asyncio.to_thread(regrow, "traces")
         other = await asyncio.to_thread(regrow, "traces", "shop")
         drawn = await asyncio.to_thread(regrow, "trace", TRACE[:7])

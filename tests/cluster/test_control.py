@@ -19,7 +19,7 @@ import pytest
 from regrow.actors import Agent, agent, on
 from regrow.cluster import control, control_client
 from regrow.cluster.app import App
-from regrow.cluster.config import Settings
+from regrow.cluster.config import Settings, TracingSettings
 from regrow.cluster.control import ControlSocket
 from regrow.cluster.control_client import call, owner_of, running_apps, runtime_dir, socket_path
 from regrow.cluster.errors import AppAlreadyRunning, AppNotRunning, ControlError
@@ -133,7 +133,7 @@ async def test_about_tells_which_app_runs_where(served: ControlSocket) -> None:
     about = await called("about")
 
     started_at = about.pop("started_at")
-    here = {"data_dir": str(Path.cwd())}
+    here = {"data_dir": str(Path.cwd() / ".regrow" / "small")}
     assert about == {"app": "small", "engine": "inline", "pid": os.getpid(), "state": "running", **here}
     assert started_at.endswith("+00:00")
 
@@ -210,6 +210,20 @@ async def test_a_kill_is_answered_with_the_old_life_and_the_new_one(served: Cont
     assert done["before"] == {"incarnation": before["incarnation"], "pid": os.getpid()}
     assert done["after"] == {"incarnation": after["incarnation"], "pid": os.getpid()}
     assert after["last_reason"].startswith("Killed")
+
+
+async def test_what_an_agent_died_of_is_told_without_what_looks_like_a_secret() -> None:
+    settings = Settings.model_construct(tracing=TracingSettings(redact=(r"EMP-\d+",)))
+    control = ControlSocket("small", engine="inline", request_stop=lambda: None, settings=settings)
+    async with control, APP.start(engine="inline", settings=settings) as running:
+        control.attach(running)
+        with pytest.raises(ControlError):
+            await asked("small/counter", "EMP-4711 has api_key=sk-live-4711471147114711", type="Fail")
+
+        (root,) = await called("tree")
+
+    (counter,) = [node for node in root["children"] if node["id"] == "small/counter"]
+    assert counter["last_reason"] == "RuntimeError: [redacted] has [redacted]"
 
 
 async def test_a_restart_is_in_order_and_the_agent_answers_again(served: ControlSocket) -> None:

@@ -241,8 +241,7 @@ async def test_the_verb_answers_with_json_and_for_who_is_not_there_with_one_sent
 
 @pytest.fixture
 async def control(nobody_runs: None, settings: Settings) -> AsyncIterator[ControlSocket]:
-    folder = settings.data_dir_of("desk")
-    async with ControlSocket("desk", engine="inline", request_stop=lambda: None, data_dir=folder) as control:
+    async with ControlSocket("desk", engine="inline", request_stop=lambda: None, settings=settings) as control:
         yield control
 
 

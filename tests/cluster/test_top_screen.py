@@ -57,9 +57,10 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
 @asynccontextmanager
 async def desk(folder: Path) -> AsyncIterator[Running]:
     """The app, as it can be reached from outside."""
+    settings = Settings(data_dir=folder / "data")
     async with (
-        ControlSocket("desk", engine="inline", request_stop=lambda: None, data_dir=folder / "data") as control,
-        DESK.start(engine="inline", settings=Settings(data_dir=folder / "data")) as app,
+        ControlSocket("desk", engine="inline", request_stop=lambda: None, settings=settings) as control,
+        DESK.start(engine="inline", settings=settings) as app,
     ):
         control.attach(app)
         yield app

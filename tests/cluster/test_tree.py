@@ -57,7 +57,7 @@ def test_trees_are_the_same_however_they_were_cut(roots: list[TreeNode], size: i
     parts = stretches(roots, size)
 
     assert grown(parts) == tuple(roots)
-    assert json.loads(asyncio.run(written(told(parts)))) == [root.model_dump(mode="json") for root in roots]
+    assert json.loads(asyncio.run(written(told(parts), redact=str))) == [root.model_dump(mode="json") for root in roots]
 
 
 @pytest.mark.slow
