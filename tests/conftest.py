@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 from collections import defaultdict
+from collections.abc import Generator
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -51,6 +52,17 @@ def pytest_collection_finish() -> None:
     """What has been collected stays to the end: whoever collects garbage between tests need not look at it again."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Any, Any]:
+    """Collects no garbage while a failure is told: sources are parsed for that, and what a task that is dropped then
+    tells of itself is parsed as well, which Python 3.11 can not do within the other and would end the whole run."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
