@@ -15,6 +15,7 @@ from ray.exceptions import RayError
 
 from regrow.cluster.errors import AppAlreadyRunning
 from regrow.cluster.orders import AppOrder
+from regrow.cluster.owner_lease import RENEWALS
 from regrow.cluster.ray_guardian import remote_guardian
 from regrow.cluster.ray_nodes import bound_to, own_node
 from regrow.cluster.ray_transport import NAMESPACE, actor_name
@@ -22,8 +23,6 @@ from regrow.runtime.packing import pack
 
 log = structlog.get_logger("regrow.app")
 
-RENEWALS = 10
-"""How often an owner says that it lives within the time of its lease, so that a few may come late."""
 SILENT = 3 / RENEWALS
 """The part of its lease after which an owner counts as gone for whoever waits for its name."""
 LOOK_S = 0.2

@@ -39,7 +39,8 @@ from regrow.cluster.orders import (
     supervisor_order,
     unpack_as,
 )
-from regrow.cluster.ray_claim import RENEWALS, claimed
+from regrow.cluster.owner_lease import RENEWALS
+from regrow.cluster.ray_claim import claimed
 from regrow.cluster.ray_connect import RaySession
 from regrow.cluster.ray_host import life_is_over, located
 from regrow.cluster.ray_spans import sent_to

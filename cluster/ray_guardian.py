@@ -11,7 +11,6 @@ import asyncio
 import json
 import os
 import platform
-import time
 import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -43,6 +42,7 @@ from regrow.cluster.orders import (
     supervisor_spec,
     unpack_as,
 )
+from regrow.cluster.owner_lease import OwnerLease
 from regrow.cluster.ray_connect import earlier_lives, own_restarts
 from regrow.cluster.ray_hearing import LOOK_LIMIT_S, Hearing
 from regrow.cluster.ray_keeper import Keeper
@@ -103,7 +103,7 @@ class Guardian:
         self._life = HostId(f"{self._order.app}.{uuid.uuid4().hex[:8]}")
         self._starting: asyncio.Task[bytes] | None = None
         self._stopping: asyncio.Task[None] | None = None
-        self._renewed_at = time.monotonic()
+        self._owner = OwnerLease(self._order.owner_ttl_s)
         me = ray.get_runtime_context().current_actor
         me.mind_owner.remote()  # before anybody calls: a driver killed until then must not leave this actor behind
         if earlier_lives():
@@ -311,12 +311,12 @@ class Guardian:
     @ray.method(concurrency_group="control")
     async def renew(self) -> None:
         """The owner lives."""
-        self._renewed_at = time.monotonic()
+        self._owner.renew()
 
     @ray.method(concurrency_group="control")
     async def silence(self) -> float:
-        """How much of its lease the owner has been silent for: 0 just now, 1 when the lease ends."""
-        return (time.monotonic() - self._renewed_at) / self._order.owner_ttl_s
+        """See OwnerLease."""
+        return self._owner.silence
 
     # ---- what the keeper tells -------------------------------------------------------------------
 
@@ -376,14 +376,9 @@ class Guardian:
 
     async def mind_owner(self) -> None:
         """Pends until the owner has been silent for too long; then the app stops and this actor ends."""
-        ttl_s = self._order.owner_ttl_s
-        while True:
-            left_s = self._renewed_at + ttl_s - time.monotonic()
-            if left_s <= 0:
-                break
-            await asyncio.sleep(left_s)
+        await self._owner.over()
         if self._stopping is None:
-            log.warning("the driver of the app is gone; stopping the app", silent_s=ttl_s)
+            log.warning("the driver of the app is gone; stopping the app", silent_s=self._order.owner_ttl_s)
         # Also when a stop was asked for: `ray job stop` kills a driver 3 s after it began one, and nobody else ends us.
         try:
             await self.stop()
