@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from regrow.cluster.owner_lease import RENEWALS, OwnerLease
-from regrow.runtime.testing import virtual
+from regrow.runtime.testing import pass_time, virtual
 
 if TYPE_CHECKING:
     from regrow.runtime.testing import VirtualLoop
@@ -18,7 +18,7 @@ EVERY_S = TTL_S / RENEWALS
 async def lives(lease: OwnerLease, *, for_s: float) -> None:
     """The owner renews its lease, until it dies."""
     for _ in range(round(for_s / EVERY_S)):
-        await asyncio.sleep(EVERY_S)
+        await pass_time(EVERY_S)
         lease.renew()
 
 
