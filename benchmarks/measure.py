@@ -185,6 +185,12 @@ def ratio(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else float(f"{one / other:.4g}")
 
 
+def ratio_by_rounds(rounds: Mapping[str, Sequence[float]]) -> float | None:
+    """The first side by the second, as the median of all rounds: a slow moment of the machine hits both of one."""
+    first, second = rounds.values()
+    return rounded(median([one / other for one, other in zip(first, second, strict=True)]))
+
+
 def rounded(value: float | None) -> float | None:
     """Four digits, which is more than the rounds agree on."""
     return None if value is None else float(f"{value:.4g}")

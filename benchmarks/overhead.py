@@ -30,7 +30,7 @@ from measure import (
     limit_s,
     median,
     options_of,
-    ratio,
+    ratio_by_rounds,
     rounded,
     versions,
 )
@@ -97,8 +97,7 @@ async def in_process(folder: Path, options: Options, screen: Screen) -> Result:
         off_side, on_side = partial(side, enabled=False), partial(side, enabled=True)
         rounds = await alternated(rounds_of(options), {"tracing off": off_side, "as installed": on_side})
         screen.rates(title, rounds, "/s")
-        off, on = (median(values) for values in rounds.values())
-        result[key] = ratio(off, on)
+        result[key] = ratio_by_rounds(rounds)
     worse = max(value for value in result.values() if value is not None)
     return {"tracing_ratio": worse, **result}
 
@@ -141,8 +140,7 @@ async def across(folder: Path, options: Options, screen: Screen) -> Result:
             sides[name] = side
         rounds = await alternated(rounds_of(options), sides)
     screen.rates("Asks of a turn that is recorded, between two hosts", rounds, "/s")
-    off_rate, on_rate = (median(values) for values in rounds.values())
-    return {"tracing_ratio_remote": ratio(off_rate, on_rate)}
+    return {"tracing_ratio_remote": ratio_by_rounds(rounds)}
 
 
 @asynccontextmanager
