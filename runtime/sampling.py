@@ -57,6 +57,8 @@ class Sampling:
         self._traces = TokenBucket(traces_per_s, max(1.0, traces_per_s * BURST_S) if traces_per_s else 0.0)
         self._spans = TokenBucket(spans_per_s, spans_at_once)
         self._reports = TokenBucket(REPORTS_PER_S, REPORTS_PER_S * BURST_S)
+        self.admits = self._spans.takes
+        """Whether one more turn of a recorded trace gets a span at this time; its trace goes on in any case."""
 
     def reports(self, now_s: float) -> bool:
         """Whether one more report of a supervisor, which belongs to no trace, gets a span."""
@@ -65,10 +67,6 @@ class Sampling:
     def begins(self, now_s: float) -> bool:
         """Whether one more trace is recorded."""
         return self._traces.takes(now_s)
-
-    def admits(self, now_s: float) -> bool:
-        """Whether one more turn of a recorded trace gets a span; its trace goes on in any case."""
-        return self._spans.takes(now_s)
 
     @property
     def traces_left_out(self) -> int:

@@ -140,8 +140,8 @@ class Spans:
     with_content = False
     """Whether prompts, answers, arguments and results are kept."""
     redact: Callable[[str], str] = staticmethod(_as_it_is)
-    last_outgoing: tuple[Span, str] = trace.INVALID_SPAN, ""
-    """The span of the last send, and its traceparent: who sends mostly does so again, and writing it takes a while."""
+    last_outgoing: tuple[Context, str] = Context(), ""
+    """The context of the last send, and its traceparent: who sends mostly does so again, and writing it takes a while."""
 
 
 spans = Spans()
@@ -182,14 +182,14 @@ def is_inside() -> bool:
 
 def outgoing() -> str:
     """The traceparent of the span that is current; empty when nothing is traced."""
-    if not get_current():
+    current = get_current()
+    if not current:
         return ""  # no span, no baggage: what nearly every send finds
-    span = trace.get_current_span()
     last, text = spans.last_outgoing
-    if span is not last:
-        context = span.get_span_context()
+    if current is not last:  # nothing changes in one, so a turn that sends much asks once
+        context = trace.get_current_span(current).get_span_context()
         text = traceparent_of(context) if context.is_valid else ""
-        spans.last_outgoing = span, text
+        spans.last_outgoing = current, text
     return text
 
 
