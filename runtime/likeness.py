@@ -53,11 +53,9 @@ def likenesses(
     return Likenesses(*parts.numbers(tuple(Degree)))
 
 
-def written_and_unmarked(
-    value: object, volatile: AbstractSet[str] = frozenset(), *, of: str = "", own: str = ""
-) -> tuple[int, int]:
+def written_and_unmarked(value: object, volatile: AbstractSet[str] = frozenset(), *, of: str = "") -> tuple[int, int]:
     """Two of these numbers, for what is judged before each message."""
-    written, unmarked = _looked_into(value, volatile, of=of, own=own).numbers((WRITTEN, UNMARKED))
+    written, unmarked = _looked_into(value, volatile, of=of).numbers((WRITTEN, UNMARKED))
     return written, unmarked
 
 
@@ -66,12 +64,15 @@ def likeness(value: object, volatile: AbstractSet[str] = frozenset(), *, own: st
     return _looked_into(value, volatile, own=own, is_result=is_result).numbers((WRITTEN,))[0]
 
 
-def state_likenesses(state: object, volatile: AbstractSet[str] = frozenset(), *, own: str = "") -> StateLikenesses:
+def state_likenesses(
+    state: object, volatile: AbstractSet[str] = frozenset(), *, own: str = "", numbers_count: bool = False
+) -> StateLikenesses:
     """The numbers of a state. To the highest degree of a list only counts which things are in it, each once.
 
-    So a list that grows by the same again, as a history of calls does, is there no more than a counter.
+    So a list that grows by the same again, as a history of calls does, is there no more than a counter. With
+    `numbers_count` it is less than one: all numbers that stand elsewhere count there as well.
     """
-    parts = Parts(volatile, own, is_state=True)
+    parts = Parts(volatile, own, is_state=True, numbers_count=numbers_count)
     parts.add(UNNUMBERED, "state")
     parts.feed(state, 0)
     return StateLikenesses(*parts.numbers((WRITTEN, UNMARKED, UNNUMBERED)))

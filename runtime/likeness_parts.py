@@ -71,6 +71,8 @@ class Parts:
         "_is_result",
         "_is_state",
         "_names_subject",
+        "_number_upto",
+        "_opaque",
         "_own",
         "_parts",
         "_subjects",
@@ -87,6 +89,7 @@ class Parts:
         *,
         is_result: bool = False,
         is_state: bool = False,
+        numbers_count: bool = False,
         subjects: AbstractSet[str] = frozenset(),
     ) -> None:
         self.left = MAX_PARTS
@@ -96,10 +99,14 @@ class Parts:
         """Whether anything is left that is no mark."""
         self._upto = UNNUMBERED
         """The highest degree at which what is looked at counts, as long as that is inside of a field that is noise."""
+        self._opaque = 0
+        """How many could not be looked into."""
         self._own = own
         self._volatile = volatile
         self._is_result = is_result
         self._is_state = is_state
+        self._number_upto = UNNUMBERED if numbers_count else UNMARKED
+        """The highest degree at which numbers count that no list in a state has."""
         self._chars_left = MAX_STATE_CHARS
         self._subjects = subjects
         self._names_subject = False
@@ -171,6 +178,7 @@ class Parts:
             case _ if self._own and package_of(value) == self._own and hasattr(value, "__dict__"):
                 self._fields(type(value).__qualname__, list(vars(value).items()), depth)
             case _:
+                self._opaque += 1
                 self._leaf(_opaque(value))
 
     def _leaf(self, text: str) -> None:
@@ -185,7 +193,7 @@ class Parts:
             self.add(UNCOUNTED, f"n{value!r}")
         else:
             self._told()
-            self.add(UNMARKED, f"n{value!r}")
+            self.add(self._number_upto, f"n{value!r}")
 
     def _text(self, text: str, depth: int) -> None:
         if self._is_state:
@@ -210,7 +218,7 @@ class Parts:
             for degree, finer, coarser in (
                 (WRITTEN, written, said),
                 (UNCOUNTED, said, unmarked),
-                (UNMARKED, unmarked, plain := noise.without_numbers(bare)),
+                (self._number_upto, unmarked, plain := noise.without_numbers(bare)),
             ):
                 if finer != coarser:
                     self.add(degree, f"t{finer}")
@@ -275,8 +283,11 @@ class Parts:
             self.feed(each, depth + 1)
 
     def _kinds(self, items: Sequence[object], depth: int) -> None:
-        """A list in a state: which kinds of things are in it counts to each degree, how many and in which order not."""
-        begin, kinds, tells = len(self._parts), set[str](), self._tells
+        """A list in a state: which kinds of things are in it counts to each degree, how many and in which order not.
+
+        How many counts as well where some can not be looked into: a list of work that others have defined gets shorter.
+        """
+        begin, kinds, tells, opaque = len(self._parts), set[str](), self._tells, self._opaque
         self.add(UNMARKED, f"l{len(items)}")
         for at, each in enumerate(items):
             if self.left <= 0 or depth >= MAX_DEPTH:
@@ -286,6 +297,8 @@ class Parts:
             self.feed(each, depth + 1)
             degree = UNMARKED if self._tells else UNCOUNTED  # what is but an id is told apart by it
             kinds.add("\0".join([text for upto, text in self._parts[first:] if upto >= degree]))
+        if self._opaque > opaque:
+            kinds.add(f"l{len(items)}")
         self._tells = tells
         self._parts[begin:] = [(min(upto, UNMARKED), text) for upto, text in self._parts[begin:]]
         self.add(UNNUMBERED, "\1".join(sorted(kinds)))

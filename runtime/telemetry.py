@@ -141,7 +141,7 @@ class Spans:
     """Whether prompts, answers, arguments and results are kept."""
     redact: Callable[[str], str] = staticmethod(_as_it_is)
     last_outgoing: tuple[Context, str] = Context(), ""
-    """The context of the last send, and its traceparent: who sends mostly does so again, and writing it takes a while."""
+    """The context of the last send, and its traceparent: who sends mostly does so again, and it takes a while."""
 
 
 spans = Spans()

@@ -2,7 +2,8 @@
 
 What the agents on the way had to do is carried in the origin of each message, so a circle is found across hosts, and no
 store is asked. A round is one more of the same where each agent in it had the same to do as the last time (see
-runtime/likeness) and its state has not changed since. What an agent tells itself is its own loop and is not judged.
+runtime/likeness) and nothing new has come into its state since. What an agent tells itself is its own loop and is not
+judged.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from regrow.runtime.guard_errors import CausalLoop, HopsUsedUp
 from regrow.runtime.guards import Finding, Guards, Rung
-from regrow.runtime.likeness import written_and_unmarked
+from regrow.runtime.likeness import state_likenesses, written_and_unmarked
 from regrow.runtime.likeness_parts import package_of
 from regrow.supervisors.rounds import Rounds, rounds_at_end
 
@@ -26,24 +27,32 @@ MAX_STEPS: Final = 64
 """Of so many steps a message tells: three rounds of 21 agents fit into it."""
 LOOSE_STEPS: Final = 8
 """For each of `loop_rounds`, so many steps have to be the same where they are so by looks, or in no order."""
+GROWN_STEPS: Final = 20
+"""The same where lists in the states of agents have got more of the same: a history, or what work has left."""
 
-_BITS: Final = 32
-"""Of a step, for each of the two degrees at which it is compared."""
+_BITS: Final = 21
+"""Of a step, for each of the three degrees at which it is compared."""
 _MASK: Final = (1 << _BITS) - 1
+_WRITTEN, _UNMARKED, _GROWN = 2 * _BITS, _BITS, 0
+"""Where its numbers stand."""
 
 
 def step_of(
     actor: str, intent: str, message: object, state: object, volatile: AbstractSet[str] = frozenset(), *, own: str = ""
 ) -> int:
-    """An agent, what it had to do, and its state, as one number of 64 bits.
+    """An agent, what it had to do, and its state, as one number of 63 bits.
 
-    `intent` is the class of the message, and `own` the package of the agent's code. The upper half is all that is
-    written there, the lower half the same without what is named or looks like an id, a clock or a counter.
+    `intent` is the class of the message, and `own` the package of the agent's code. The upper third is all that is
+    written there, the middle the same without what is named or looks like an id, a clock or a counter, and the lower
+    third that without how often the same is in a list of the state.
     """
-    # Inside of a pair, so that a state that is but a clock is nothing new; see Degree.UNMARKED.
     written, unmarked = written_and_unmarked(message, volatile, of=f"{actor} {intent}")
-    shown, shown_unmarked = written_and_unmarked(("state", state), volatile, own=own)
-    return ((written ^ shown) & _MASK) << _BITS | (unmarked ^ shown_unmarked) & _MASK
+    shown = state_likenesses(state, volatile, own=own, numbers_count=True)
+    return (
+        ((written ^ shown.written) & _MASK) << _WRITTEN
+        | ((unmarked ^ shown.unmarked) & _MASK) << _UNMARKED
+        | ((unmarked ^ shown.unnumbered) & _MASK) << _GROWN
+    )
 
 
 def judged(actor: str, intent: str, hops: int, steps: tuple[int, ...], guards: Guards) -> Finding | None:
@@ -66,8 +75,8 @@ def judged(actor: str, intent: str, hops: int, steps: tuple[int, ...], guards: G
         rung=Rung.REFUSE,
         text=(
             f"{actor} has had the same {intent} {found_rounds.times} times in a circle of {found_rounds.period} steps, "
-            f"and no agent in it has changed its state (loop_rounds={guards.loop_rounds}); answer with what is known, "
-            "or let a message say what is new"
+            f"and nothing new is in the state of any agent in it (loop_rounds={guards.loop_rounds}); answer with what "
+            "is known, or let a message say what is new"
         ),
         evidence={"rounds": found_rounds.times, "agents": found_rounds.period, "intent": intent, "hops": hops},
     )
@@ -76,14 +85,14 @@ def judged(actor: str, intent: str, hops: int, steps: tuple[int, ...], guards: G
 def _circle(steps: tuple[int, ...], rounds: int) -> Rounds | None:
     """The circle in which these steps have come to their last one; None where there is none."""
     loose = rounds * LOOSE_STEPS
-    for degree, least in ((_BITS, 0), (0, loose)):
+    for degree, least in ((_WRITTEN, 0), (_UNMARKED, loose), (_GROWN, rounds * GROWN_STEPS)):
         alike = [step >> degree & _MASK for step in steps]
         if alike.count(alike[-1]) < rounds:
             continue
         found = rounds_at_end(alike, MAX_STEPS // rounds)
         if found.times >= rounds and found.times * found.period >= least:
             return found
-    written = [step >> _BITS for step in steps]
+    written = [step >> _WRITTEN for step in steps]
     if len(written) > loose and set(written[-loose:]) <= set(written[:-loose]):
         return Rounds(len(set(written[-loose:])), written.count(written[-1]))
     return None

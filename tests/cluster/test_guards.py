@@ -12,6 +12,7 @@ from regrow.runtime.envelope import Origin
 from regrow.runtime.guard_errors import CausalLoop, GuardTripped, HopsUsedUp
 from regrow.runtime.guards import Finding, Guards, Rung, found
 from regrow.runtime.testing import virtual
+from regrow.supervisors.turn_guard import GROWN_STEPS, MAX_STEPS
 from regrow.testing import TestApp
 from tests.cluster.guarded import Ask, Seen, exporting, findings
 from tests.runtime.recorded import trace_of
@@ -175,6 +176,31 @@ async def test_agents_whose_state_changes_go_on_with_the_same_messages() -> None
         await t.settled()
 
     assert len(turns) == 51
+
+
+@virtual
+async def test_agents_that_keep_what_they_were_told_are_stopped_once_that_is_the_same_for_long() -> None:
+    class Keeping(Pair):
+        def __init__(self) -> None:
+            self.told: list[Note] = []
+
+        @on
+        async def note(self, note: Note, ctx: Context) -> None:
+            self.told.append(note)
+            await super().note(note, ctx)
+
+    class KeepingLeft(Keeping):
+        other = "right"
+
+    class KeepingRight(Keeping):
+        other = "left"
+
+    app = App("desk", Supervisor(children=[child(KeepingLeft, id="left"), child(KeepingRight, id="right")]))
+    async with TestApp(app) as t:
+        await t.tell("left", Note())
+        await t.settled()
+
+    assert 3 * GROWN_STEPS <= len(turns) <= MAX_STEPS + 2
 
 
 class Board:

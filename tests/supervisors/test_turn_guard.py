@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 
 import pytest
 
 from regrow.runtime.guard_errors import CausalLoop, HopsUsedUp
 from regrow.runtime.guards import Finding, Guards, Rung
 from regrow.runtime.message import Message
-from regrow.supervisors.turn_guard import LOOSE_STEPS, MAX_STEPS, judged, step_of
+from regrow.supervisors.turn_guard import GROWN_STEPS, LOOSE_STEPS, MAX_STEPS, judged, step_of
 
 GUARDS = Guards()
 
@@ -116,6 +117,35 @@ def test_a_circle_that_differs_by_what_looks_like_noise_is_refused_after_more_ro
     refused = rungs(walked(*turns)).index(Rung.REFUSE)
 
     assert 3 * LOOSE_STEPS - agents <= refused < 3 * LOOSE_STEPS + agents
+
+
+@pytest.mark.parametrize("agents", [2, 3, 4])
+def test_a_circle_whose_agents_keep_what_was_said_is_refused_once_that_is_the_same_for_long(agents: int) -> None:
+    turns: Walk = []
+    for number in range(MAX_STEPS):
+        said = [{"role": "user", "text": "Thank you!"}, {"role": "agent", "text": "You are welcome."}]
+        state = {"mood": "fine", "history": said * (number // agents)}
+        turns.append((f"desk/{number % agents}", Work(text="Thank you!"), state))
+
+    refused = rungs(walked(*turns)).index(Rung.REFUSE)
+
+    assert 3 * GROWN_STEPS - agents <= refused < MAX_STEPS
+
+
+@pytest.mark.parametrize("what", ["words", "sums", "a number", "pages", "jobs of others"])
+def test_what_becomes_more_or_other_in_a_state_is_work_however_long_it_takes(what: str) -> None:
+    turns: Walk = []
+    for number in range(100):
+        states: dict[str, object] = {
+            "words": {"found": [f"shop {'abcdefghij'[at // 10]}{'klmnopqrst'[at % 10]}" for at in range(number)]},
+            "sums": {"sums": list(range(number))},
+            "a number": {"balance": number, "list": ["paid"]},
+            "pages": {"pages": [f"page {at}" for at in range(number, 100)]},
+            "jobs of others": {"jobs": [Fraction(1, 3)] * (100 - number)},  # of which only the class is looked at
+        }
+        turns += [("desk/a", Work(text="next"), states[what]), ("desk/b", Work(text="done"), {"of": ["paid"] * 3})]
+
+    assert rungs(walked(*turns)) == [None] * 200
 
 
 def test_things_that_are_handed_over_one_by_one_are_work_also_by_uuid() -> None:
