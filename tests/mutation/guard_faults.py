@@ -31,9 +31,17 @@ GUARD_FAULTS = (
         name="a circle is judged without the states of its agents",
         edits=of(
             "supervisors/turn_guard.py",
-            ('_unmarked(("state", state), volatile, own=own)', '_unmarked(("state", None), volatile, own=own)'),
+            ("state_likenesses(state, volatile, own=own, n", "state_likenesses(None, volatile, own=own, n"),
         ),
         inline=(f"{GUARDS}::test_agents_whose_state_changes_go_on_with_the_same_messages",),
+        two_hosts=(),
+    ),
+    Fault(
+        name="each thing that an agent keeps is progress of its circle, also the same again",
+        edits=of(
+            "supervisors/turn_guard.py", ("(_UNMARKED, loose), (_GROWN, rounds * GROWN_STEPS)", "(_UNMARKED, loose)")
+        ),
+        inline=(f"{GUARDS}::test_agents_that_keep_what_they_were_told_are_stopped_once_that_is_the_same_for_long",),
         two_hosts=(),
     ),
     Fault(
