@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 
@@ -178,8 +180,11 @@ def test_an_app_that_hangs_does_not_hide_the_others(shell: Shell, program: Progr
     other.err.wait(RUNS)
     program.process.send_signal(signal.SIGSTOP)
 
-    table = shell.regrow("ps")
-    running, hung = shell.json("ps")
+    def both() -> tuple[CompletedProcess[str], list[dict[str, Any]]] | None:
+        told = shell.regrow("ps"), shell.json("ps")
+        return told if "other · inline" in told[0].stdout and told[1][0]["state"] == "running" else None
+
+    table, (running, hung) = until_now(both, "the other is seen, also where a busy machine holds it up for a look")
     alone = shell.regrow("ps", "program")
 
     program.process.send_signal(signal.SIGCONT)

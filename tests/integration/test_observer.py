@@ -50,9 +50,7 @@ def nobody_looks(shop: Observed) -> bool:
 
 def lives_told(told: dict[str, Any]) -> int:
     """Of how many lives of the scribe that came behind another a page is told."""
-    return sum(
-        news["agent"] == "shop/desk/scribe" and news["what"].startswith("lives again") for news in told.get("news", ())
-    )
+    return sum("scribe" in news["agent"] and "lives again" in news["what"] for news in told.get("news", ()))
 
 
 # ---- what is shown -------------------------------------------------------------------------------
@@ -94,8 +92,10 @@ def test_dead_letters_quarantine_and_waits_are_told_and_arguments_to_those_who_m
     def told() -> tuple[dict[str, Any], dict[str, Any]] | None:
         all_of_it = ("letters", "quarantine", "waits", "metrics")
         stranger, owner = first(shop, *all_of_it), first(shop, *all_of_it, headers=shop.authorized)
-        is_there = owner["letters"]["total"] and owner["quarantine"]["rows"] and stranger["waits"]["rows"]
-        return (stranger, owner) if is_there else None
+        is_lost = "no_such_agent" in owner["letters"].get("counts", ())  # others may have been lost before
+        is_there = is_lost and owner["quarantine"].get("rows") and stranger["waits"].get("rows")
+        all_run = owner["metrics"].get("total", {}).get("agents") == 155
+        return (stranger, owner) if is_there and all_run else None
 
     stranger, owner = until_now(told, "all of it is seen")
 
@@ -103,8 +103,6 @@ def test_dead_letters_quarantine_and_waits_are_told_and_arguments_to_those_who_m
     assert json.loads(wait["call"]["arguments"]) == {"to": SCRIPT, "cents": 5_000}
     assert stranger["waits"]["rows"][0]["call"]["arguments"] == ""
     assert (stranger["may_act"], owner["may_act"]) == (False, True)
-    assert owner["letters"]["counts"]["no_such_agent"] >= 1
-    assert owner["metrics"]["total"]["agents"] == 155
 
 
 def test_traces_are_listed_with_what_they_cost_and_one_is_told_as_rows(shop: Observed) -> None:
@@ -112,7 +110,8 @@ def test_traces_are_listed_with_what_they_cost_and_one_is_told_as_rows(shop: Obs
 
     def listed() -> dict[str, Any] | None:
         told: dict[str, Any] = shop.request("/traces").json
-        return told if told["spent"] else None
+        whole = [each for each in told["traces"] if each["input_tokens"] and each["root"].startswith("send ")]
+        return told if told["spent"] and whole else None
 
     told = until_now(listed, "the trace is stored")
     newest = next(each for each in told["traces"] if each["input_tokens"])
