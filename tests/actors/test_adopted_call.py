@@ -26,7 +26,7 @@ from regrow.runtime.testing import pass_time, virtual
 from regrow.supervisors import Supervisor, child
 from tests.runtime.scripted import Process, settle
 
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 """How long a thread of a test that fails waits at most."""
 
 BEGIN_S = 1.0

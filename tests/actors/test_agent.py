@@ -16,7 +16,7 @@ from regrow.runtime.message import Message, Request
 from regrow.runtime.testing import virtual
 from tests.runtime.scripted import Process, settle
 
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 """How long a thread of a test that fails waits at most."""
 
 

@@ -368,7 +368,7 @@ async def test_a_start_that_is_cut_at_any_point_leaves_nothing(folder: Path, mod
     ],
 )
 async def test_a_server_that_is_of_no_use_does_not_start_and_says_why(folder: Path, mode: str, said: str) -> None:
-    patience_s = 3.0 if "within" in said else PATIENCE_S
+    patience_s = {"silent": 3.0, "no-protocol": 6.0}.get(mode, PATIENCE_S)
 
     async def use(ctx: Context) -> object:
         return ""

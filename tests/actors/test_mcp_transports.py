@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -25,24 +24,18 @@ from regrow.supervisors import Backoff
 from tests.actors.mcp_desk import PATIENCE_S, Do, desk, pin, used
 from tests.actors.tool_shop import Use
 from tests.integration.waiting import until
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.program]
 
 SDK = Path(__file__).with_name("mcp_sdk_server.py")
 
 
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port
-
-
 class AtUrl:
     """The SDK's server in a process of its own, at one URL."""
 
     def __init__(self) -> None:
-        self.port = free_port()
+        self.port = free_ports(1)[0]
         self.url = f"http://127.0.0.1:{self.port}/mcp"
         self._process: subprocess.Popen[str] | None = None
 
@@ -284,7 +277,7 @@ def test_what_is_no_mcp_server_is_named_and_nothing_hangs(tmp_path: Path, status
 
 
 def test_a_url_where_nobody_listens_is_named(tmp_path: Path) -> None:
-    server = pinned_elsewhere(f"http://127.0.0.1:{free_port()}/mcp", tmp_path)
+    server = pinned_elsewhere(f"http://127.0.0.1:{free_ports(1)[0]}/mcp", tmp_path)
 
     with pytest.raises(AppNotStarted, match="ConnectError"):
         asyncio.run(used(server, nothing))

@@ -6,7 +6,7 @@ import threading
 
 from regrow.actors.threads import HANDLER_THREADS, HandlerThreads
 
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 """How long a thread of a test that fails waits at most."""
 
 

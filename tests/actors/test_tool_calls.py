@@ -31,7 +31,7 @@ from regrow.runtime.testing import pass_time, virtual
 from tests.actors.tool_shop import Do, shop, used
 
 LARGE = 10_000_000
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 """How long a thread of a test that fails waits at most."""
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from regrow.cluster import journal_owner
 from regrow.cluster.config import HistorySettings, RedisSettings
 from regrow.cluster.errors import RedisUnavailable
 from regrow.cluster.high_water import HighWater
@@ -22,11 +23,13 @@ from regrow.runtime.journal_answers import Revocation
 from regrow.runtime.journal_entries import HostEpoch
 from regrow.runtime.journal_errors import JournalRestored
 from tests.conformance.redis_servers import embedded_program, started
+from tests.integration.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow]
 
 SHORT_TTL_MS = 300
 LIVES_ON_LIMIT_S = 30.0
+A_WHILE_S = 0.5
 
 
 @pytest.fixture
@@ -210,7 +213,7 @@ async def disk_that_hangs(file: Path) -> AsyncIterator[None]:
 async def renewed(owner: JournalOwner) -> None:
     """The mark rises, and its write comes to where it hangs; who has asked for it goes."""
     renewing = asyncio.create_task(owner.journal.renew(await owner.journal.new_host_epoch(), ttl_ms=LEASE_TTL_MS))
-    for _ in range(100):
+    for _ in range(1_500):
         if not await owner.is_written(within_s=0.0):
             break
         await asyncio.wait([renewing], timeout=0.02)
@@ -227,15 +230,20 @@ async def noted(owner: JournalOwner) -> None:
 
 @pytest.mark.parametrize(("file", "write"), [("desk.water", renewed), ("desk.hosts", noted)])
 async def test_an_owner_that_lets_go_leaves_no_write_behind_that_a_second_one_would_meet(
-    url: str, tmp_path: Path, file: str, write: Callable[[JournalOwner], Awaitable[None]]
+    url: str,
+    tmp_path: Path,
+    file: str,
+    write: Callable[[JournalOwner], Awaitable[None]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(journal_owner, "WRITTEN_WITHIN_S", 2 * PATIENCE_S)  # so that it ends for no other reason
     async with opened(url, tmp_path) as owner:
         async with disk_that_hangs(tmp_path / "journal" / file):
             await write(owner)
             closing = asyncio.create_task(owner.aclose())
-            ended, _ = await asyncio.wait([closing], timeout=WRITTEN_WITHIN_S / 4)
+            ended, _ = await asyncio.wait([closing], timeout=A_WHILE_S)
             assert not ended
-        ended, _ = await asyncio.wait([closing], timeout=WRITTEN_WITHIN_S / 4)
+        ended, _ = await asyncio.wait([closing], timeout=PATIENCE_S)
 
         assert ended
 
@@ -247,7 +255,7 @@ async def test_a_disk_that_hangs_holds_up_no_owner_that_lets_go_and_is_named_by_
     async with opened(url, tmp_path) as owner:
         async with disk_that_hangs(tmp_path / "journal" / file):
             await write(owner)
-            await asyncio.wait_for(owner.aclose(), 2 * WRITTEN_WITHIN_S)
+            await asyncio.wait_for(owner.aclose(), WRITTEN_WITHIN_S + PATIENCE_S)
             with pytest.raises(RedisUnavailable, match=r"journal has not taken a note for 2 s and more"):
                 await owner.open(url)
         await owner.aclose()

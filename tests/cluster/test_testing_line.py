@@ -20,7 +20,7 @@ from regrow.runtime import ActorId, Incarnation
 from regrow.runtime.packing import Opaque, pack, unpack
 
 CARD = extractive_card(Tier.LARGE)
-TURN_S = 5.0
+TURN_S = 30.0
 
 
 class Note(Message):

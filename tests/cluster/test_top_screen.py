@@ -147,7 +147,7 @@ async def test_keys_are_heard_while_the_app_does_not_answer(
         terminal.press("\x1b[Bj\x1b[5~q")
 
         assert await terminal.ended() == 0
-        assert time.monotonic() - asked_s < TREE_TIMEOUT_S / 2
+        assert time.monotonic() - asked_s < TREE_TIMEOUT_S - 1.0
     finally:
         over.set()
         terminal.close()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 ARGUMENTS = ["--no-sandbox"]
-WITHIN_MS = 15_000
+WITHIN_MS = 60_000
 NOTE_CLICK = """() => document.addEventListener(
     "click", () => { window.clickedAt = Date.now() }, { capture: true, once: true })"""
 """The next click is noted where it happens, since how long a test takes to come to it is not the page's."""

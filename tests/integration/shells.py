@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 """For a command that is expected to end; a busy machine takes seconds for the start of Python alone."""
 
 RUNS = "look at it with: regrow ps"

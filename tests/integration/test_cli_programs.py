@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 
-from tests.integration.shells import RUNS, Program, Run, Shell, a_shell
+from tests.integration.shells import REGROW, RUNS, Program, Run, Shell, a_shell
 from tests.integration.waiting import until_now
 
 pytestmark = pytest.mark.slow
@@ -92,8 +94,13 @@ def program(shell: Shell, programs: list[Program]) -> Program:
     programs.append(program)
     program.out.wait("runs")
     # The agent says so a moment before the app has started as a whole.
-    until_now(lambda: shell.json("ps", "program")["state"] == "running", "the app runs")
+    until_now(lambda: runs(shell), "the app runs")
     return program
+
+
+def runs(shell: Shell) -> bool:
+    """Whether the app runs; one that starts on a busy machine may be too slow to say how it is."""
+    return "running" in [seen["state"] for seen in shell.json("ps")]
 
 
 def test_a_program_that_runs_its_app_is_seen_asked_and_stopped(shell: Shell, program: Program) -> None:
@@ -114,14 +121,15 @@ def test_a_program_that_runs_its_app_is_seen_asked_and_stopped(shell: Shell, pro
 def test_ctrl_c_ends_a_program_whose_handler_never_returns(shell: Shell, programs: list[Program]) -> None:
     programs.append(Program(shell, "program.py", "block"))
     programs[0].out.wait("runs")
-    until_now(lambda: shell.json("ps", "program")["state"] == "running", "the app runs")
-    asked = shell.regrow("ask", "program/block", "x", "--timeout", "0.2")
-    assert "did not answer block.Request within 0.2 s" in asked.stderr
+    until_now(lambda: runs(shell), "the app runs")
+    asking = Program(shell, "-c", REGROW, "ask", "program/block", "x")
+    programs[0].out.wait("blocked")
 
     programs[0].process.send_signal(signal.SIGINT)
     code, out, err = programs[0].wait_end()
+    asked, _, _ = asking.wait_end()
 
-    assert (code, out.splitlines()) == (0, ["runs", "blocked", "ended: Shutdown (interrupted)"])
+    assert (asked, code, out.splitlines()) == (2, 0, ["runs", "blocked", "ended: Shutdown (interrupted)"])
     assert "Traceback" not in err
 
 
@@ -172,8 +180,11 @@ def test_an_app_that_hangs_does_not_hide_the_others(shell: Shell, program: Progr
     other.err.wait(RUNS)
     program.process.send_signal(signal.SIGSTOP)
 
-    table = shell.regrow("ps")
-    running, hung = shell.json("ps")
+    def both() -> tuple[CompletedProcess[str], list[dict[str, Any]]] | None:
+        told = shell.regrow("ps"), shell.json("ps")
+        return told if "other · inline" in told[0].stdout and told[1][0]["state"] == "running" else None
+
+    table, (running, hung) = until_now(both, "the other is seen, also where a busy machine holds it up for a look")
     alone = shell.regrow("ps", "program")
 
     program.process.send_signal(signal.SIGCONT)

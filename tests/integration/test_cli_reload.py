@@ -45,6 +45,13 @@ app = App("shop", Supervisor(children=[child(Counter, id="counter"), child(greet
 """
 
 
+def write(folder: Path, code: str) -> None:
+    """Puts other code in the place of that of the shop, of which nobody ever reads a half."""
+    new = folder / "shop.py.new"
+    new.write_text(code, "utf-8")
+    new.replace(folder / "shop.py")
+
+
 @pytest.mark.parametrize("engine", ["inline", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.again])])
 def test_a_running_app_takes_new_code_and_keeps_what_its_durable_agents_know(
     engine: str, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
@@ -58,12 +65,12 @@ def test_a_running_app_takes_new_code_and_keeps_what_its_durable_agents_know(
             run.err.wait(RUNS)
             assert shell.json("ask", "shop/counter", "{}")["reply"] == 1
 
-            (tmp_path / "shop.py").write_text(SHOP.replace("hello {", "welcome, {"), "utf-8")
+            write(tmp_path, SHOP.replace("hello {", "welcome, {"))
             run.err.wait("new code: shop/counter" if engine == "inline" else "it runs, started anew")
             assert shell.json("ask", "shop/greet", "ada")["reply"] == "welcome, ada"
             assert shell.json("ask", "shop/counter", "{}")["reply"] == 2
 
-            (tmp_path / "shop.py").write_text(SHOP + "oops(\n", "utf-8")
+            write(tmp_path, SHOP + "oops(\n")
             assert "SyntaxError" in run.err.wait("the code before goes on")[-1]
             assert shell.json("ask", "shop/greet", "ada")["reply"] == "welcome, ada"
 

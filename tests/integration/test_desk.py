@@ -338,7 +338,7 @@ def desk_at_a_terminal(at: Path, *arguments: str, env: dict[str, str] | None = N
 
 def nothing_runs_in(at: Path) -> None:
     """Fails where a process still works in the folder some seconds after the desk has ended."""
-    until_none(lambda: processes_in(at), "processes of the desk", within_s=10.0)
+    until_none(lambda: processes_in(at), "processes of the desk")
 
 
 @pytest.mark.slow

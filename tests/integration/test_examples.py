@@ -31,7 +31,7 @@ def test_hello_answers_within_two_seconds_and_starts_nothing_else(tmp_path: Path
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
 
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -62,7 +62,7 @@ def test_the_agent_with_memory_and_models_of_the_readme_runs(tmp_path: Path) -> 
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
 
     assert inline != block
@@ -94,7 +94,7 @@ def test_a_tour_says_what_its_guide_shows(example: str, tmp_path: Path) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
 
     assert done.returncode == 0, done.stderr

@@ -18,7 +18,7 @@ import pytest
 
 from regrow.cluster.config import Settings
 from regrow.cluster.past_traces import files_of, latest
-from regrow.cluster.record_queue import QUEUE_SPANS
+from regrow.cluster.record_queue import QUEUE_SPANS, WARN_EVERY_S
 from regrow.cluster.tracing import END_LIMIT_S
 
 pytestmark = [pytest.mark.slow, pytest.mark.program]
@@ -141,14 +141,11 @@ def test_an_exporter_in_trouble_costs_spans_that_are_counted_and_told_and_holds_
     labels = f'app="hello",host="inline",exporter="otlp_proto_http",reason="{reason}"'
     assert dropped > 0
     assert any(line.startswith(f"regrow_spans_dropped_total{{{labels}}} ") for line in said["served"])
-    # Once when it begins, and once at the end with all that came since.
     assert {line["event"] for line in lines} == {"spans were dropped"}
-    first, rest = (line for line in lines if line["keeper"] != "store")  # which is slow on a busy machine
-    assert (
-        (first["event"], first["keeper"])
-        == (rest["event"], rest["keeper"])
-        == ("spans were dropped", "otlp_proto_http")
-    )
+    of_it = [line for line in lines if line["keeper"] != "store"]  # which is slow on a busy machine
+    assert {line["keeper"] for line in of_it} == {"otlp_proto_http"}
+    # Once when it begins, and once at the end with all that came since; a busy machine may take minutes in between.
+    assert 2 <= len(of_it) <= 2 + said["took_s"] / WARN_EVERY_S
     files = files_of(Settings(data_dir=tmp_path / ".regrow/hello"))
     told = {name: count for name, count in latest(files)[1].items() if name.startswith("otlp_proto_http: ")}
-    assert sum(told.values()) == first["dropped"] + rest["dropped"] >= dropped
+    assert sum(told.values()) == sum(line["dropped"] for line in of_it) >= dropped

@@ -19,7 +19,7 @@ SHOWN_ONLY = "class Manager(Agent):"
 """What the guide shows of hand-offs, which tests/actors/test_handoff.py tries."""
 
 
-def done(*command: str, folder: Path, timeout_s: float = 60) -> str:
+def done(*command: str, folder: Path, timeout_s: float = 180) -> str:
     """What a command says in that folder, as a user without plugins for async tests would have it."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("REGROW_")}
     run = subprocess.run(

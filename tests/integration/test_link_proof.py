@@ -40,6 +40,7 @@ CAPACITY = 1_000
 
 
 @pytest.mark.again
+@pytest.mark.alone
 def test_a_fifth_of_all_calls_lost_and_one_that_never_reads_cost_no_message_and_delay_nobody_else() -> None:
     files = {PROGRAM.name: PROGRAM.read_text(encoding="utf-8")}
     pace = () if IS_WHOLE else ("--noticed-ms=100",)

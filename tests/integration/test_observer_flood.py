@@ -14,7 +14,7 @@ from tests.integration.apps.shop import Note, Say
 from tests.integration.observed import Observed, observed
 from tests.terminal import TopProgram
 
-pytestmark = [pytest.mark.slow, pytest.mark.program, pytest.mark.again]
+pytestmark = [pytest.mark.slow, pytest.mark.program, pytest.mark.again, pytest.mark.alone]
 
 FLOOD_S = 3.0
 AT_ONCE = 200

@@ -97,6 +97,20 @@ def test_a_kill_is_seen_on_the_page_within_a_second(shop: Observed, seen: Seen) 
     assert_prompt(seen_s, within_s=WITHIN_S)
 
 
+@pytest.mark.alone
+def test_a_page_is_told_of_a_death_within_a_second(shop: Observed) -> None:
+    late_s: list[float] = []
+    with shop.frames() as frames:
+        next(frames)
+        for _ in range(KILLS):
+            killed_s = time.monotonic()
+            shop.tell("shop/desk/scribe", Note(text=SCRIPT))
+            next(told for told in frames if told.get("news"))
+            late_s.append(time.monotonic() - killed_s)
+
+    assert_prompt(late_s, within_s=WITHIN_S)
+
+
 def test_a_script_in_a_key_a_message_and_an_error_stays_a_text(shop: Observed, seen: Seen) -> None:
     wallet = shop.running.ref("wallet", key=KEY)
     shop.do(lambda: wallet.tell(Pay(to=SCRIPT, cents=5_000)))
@@ -207,6 +221,7 @@ def test_a_wrong_token_is_told_and_can_be_forgotten(shop: Observed, seen: Seen) 
     assert "is not the one" in seen.page.inner_text("#note")
     seen.page.click("#token")
     seen.page.wait_for_selector('[role="treeitem"]')
+    seen.page.close()
     seen.complaints.clear()  # the browser tells of each answer 401
 
 
@@ -265,6 +280,7 @@ def test_an_observer_that_ends_is_told_on_the_page(seen: Seen, tmp_path: Path) -
     page.wait_for_selector("#note:visible")
 
     assert page.inner_text("#state") == "not connected"
+    page.close()  # or it would go on trying, and complaining
     seen.complaints.clear()  # the browser tells of each connection that it did not get
 
 

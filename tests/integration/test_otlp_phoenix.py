@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -21,6 +20,7 @@ from tests.integration import chain
 from tests.integration.test_examples import EXAMPLES, REPOSITORY
 from tests.integration.test_recipes import uv
 from tests.integration.waiting import until_now
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.nightly, pytest.mark.slow, pytest.mark.program]
 
@@ -43,7 +43,7 @@ def phoenix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         uv("venv", "--clear", "--python", sys.executable, str(VENV))
         uv("pip", "install", "--python", str(VENV / "bin/python"), PHOENIX)
         made_for.write_text(PHOENIX, "utf-8")
-    port, grpc_port = free_port(), free_port()
+    port, grpc_port = free_ports(2)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PHOENIX_", "OTEL_"))}
     folder = tmp_path_factory.mktemp("phoenix")
     environment |= {
@@ -62,14 +62,6 @@ def phoenix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield url
         finally:
             process.kill()
-
-
-def free_port() -> int:
-    """A port that nobody has now."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def is_up(url: str, process: subprocess.Popen[bytes], said: Path) -> bool:

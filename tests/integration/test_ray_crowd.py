@@ -12,7 +12,7 @@ import pytest_asyncio
 from regrow import ActorRef, AskTimeout, MailboxFull, Running
 from tests.integration.apps.crowd import SMALL, Fill, Filler, Hold, Item, Receiver, Seen, SendAll, app
 from tests.integration.conftest import Start, nothing_left
-from tests.integration.waiting import until
+from tests.integration.waiting import PATIENCE_S, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
@@ -90,14 +90,18 @@ async def test_a_dropping_mailbox_takes_everything_and_counts_what_it_drops(crow
 
 async def test_a_full_receiver_does_not_hold_up_the_others(crowd: Running) -> None:
     stuck = await _filled(crowd, "blocking")
-    waiting = asyncio.gather(
-        *(stuck.tell(Item(sender="many", number=n), send_timeout_s=2.0) for n in range(50)), return_exceptions=True
-    )
+    many = [stuck.tell(Item(sender="many", number=n), send_timeout_s=PATIENCE_S) for n in range(50)]
+    waiting = [asyncio.ensure_future(tell) for tell in many]
+    with pytest.raises(MailboxFull):
+        await stuck.tell(Item(sender="late", number=9), send_timeout_s=LITTLE_S)
 
     for number in range(20):
-        await crowd.ref(Receiver).tell(Item(sender="beside", number=number), send_timeout_s=2.0)
+        await crowd.ref(Receiver).tell(Item(sender="beside", number=number), send_timeout_s=PATIENCE_S)
 
-    assert {type(outcome) for outcome in await waiting} == {MailboxFull}
+    assert not any(tell.done() for tell in waiting), "these wait still, and nobody has waited for them"
+    for tell in waiting:
+        tell.cancel()
+    await asyncio.wait(waiting)
     items = await crowd.ref(Receiver).ask(Seen(), timeout_s=60)
     assert [item.number for item in items if item.sender == "beside"] == list(range(20))
 

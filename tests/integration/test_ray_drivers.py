@@ -132,7 +132,7 @@ def test_in_a_ray_and_a_redis_of_others_nothing_is_left_of_who_was_killed_and_th
         "RAY_ADDRESS": ray.get_runtime_context().gcs_address,
         "RAY_DEDUP_LOGS": "0",  # which keeps a line to itself that is like one of the last seconds
         "RAY_AUTH_MODE": "token",  # a Ray that a program starts for itself wants one
-        OWNER_TTL_VARIABLE: "10",  # longer than the next one needs to come to it, on a busy machine
+        OWNER_TTL_VARIABLE: "20",  # longer than the next one needs to come to it, on a busy machine
     }
     with driver({"program.py": PROGRAM}, "program.py", **variables) as first:
         first.wait_said(" program\n")

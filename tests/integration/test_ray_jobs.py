@@ -26,8 +26,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.redis]
 COMMAND_S = 60.0
 """What one call of `ray` or `regrow` may take on a busy machine."""
 
-OWNER_TTL_S = 4.0
-"""How long these apps outlive a driver that was killed; 15 s otherwise."""
+OWNER_TTL_S = 8.0
+"""How long these apps outlive a driver that was killed, or held up; 15 s otherwise."""
 
 GONE_S = OWNER_TTL_S + 20.0
 """Until what a killed driver left is gone."""

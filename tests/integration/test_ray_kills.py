@@ -28,7 +28,7 @@ from tests.integration.apps.victims import (
 from tests.integration.belongings import Process, alive, app_processes, send
 from tests.integration.conftest import Start, nothing_left
 from tests.integration.killing import asked, back, kill
-from tests.integration.lives import dead_letters, lives, node_of
+from tests.integration.lives import dead_letters, lives, node_of, restarted
 from tests.integration.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.asyncio(loop_scope="module")]
@@ -111,7 +111,7 @@ async def test_an_app_whose_guardian_is_killed_grows_back_and_refs_work(running:
 
     assert await back(clerk) != old_pid
     assert not alive(old_pid), "there were two of it"
-    after = await lives(running)
+    after = await until(lambda: restarted(running, before, "watcher"), "everybody is back")
     assert after.keys() == before.keys()
     assert all(after[id] > before[id] for id in before), "incarnations only grow"
     with pytest.raises(AskFailed):

@@ -27,7 +27,7 @@ from tests.integration.apps import keys
 from tests.integration.apps.keys import Account, Add, Where
 from tests.integration.waiting import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.redis, pytest.mark.again]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.redis, pytest.mark.again, pytest.mark.alone]
 
 FEW, MANY = 10, 100_000
 ASKED = 5

@@ -14,7 +14,7 @@ from regrow import AskFailed, Running
 from tests.integration.apps import servers
 from tests.integration.apps.servers import Run
 from tests.integration.conftest import Start, nothing_left
-from tests.integration.waiting import LOOK_AROUND_S, until
+from tests.integration.waiting import LOOK_AROUND_S, until, until_none
 
 pytestmark = [pytest.mark.slow, pytest.mark.again_on_ray, pytest.mark.asyncio(loop_scope="module")]
 
@@ -24,15 +24,15 @@ async def running(start: Start, root: Path) -> AsyncIterator[Running]:
     with nothing_left(root):
         async with start(servers.app) as app:
             yield app
-    assert servers_here() == []
+    until_none(servers_here, "of the app's server")
 
 
 def servers_here() -> list[int]:
-    """The processes of the server, wherever they were started from."""
+    """The processes of this app's server, wherever they were started from."""
     found: list[int] = []
     for process in Path("/proc").iterdir():
         try:
-            if process.name.isdigit() and str(servers.SERVER).encode() in (process / "cmdline").read_bytes():
+            if process.name.isdigit() and servers.MARK.encode() in (process / "cmdline").read_bytes():
                 found.append(int(process.name))
         except OSError:
             pass

@@ -54,8 +54,9 @@ def lines(program: Driver) -> list[str]:
     """The reports on the stderr of the guardian, which Ray keeps in a file."""
     found: list[str] = []
     for path in sorted(program.folder.rglob("logs/worker-*.err")):
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            said: dict[str, Any] = json.loads(line) if line.startswith("{") else {}
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+            # The last one may still be being written.
+            said: dict[str, Any] = json.loads(line) if line.startswith("{") and line.endswith("}\n") else {}
             if said.get("event") in KINDS:
                 found.append(said["event"])
     return found

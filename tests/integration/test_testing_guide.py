@@ -19,7 +19,7 @@ FILES = (REPOSITORY / "examples/support.py", REPOSITORY / "examples/test_support
 pytestmark = [pytest.mark.slow, pytest.mark.program]
 
 
-def what_pytest_says(folder: Path, *options: str, timeout_s: float = 60) -> str:
+def what_pytest_says(folder: Path, *options: str, timeout_s: float = 180) -> str:
     """What pytest prints for the two files alone, in a folder of the user's, with no plugin for async tests."""
     for file in FILES:
         shutil.copy(file, folder)

@@ -96,7 +96,7 @@ class Installed:
     home: Path
     folder: Path
 
-    def run(self, command: str, *arguments: str, at: str = ".", path: str = "", timeout_s: float = 60) -> str:
+    def run(self, command: str, *arguments: str, at: str = ".", path: str = "", timeout_s: float = 180) -> str:
         """What a command of the venv prints; it runs in the user's folder with nothing of ours in its environment.
 
         `at` is a folder below that one, and `path` where Python looks for modules besides.
@@ -109,7 +109,7 @@ class Installed:
         return run(command, *arguments, at=self.folder / at, env=environment, timeout_s=timeout_s)
 
 
-def run(*command: str, at: Path, env: dict[str, str] | None = None, timeout_s: float = 120) -> str:
+def run(*command: str, at: Path, env: dict[str, str] | None = None, timeout_s: float = 300) -> str:
     __tracebackhide__ = True  # the traceback would show the whole environment, secrets included
     done = subprocess.run(command, check=False, cwd=at, env=env, capture_output=True, text=True, timeout=timeout_s)
     assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"

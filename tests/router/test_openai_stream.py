@@ -223,14 +223,14 @@ async def test_a_reader_that_goes_ends_the_connection(server: ChatServer) -> Non
 
     provider = OpenAIProvider(api_key="sk-test", base_url=server.url)
     task = asyncio.create_task(provider.stream(QUESTION, CARD, emit))
-    await asyncio.wait_for(begun.wait(), 5.0)
+    await asyncio.wait_for(begun.wait(), 30.0)
 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
     await provider.aclose()
-    await asyncio.wait_for(server.hung_up(), 5.0)
+    await asyncio.wait_for(server.hung_up(), 30.0)
 
 
 def test_a_text_without_end_is_cut_off() -> None:

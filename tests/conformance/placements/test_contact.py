@@ -21,11 +21,13 @@ from tests.integration.waiting import until
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 
 SOON_S = 0.3
+ANSWERED_S = 4.0
+"""Within so long another process answers, also on a busy machine."""
 
 SILENCE_S = 60.0
 """Far beyond what the whole of it takes on a busy machine."""
 
-TELL_S = 6.0
+TELL_S = 10.0
 """A tell that waits longer than it takes to notice that contact is lost."""
 
 
@@ -87,7 +89,7 @@ async def _silence(stage: Stage) -> Silence:
         asking = pip.ask(Life(), timeout_s=SOON_S)
         asked = await outcome(asking)
         others = (pip, ann) if stage.placement.apart else (pip,)
-        collected = tuple(await stage.running.ask_all(others, Life(), timeout_s=SOON_S))
+        collected = tuple(await stage.running.ask_all(others, Life(), timeout_s=ANSWERED_S))
         told = await outcome(telling)
     finally:
         opens.touch()

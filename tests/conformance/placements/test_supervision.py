@@ -10,7 +10,7 @@ from regrow.cluster.errors import AppNotStarted
 from regrow.runtime import AskFailed
 from tests.conformance.placements.player import After, Crash, Finish, Life, Note, Watch, Yield
 from tests.conformance.placements.stage import Stage, Stages
-from tests.conformance.placements.troupe import BACKOFF, HASTY, WINDOW_S, unstartable
+from tests.conformance.placements.troupe import BACKOFF, HASTY, HASTY_S, WINDOW_S, unstartable
 from tests.integration.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
@@ -248,7 +248,7 @@ async def test_waiting_before_restarts_does_not_hide_that_there_are_too_many(sta
     assert await waiting == "open"
     await until(lambda: _later(stage, "hasty", before), "the supervisor has given up and is back")
     starts = [line.at_s for line in stage.record.lines("hasty/one") if line.text == "started"]
-    assert starts[HASTY - 1] - starts[0] > WINDOW_S / 2, "they waited"
+    assert starts[HASTY - 1] - starts[0] > HASTY_S / 2, "they waited"
 
 
 async def test_rest_for_one_resumes_at_the_child_that_fails_to_start(stage: Stage) -> None:

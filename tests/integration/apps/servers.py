@@ -8,8 +8,11 @@ from pathlib import Path
 from regrow import Agent, App, Context, Request, Supervisor, ToolError, child, mcp, on
 
 SERVER = Path(__file__).resolve().parents[2] / "actors/mcp_raw_server.py"
+MARK = "of-the-app-servers"
+"""By which its processes are told from those of others who test with the same server beside this."""
 
-raw = mcp("raw", command=[sys.executable, "-I", str(SERVER), "well", "/dev/null"], timeout_s=60, start_timeout_s=60)
+command = [sys.executable, "-I", str(SERVER), "well", "/dev/null", MARK]
+raw = mcp("raw", command=command, timeout_s=60, start_timeout_s=60)
 
 
 class Run(Request[str]):

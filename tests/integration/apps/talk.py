@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import enum
 import os
 import threading
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 
 from regrow import ActorRef, Agent, App, Context, Message, Packed, Refused, Request, Supervisor, agent, child, on
 from regrow.runtime import Down
+from tests.integration.waiting import until
 
 
 class Colour(enum.Enum):
@@ -83,7 +84,10 @@ class Decline(Request[int]):
 
 
 class Wait(Request[int]):
-    seconds: float
+    """Touches the file `begun`, and is answered once there is a file `go`."""
+
+    begun: str
+    go: str
 
 
 class Unknown(Request[int]):
@@ -151,7 +155,8 @@ class Speaker(Agent):
 
     @on
     async def wait(self, request: Wait) -> int:
-        await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=request.seconds)
+        Path(request.begun).touch()
+        await until(Path(request.go).exists, "the speaker may answer", within_s=120)
         return 1
 
 
