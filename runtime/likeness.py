@@ -35,6 +35,15 @@ class StateLikenesses(NamedTuple):
 STATELESS: Final = StateLikenesses()
 
 
+class KeptLikenesses(NamedTuple):
+    """What of a state tells whether an agent but keeps more of the same: see kept_likenesses."""
+
+    written: int
+    unmarked: int
+    kinds: int
+    things: int
+
+
 def likenesses(
     value: object,
     volatile: AbstractSet[str] = frozenset(),
@@ -64,18 +73,29 @@ def likeness(value: object, volatile: AbstractSet[str] = frozenset(), *, own: st
     return _looked_into(value, volatile, own=own, is_result=is_result).numbers((WRITTEN,))[0]
 
 
-def state_likenesses(
-    state: object, volatile: AbstractSet[str] = frozenset(), *, own: str = "", numbers_count: bool = False
-) -> StateLikenesses:
+def state_likenesses(state: object, volatile: AbstractSet[str] = frozenset(), *, own: str = "") -> StateLikenesses:
     """The numbers of a state. To the highest degree of a list only counts which things are in it, each once.
 
-    So a list that grows by the same again, as a history of calls does, is there no more than a counter. With
-    `numbers_count` it is less than one: all numbers that stand elsewhere count there as well.
+    So a list that grows by the same again, as a history of calls does, is there no more than a counter.
     """
-    parts = Parts(volatile, own, is_state=True, numbers_count=numbers_count)
+    parts = Parts(volatile, own, is_state=True)
+    return StateLikenesses(*_of_state(parts, state))
+
+
+def kept_likenesses(state: object, volatile: AbstractSet[str] = frozenset(), *, own: str = "") -> KeptLikenesses:
+    """The first two numbers of a state, a third one for which things are in its lists, and how many these are.
+
+    To that third one all numbers count as well, in lists and elsewhere, which are none to `state_likenesses`.
+    """
+    parts = Parts(volatile, own, is_state=True, numbers_count=True)
+    written, unmarked, kinds = _of_state(parts, state)
+    return KeptLikenesses(written, unmarked, kinds, parts.things)
+
+
+def _of_state(parts: Parts, state: object) -> list[int]:
     parts.add(UNNUMBERED, "state")
     parts.feed(state, 0)
-    return StateLikenesses(*parts.numbers((WRITTEN, UNMARKED, UNNUMBERED)))
+    return parts.numbers((WRITTEN, UNMARKED, UNNUMBERED))
 
 
 def _looked_into(

@@ -80,6 +80,7 @@ class Parts:
         "_upto",
         "_volatile",
         "left",
+        "things",
     )
 
     def __init__(
@@ -93,6 +94,8 @@ class Parts:
         subjects: AbstractSet[str] = frozenset(),
     ) -> None:
         self.left = MAX_PARTS
+        self.things = 0
+        """How many are in the lists of a state."""
         self._parts: list[tuple[int, str]] = []
         """One behind the other; joined once, since that is the dearest of all."""
         self._tells = is_state  # one that is but a clock is nothing new
@@ -288,6 +291,7 @@ class Parts:
         How many counts as well where some can not be looked into: a list of work that others have defined gets shorter.
         """
         begin, kinds, tells, opaque = len(self._parts), set[str](), self._tells, self._opaque
+        self.things += len(items)
         self.add(UNMARKED, f"l{len(items)}")
         for at, each in enumerate(items):
             if self.left <= 0 or depth >= MAX_DEPTH:

@@ -24,6 +24,8 @@ def rounds_at_end(items: Sequence[object], longest: int) -> Rounds:
         times = 1 + (alike - 1) // period
         if times > best.times:
             best = Rounds(period, times)
+        if alike == len(items):
+            break  # a longer period has room for no more of them
     return best
 
 

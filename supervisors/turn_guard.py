@@ -8,12 +8,14 @@ judged.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Final
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from regrow.runtime.guard_errors import CausalLoop, HopsUsedUp
 from regrow.runtime.guards import Finding, Guards, Rung
-from regrow.runtime.likeness import state_likenesses, written_and_unmarked
+from regrow.runtime.likeness import kept_likenesses, written_and_unmarked
 from regrow.runtime.likeness_parts import package_of
 from regrow.supervisors.rounds import Rounds, rounds_at_end
 
@@ -28,30 +30,44 @@ MAX_STEPS: Final = 64
 LOOSE_STEPS: Final = 8
 """For each of `loop_rounds`, so many steps have to be the same where they are so by looks, or in no order."""
 GROWN_STEPS: Final = 20
-"""The same where lists in the states of agents have got more of the same: a history, or what work has left."""
+"""The same where lists in the states of agents have but got more of the same, as a history does."""
 
-_BITS: Final = 21
-"""Of a step, for each of the three degrees at which it is compared."""
-_MASK: Final = (1 << _BITS) - 1
-_WRITTEN, _UNMARKED, _GROWN = 2 * _BITS, _BITS, 0
-"""Where its numbers stand."""
+
+class _Part(NamedTuple):
+    """A number in a step: where it stands, and its bits, of which it needs fewer where more rounds are compared."""
+
+    at: int
+    bits: int
+
+    def of_each(self, steps: Iterable[int]) -> list[int]:
+        at, mask = self.at, (1 << self.bits) - 1
+        return [step >> at & mask for step in steps]
+
+    def put(self, number: int) -> int:
+        return (number & (1 << self.bits) - 1) << self.at
+
+
+_WRITTEN, _UNMARKED, _KINDS, _THINGS = _Part(43, 21), _Part(26, 17), _Part(10, 16), _Part(0, 10)
+THINGS_TOLD: Final = 1 << _THINGS.bits
+"""The number begins anew at this; lists that got longer by less than half of it are known for it."""
 
 
 def step_of(
     actor: str, intent: str, message: object, state: object, volatile: AbstractSet[str] = frozenset(), *, own: str = ""
 ) -> int:
-    """An agent, what it had to do, and its state, as one number of 63 bits.
+    """An agent, what it had to do, and its state, as four numbers in one of 64 bits.
 
-    `intent` is the class of the message, and `own` the package of the agent's code. The upper third is all that is
-    written there, the middle the same without what is named or looks like an id, a clock or a counter, and the lower
-    third that without how often the same is in a list of the state.
+    `intent` is the class of the message, and `own` the package of the agent's code. The first is all that is written
+    there, the second the same without what is named or looks like an id, a clock or a counter, the third that without
+    how often and where the same is in a list of the state. The last is how many things are in its lists.
     """
     written, unmarked = written_and_unmarked(message, volatile, of=f"{actor} {intent}")
-    shown = state_likenesses(state, volatile, own=own, numbers_count=True)
+    shown = kept_likenesses(state, volatile, own=own)
     return (
-        ((written ^ shown.written) & _MASK) << _WRITTEN
-        | ((unmarked ^ shown.unmarked) & _MASK) << _UNMARKED
-        | ((unmarked ^ shown.unnumbered) & _MASK) << _GROWN
+        _WRITTEN.put(written ^ shown.written)
+        | _UNMARKED.put(unmarked ^ shown.unmarked)
+        | _KINDS.put(unmarked ^ shown.kinds)
+        | _THINGS.put(shown.things)
     )
 
 
@@ -85,17 +101,34 @@ def judged(actor: str, intent: str, hops: int, steps: tuple[int, ...], guards: G
 def _circle(steps: tuple[int, ...], rounds: int) -> Rounds | None:
     """The circle in which these steps have come to their last one; None where there is none."""
     loose = rounds * LOOSE_STEPS
-    for degree, least in ((_WRITTEN, 0), (_UNMARKED, loose), (_GROWN, rounds * GROWN_STEPS)):
-        alike = [step >> degree & _MASK for step in steps]
+    for part, least in ((_WRITTEN, 0), (_UNMARKED, loose), (_KINDS, rounds * GROWN_STEPS)):
+        alike = part.of_each(steps)
         if alike.count(alike[-1]) < rounds:
             continue
         found = rounds_at_end(alike, MAX_STEPS // rounds)
-        if found.times >= rounds and found.times * found.period >= least:
+        if found.times < rounds or found.times * found.period < least:
+            continue
+        if part is not _KINDS or _only_grows(steps[-found.times * found.period :], found.period):
             return found
-    written = [step >> _WRITTEN for step in steps]
+    written = _WRITTEN.of_each(steps)
     if len(written) > loose and set(written[-loose:]) <= set(written[:-loose]):
         return Rounds(len(set(written[-loose:])), written.count(written[-1]))
     return None
+
+
+def _only_grows(steps: tuple[int, ...], period: int) -> bool:
+    """Whether what differs between these rounds is that the lists of each agent got longer, mostly.
+
+    Mostly, since a history that is cut short at times is one. A list that gets shorter comes to its end by itself,
+    and one that is as long as before while other things stand in it, such as a board or a plan, is worked on.
+    """
+    for turn in range(period):
+        of_turn = steps[turn::period]
+        states = zip(_UNMARKED.of_each(of_turn), _THINGS.of_each(of_turn), strict=True)
+        more = [(now - then) % THINGS_TOLD for (was, then), (is_, now) in pairwise(states) if was != is_]
+        if 2 * sum(0 < each < THINGS_TOLD // 2 for each in more) < len(more):
+            return False
+    return True
 
 
 class ByGuards:

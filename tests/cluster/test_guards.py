@@ -203,6 +203,32 @@ async def test_agents_that_keep_what_they_were_told_are_stopped_once_that_is_the
     assert 3 * GROWN_STEPS <= len(turns) <= MAX_STEPS + 2
 
 
+@virtual
+async def test_an_agent_that_ticks_off_what_is_done_goes_on_with_the_same_messages() -> None:
+    class Planner(Agent):
+        def __init__(self) -> None:
+            self.is_done = [False] * 50
+
+        @on
+        async def note(self, note: Note, ctx: Context) -> None:
+            if not all(self.is_done):
+                turns.append(ctx.id)
+                self.is_done[self.is_done.index(False)] = True
+                await ctx.tell("worker", Note(text="the next one"))
+
+    class Worker(Agent):
+        @on
+        async def note(self, note: Note, ctx: Context) -> None:
+            await ctx.tell("planner", Note(text="done"))
+
+    app = App("desk", Supervisor(children=[child(Planner, id="planner"), child(Worker, id="worker")]))
+    async with TestApp(app) as t:
+        await t.tell("planner", Note())
+        await t.settled()
+
+    assert len(turns) == 50
+
+
 class Board:
     """State in an object of the app's own."""
 

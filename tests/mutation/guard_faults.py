@@ -31,7 +31,7 @@ GUARD_FAULTS = (
         name="a circle is judged without the states of its agents",
         edits=of(
             "supervisors/turn_guard.py",
-            ("state_likenesses(state, volatile, own=own, n", "state_likenesses(None, volatile, own=own, n"),
+            ("kept_likenesses(state, volatile, own=own)", "kept_likenesses(None, volatile, own=own)"),
         ),
         inline=(f"{GUARDS}::test_agents_whose_state_changes_go_on_with_the_same_messages",),
         two_hosts=(),
@@ -39,9 +39,15 @@ GUARD_FAULTS = (
     Fault(
         name="each thing that an agent keeps is progress of its circle, also the same again",
         edits=of(
-            "supervisors/turn_guard.py", ("(_UNMARKED, loose), (_GROWN, rounds * GROWN_STEPS)", "(_UNMARKED, loose)")
+            "supervisors/turn_guard.py", ("(_UNMARKED, loose), (_KINDS, rounds * GROWN_STEPS)", "(_UNMARKED, loose)")
         ),
         inline=(f"{GUARDS}::test_agents_that_keep_what_they_were_told_are_stopped_once_that_is_the_same_for_long",),
+        two_hosts=(),
+    ),
+    Fault(
+        name="what is ticked off in a list of an agent is no progress of its circle",
+        edits=of("supervisors/turn_guard.py", ("if part is not _KINDS or _only_grows(", "if True or _only_grows(")),
+        inline=(f"{GUARDS}::test_an_agent_that_ticks_off_what_is_done_goes_on_with_the_same_messages",),
         two_hosts=(),
     ),
     Fault(

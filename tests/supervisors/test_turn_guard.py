@@ -132,6 +132,36 @@ def test_a_circle_whose_agents_keep_what_was_said_is_refused_once_that_is_the_sa
     assert 3 * GROWN_STEPS - agents <= refused < MAX_STEPS
 
 
+@pytest.mark.parametrize("cut_at", [5, 20])
+def test_a_history_that_is_cut_short_at_times_is_one(cut_at: int) -> None:
+    turns: Walk = []
+    for number in range(MAX_STEPS):
+        kept = ["Thank you!"] * (1 + number // 2 % cut_at)
+        turns.append((f"desk/{number % 2}", Work(text="Thank you!"), {"history": kept}))
+
+    assert Rung.REFUSE in rungs(walked(*turns))
+
+
+@pytest.mark.parametrize("what", ["equal jobs", "what is done", "a board", "an order", "jobs that go elsewhere"])
+def test_lists_that_get_shorter_or_are_changed_in_place_are_work_however_equal_their_things(what: str) -> None:
+    turns: Walk = []
+    for number in range(100):
+        states: dict[str, object] = {
+            "equal jobs": {"jobs": ["send"] * (100 - number)},
+            "what is done": {"done": [True] * number + [False] * (100 - number)},
+            "a board": {"rows": [["x" if 10 * row + at < number else "." for at in range(10)] for row in range(10)]},
+            "an order": {"order": ["low"] * number + ["high"] + ["low"] * (100 - number)},
+            "jobs that go elsewhere": {"open": ["send"] * (100 - number), "sent": ["send"] * number},
+        }
+        # Beside one that keeps a record of its work.
+        turns += [
+            ("desk/a", Work(text="next"), states[what]),
+            ("desk/b", Work(text="done"), {"log": ["sent"] * number}),
+        ]
+
+    assert rungs(walked(*turns)) == [None] * 200
+
+
 @pytest.mark.parametrize("what", ["words", "sums", "a number", "pages", "jobs of others"])
 def test_what_becomes_more_or_other_in_a_state_is_work_however_long_it_takes(what: str) -> None:
     turns: Walk = []
