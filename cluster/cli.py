@@ -126,12 +126,12 @@ def run(
         ended = cli_run.run(
             target, engine=engine.value if engine else None, config=config, reload=reload, say=say, show=show
         )
-    say(f"{ended.app} ended: {ended.reason}")
+    say(f"{ended.app} ended: {ended.told}")
     if ended.exit_code:
         say(f"what led to that is told by: regrow why {ended.app}")
     if as_json:
-        reason = ended.reason.model_dump(mode="json")
-        print_json({"app": ended.app, "engine": ended.engine, "reason": reason, "text": str(ended.reason)})
+        reason = ended.told.model_dump(mode="json")
+        print_json({"app": ended.app, "engine": ended.engine, "reason": reason, "text": str(ended.told)})
     return ended.exit_code
 
 

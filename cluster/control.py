@@ -212,7 +212,7 @@ class ControlSocket:
                 )
             return answer
         except RegrowError as error:
-            return _refusal(error)
+            return self._refusal(error)
 
     async def _read_line(self, connection: socket.socket) -> bytes:
         """One line; empty when the client closed without one. Raises Misuse for one that is too long or too slow."""
@@ -249,7 +249,7 @@ class ControlSocket:
                 running = self._started()
                 deed, actor = Deed(order.do), ActorId(order.agent)
                 done = await running.engine.carry_out(deed, actor, timeout_s=order.timeout_s)
-                return done.model_dump(mode="json")
+                return {**done.model_dump(mode="json"), "why": self._redact(done.why)}
             case ListedOrder():
                 listed = set_aside.listed if order.do == "set_aside" else answers.waits
                 return await listed(self._started(), order.agent)
@@ -293,7 +293,8 @@ class ControlSocket:
             raise AppNotRunning(self.app, f"{self.app} {state}")
         return self._running
 
-
-def _refusal(error: RegrowError) -> bytes:
-    told = {"type": type(error).__name__, "text": str(error), "exit_code": exit_code_of(error)}
-    return json.dumps({"v": PROTOCOL_VERSION, "error": told}).encode() + b"\n"
+    def _refusal(self, error: RegrowError) -> bytes:
+        # What somebody is to write otherwise is told as it was written; all else may have words of an agent in it.
+        text = str(error) if isinstance(error, Misuse) else self._redact(str(error))
+        told = {"type": type(error).__name__, "text": text, "exit_code": exit_code_of(error)}
+        return json.dumps({"v": PROTOCOL_VERSION, "error": told}).encode() + b"\n"

@@ -16,6 +16,7 @@ from regrow.cluster.control import ControlSocket
 from regrow.cluster.stop_order import StopOrder
 from regrow.cluster.tree import TreeNode
 from regrow.runtime.lifecycle import ExitReason, Shutdown
+from regrow.runtime.redaction import Redaction
 
 if TYPE_CHECKING:
     from regrow.cluster.app import App, EngineName, Running
@@ -30,11 +31,15 @@ EXIT_SIGNAL_BASE = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How a run ended. `interrupted_by` is the signal that came before the app ran, if one did."""
+    """How a run ended. `interrupted_by` is the signal that came before the app ran, if one did.
+
+    `told` is the reason as people are told it: without what looks like a secret in the text of an error.
+    """
 
     app: str
     engine: str
     reason: ExitReason
+    told: ExitReason
     interrupted_by: signal.Signals | None = None
 
     @property
@@ -77,7 +82,7 @@ async def supervise(
                     raise
                 reason = Shutdown(detail="stopped before it ran")
                 control.ended(reason)
-                return Ended(app=app.name, engine=name, reason=reason, interrupted_by=order.by)
+                return Ended(app=app.name, engine=name, reason=reason, told=reason, interrupted_by=order.by)
             try:
                 control.attach(running)
                 if show is not None:
@@ -85,5 +90,11 @@ async def supervise(
                 ended = await running.wait_ended()
             finally:
                 await running.stop()
-            control.ended(ended)
-    return Ended(app=app.name, engine=name, reason=ended)
+            told = _without_secrets(ended, Redaction(settings.tracing.redact))
+            control.ended(told)
+    return Ended(app=app.name, engine=name, reason=ended, told=told)
+
+
+def _without_secrets(reason: ExitReason, redact: Callable[[str], str]) -> ExitReason:
+    texts = {name: redact(text) for name, text in reason if isinstance(text, str) and name != "kind"}
+    return reason.model_copy(update=texts)

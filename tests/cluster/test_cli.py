@@ -405,7 +405,7 @@ def test_run_ends_with_the_reason_of_its_root_and_where_it_is_told_what_led_to_i
 ) -> None:
     def run(target: str, **more: object) -> Ended:
         print("an agent prints this")
-        return Ended(app="desk", engine="inline", reason=reason)
+        return Ended(app="desk", engine="inline", reason=reason, told=reason)
 
     monkeypatch.setattr(cli_run, "run", run)
 

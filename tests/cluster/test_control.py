@@ -23,8 +23,10 @@ from regrow.cluster.config import Settings, TracingSettings
 from regrow.cluster.control import ControlSocket
 from regrow.cluster.control_client import call, owner_of, running_apps, runtime_dir, socket_path
 from regrow.cluster.errors import AppAlreadyRunning, AppNotRunning, ControlError
+from regrow.cluster.running import supervise
 from regrow.runtime import Message, Normal, Request
 from regrow.runtime.errors import Bug, Misuse, TooLate, WorldBroke
+from regrow.supervisors import Supervisor, child
 
 WAIT_S = 20.0
 
@@ -217,13 +219,41 @@ async def test_what_an_agent_died_of_is_told_without_what_looks_like_a_secret() 
     control = ControlSocket("small", engine="inline", request_stop=lambda: None, settings=settings)
     async with control, APP.start(engine="inline", settings=settings) as running:
         control.attach(running)
-        with pytest.raises(ControlError):
+        with pytest.raises(ControlError, match=r"RuntimeError: \[redacted\] has \[redacted\]"):
             await asked("small/counter", "EMP-4711 has api_key=sk-live-4711471147114711", type="Fail")
 
         (root,) = await called("tree")
 
     (counter,) = [node for node in root["children"] if node["id"] == "small/counter"]
     assert counter["last_reason"] == "RuntimeError: [redacted] has [redacted]"
+
+
+class Brittle(Agent):
+    """Starts once, and then no more."""
+
+    lives = 0
+
+    def __init__(self) -> None:
+        Brittle.lives += 1
+        if Brittle.lives > 1:
+            raise RuntimeError("no place for sk-live-4711471147114711")
+
+
+async def test_how_an_app_ended_is_told_without_what_looks_like_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Brittle, "lives", 0)
+    app, runs = App("brittle", Supervisor(max_restarts=1, children=[child(Brittle, id="one")])), asyncio.Event()
+    settings = Settings.model_construct(tracing=TracingSettings())
+    run = supervise(app, "inline", settings, say=lambda line: None, show=lambda *shown: runs.set())
+
+    async with asyncio.TaskGroup() as tasks:
+        ending = tasks.create_task(run)
+        await runs.wait()
+        done = await called("kill", app="brittle", agent="brittle/one")
+
+    ended = ending.result()
+    assert (done["state"], done["why"]) == ("app_ended", str(ended.told))
+    assert str(ended.told).endswith("(RuntimeError: no place for [redacted])")
+    assert "sk-live" in str(ended.reason)
 
 
 async def test_a_restart_is_in_order_and_the_agent_answers_again(served: ControlSocket) -> None:
