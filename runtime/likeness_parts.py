@@ -30,8 +30,8 @@ MAX_WRITTEN: Final = 20_000
 MAX_DEPTH: Final = 8
 MAX_TEXT_CHARS: Final = 20_000
 """Of one text; of a longer one the beginning and the end are looked into, and between them each sign counts."""
-MAX_STATE_CHARS: Final = 2_000
-"""Of all texts in a state, which is read before each call of a tool; what has no room in it counts as it is written."""
+MAX_STATE_CHARS: Final = 5_000
+"""Of all texts in a state, each once, which is read before each call of a tool; what has no room counts as written."""
 JSON_BEGINS: Final = ("{", "[", '"')
 
 
@@ -77,6 +77,7 @@ class Parts:
         "_parts",
         "_subjects",
         "_tells",
+        "_texts",
         "_upto",
         "_volatile",
         "left",
@@ -111,6 +112,8 @@ class Parts:
         self._number_upto = UNNUMBERED if numbers_count else UNMARKED
         """The highest degree at which numbers count that no list in a state has."""
         self._chars_left = MAX_STATE_CHARS
+        self._texts: dict[str, tuple[list[tuple[int, str]], bool]] = {}
+        """Those of a state that were looked into: a history has the same ones again and again."""
         self._subjects = subjects
         self._names_subject = False
         """Whether what is looked at says what a call is about, so that an id there is no noise."""
@@ -199,14 +202,33 @@ class Parts:
             self.add(self._number_upto, f"n{value!r}")
 
     def _text(self, text: str, depth: int) -> None:
-        if self._is_state:
-            if len(text) > self._chars_left:
-                self._leaf(f"t{len(text)}{_digest(text)}")
+        known = self._texts.get(text)
+        if known is None:
+            is_json = text[:1] in JSON_BEGINS and depth < MAX_DEPTH
+            if self._is_state and not is_json and "\n" in text and len(text) <= MAX_TEXT_CHARS:
+                self._kinds(text.splitlines(), depth + 1)  # such as of a talk that is kept as one text
                 return
-            self._chars_left -= len(text)
-        if text[:1] in JSON_BEGINS and depth < MAX_DEPTH and not isinstance(read := read_json(text), str):
-            self.feed(read, depth + 1)
-            return
+            if self._is_state:
+                if len(text) > self._chars_left:
+                    self._leaf(f"t{len(text)}{_digest(text)}")
+                    return
+                self._chars_left -= len(text)
+            if is_json and not isinstance(read := read_json(text), str):
+                self.feed(read, depth + 1)
+                return
+            known = self._said_by(text)
+            if self._is_state:
+                self._texts[text] = known
+        pieces, tells = known
+        for degree, piece in pieces:
+            self.add(degree, piece)
+        if tells:
+            self._told()
+
+    def _said_by(self, text: str) -> tuple[list[tuple[int, str]], bool]:
+        """What a text says, by degrees, and whether more than marks."""
+        pieces: list[tuple[int, str]] = []
+        tells = True
         if len(text) > MAX_TEXT_CHARS:
             half = MAX_TEXT_CHARS // 2
             between = _digest(text[half:-half])
@@ -224,12 +246,10 @@ class Parts:
                 (self._number_upto, unmarked, plain := noise.without_numbers(bare)),
             ):
                 if finer != coarser:
-                    self.add(degree, f"t{finer}")
-            if unmarked.strip():
-                self._told()
-        else:
-            self._told()
-        self.add(UNNUMBERED, f"t{plain}")
+                    pieces.append((degree, f"t{finer}"))
+            tells = bool(unmarked.strip())
+        pieces.append((UNNUMBERED, f"t{plain}"))
+        return pieces, tells
 
     def _fields(self, of: str, fields: list[tuple[str, object]], depth: int) -> None:
         told: list[tuple[str, object]] = []

@@ -132,6 +132,33 @@ def test_a_circle_whose_agents_keep_what_was_said_is_refused_once_that_is_the_sa
     assert 3 * GROWN_STEPS - agents <= refused < MAX_STEPS
 
 
+@pytest.mark.parametrize("kept", ["long texts", "stamps", "one text"])
+def test_a_history_is_known_for_one_however_it_is_kept(kept: str) -> None:
+    said = [
+        "Thank you so much, that was really most helpful! " * 6,
+        "You are most welcome, and come again at any time. " * 6,
+    ]
+    begun = datetime(2026, 11, 28, 10, 0, 7, 250, tzinfo=UTC)
+    turns: Walk = []
+    for number in range(MAX_STEPS):
+        stamps = [
+            {
+                "at": begun + timedelta(seconds=at),
+                "id": f"{random.Random(at).getrandbits(80):020x}",
+                "text": said[at % 2],
+            }
+            for at in range(number // 2 * 2)
+        ]
+        histories: dict[str, object] = {
+            "long texts": said * (number // 2),
+            "stamps": stamps,
+            "one text": "user: Thank you!\nagent: You are welcome.\n" * (number // 2),
+        }
+        turns.append((f"desk/{number % 2}", Work(text="Thank you!"), {"history": histories[kept]}))
+
+    assert Rung.REFUSE in rungs(walked(*turns))
+
+
 @pytest.mark.parametrize("cut_at", [5, 20])
 def test_a_history_that_is_cut_short_at_times_is_one(cut_at: int) -> None:
     turns: Walk = []
