@@ -48,6 +48,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return scheduler
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuses a test that is to be alone and that `make test`, which leaves out `again`, would run beside others."""
+    for item in items:
+        if item.get_closest_marker("alone") is not None and item.get_closest_marker("again") is None:
+            raise pytest.UsageError(f"{item.nodeid} is marked `alone`; mark it `again` as well (decision 14)")
+
+
 def pytest_collection_finish() -> None:
     """What has been collected stays to the end: whoever collects garbage between tests need not look at it again."""
     gc.collect()
