@@ -17,7 +17,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -62,7 +62,8 @@ from regrow.cluster.tree import written
 from regrow.runtime.address import ActorId
 from regrow.runtime.errors import Closed, Misuse, RegrowError
 from regrow.runtime.lifecycle import ExitReason, Shutdown
-from regrow.runtime.redaction import Redaction
+from regrow.runtime.redaction import Redaction, cut_without
+from regrow.supervisors.children import REASON_LIMIT_CHARS
 
 if TYPE_CHECKING:
     from regrow.cluster.app import Running
@@ -91,7 +92,8 @@ class ControlSocket:
         self.app = app
         self._engine = engine
         self._data_dir = known.data_dir_of(app)
-        self._redact = lru_cache(REASONS_KEPT)(Redaction(known.tracing.redact))
+        self._redact = Redaction(known.tracing.redact)
+        self._reason = lru_cache(REASONS_KEPT)(partial(cut_without, self._redact, limit_chars=REASON_LIMIT_CHARS))
         self._request_stop = request_stop
         self._started_at = datetime.now(UTC)
         self._path = Path()
@@ -235,7 +237,7 @@ class ControlSocket:
             case AboutOrder():
                 return self._about()
             case TreeOrder():
-                return await written(self._started().engine.walk(), redact=self._redact)
+                return await written(self._started().engine.walk(), redact=self._reason)
             case AskOrder():
                 return await self._ask(self._started(), order)
             case DeadLettersOrder():
@@ -249,7 +251,7 @@ class ControlSocket:
                 running = self._started()
                 deed, actor = Deed(order.do), ActorId(order.agent)
                 done = await running.engine.carry_out(deed, actor, timeout_s=order.timeout_s)
-                return {**done.model_dump(mode="json"), "why": self._redact(done.why)}
+                return {**done.model_dump(mode="json"), "why": self._reason(done.why)}
             case ListedOrder():
                 listed = set_aside.listed if order.do == "set_aside" else answers.waits
                 return await listed(self._started(), order.agent)

@@ -16,7 +16,8 @@ from regrow.cluster.control import ControlSocket
 from regrow.cluster.stop_order import StopOrder
 from regrow.cluster.tree import TreeNode
 from regrow.runtime.lifecycle import ExitReason, Shutdown
-from regrow.runtime.redaction import Redaction
+from regrow.runtime.redaction import Redaction, cut_without
+from regrow.supervisors.children import REASON_LIMIT_CHARS
 
 if TYPE_CHECKING:
     from regrow.cluster.app import App, EngineName, Running
@@ -96,5 +97,9 @@ async def supervise(
 
 
 def _without_secrets(reason: ExitReason, redact: Callable[[str], str]) -> ExitReason:
-    texts = {name: redact(text) for name, text in reason if isinstance(text, str) and name != "kind"}
+    texts = {
+        name: cut_without(redact, text, REASON_LIMIT_CHARS)
+        for name, text in reason
+        if isinstance(text, str) and name != "kind"
+    }
     return reason.model_copy(update=texts)

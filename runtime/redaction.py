@@ -13,6 +13,9 @@ REDACTED = "[redacted]"
 MARGIN_CHARS = 4_000
 """Read behind what is kept, so that a secret on the edge is known for one; what is longer could hold up all work."""
 
+_LAST_WORD = re.compile(r"(?<!\S)\S{1,200}\Z")
+"""Of a text that was cut off; a longer one is kept, since it may be all that is said."""
+
 _NAME = r"(?:(?:api|access|private|secret)[_-]?keys?|secrets?|passwords?|passwd|passphrases?|token)"
 """Says secret; no `tokens`, of which there are mostly so many."""
 _IS = r"\\*+[\"']?\s*+[:=]\s*+"
@@ -66,6 +69,16 @@ class Redaction:
         for pattern in self._patterns:
             text = pattern.sub(REDACTED, text)
         return text
+
+
+def cut_without(redact: Callable[[str], str], text: str, limit_chars: int) -> str:
+    """A text, that was cut at so many characters if it has as many, with what looks like a secret taken out.
+
+    The word at the cut is left out, since it may be half of a secret, which fits no pattern.
+    """
+    if len(text) != limit_chars:
+        return redact(text)
+    return f"{redact(_LAST_WORD.sub('', text))}…"
 
 
 def beginning_without(redact: Callable[[str], str], text: str, limit_chars: int) -> str:

@@ -228,6 +228,17 @@ async def test_what_an_agent_died_of_is_told_without_what_looks_like_a_secret() 
     assert counter["last_reason"] == "RuntimeError: [redacted] has [redacted]"
 
 
+async def test_of_a_secret_at_the_end_of_a_long_reason_nothing_is_told(served: ControlSocket) -> None:
+    said = "no place for " * 37
+    with pytest.raises(ControlError):
+        await asked("small/counter", f"{said}ghp_4711471147114711471147114711", type="Fail")
+
+    (root,) = await called("tree")
+
+    (counter,) = [node for node in root["children"] if node["id"] == "small/counter"]
+    assert counter["last_reason"] == f"RuntimeError: {said}…"
+
+
 class Brittle(Agent):
     """Starts once, and then no more."""
 
