@@ -154,7 +154,8 @@ def test_a_history_is_known_for_one_however_it_is_kept(kept: str) -> None:
             "stamps": stamps,
             "one text": "user: Thank you!\nagent: You are welcome.\n" * (number // 2),
         }
-        turns.append((f"desk/{number % 2}", Work(text="Thank you!"), {"history": histories[kept]}))
+        state = {"history": histories[kept]} if number % 2 else {}  # the other one keeps nothing
+        turns.append((f"desk/{number % 2}", Work(text="Thank you!"), state))
 
     assert Rung.REFUSE in rungs(walked(*turns))
 
