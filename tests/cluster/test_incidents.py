@@ -320,7 +320,7 @@ async def test_a_secret_in_why_a_message_was_refused_is_kept_and_told_nowhere(
         await restarted(running, 1)
 
     assert live.messages is not None and live.messages[0]["why"] == "Refused: not that, [redacted]"
-    (death,) = found_of(own, "desk/clerk").deaths
+    (death,) = (await asyncio.to_thread(found_of, own, "desk/clerk")).deaths
     assert death.messages is not None and death.messages[0]["why"] == "Refused: not that, [redacted]"
     kept = b"".join(file.read_bytes() for file in own.data_dir_of("desk").iterdir())
     assert b"EMP-4711" not in kept

@@ -129,6 +129,7 @@ class LookedAt(Agent):
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 def test_who_asks_from_another_terminal_waits_while_a_debugger_has_the_app(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from regrow.cluster.span_row import SpanRow
 from tests.cluster.span_rows import ROW
 
 SOON_S = 30.0
-A_WHILE_S = 1.5
+A_WHILE_S = 0.5
 """More than a queue waits until it sends the next batch."""
 
 

@@ -61,6 +61,7 @@ def test_trees_are_the_same_however_they_were_cut(roots: list[TreeNode], size: i
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 async def test_a_look_at_thousands_of_agents_holds_up_their_app_for_no_longer_than_a_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
