@@ -21,7 +21,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("regrow", deadline=None, max_examples=60)  # a busy machine is no fault of what is tried
-settings.register_profile("quick", settings.get_profile("regrow"), max_examples=25)
+settings.register_profile("quick", settings.get_profile("regrow"), max_examples=15)
 settings.register_profile("nightly", settings.get_profile("regrow"), max_examples=1_000)
 settings.load_profile("regrow")
 
